@@ -26,6 +26,7 @@ TASK_SUCCEEDED: Final = "b24offline.outcome.succeeded"
 TASK_FAILED: Final = "b24offline.outcome.failed"
 TASK_SETTLE: Final = "b24offline.settle"
 TASK_SWEEP: Final = "b24offline.sweep"
+TASK_ADOPT: Final = "b24offline.adopt"
 TASK_REDRIVE: Final = "b24offline.redrive"
 
 STEP_PREFIX: Final = "b24offline.step."

@@ -1,0 +1,69 @@
+# Needs Python 3.11 or newer with venv, nothing else: every target sets up .venv by itself, from the lock files.
+# ARGS reaches the program: make demo ARGS="--objects 5", make test ARGS="tests/unit -x".
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.installed-runtime
+DEV := $(VENV)/.installed-dev
+ARGS ?=
+PYTHON ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(RUNTIME) ## set up .venv with what the product needs
+	@echo "Ready: $(BIN)/b24offline --help"
+
+demo: $(RUNTIME) ## show the pipeline at work on an emulated portal
+	$(BIN)/python -m b24offline.demo $(ARGS)
+
+test: $(DEV) ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEV) ## lint, format, types, generated documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m b24offline.settings_docs --check
+
+# A directory of an aborted run has no pip yet, and a moved interpreter leaves a dangling link: both are made anew.
+$(BIN)/python:
+	@set -e; \
+	for python in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then found=$$python; break; fi; \
+	done; \
+	if [ -n "$$found" ]; then \
+	  if command -v uv >/dev/null 2>&1; then uv venv --quiet --clear --python "$$found" $(VENV); \
+	  elif "$$found" -c 'import venv, ensurepip' >/dev/null 2>&1; then "$$found" -m venv --clear $(VENV); \
+	  else echo "$$found has no venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; fi; \
+	elif command -v uv >/dev/null 2>&1; then uv venv --quiet --clear --python '>=3.11' $(VENV); \
+	else echo "No Python 3.11 or newer found. Install one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; \
+	  exit 1; fi
+
+# $(call install,LOCK): what the lock file names, hashes checked, then this checkout itself, in place
+define install
+	@set -e; echo "Installing $(1) into $(VENV) ..."; \
+	if command -v uv >/dev/null 2>&1; then \
+	  uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1); \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else \
+	  $(BIN)/python -m pip install --quiet --require-hashes -r $(1); \
+	  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .; \
+	fi
+endef
+
+$(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
+	$(call install,requirements.lock)
+	@touch $@
+
+# The development lock holds everything the other one does, in the same versions.
+$(DEV): requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/python
+	$(call install,requirements-dev.lock)
+	@touch $(RUNTIME) $@

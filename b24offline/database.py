@@ -1,0 +1,110 @@
+"""Engines for the database that store and mirror share: SQLite in one file, or PostgreSQL.
+
+Make an engine per process, after fork.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from b24offline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Connection, Engine, MetaData, Table
+
+_BUSY_SECONDS: Final = 30.0
+_SCHEMA_LOCK: Final = 0x62323466
+"""Number of the advisory lock under which PostgreSQL's schema is created."""
+
+
+def make_engine(url: str) -> Engine:
+    """Return an engine for a ``sqlite:///file`` or ``postgresql://`` URL.
+
+    SQLite is opened with a write-ahead log, full durability, a busy timeout of 30 s and mode 0600 for a new
+    file (its folder is made too); PostgreSQL with a check of each connection before use. Raises ConfigError
+    for another URL.
+    """
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "postgresql":
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, hide_parameters=True
+        )
+    if parsed.database and parsed.database != ":memory:":
+        _create_private(Path(parsed.database))
+    engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": _BUSY_SECONDS})
+    event.listen(engine, "connect", _configure_sqlite)
+    return engine
+
+
+def create_tables(engine: Engine, metadata: MetaData) -> None:
+    """Create what is missing of the tables; safe when several processes start at once."""
+    with engine.connect() as connection:
+        begin_exclusive(connection)
+        metadata.create_all(connection)
+        connection.commit()
+
+
+def begin_exclusive(connection: Connection) -> None:
+    """Begin a transaction that shuts out every other one begun here, until it ends."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _SCHEMA_LOCK})
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def insert_into(engine: Engine, table: Table) -> sqlite.Insert:
+    """Return an insert of the engine's dialect; both have the same ``on_conflict_do_...``."""
+    if engine.dialect.name == "postgresql":
+        return cast("sqlite.Insert", postgresql.insert(table))
+    return sqlite.insert(table)
+
+
+def storable(words: str) -> str:
+    """Return foreign text without what a text column refuses: NUL, and halves of surrogate pairs."""
+    return words.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def _parsed(url: str) -> URL:
+    parsed = None
+    with suppress(ArgumentError):
+        parsed = make_url(url)
+    if parsed is None or parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        # The URL is not shown: it may hold a password.
+        raise ConfigError(
+            "The database URL is neither SQLite nor PostgreSQL. Use one like "
+            "sqlite:////var/lib/b24offline/b24.db or postgresql://user:password@host/database."
+        )
+    return parsed
+
+
+def _create_private(path: Path) -> None:
+    """Create an empty file that only its owner reads; SQLite gives its mode to the log files beside it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    """Prepare a new connection."""
+    connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
+    connection.execute("PRAGMA synchronous = FULL")
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        # The first switch needs the file alone, and SQLite does not apply its busy timeout to that.
+        with suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode = WAL")
+            if connection.execute("PRAGMA journal_mode").fetchone() in {("wal",), ("memory",)}:
+                return
+        if time.monotonic() > deadline:
+            raise ConfigError("The SQLite database cannot keep a write-ahead log; use a local file system.")
+        time.sleep(0.02)

@@ -1,0 +1,136 @@
+"""Dead letters: records that were given up until a person acts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select, update
+
+from b24offline.database import insert_into, storable
+from b24offline.errors import UnknownDeadLetter
+from b24offline.store_tables import DEAD_LETTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sqlalchemy import ColumnElement, Engine, RowMapping
+
+    from b24offline.cipher import Cipher
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A record that was given up until a person acts, or (``ended_at``) that was until somebody did."""
+
+    id: int
+    portal: str
+    record_id: int
+    message_id: str
+    event_name: str
+    object: str
+    pipeline: str
+    reason: str
+    payload: Mapping[str, Any] = field(repr=False)
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class DeadLetters:
+    """The dead letters of a database; ``clock`` gives epoch seconds."""
+
+    def __init__(self, engine: Engine, cipher: Cipher, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self._cipher = cipher
+        self._clock = clock
+
+    def add_dead_letter(
+        self,
+        *,
+        portal: str,
+        record_id: int,
+        message_id: str,
+        event_name: str,
+        object: str,  # noqa: A002 - the project's word for it
+        pipeline: str,
+        reason: str,
+        payload: Mapping[str, object],
+    ) -> int:
+        """Keep a record that is given up and return the letter's number.
+
+        While a letter of the same record and pipeline is open, that one gets the new reason and payload.
+        ``payload`` is any JSON and is stored encrypted.
+        """
+        secret = self._cipher.encrypt(json.dumps(payload))
+        statement = insert_into(self._engine, DEAD_LETTERS).values(
+            portal=portal,
+            record_id=record_id,
+            message_id=storable(message_id),
+            event_name=storable(event_name),
+            object=storable(object),
+            pipeline=pipeline,
+            reason=storable(reason),
+            payload=secret,
+            created_at=self._clock(),
+        )
+        statement = statement.on_conflict_do_update(
+            index_elements=[DEAD_LETTERS.c.portal, DEAD_LETTERS.c.record_id, DEAD_LETTERS.c.pipeline],
+            index_where=DEAD_LETTERS.c.ended_at.is_(None),
+            set_={"reason": storable(reason), "payload": secret},
+        )
+        with self._engine.begin() as connection:
+            return connection.execute(statement.returning(DEAD_LETTERS.c.id)).scalar_one()
+
+    def dead_letters(
+        self, portal: str | None = None, *, ended: bool = False, limit: int = 100, after_id: int = 0
+    ) -> list[DeadLetter]:
+        """Return open letters (with ``ended`` the ended ones) by number, of one portal or of all."""
+        letter = DEAD_LETTERS.c
+        query = select(DEAD_LETTERS).where(letter.id > after_id).order_by(letter.id).limit(limit)
+        query = query.where(letter.ended_at.is_not(None) if ended else letter.ended_at.is_(None))
+        if portal is not None:
+            query = query.where(letter.portal == portal)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [self._letter(row) for row in rows]
+
+    def dead_letter(self, letter_id: int) -> DeadLetter:
+        """Return one letter, open or ended; raises UnknownDeadLetter."""
+        query = select(DEAD_LETTERS).where(DEAD_LETTERS.c.id == letter_id)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise UnknownDeadLetter(f"There is no dead letter {letter_id}. List them to see the numbers.")
+        return self._letter(row)
+
+    def end_dead_letter(self, letter_id: int) -> bool:
+        """Mark a letter as ended; False when it was already, or does not exist."""
+        return self._end(DEAD_LETTERS.c.id == letter_id) > 0
+
+    def end_dead_letters_of(self, portal: str, record_id: int) -> int:
+        """Mark the open letters of a record as ended, as when it has run after all; returns how many."""
+        return self._end((DEAD_LETTERS.c.portal == portal) & (DEAD_LETTERS.c.record_id == record_id))
+
+    def count_dead_letters(self, portal: str | None = None) -> int:
+        """Return the number of open letters, of one portal or of all."""
+        query = select(func.count()).select_from(DEAD_LETTERS).where(DEAD_LETTERS.c.ended_at.is_(None))
+        if portal is not None:
+            query = query.where(DEAD_LETTERS.c.portal == portal)
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar_one()
+
+    def _end(self, which: ColumnElement[bool]) -> int:
+        statement = update(DEAD_LETTERS).where(which, DEAD_LETTERS.c.ended_at.is_(None))
+        with self._engine.begin() as connection:
+            return connection.execute(statement.values(ended_at=self._clock())).rowcount
+
+    def _letter(self, row: RowMapping) -> DeadLetter:
+        values = dict(row)
+        payload = self._cipher.decrypt(values["payload"], f"the payload of dead letter {values['id']}")
+        values["payload"] = json.loads(payload)
+        values["created_at"] = datetime.fromtimestamp(values["created_at"], UTC)
+        if values["ended_at"] is not None:
+            values["ended_at"] = datetime.fromtimestamp(values["ended_at"], UTC)
+        return DeadLetter(**values)

@@ -1,0 +1,66 @@
+"""One call of one method, and its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from b24offline.emulator.errors import ApiError
+
+if TYPE_CHECKING:
+    from b24offline.emulator.params import Params
+    from b24offline.emulator.portal import Portal
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A method with its parameters on a portal.
+
+    `now` is the portal's clock; `webhook` tells how it was authorized.
+    `overlap_seconds` is set by a fault: see `OfflineQueue.reserve`.
+    """
+
+    portal: Portal
+    method: str
+    params: Params
+    now: float
+    webhook: bool = False
+    overlap_seconds: float = 0.0
+
+    @property
+    def connector(self) -> str:
+        """The `auth_connector`, empty without one; ApiError 403 when the plan has no connectors."""
+        connector = self.params.text("auth_connector")
+        if connector and not self.portal.licence.rest_auth_connector:
+            raise ApiError(403, "WRONG_LICENSE", "The plan does not include event connectors")
+        return connector
+
+    def need_application(self) -> None:
+        """ApiError 403 when a webhook calls what only an application may."""
+        if self.webhook:
+            raise ApiError(403, "WRONG_AUTH_TYPE", "Current authorization type is denied for this method")
+
+    def need_admin(self, description: str = "Access denied!") -> None:
+        """ApiError 403 when the user is no administrator."""
+        if not self.portal.account.admin:
+            raise ApiError(403, "ACCESS_DENIED", description)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a method returns: `result`, and for lists `total` and `next`."""
+
+    result: Any
+    total: int | None = None
+    next: int | None = None
+
+
+PAGE_SIZE = 50
+
+
+def page_of(found: list[Any], start: int) -> tuple[list[Any], int, int | None]:
+    """A page of 50 from offset `start`, the total, the next offset; -1 is the first page, with total 0."""
+    if start < 0:
+        return found[:PAGE_SIZE], 0, None
+    following = start + PAGE_SIZE
+    return found[start:following], len(found), following if following < len(found) else None

@@ -1,0 +1,259 @@
+"""The control API: what a test does to a portal. Reading is in `control_read`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any, Final
+
+from b24offline.emulator.faults import parse_plan
+from b24offline.emulator.portal import ACTIONS, ADD, DELETE, UPDATE, Account, Licence
+from b24offline.emulator.queue import FREE
+from b24offline.emulator.selection import Selection
+from b24offline.emulator.templates import ENTITIES
+from b24offline.emulator.traffic import parse_traffic
+
+if TYPE_CHECKING:
+    from b24offline.emulator.portal import Portal
+    from b24offline.emulator.world import World
+
+Handler = Callable[["World", "Portal", Any], Any]
+"""Gets the world, the portal meant and the JSON body (or the query for reading); ValueError becomes 400."""
+
+
+def change(_world: World, portal: Portal, body: Any) -> Any:
+    """Add, update or delete objects: `{entity, action, count | ids, fields, connector}`."""
+    entity, action = _one_of(body, "entity", ENTITIES), _one_of(body, "action", ACTIONS)
+    connector, contents = str(body.get("connector", "")), body.get("fields")
+    ids = [str(one) for one in body.get("ids", ())]
+    with portal.lock:
+        if action == ADD:
+            item_type = int(body.get("entityTypeId", 0))
+            made = [
+                portal.add(entity, contents, item_type=item_type, connector=connector)
+                for _ in range(int(body.get("count", 1)))
+            ]
+            return {"ids": [one.id for one in made], "seq": portal.sequence.last}
+        if ids:
+            found = [portal.objects.get(entity, one) for one in ids]
+            missing = [one for one, known in zip(ids, found, strict=True) if known is None]
+            if missing:
+                raise ValueError(f"{entity} {missing} do not exist on portal {portal.name}")
+            chosen = [one for one in found if one is not None]
+        else:
+            chosen = portal.objects.some(entity, int(body.get("count", 1)))
+        for one in chosen:
+            if action == UPDATE:
+                portal.update(one, contents, connector=connector)
+            elif action == DELETE:
+                portal.delete(one, connector=connector)
+        return {"ids": [one.id for one in chosen], "seq": portal.sequence.last}
+
+
+def event(_world: World, portal: Portal, body: Any) -> Any:
+    """Queue an event with any data: `{name, data, entity, id, connector}`; counts the connectors."""
+    with portal.lock:
+        subject = (str(body.get("entity", "")), str(body.get("id", "")))
+        name, connector = str(body["name"]).upper(), str(body.get("connector", ""))
+        return {"queued": portal.raise_event(name, body.get("data"), subject, connector)}
+
+
+def backlog(_world: World, portal: Portal, body: Any) -> Any:
+    """Change `count` different objects of `entities`, adding what is missing without events."""
+    count, entities = int(body["count"]), list(body.get("entities") or ENTITIES)
+    with portal.lock:
+        before = len(portal.queue)
+        for number, entity in enumerate(entities):
+            share = count // len(entities) + (number < count % len(entities))
+            missing = share - portal.objects.counts()[entity]
+            for _ in range(missing):
+                portal.objects.add(entity, portal.clock.now())
+            for one in portal.objects.some(entity, share):
+                portal.update(one)
+        return {"changed": count, "queued": len(portal.queue) - before}
+
+
+def start_traffic(world: World, portal: Portal, body: Any) -> Any:
+    """Begin a stream of changes."""
+    plan = parse_traffic(body)
+    world.traffic[portal.name].start(plan)
+    return world.traffic[portal.name].report()
+
+
+def stop_traffic(world: World, portal: Portal, _body: Any) -> Any:
+    """End the stream of changes; returns its exact count."""
+    return world.traffic[portal.name].stop()
+
+
+def arm_faults(_world: World, portal: Portal, body: Any) -> Any:
+    """Put fault plans in force; returns their ids."""
+    plans = [parse_plan(one) for one in (body if isinstance(body, list) else [body])]
+    return {"ids": [portal.faults.arm(plan) for plan in plans]}
+
+
+def disarm_faults(_world: World, portal: Portal, body: Any) -> Any:
+    """Remove the plan `id`, or all."""
+    fault_id = body.get("id")
+    return {"removed": portal.faults.disarm(None if fault_id is None else int(fault_id))}
+
+
+def expire_tokens(_world: World, portal: Portal, _body: Any) -> Any:
+    """Let all access tokens expire."""
+    with portal.lock:
+        return {"expired": portal.tokens.expire_access()}
+
+
+def revoke_tokens(_world: World, portal: Portal, _body: Any) -> Any:
+    """Let no refresh token work any more."""
+    with portal.lock:
+        portal.tokens.revoke(portal.clock.now())
+        return {"revoked": True}
+
+
+def issue_token(_world: World, portal: Portal, _body: Any) -> Any:
+    """A further access token, and the current refresh token."""
+    with portal.lock:
+        access = portal.tokens.issue_access(portal.clock.now())
+        return {"access_token": access, "refresh_token": portal.tokens.current_refresh_token}
+
+
+def issue_code(_world: World, portal: Portal, _body: Any) -> Any:
+    """An authorization code, good once and for 30 seconds."""
+    with portal.lock:
+        return {"code": portal.tokens.new_code(portal.clock.now())}
+
+
+def licence(_world: World, portal: Portal, body: Any) -> Any:
+    """Switch features of the plan on and off."""
+    return _assign(portal, portal.licence, body, Licence)
+
+
+def user(_world: World, portal: Portal, body: Any) -> Any:
+    """Make the user an administrator or not: `{admin}`; `{user_id}` changes who acts."""
+    return _assign(portal, portal.account, body, Account)
+
+
+def application(_world: World, portal: Portal, body: Any) -> Any:
+    """Set `installed`; with `removed` uninstall the application, or install it again with new tokens."""
+    with portal.lock:
+        if body.get("removed") is True:
+            portal.remove_application()
+        elif body.get("removed") is False:
+            portal.install_application()
+        rest = {name: value for name, value in body.items() if name != "removed"}
+        found = _assign(portal, portal.account, rest, Account)
+        return {**found, "refresh_token": portal.tokens.current_refresh_token}
+
+
+def limits(_world: World, portal: Portal, body: Any) -> Any:
+    """Set the bucket (`drain`, `holds`, `off`) and `operating_limit`, `costs`, `charge`, `reset`."""
+    with portal.lock:
+        bucket, operating = portal.bucket, portal.operating
+        bucket.drain = float(body.get("drain", bucket.drain))
+        bucket.holds = float(body.get("holds", bucket.holds))
+        bucket.off = bool(body.get("off", bucket.off))
+        operating.limit_seconds = float(body.get("operating_limit", operating.limit_seconds))
+        operating.costs |= {str(name): float(cost) for name, cost in body.get("costs", {}).items()}
+        if body.get("reset"):
+            operating.clear()
+        for method, seconds in body.get("charge", {}).items():
+            operating.charge(str(method).lower(), portal.clock.now(), float(seconds))
+        return {
+            "drain": bucket.drain,
+            "holds": bucket.holds,
+            "off": bucket.off,
+            "operating_limit": operating.limit_seconds,
+            "costs": operating.costs,
+        }
+
+
+def clock(_world: World, portal: Portal, body: Any) -> Any:
+    """Move the clock ahead (`advance_seconds`) or let it run faster (`rate`)."""
+    with portal.lock:
+        portal.clock.advance(float(body.get("advance_seconds", 0)))
+        if "rate" in body:
+            portal.clock.set_rate(float(body["rate"]))
+        return {"now": portal.clock.now(), "rate": portal.clock.rate}
+
+
+def drop_subscriptions(_world: World, portal: Portal, body: Any) -> Any:
+    """Remove bindings silently: all, or those of `event`."""
+    event_name = str(body.get("event", "")).upper()
+    with portal.lock:
+        return {"dropped": portal.subscriptions.unbind(lambda one: event_name in ("", one.event))}
+
+
+def marks(_world: World, portal: Portal, body: Any) -> Any:
+    """Mark free records of `connector` as failed: `ids`, or the first `count`, or all."""
+    with portal.lock:
+        records = sorted(portal.queue.batch(str(body.get("connector", "")), FREE), key=lambda one: one.id)
+        wanted = {int(one) for one in body.get("ids", ())}
+        chosen = [one for one in records if not one.marked and (not wanted or one.id in wanted)]
+        for record in chosen[: body.get("count")]:
+            portal.queue.mark(portal.clock.now(), record)
+        return {"marked": len(chosen[: body.get("count")])}
+
+
+def steal(_world: World, portal: Portal, body: Any) -> Any:
+    """Move records to a fresh process id, as an overlapping reserving call of somebody else would.
+
+    `process_id` or `ids` say which, in `connector`; free ones (up to `count`) without either.
+    """
+    with portal.lock:
+        connector, process_id = str(body.get("connector", "")), str(body.get("process_id", ""))
+        wanted = {int(one) for one in body.get("ids", ())}
+        pool = portal.queue.select(connector, Selection(order=(("ID", False),)))
+        chosen = [one for one in pool if (one.id in wanted if wanted else one.process_id == process_id)]
+        taken = chosen[: body.get("count")]
+        fresh = portal.new_token()[:32]
+        portal.queue.move(portal.clock.now(), taken, fresh)
+        return {"process_id": fresh if taken else None, "ids": [str(one.id) for one in taken]}
+
+
+def quirks(_world: World, portal: Portal, body: Any) -> Any:
+    """Change what the vendor leaves undocumented; returns all choices."""
+    with portal.lock:
+        portal.quirks = portal.quirks.changed(body)
+        return asdict(portal.quirks)
+
+
+WRITERS: Final[dict[tuple[str, str], Handler]] = {
+    ("POST", "change"): change,
+    ("POST", "event"): event,
+    ("POST", "backlog"): backlog,
+    ("POST", "traffic"): start_traffic,
+    ("DELETE", "traffic"): stop_traffic,
+    ("POST", "faults"): arm_faults,
+    ("DELETE", "faults"): disarm_faults,
+    ("POST", "tokens/expire"): expire_tokens,
+    ("POST", "tokens/revoke"): revoke_tokens,
+    ("POST", "tokens/issue"): issue_token,
+    ("POST", "tokens/code"): issue_code,
+    ("POST", "licence"): licence,
+    ("POST", "user"): user,
+    ("POST", "app"): application,
+    ("POST", "limits"): limits,
+    ("POST", "clock"): clock,
+    ("POST", "subscriptions/drop"): drop_subscriptions,
+    ("POST", "marks"): marks,
+    ("POST", "steal"): steal,
+    ("POST", "quirks"): quirks,
+}
+
+
+def _one_of(body: Any, name: str, known: tuple[str, ...]) -> str:
+    value = str(body.get(name))
+    if value not in known:
+        raise ValueError(f"{name} is one of {', '.join(known)}, not {value!r}")
+    return value
+
+
+def _assign(portal: Portal, target: Any, body: Any, kind: type[Licence] | type[Account]) -> Any:
+    known = {one.name for one in fields(kind)}
+    unknown = set(body) - known
+    if unknown:
+        raise ValueError(f"unknown keys {sorted(unknown)}; known are {sorted(known)}")
+    with portal.lock:
+        for name, value in body.items():
+            setattr(target, name, type(getattr(target, name))(value))
+        return asdict(target)

@@ -1,0 +1,151 @@
+"""The control API: what a test learns about a portal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from b24offline.emulator.queue import FREE
+from b24offline.emulator.templates import ENTITIES
+
+if TYPE_CHECKING:
+    from b24offline.emulator.control import Handler
+    from b24offline.emulator.journal import Journal
+    from b24offline.emulator.portal import Portal
+    from b24offline.emulator.world import World
+
+PAGE: Final = 5000
+
+
+def state(world: World, portal: Portal, _query: Any) -> Any:
+    """Counts of records, objects, requests and refreshes, the bucket, the bindings, the clock."""
+    with portal.lock:
+        now = portal.clock.now()
+        records = list(portal.queue.records())
+        reserved = [one for one in records if one.process_id != FREE]
+        processes = Counter(one.process_id for one in reserved)
+        return {
+            "now": now,
+            "rate": portal.clock.rate,
+            "records": len(records),
+            "free": sum(one.process_id == FREE and not one.marked for one in records),
+            "reserved": len(reserved),
+            "marked": sum(one.marked for one in records),
+            "free_marked": sum(one.process_id == FREE and one.marked for one in records),
+            "processes": dict(processes),
+            "connectors": dict(Counter(one.connector for one in records)),
+            "oldest_reserved_seconds": max((now - one.reserved_at for one in reserved), default=0.0),
+            "oldest_free_seconds": max(
+                (now - one.stamp for one in records if one.process_id == FREE), default=0.0
+            ),
+            "objects": portal.objects.counts(),
+            "changes": len(portal.changes),
+            "requests": dict(portal.calls),
+            "token_refreshes": portal.tokens.refreshes,
+            "bucket": {
+                "level": portal.bucket.level(now),
+                "refused": portal.bucket.refused,
+                "drain": portal.bucket.drain,
+                "holds": portal.bucket.holds,
+                "off": portal.bucket.off,
+            },
+            "licence": asdict(portal.licence),
+            "account": asdict(portal.account),
+            "bindings": [asdict(one) for one in portal.subscriptions.all()],
+            "late_calls": portal.later.waiting,
+            "traffic": world.traffic[portal.name].report(),
+            "seq": portal.sequence.last,
+        }
+
+
+def records(_world: World, portal: Portal, _query: Any) -> Any:
+    """Every record of every connector, with all its fields."""
+    with portal.lock:
+        return {"records": [asdict(one) for one in portal.queue.records()]}
+
+
+def objects(_world: World, portal: Portal, query: Any) -> Any:
+    """Objects of `entity` (or all) as their get method returns them, deleted ones included.
+
+    With `since_changes=1` only those that changed after the start.
+    """
+    entity, since = query.get("entity"), query.get("since_changes") in ("1", "true")
+    if entity is not None and entity not in ENTITIES:
+        raise ValueError(f"entity is one of {', '.join(ENTITIES)}, not {entity!r}")
+    with portal.lock:
+        return {
+            "objects": [
+                {
+                    "entity": one.entity,
+                    "id": one.id,
+                    "deleted": one.deleted,
+                    "revision": one.revision,
+                    "changed": one.changed,
+                    "data": one.data,
+                }
+                for name in ([entity] if entity else ENTITIES)
+                for one in portal.objects.everything(name)
+                if one.changed or not since
+            ]
+        }
+
+
+def history(_world: World, portal: Portal, query: Any) -> Any:
+    """What happened to records, in order, after number `after`; pages of `limit` (5000)."""
+    return _page(portal, portal.history, query)
+
+
+def changes(_world: World, portal: Portal, query: Any) -> Any:
+    """What happened to objects, in order, after number `after`."""
+    return _page(portal, portal.changes, query)
+
+
+def requests(_world: World, portal: Portal, query: Any) -> Any:
+    """The newest calls, in order, after number `after`."""
+    return _page(portal, portal.requests, query)
+
+
+def faults(_world: World, portal: Portal, _query: Any) -> Any:
+    """The fault plans with how often they fired."""
+    return {"faults": portal.faults.as_json()}
+
+
+def traffic(world: World, portal: Portal, _query: Any) -> Any:
+    """The stream of changes."""
+    return world.traffic[portal.name].report()
+
+
+def portals(world: World, _portal: Portal, _query: Any) -> Any:
+    """How an application reaches the portals, with the current refresh tokens."""
+    return world.hello()
+
+
+def quirks(_world: World, portal: Portal, _query: Any) -> Any:
+    """The choices where the vendor is silent."""
+    return asdict(portal.quirks)
+
+
+READERS: Final[dict[tuple[str, str], Handler]] = {
+    ("GET", "state"): state,
+    ("GET", "records"): records,
+    ("GET", "objects"): objects,
+    ("GET", "history"): history,
+    ("GET", "changes"): changes,
+    ("GET", "requests"): requests,
+    ("GET", "faults"): faults,
+    ("GET", "traffic"): traffic,
+    ("GET", "portals"): portals,
+    ("GET", "quirks"): quirks,
+}
+
+
+def _page(portal: Portal, journal: Journal, query: Any) -> Any:
+    after, limit = int(query.get("after", 0)), int(query.get("limit", PAGE))
+    with portal.lock:
+        entries = journal.page(after, limit)
+    return {
+        "entries": entries,
+        "after": entries[-1]["seq"] if entries else after,
+        "more": len(entries) == limit,
+    }

@@ -1,0 +1,74 @@
+"""The table of methods, and the checks that stand before each of them."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from b24offline.emulator import app_methods, offline_methods
+from b24offline.emulator.call import Answer, Call
+from b24offline.emulator.errors import ApiError
+from b24offline.emulator.object_methods import ITEM_METHODS, TASK_METHODS, Method, classic_methods
+from b24offline.emulator.templates import CLASSIC
+
+
+def _method_get(call: Call) -> Answer:
+    known = call.params.text("name").lower() in METHODS
+    return Answer({"isExisting": known, "isAvailable": known})
+
+
+METHODS: Final[dict[str, Method]] = {
+    "event.bind": app_methods.bind,
+    "event.unbind": app_methods.unbind,
+    "event.get": app_methods.get,
+    "events": app_methods.events,
+    "event.offline.get": offline_methods.get,
+    "event.offline.list": offline_methods.list_,
+    "event.offline.clear": offline_methods.clear,
+    "event.offline.error": offline_methods.error,
+    "feature.get": app_methods.feature,
+    "app.info": app_methods.info,
+    "profile": app_methods.profile,
+    "user.admin": app_methods.admin,
+    "user.get": app_methods.users,
+    "user.current": app_methods.current_user,
+    "server.time": app_methods.server_time,
+    "scope": app_methods.scope,
+    "method.get": _method_get,
+    **ITEM_METHODS,
+    **TASK_METHODS,
+    **{
+        f"{entity.replace('_', '.')}.{name}": method
+        for entity in CLASSIC
+        for name, method in classic_methods(entity).items()
+    },
+}
+
+
+def invoke(call: Call) -> Answer:
+    """Run one method and charge its time.
+
+    ApiError 404 for unknown methods, 429 when the method has used up its execution time.
+    """
+    method = METHODS.get(call.method)
+    if method is None:
+        raise ApiError(404, "ERROR_METHOD_NOT_FOUND", "Method not found")
+    operating = call.portal.operating
+    if operating.refuses(call.method, call.now):
+        extra = {"time": operating_time(call)} if call.portal.quirks.limit_error_has_time else {}
+        raise ApiError(429, "OPERATION_TIME_LIMIT", "The method used up its execution time", extra)
+    started = time.perf_counter()
+    call.portal.queue.expire(call.now)
+    try:
+        return method(call)
+    finally:
+        operating.charge(call.method, call.now, time.perf_counter() - started)
+
+
+def operating_time(call: Call) -> dict[str, float]:
+    """The two keys about execution time that `time` may carry."""
+    operating = call.portal.operating
+    return {
+        "operating_reset_at": operating.reset_at(call.method, call.now),
+        "operating": round(operating.used(call.method, call.now), 6),
+    }

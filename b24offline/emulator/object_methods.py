@@ -1,0 +1,196 @@
+"""Methods that read and write objects, one set for each of the three families of CRM and task methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from b24offline.emulator import listing
+from b24offline.emulator.call import Answer, Call, page_of
+from b24offline.emulator.errors import ApiError
+from b24offline.emulator.spelling import camel
+from b24offline.emulator.templates import ITEM_TYPES, TEMPLATES
+
+if TYPE_CHECKING:
+    from b24offline.emulator.objects import StoredObject
+
+Method = Callable[[Call], Answer]
+_MULTI_FIELDS: Final = ("PHONE", "EMAIL")
+
+
+def classic_methods(entity: str) -> dict[str, Method]:
+    """`add`, `get`, `list`, `update`, `delete`, `fields` of leads, deals, contacts or companies."""
+    return {
+        "add": partial(_classic_add, entity),
+        "get": partial(_classic_get, entity),
+        "list": partial(_classic_list, entity),
+        "update": partial(_classic_update, entity),
+        "delete": partial(_classic_delete, entity),
+        "fields": partial(_classic_fields, entity),
+    }
+
+
+def _classic_found(entity: str, call: Call) -> StoredObject:
+    object_id = call.params.text("id")
+    if not (object_id.isascii() and object_id.isdigit() and int(object_id) > 0):
+        raise ApiError(400, "", "ID is not defined or invalid")
+    found = call.portal.objects.get(entity, str(int(object_id)))
+    if found is None:
+        raise ApiError(400, "", "Not found")
+    return found
+
+
+def _classic_add(entity: str, call: Call) -> Answer:
+    made = call.portal.add(entity, call.params.mapping("fields"), connector=call.connector)
+    return Answer(int(made.id))
+
+
+def _classic_get(entity: str, call: Call) -> Answer:
+    return Answer(_classic_found(entity, call).data)
+
+
+def _classic_update(entity: str, call: Call) -> Answer:
+    connector = call.connector
+    call.portal.update(_classic_found(entity, call), call.params.mapping("fields"), connector=connector)
+    return Answer(True)
+
+
+def _classic_delete(entity: str, call: Call) -> Answer:
+    connector = call.connector
+    call.portal.delete(_classic_found(entity, call), connector=connector)
+    return Answer(True)
+
+
+def _classic_list(entity: str, call: Call) -> Answer:
+    rows = (found.data for found in call.portal.objects.alive(entity))
+    page, total, following = _listed(call, rows, str.upper)
+    select = [str(name).upper() for name in call.params.mapping("select").values()]
+    hidden = [name for name in _MULTI_FIELDS if name not in select]
+    answer = []
+    for row in page:
+        one = listing.shown(row, select, str.upper, "ID")
+        answer.append({name: value for name, value in one.items() if name not in hidden})
+    return Answer(answer, total, following)
+
+
+def _classic_fields(entity: str, _call: Call) -> Answer:
+    names = ["ID", *TEMPLATES[entity], "DATE_CREATE", "DATE_MODIFY"]
+    return Answer({name: {"type": "string", "isReadOnly": name == "ID", "title": name} for name in names})
+
+
+def _listed(call: Call, rows: Any, name_of: Callable[[str], str]) -> tuple[list[Any], int, int | None]:
+    found = listing.matching(rows, call.params.mapping("filter"), name_of)
+    found = listing.ordered(found, call.params.mapping("order"), name_of)
+    return page_of(found, call.params.number("start"))
+
+
+def _item_type(call: Call) -> int:
+    item_type = call.params.number("entityTypeId")
+    if item_type not in ITEM_TYPES:
+        raise ApiError(400, "ENTITY_TYPE_NOT_SUPPORTED", "Entity type is not supported")
+    return item_type
+
+
+def _item_found(call: Call) -> StoredObject:
+    found = call.portal.objects.get("crm_item", f"{_item_type(call)}:{call.params.number('id')}")
+    if found is None:
+        raise ApiError(400, "NOT_FOUND", "Item is not found")
+    return found
+
+
+def _item_add(call: Call) -> Answer:
+    made = call.portal.add(
+        "crm_item", call.params.mapping("fields"), item_type=_item_type(call), connector=call.connector
+    )
+    return Answer({"item": made.data})
+
+
+def _item_get(call: Call) -> Answer:
+    return Answer({"item": _item_found(call).data})
+
+
+def _item_update(call: Call) -> Answer:
+    connector, found = call.connector, _item_found(call)
+    call.portal.update(found, call.params.mapping("fields"), connector=connector)
+    return Answer({"item": found.data})
+
+
+def _item_delete(call: Call) -> Answer:
+    connector = call.connector
+    call.portal.delete(_item_found(call), connector=connector)
+    return Answer([])
+
+
+def _item_list(call: Call) -> Answer:
+    rows = (found.data for found in call.portal.objects.alive("crm_item", _item_type(call)))
+    page, total, following = _listed(call, rows, camel)
+    select = list(call.params.mapping("select").values())
+    return Answer({"items": [listing.shown(row, select, camel, "id") for row in page]}, total, following)
+
+
+def _types(_call: Call) -> Answer:
+    types = [
+        {"id": number, "title": title, "entityTypeId": item_type, "isCategoriesEnabled": "Y"}
+        for number, (item_type, (title, _, _)) in enumerate(ITEM_TYPES.items(), start=5)
+    ]
+    return Answer({"types": types}, len(types))
+
+
+ITEM_METHODS: Final[dict[str, Method]] = {
+    "crm.item.add": _item_add,
+    "crm.item.get": _item_get,
+    "crm.item.update": _item_update,
+    "crm.item.delete": _item_delete,
+    "crm.item.list": _item_list,
+    "crm.type.list": _types,
+}
+
+
+def _task_found(call: Call) -> StoredObject | None:
+    return call.portal.objects.get("task", call.params.text("taskId"))
+
+
+def _task_or_refuse(call: Call) -> StoredObject:
+    found = _task_found(call)
+    if found is None:
+        raise ApiError(400, "100", "Task not found or not accessible")
+    return found
+
+
+def _task_add(call: Call) -> Answer:
+    made = call.portal.add("task", call.params.mapping("fields"), connector=call.connector)
+    return Answer({"task": made.data})
+
+
+def _task_get(call: Call) -> Answer:
+    found = _task_found(call)
+    return Answer([] if found is None else {"task": found.data})
+
+
+def _task_update(call: Call) -> Answer:
+    connector, found = call.connector, _task_or_refuse(call)
+    call.portal.update(found, call.params.mapping("fields"), connector=connector)
+    return Answer({"task": found.data})
+
+
+def _task_delete(call: Call) -> Answer:
+    connector = call.connector
+    call.portal.delete(_task_or_refuse(call), connector=connector)
+    return Answer({"task": True})
+
+
+def _task_list(call: Call) -> Answer:
+    rows = (found.data for found in call.portal.objects.alive("task"))
+    page, total, following = _listed(call, rows, camel)
+    select = list(call.params.mapping("select").values())
+    return Answer({"tasks": [listing.shown(row, select, camel, "id") for row in page]}, total, following)
+
+
+TASK_METHODS: Final[dict[str, Method]] = {
+    "tasks.task.add": _task_add,
+    "tasks.task.get": _task_get,
+    "tasks.task.update": _task_update,
+    "tasks.task.delete": _task_delete,
+    "tasks.task.list": _task_list,
+}

@@ -1,0 +1,67 @@
+"""Which events an application has bound, online and offline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One registration. An offline one has a connector (maybe empty) and no handler."""
+
+    event: str
+    offline: bool
+    connector: str = ""
+    handler: str = ""
+    user_id: str = "0"
+    min_timeout_seconds: float = 0.0
+
+
+class Subscriptions:
+    """The bindings of one application."""
+
+    def __init__(self) -> None:
+        self._bindings: list[Binding] = []
+        self._connectors: dict[str, list[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._bindings)
+
+    def all(self) -> list[Binding]:
+        """Every binding, oldest first."""
+        return list(self._bindings)
+
+    def bind(self, binding: Binding) -> bool:
+        """Register; False when the same event is already bound to this handler or connector."""
+        for one in self._bindings:
+            if (one.event, one.offline, one.connector, one.handler) == (
+                binding.event,
+                binding.offline,
+                binding.connector,
+                binding.handler,
+            ):
+                return False
+        self._bindings.append(binding)
+        self._index()
+        return True
+
+    def unbind(self, meant: Callable[[Binding], bool]) -> int:
+        """Remove the bindings that are meant; returns their number."""
+        before = len(self._bindings)
+        self._bindings = [one for one in self._bindings if not meant(one)]
+        self._index()
+        return before - len(self._bindings)
+
+    def connectors(self, event: str) -> list[str]:
+        """The connectors that have bound an event offline."""
+        return self._connectors.get(event, [])
+
+    def _index(self) -> None:
+        self._connectors = {}
+        for one in self._bindings:
+            if one.offline:
+                self._connectors.setdefault(one.event, []).append(one.connector)

@@ -1,0 +1,130 @@
+"""Carrying out a fault: what happens to the call, and what its caller gets instead of the answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b24offline.emulator.engine import Outcome
+    from b24offline.emulator.faults import ArmedFault, FaultPlan
+    from b24offline.emulator.portal import Portal
+
+JSON_TYPE: Final = "application/json; charset=utf-8"
+_HTML: Final = (
+    b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+)
+_LOOK_SECONDS: Final = 0.05
+
+
+class ConnectionLostError(Exception):
+    """The caller gets no answer: its connection is reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer. `length` is what the header announces, when that is a lie."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON_TYPE
+    headers: tuple[tuple[str, str], ...] = ()
+    length: int | None = None
+
+
+def reply_of(outcome: Outcome) -> Reply:
+    """The honest answer."""
+    return Reply(outcome.status, json.dumps(outcome.body).encode())
+
+
+def troubled(
+    portal: Portal,
+    armed: ArmedFault,
+    execute: Callable[[str, float], Outcome],
+    skip: Callable[[str], None],
+    gone: Callable[[], bool],
+) -> Reply:
+    """Apply a fault to one call.
+
+    `execute` does the call (given the kind of the fault and the seconds of overlap), `skip` logs that it is
+    not done, `gone` tells whether the caller has closed the connection. ConnectionLostError when there is no
+    answer.
+    """
+    plan = armed.plan
+    if plan.kind == "overlap":
+        return reply_of(execute(plan.kind, plan.seconds))
+    if plan.kind in ("delay", "hold"):
+        if plan.stage == "before":
+            armed.released.wait(plan.seconds)
+            return reply_of(execute(plan.kind, 0))
+        outcome = execute(plan.kind, 0)
+        armed.released.wait(plan.seconds)
+        return reply_of(outcome)
+    if plan.kind == "twice":
+        execute(plan.kind, 0)
+        return reply_of(execute(plan.kind, 0))
+    if plan.kind == "late":
+        portal.later.add(portal.clock.now() + plan.seconds, lambda: execute(plan.kind, 0))
+        raise ConnectionLostError
+    if plan.stage == "before":
+        skip(plan.kind)
+        return _spoiled(armed, None, gone)
+    return _spoiled(armed, execute(plan.kind, 0), gone)
+
+
+def _spoiled(armed: ArmedFault, outcome: Outcome | None, gone: Callable[[], bool]) -> Reply:
+    plan = armed.plan
+    if plan.kind == "hang":
+        _hang(armed, gone)
+    if plan.kind in ("hang", "reset"):
+        raise ConnectionLostError
+    body: dict[str, Any] = {"result": None} if outcome is None else outcome.body
+    if plan.kind == "truncated":
+        whole = _body(plan, json.dumps(body).encode())
+        return Reply(plan.status or 200, whole[: len(whole) // 2], length=len(whole))
+    if plan.kind == "redirect":
+        return Reply(plan.status or 302, _body(plan, b""), "text/html", (("Location", plan.location),))
+    refusal = {"error": plan.code, "error_description": plan.description}
+    status, otherwise, content_type = {
+        "wrong_types": (200, json.dumps(twisted(body)).encode(), JSON_TYPE),
+        "html": (502, _HTML, "text/html; charset=utf-8"),
+        "empty": (200, b"", JSON_TYPE),
+        "status": (500, b"", "text/plain"),
+        "error": (500, json.dumps(refusal).encode(), JSON_TYPE),
+    }[plan.kind]
+    return Reply(plan.status or status, _body(plan, otherwise), content_type)
+
+
+def twisted(body: dict[str, Any]) -> dict[str, Any]:
+    """An answer whose `result` holds the right keys with values of other types."""
+    result = body.get("result")
+    if isinstance(result, dict):
+        return {**body, "result": {name: _other(value) for name, value in result.items()}}
+    return {**body, "result": _other(result)}
+
+
+def _other(value: Any) -> Any:
+    if isinstance(value, bool) or value is None:
+        return {"0": "unexpected"}
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, int | float):
+        return [value]
+    return "unexpected"
+
+
+def _body(plan: FaultPlan, otherwise: bytes) -> bytes:
+    if plan.body is None:
+        return otherwise
+    return plan.body.encode() if isinstance(plan.body, str) else json.dumps(plan.body).encode()
+
+
+def _hang(armed: ArmedFault, gone: Callable[[], bool]) -> None:
+    end = time.monotonic() + armed.plan.seconds
+    while time.monotonic() < end and not gone():
+        if armed.released.wait(_LOOK_SECONDS):
+            return

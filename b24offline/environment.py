@@ -1,0 +1,165 @@
+"""From environment variables to the arguments of `Config`, and from its validation errors to sentences.
+
+A variable's name follows from its field: `B24_` and the field in upper case, unless the field says otherwise.
+Fields that hold secrets may come as a file instead, by the variable with `_FILE` behind its name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from b24offline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic import ValidationError
+    from pydantic_settings import BaseSettings
+
+PREFIX: Final = "B24_"
+FILE_SUFFIX: Final = "_FILE"
+_MAX_SHOWN_CHARACTERS: Final = 60
+
+EXAMPLES: Final[Mapping[str, str]] = {
+    "redis_url": "redis://127.0.0.1:6379/0",
+    "broker_url": "amqp://user:password@rabbitmq:5672//",
+    "data_dir": "/var/lib/b24offline",
+    "database_url": "postgresql://user:password@postgres/b24offline",
+    "secret_key": "the output of: python -c "
+    '"from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"',
+    "portal_url": "https://acme.bitrix24.com/rest/",
+    "portal_name": "acme",
+    "client_id": "local.5f3a0b6c1d2e.81",
+    "client_secret": "the application key shown beside its code in the portal",
+    "refresh_token": "the refresh_token of the answer to the authorization",
+    "events": "ONCRMDEALADD,ONCRMDEALUPDATE",
+    "filter": '{"=EVENT_NAME": "ONCRMDEALADD"}',
+    "ca_file": "/etc/ssl/certs/portal.pem",
+    "adopt": "true",
+    "auto_bind": "true",
+}
+"""A right value for the fields whose default is none; the others' default is the example."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One environment variable: its name, the field it fills, and what the documentation says of it.
+
+    Attributes:
+        name: as in the environment.
+        field: name of the field of `Config`.
+        default: how the default is written, "" for none.
+        derived: where the default comes from when other settings decide it, "" otherwise.
+        description: what it does, with its unit.
+        secret: whether it is never shown, and may come as `<name>_FILE`.
+        example: a right value.
+    """
+
+    name: str
+    field: str
+    default: str
+    derived: str
+    description: str
+    secret: bool
+    example: str
+
+
+def variables(config: type[BaseSettings]) -> Iterator[Variable]:
+    """Every variable of a configuration class, in the order of its fields."""
+    for field, info in config.model_fields.items():
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        derived = str(extra.get("derived", ""))
+        default = "" if derived else str(extra.get("default", _written(info.default)))
+        yield Variable(
+            name=str(extra.get("variable", PREFIX + field.upper())),
+            field=field,
+            default=default,
+            derived=derived,
+            description=info.description or "",
+            secret=bool(extra.get("secret", False)),
+            example=EXAMPLES.get(field, default),
+        )
+
+
+def read_environment(config: type[BaseSettings], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The values given in the environment, by field; empty variables count as unset.
+
+    Raises:
+        ConfigError: an unknown `B24_*` variable, a secret given twice, or an unreadable file of one.
+    """
+    source = os.environ if environ is None else environ
+    known = {variable.name: variable for variable in variables(config)}
+    files = {name + FILE_SUFFIX: variable for name, variable in known.items() if variable.secret}
+    wrong: list[str] = []
+    given: dict[str, Any] = {}
+    for name in sorted(source):
+        if name in known and source[name].strip():
+            given[known[name].field] = source[name].strip()
+        elif name.startswith(PREFIX) and name not in known and name not in files:
+            wrong.append(_unknown(name, [*known, *files]))
+    for name, variable in files.items():
+        path = source.get(name, "").strip()
+        if not path:
+            continue
+        if variable.field in given:
+            wrong.append(f"{variable.name} and {name} are both set: keep one of them.")
+            continue
+        try:
+            given[variable.field] = Path(path).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not text"
+            wrong.append(f"{name} names a file that cannot be read ({reason}), e.g. /run/secrets/name.")
+            continue
+        if not given[variable.field]:
+            wrong.append(f"{name} names an empty file; put the value of {variable.name} into it.")
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    return given
+
+
+def report(config: type[BaseSettings], error: ValidationError, given: Mapping[str, Any]) -> ConfigError:
+    """A validation error as sentences: variable, what is wrong, a right value; never a secret."""
+    known = {variable.field: variable for variable in variables(config)}
+    sentences: list[str] = []
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    # A default that follows from a wrong value is as wrong; the one that was given is the one to mend.
+    own = [problem for problem in problems if not problem["loc"] or problem["loc"][0] in given]
+    for problem in own or problems:
+        reason = problem["msg"].removeprefix("Value error, ")
+        variable = known.get(str(problem["loc"][0])) if problem["loc"] else None
+        if variable is None:
+            sentences.append(reason)
+            continue
+        if problem["type"] != "value_error":
+            reason = f"is not right: {reason[:1].lower()}{reason[1:]}"
+        shown = "" if variable.secret else _shown(given.get(variable.field))
+        example = f", e.g. {variable.example}" if variable.example else ""
+        sentences.append(f"{variable.name}{shown} {reason}{example}.")
+    return ConfigError("\n".join(dict.fromkeys(sentences)))
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"{name} is not a setting; the nearest is {nearest[0]}. Rename or unset it."
+
+
+def _shown(value: object) -> str:
+    text = "" if value is None else str(value)
+    plain = text and text.isprintable() and len(text) <= _MAX_SHOWN_CHARACTERS and "://" not in text
+    return f" ({text})" if plain else ""
+
+
+def _written(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, tuple):
+        return ",".join(str(item) for item in value)
+    return "{}" if value == {} else str(value)

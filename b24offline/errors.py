@@ -1,0 +1,365 @@
+"""Everything this package raises, and for each class who must act.
+
+::
+
+    B24OfflineError                  developer
+    ├── ConfigError                  operator              a setting is wrong or missing
+    ├── StoreError                   operator              the durable store cannot do what was asked
+    │   ├── UnknownPortal            operator              no such portal in the store
+    │   ├── WrongKey                 operator              the secret key does not open what is stored
+    │   ├── MemberMismatch           operator              the name belongs to another Bitrix24 account
+    │   └── UnknownDeadLetter        operator              no such dead letter in the store
+    ├── PaceExceeded                 nobody                not sent: the pace asks for a long wait
+    └── PortalError                  developer             a REST call did not bring a result
+        ├── Unreachable              nobody                nothing was sent: DNS, refused, TLS
+        ├── UnknownAnswer            nobody                timeout, reset, HTML, truncated: perhaps executed
+        │   └── ServerError          nobody                the portal's own failure: perhaps executed
+        ├── Moved                    operator              a redirect; never followed
+        ├── QueryLimitExceeded       nobody                too many requests
+        ├── OperationTimeLimit       nobody                one method used up its time
+        ├── Overloaded               operator              blocked by hand at the vendor
+        ├── ExpiredToken             nobody                refresh once and replay
+        ├── AuthLost                 portal administrator  authorize again
+        ├── AccessDenied             portal administrator  the method refuses this user
+        │   └── NotAdministrator     portal administrator  the application refuses this user
+        ├── PlanTooSmall             portal administrator  the plan lacks the feature
+        ├── WrongAuthType            operator              a webhook where an application is needed
+        ├── InsufficientScope        portal administrator  a scope was not granted
+        ├── PortalGone               operator              the account was deleted
+        ├── BadRequest               developer             the arguments were refused
+        │   └── BatchRefused         developer             too long, or a method that batch refuses
+        ├── MethodNotFound           developer             no such method
+        ├── ObjectNotFound           nobody                the object is gone
+        ├── RefusedByMethod          developer             any other error of a method
+        └── AuthServerError          nobody                the token endpoint did not bring a pair
+            ├── AuthServerUnavailable  nobody              network, 5xx, HTML
+            ├── ClientRejected       operator              wrong client id or secret
+            └── PaymentRequired      portal administrator  the application is not paid for
+
+``executed`` tells whether the portal can have carried out the call: ``"no"`` after a clean rejection or
+when nothing was sent, ``"unknown"`` when the answer was lost or not understood. What is unknown must never
+be repeated blindly.
+
+The portal's own text is in ``description``. It is quoted in the message only where it cannot hold values
+that the caller sent, so that messages may go to logs.
+"""
+
+# ruff: noqa: N818 - the names say what happened; the suffix would add a word to each and no meaning
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+Actor = Literal["nobody", "operator", "portal administrator", "developer"]
+"""Who must act before the same thing can succeed; ``"nobody"`` means that it passes by itself."""
+
+Executed = Literal["no", "unknown"]
+"""Whether the portal can have carried out a call that brought no result."""
+
+_QUOTED_CHARACTERS = 200
+
+
+class B24OfflineError(Exception):
+    """Root of the tree: whatever this package raises on purpose."""
+
+    actor: ClassVar[Actor] = "developer"
+
+
+class ConfigError(B24OfflineError):
+    """A setting is wrong, missing or contradicts another one."""
+
+    actor: ClassVar[Actor] = "operator"
+
+
+class StoreError(B24OfflineError):
+    """The durable store refuses, or cannot do, what was asked of it."""
+
+    actor: ClassVar[Actor] = "operator"
+
+
+class UnknownPortal(StoreError):
+    """No portal of this name is in the store."""
+
+
+class WrongKey(StoreError):
+    """The secret key is malformed, or is not the one that encrypted what the store holds."""
+
+
+class MemberMismatch(StoreError):
+    """A portal's name is recorded for one Bitrix24 account, and another one answered."""
+
+
+class UnknownDeadLetter(StoreError):
+    """No dead letter of this number is in the store."""
+
+
+class PaceExceeded(B24OfflineError):
+    """The call was not sent: the pace asks for a wait longer than the caller is willing to sleep.
+
+    ``wait_seconds`` is when to come back. Nobody's attempt.
+    """
+
+    actor: ClassVar[Actor] = "nobody"
+
+    def __init__(self, portal: str, wait_seconds: float) -> None:
+        super().__init__(portal, wait_seconds)
+        self.portal = portal
+        self.wait_seconds = wait_seconds
+
+    def __str__(self) -> str:
+        return f"Portal {self.portal} may be called again in {self.wait_seconds:.1f} s; nothing was sent."
+
+
+class PortalError(B24OfflineError):
+    """A REST call brought no result.
+
+    ``portal`` and ``method`` name the call, ``status`` is the HTTP status (None when there was none),
+    ``code`` the portal's error code as text (numbers too; ``""`` when empty or absent), ``description`` the
+    portal's own text.
+    """
+
+    executed: ClassVar[Executed] = "no"
+    happened: ClassVar[str] = "failed"
+    advice: ClassVar[str] = ""
+    quotes_description: ClassVar[bool] = True
+
+    def __init__(self, portal: str, method: str, status: int | None, code: str, description: str) -> None:
+        # All arguments go to the base, so that the error survives pickling between a pool's processes.
+        super().__init__(portal, method, status, code, description)
+        self.portal = portal
+        self.method = method
+        self.status = status
+        self.code = code
+        self.description = description
+
+    def __str__(self) -> str:
+        facts = []
+        if self.status is not None:
+            facts.append(f"HTTP {self.status}")
+        if self.code:
+            facts.append(_printable(self.code))
+        if self.description and self.quotes_description:
+            facts.append(_printable(self.description))
+        brackets = f" ({', '.join(facts)})" if facts else ""
+        advice = f" {self.advice}" if self.advice else ""
+        return f"{self.method} on portal {self.portal} {self.happened}{brackets}.{advice}"
+
+    def __repr__(self) -> str:
+        # The default would print the description, which may hold what the caller sent.
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+def _printable(text: str) -> str:
+    """Return foreign text on one line, short enough for a log."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _QUOTED_CHARACTERS]).split())
+    return line if len(line) <= _QUOTED_CHARACTERS else line[:_QUOTED_CHARACTERS] + "..."
+
+
+class Unreachable(PortalError):
+    """Nothing was sent: the name did not resolve, the connection was refused, or TLS failed."""
+
+    actor: ClassVar[Actor] = "nobody"
+    happened: ClassVar[str] = "was not sent: no connection"
+    advice: ClassVar[str] = (
+        "It is tried again later; if it stays, check DNS, the network and the certificates."
+    )
+
+
+class UnknownAnswer(PortalError):
+    """The request went out, and what came back is nothing, not an answer, or not complete."""
+
+    actor: ClassVar[Actor] = "nobody"
+    executed: ClassVar[Executed] = "unknown"
+    happened: ClassVar[str] = "brought no usable answer"
+    advice: ClassVar[str] = "The portal may have executed it: look before repeating."
+
+
+class ServerError(UnknownAnswer):
+    """The portal says that it failed itself (500 and other 5xx with an error body)."""
+
+    happened: ClassVar[str] = "failed inside the portal"
+
+
+class Moved(PortalError):
+    """A redirect, as a renamed portal sends; it is not followed, since the token would go with it."""
+
+    actor: ClassVar[Actor] = "operator"
+    executed: ClassVar[Executed] = "unknown"
+    happened: ClassVar[str] = "was answered with a redirect, which is not followed"
+    advice: ClassVar[str] = "If the portal was renamed, confirm its new endpoint."
+
+
+class QueryLimitExceeded(PortalError):
+    """Too many requests from this address (503); nothing was executed."""
+
+    actor: ClassVar[Actor] = "nobody"
+    happened: ClassVar[str] = "was refused: too many requests"
+    advice: ClassVar[str] = "The pace slows down by itself."
+
+
+class OperationTimeLimit(PortalError):
+    """One method used up its time for this application (429).
+
+    ``reset_at`` is when it eases, in epoch seconds, or None when the portal did not tell.
+    """
+
+    actor: ClassVar[Actor] = "nobody"
+    happened: ClassVar[str] = "was refused: this method used up its time"
+    advice: ClassVar[str] = "The method pauses by itself, others go on."
+
+    def __init__(
+        self,
+        portal: str,
+        method: str,
+        status: int | None,
+        code: str,
+        description: str,
+        *,
+        reset_at: float | None = None,
+    ) -> None:
+        # Unpickling sets the attribute from the instance's dictionary.
+        super().__init__(portal, method, status, code, description)
+        self.reset_at = reset_at
+
+
+class Overloaded(PortalError):
+    """The vendor blocked REST for this portal by hand (OVERLOAD_LIMIT)."""
+
+    actor: ClassVar[Actor] = "operator"
+    happened: ClassVar[str] = "was refused: REST is blocked for overload"
+    advice: ClassVar[str] = "Find what overloads the portal, then ask the vendor's support to lift the block."
+
+
+class ExpiredToken(PortalError):
+    """The access token has expired; the call was not executed, so a refresh and one replay are safe."""
+
+    actor: ClassVar[Actor] = "nobody"
+    happened: ClassVar[str] = "was refused: the access token has expired"
+    advice: ClassVar[str] = "It is refreshed and the call replayed."
+
+
+class AuthLost(PortalError):
+    """The authorization is gone: tokens revoked, application removed, or the refresh token too old."""
+
+    actor: ClassVar[Actor] = "portal administrator"
+    happened: ClassVar[str] = "was refused: the authorization is lost"
+    advice: ClassVar[str] = "Install or authorize the application again and set the new refresh token."
+
+
+class AccessDenied(PortalError):
+    """A method refuses the user whose token this is."""
+
+    actor: ClassVar[Actor] = "portal administrator"
+    happened: ClassVar[str] = "was refused: access denied"
+    advice: ClassVar[str] = "Give the application's user the rights this method needs."
+
+
+class NotAdministrator(AccessDenied):
+    """The user may not use the application, or is no administrator as the event methods ask."""
+
+    happened: ClassVar[str] = "was refused: the application's user lacks administrator rights"
+    advice: ClassVar[str] = (
+        "Make that user an administrator again, and check that the plan still includes REST."
+    )
+
+
+class PlanTooSmall(PortalError):
+    """The portal's plan does not include a feature (WRONG_LICENSE)."""
+
+    actor: ClassVar[Actor] = "portal administrator"
+    happened: ClassVar[str] = "was refused: the portal's plan does not include it"
+    advice: ClassVar[str] = "A plan with rest_offline_extended and rest_auth_connector is needed."
+
+
+class WrongAuthType(PortalError):
+    """The method wants an application's token and got a webhook."""
+
+    actor: ClassVar[Actor] = "operator"
+    happened: ClassVar[str] = "was refused: it needs the authorization of an application, not a webhook"
+    advice: ClassVar[str] = "Configure a local or marketplace application with OAuth."
+
+
+class InsufficientScope(PortalError):
+    """The application was not granted a scope that the method needs."""
+
+    actor: ClassVar[Actor] = "portal administrator"
+    happened: ClassVar[str] = "was refused: the application lacks a scope"
+    advice: ClassVar[str] = "Add the scope to the application and install it again."
+
+
+class PortalGone(PortalError):
+    """The account was deleted."""
+
+    actor: ClassVar[Actor] = "operator"
+    happened: ClassVar[str] = "was refused: the portal was deleted"
+    advice: ClassVar[str] = "Remove it from the configuration."
+
+
+class BadRequest(PortalError):
+    """The arguments were refused; the same call will be refused again."""
+
+    happened: ClassVar[str] = "was refused: wrong arguments"
+    advice: ClassVar[str] = "Correct the call; the portal's text is in the error's description."
+    quotes_description: ClassVar[bool] = False
+
+
+class BatchRefused(BadRequest):
+    """A batch is too long, or holds a method that may not be in one."""
+
+    happened: ClassVar[str] = "was refused inside a batch"
+    advice: ClassVar[str] = "Send at most 50 commands, and call this method on its own."
+
+
+class MethodNotFound(PortalError):
+    """The portal knows no such method."""
+
+    happened: ClassVar[str] = "was refused: there is no such method"
+    advice: ClassVar[str] = "Correct the method's name."
+
+
+class ObjectNotFound(PortalError):
+    """The object that was asked for does not exist, or not any more."""
+
+    actor: ClassVar[Actor] = "nobody"
+    happened: ClassVar[str] = "found no such object"
+    quotes_description: ClassVar[bool] = False
+
+
+class RefusedByMethod(PortalError):
+    """An error that only the method itself can explain."""
+
+    happened: ClassVar[str] = "was refused by the method"
+    advice: ClassVar[str] = "The portal's text is in the error's description."
+    quotes_description: ClassVar[bool] = False
+
+
+class AuthServerError(PortalError):
+    """The authorization server brought no new pair of tokens, for a reason that is not the grant."""
+
+    actor: ClassVar[Actor] = "nobody"
+    happened: ClassVar[str] = "was refused by the authorization server"
+    advice: ClassVar[str] = "It is tried again later."
+
+
+class AuthServerUnavailable(AuthServerError):
+    """Network failure, 5xx, or something that is not an answer; a pair may have been issued and lost."""
+
+    executed: ClassVar[Executed] = "unknown"
+    happened: ClassVar[str] = "brought no usable answer from the authorization server"
+    advice: ClassVar[str] = "It is tried again later with the refresh token in the store."
+
+
+class ClientRejected(AuthServerError):
+    """The authorization server does not know this client id with this secret."""
+
+    actor: ClassVar[Actor] = "operator"
+    happened: ClassVar[str] = "was refused: wrong client id or client secret"
+    advice: ClassVar[str] = "Correct them in the configuration."
+
+
+class PaymentRequired(AuthServerError):
+    """The application, or the portal's plan, is not paid for."""
+
+    actor: ClassVar[Actor] = "portal administrator"
+    happened: ClassVar[str] = "was refused: payment required"
+    advice: ClassVar[str] = "Renew the application's subscription or the portal's plan."

@@ -1,0 +1,314 @@
+"""The ledger of one portal in Redis: open batches, runs, leases, mailboxes and due times.
+
+Every transition is one atomic script in ``scripts/``; this module only names them and gives their answers types. All of
+it may be lost at any moment: it is rebuilt from the portal, at the price of repeats. The one clock is that of the Redis
+server, in milliseconds. Drawn in ``docs/architecture.md``.
+
+Raises ``redis.exceptions.RedisError`` when the server cannot be reached; no transition is then half done.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal
+
+from b24offline.event import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from redis import Redis
+    from redis.commands.core import Script
+
+    from b24offline.timers import Timers
+
+Origin = Literal["poll", "adopted", "held"]
+Outcome = Literal["succeeded", "failed", "superseded", "unfinished"]
+
+STEP_STRIDE = 1_000_000
+"""A position is step * STEP_STRIDE + repeat, so one number orders every delivery of an attempt."""
+
+
+@cache
+def _script_text(name: str) -> str:
+    folder = files("b24offline") / "scripts"
+    return (folder / "prelude.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record as it goes into a batch: its event and the pipelines that run for it.
+
+    ``skip`` is the outcome of a record without a pipeline: "succeeded" (acknowledge) or "failed" (report); "" otherwise.
+    """
+
+    event: Event
+    pipelines: tuple[str, ...] = ()
+    skip: Literal["", "succeeded", "failed"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A run handed out: what a message needs to start it."""
+
+    run: str
+    attempt: int
+
+    @property
+    def pipeline(self) -> str:
+        """The name behind the record's delivery: ``123@1775203200/deal_changed``."""
+        return self.run.partition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A step that may run: its event, and how often the run failed and crashed before."""
+
+    event: Event
+    failures: int
+    held: bool
+    seen_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """What an outcome set free: the next run of the mailbox, and batches whose last outcome this was."""
+
+    recorded: bool
+    next: Handed | None
+    settleable: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """What a sweep has to start again: runs to publish and batches to settle."""
+
+    runs: tuple[Handed, ...]
+    batches: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """A batch under the settle lease. ``outcomes``: record id -> outcome; ``now_ms`` is the ledger's clock."""
+
+    process_id: str
+    token: str
+    now_ms: int
+    first_seen_ms: int
+    epoch: int
+    origin: Origin
+    outcomes: Mapping[int, Outcome]
+    events: Mapping[int, Event]
+
+
+def run_id(event: Event, pipeline: str) -> str:
+    """The run of one pipeline for one delivery of a record: ``123@1775203200/deal_changed``."""
+    return f"{event.delivery}/{pipeline}"
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _pairs(flat: Sequence[Any]) -> tuple[Handed, ...]:
+    return tuple(Handed(str(flat[i]), int(flat[i + 1])) for i in range(0, len(flat), 2))
+
+
+class Ledger:
+    """Transitions of one portal. ``redis`` must decode responses; ``timers`` are already scaled."""
+
+    def __init__(
+        self, redis: Redis, key_prefix: str, portal: str, timers: Timers, *, crash_budget: int = 3
+    ) -> None:
+        self.portal = portal
+        self.stem = f"{key_prefix}:{{{portal}}}"
+        self._redis = redis
+        self._timers = timers
+        self._crash_budget = crash_budget
+        self._scripts: dict[str, Script] = {}
+
+    def transition(self, script: str, *args: str | float) -> Any:
+        """Runs one atomic script with this portal's key stem; shapes are in the head of each script."""
+        if script not in self._scripts:
+            self._scripts[script] = self._redis.register_script(_script_text(script))
+        return self._scripts[script](keys=[self.stem], args=list(args))
+
+    def mailbox(self, event: Event, pipeline: str) -> str:
+        """The key of the mailbox that serialises this object and pipeline; a record without object has its own."""
+        name = f"{event.object.entity}:{event.object.object_id}" if event.object else f"record:{event.record_id}"
+        return f"{self.stem}:mail:{name}|{pipeline}"
+
+    # -- batches ---------------------------------------------------------------------------------------------
+
+    def open(
+        self,
+        process_id: str,
+        entries: Iterable[Entry],
+        *,
+        origin: Origin,
+        poll_token: str = "",
+        first_seen_ms: int = 0,
+    ) -> int | None:
+        """Opens a batch. Answers how many runs wait for an outcome, or None when it was open or the lease was lost."""
+        payload = [
+            {
+                "id": str(entry.event.record_id),
+                "event": entry.event.to_json(),
+                "marked": entry.event.marked,
+                "skip": entry.skip,
+                "runs": [
+                    {"id": run_id(entry.event, p), "pipeline": p, "mailbox": self.mailbox(entry.event, p)}
+                    for p in entry.pipelines
+                ],
+            }
+            for entry in entries
+        ]
+        opened, pending = self.transition(
+            "open_batch",
+            process_id,
+            origin,
+            first_seen_ms,
+            _milliseconds(self._timers.dispatch_due_seconds),
+            _milliseconds(self._timers.settle_due_seconds),
+            poll_token,
+            json.dumps(payload),
+        )
+        return int(pending) if opened == 1 else None
+
+    def start(self, process_id: str) -> tuple[Handed, ...]:
+        """Hands out the runs of a batch that nobody handed out yet."""
+        return _pairs(self.transition("start_batch", process_id, _milliseconds(self._timers.run_queue_seconds)))
+
+    def forget(self, process_id: str) -> None:
+        """Drops a damaged batch; the portal's list brings its records back as orphans."""
+        self.transition("forget_batch", process_id)
+
+    def open_batches(self) -> dict[str, int]:
+        """Process id -> when it was opened, in milliseconds."""
+        rows = self._redis.zrange(f"{self.stem}:batches", 0, -1, withscores=True)
+        return {str(pid): int(opened) for pid, opened in rows}
+
+    def events(self, process_id: str) -> dict[int, Event]:
+        """Record id -> event, of what is left of a batch."""
+        rows = self._redis.hgetall(f"{self.stem}:batch:{process_id}:records")
+        return {int(key): Event.from_json(json.loads(text)["event"]) for key, text in rows.items()}
+
+    def event_of(self, run: str) -> Event | None:
+        """The event a run works for, or None when the run is closed."""
+        batches, record = self._redis.hmget(f"{self.stem}:run:{run}", "batches", "record")
+        for process_id in (batches or "").split(","):
+            text = self._redis.hget(f"{self.stem}:batch:{process_id}:records", record or "")
+            if text:
+                return Event.from_json(json.loads(text)["event"])
+        return None
+
+    # -- runs ------------------------------------------------------------------------------------------------
+
+    def begin_step(self, run: str, attempt: int, position: int) -> Begun | None:
+        """Takes the lease for a step. None: finished, replaced, or a second delivery; return at once."""
+        told = self.transition(
+            "begin_step", run, attempt, position, _milliseconds(self._timers.lease_seconds)
+        )
+        if not told:
+            return None
+        return Begun(Event.from_json(told[0]), int(told[1]), bool(int(told[2])), int(told[3]))
+
+    def renew(self, run: str, attempt: int, position: int) -> bool:
+        """Renews the lease of a running step; False when it is not ours any more."""
+        seconds = self._timers.lease_seconds
+        return bool(self.transition("renew_lease", run, attempt, position, _milliseconds(seconds)))
+
+    def pass_on(self, run: str, attempt: int, position: int) -> bool:
+        """Ends a step that is not the last: the next one waits in a queue."""
+        seconds = self._timers.run_queue_seconds
+        return bool(self.transition("pass_on", run, attempt, position, _milliseconds(seconds)))
+
+    def repeat_step(self, run: str, attempt: int, delay_seconds: float, *, counted: bool, reason: str) -> bool:
+        """The step comes again by message after the delay; the ledger only guards that it does."""
+        return self._wait(run, attempt, delay_seconds, self._timers.run_queue_seconds, counted, reason)
+
+    def restart_later(self, run: str, attempt: int, delay_seconds: float, *, counted: bool, reason: str) -> bool:
+        """The run starts again from its first step after the delay, by the sweep."""
+        return self._wait(run, attempt, delay_seconds, 0, counted, reason)
+
+    def _wait(self, run: str, attempt: int, delay: float, grace: float, counted: bool, reason: str) -> bool:
+        guard = _milliseconds(grace) if grace else 0
+        return bool(self.transition("wait_run", run, attempt, _milliseconds(delay), guard, int(counted), reason))
+
+    def succeed(self, run: str, attempt: int) -> Concluded:
+        """Records success; a second call, or one of a replaced attempt, changes nothing."""
+        return self._finish(run, attempt, "succeeded", "", 0)
+
+    def fail(self, run: str, attempt: int, reason: str, *, backoff_seconds: float) -> Concluded:
+        """Records failure; the object's next run waits out the backoff."""
+        return self._finish(run, attempt, "failed", reason, _milliseconds(backoff_seconds))
+
+    def _finish(self, run: str, attempt: int, outcome: Outcome, reason: str, backoff: int) -> Concluded:
+        bound = _milliseconds(self._timers.run_queue_seconds)
+        due = _milliseconds(self._timers.settle_due_seconds)
+        told = self.transition("finish_run", run, attempt, outcome, reason, bound, due, backoff)
+        return self._concluded(told)
+
+    def crash(self, run: str, attempt: int, *, backoff_seconds: float) -> Concluded:
+        """Counts a crash of this attempt: again after the backoff, or failed when the budget is spent."""
+        bound = _milliseconds(self._timers.run_queue_seconds)
+        due = _milliseconds(self._timers.settle_due_seconds)
+        backoff = _milliseconds(backoff_seconds)
+        return self._concluded(self.transition("crash_run", run, attempt, self._crash_budget, backoff, bound, due))
+
+    @staticmethod
+    def _concluded(told: Sequence[Any]) -> Concluded:
+        following = Handed(str(told[1]), int(told[2])) if told[1] else None
+        return Concluded(bool(int(told[0])), following, tuple(str(pid) for pid in told[3]))
+
+    def take_overdue(self, limit: int = 200) -> Overdue:
+        """Takes what is overdue, once: each entry gets a new due time before it is answered."""
+        bound = _milliseconds(self._timers.run_queue_seconds)
+        due = _milliseconds(self._timers.settle_due_seconds)
+        runs, batches = self.transition("take_overdue", bound, due, self._crash_budget, limit)
+        return Overdue(_pairs(runs), tuple(str(pid) for pid in batches))
+
+    # -- settling --------------------------------------------------------------------------------------------
+
+    def begin_settle(self, process_id: str) -> Settling | Literal["gone", "busy", "damaged"]:
+        """Takes the settle lease and reads the outcomes of the batch."""
+        token = secrets.token_hex(8)
+        lease = _milliseconds(self._timers.settle_lease_seconds)
+        told = self.transition("begin_settle", process_id, token, lease)
+        if told[0] != "taken":
+            verdict: Literal["gone", "busy", "damaged"] = told[0]
+            return verdict
+        outcomes: dict[int, Outcome] = {}
+        events: dict[int, Event] = {}
+        for i in range(0, len(told[5]), 3):
+            record = int(told[5][i])
+            events[record] = Event.from_json(json.loads(told[5][i + 1])["event"])
+            outcomes[record] = told[5][i + 2]
+        now, first_seen, epoch, origin = int(told[1]), int(told[2]), int(told[3]), told[4]
+        return Settling(process_id, token, now, first_seen, epoch, origin, outcomes, events)
+
+    def end_settle(self, settling: Settling, done: Iterable[int], next_look_seconds: float) -> str:
+        """Drops what the portal needs no more; closes the empty batch. Answers "closed", "open" or "lost"."""
+        tombstone = _milliseconds(self._timers.tombstone_seconds)
+        wait = _milliseconds(next_look_seconds)
+        ids = json.dumps([str(record) for record in done])
+        return str(self.transition("end_settle", settling.process_id, settling.token, wait, tombstone, ids))
+
+    # -- counters --------------------------------------------------------------------------------------------
+
+    def count(self, counter: str, by: int = 1) -> None:
+        """Adds to one of the portal's counters."""
+        self._redis.hincrby(f"{self.stem}:stats", counter, by)
+
+    def counters(self) -> dict[str, int]:
+        """The portal's counters since the ledger began."""
+        return {str(k): int(v) for k, v in self._redis.hgetall(f"{self.stem}:stats").items()}
+
+    def now_ms(self) -> int:
+        """The ledger's clock: milliseconds of the Redis server."""
+        seconds, micros = self._redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000

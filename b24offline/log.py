@@ -1,0 +1,147 @@
+"""How the processes log: one readable line, or one JSON object a line.
+
+Messages are constants; what varies travels as fields, by the `extra` argument of the logging call. What a
+caller should not have logged is caught by `Redaction`, a second net that knows the shape of our secrets.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Final, Literal, TextIO
+
+Style = Literal["console", "json"]
+"""`console` for people at a terminal, `json` for what collects logs."""
+
+_KEPT_CHARACTERS: Final = 4_000
+_NOT_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_NAMES: Final = (
+    r"access_token|refresh_token|client_secret|application_token|auth(?:orization)?|AUTH_ID|REFRESH_ID|password|passwd"
+    r"|secret_key|secret"
+)
+_SHAPES: Final = (
+    # name=value and "name": "value", also as PHP sends it (auth[access_token]=...) and percent-encoded
+    (
+        re.compile(
+            rf"""(?ix) (?: (?<![a-z]) | (?<=%5B) )
+            ((?:b24_)?(?:{_NAMES}) (?:\]|%5D)? \\*["']? \s*(?:=|:|%3D)\s* \\*["']? (?:bearer\s+)?)
+            (?!\*\*\*) [^\s"'&,;\\)}}\]]+"""
+        ),
+        r"\1***",
+    ),
+    (re.compile(r"(?i)(\bbearer\s+)[a-z0-9._~+/=-]+"), r"\1***"),
+    # the user part of an address
+    (re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/@\"']*@"), r"\1***@"),
+    # the code of an incoming webhook
+    (re.compile(r"(/rest/[0-9]+/)[A-Za-z0-9]+"), r"\1***"),
+)
+
+
+def redact(text: str) -> str:
+    """The text with everything that looks like one of our secrets replaced by stars."""
+    for shape, replacement in _SHAPES:
+        text = shape.sub(replacement, text)
+    return text
+
+
+class Redaction(logging.Filter):
+    """Removes secrets from a record's message, its fields and its traceback; drops no record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrites the record in place; True, always."""
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):
+            # here an exception would reach the caller, who only wanted to log
+            message = f"{record.msg} (its arguments do not fit)"
+        record.msg, record.args = redact(message), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = redact(record.exc_text)
+        for name, value in fields_of(record).items():
+            if re.fullmatch(_NAMES, name, re.IGNORECASE):
+                setattr(record, name, "***")
+            elif not isinstance(value, bool | int | float | None):
+                setattr(record, name, redact(str(value)))
+        return True
+
+
+class ConsoleFormatter(logging.Formatter):
+    """`2026-11-23 20:41:07.120 INFO    b24offline.poll | batch reserved | portal=acme records=50`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; a traceback follows with its line breaks shown as `\\n`."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        clock = f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d}"
+        parts = [
+            f"{clock} {record.levelname:<7} {record.name}",
+            record.getMessage(),
+            " ".join(f"{name}={_bare(value)}" for name, value in fields_of(record).items()),
+            _traceback(self, record),
+        ]
+        return " | ".join(_one_line(part) for part in parts if part)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `time`, `level`, `logger`, `message`, the fields, and `traceback`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line of ASCII; fields that JSON cannot hold are written as text."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name, value in fields_of(record).items():
+            line.setdefault(name, value[:_KEPT_CHARACTERS] if isinstance(value, str) else value)
+        if traceback := _traceback(self, record):
+            line["traceback"] = traceback
+        return json.dumps(line, default=str)
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, object]:
+    """What the caller passed as `extra`, in that order."""
+    return {name: value for name, value in vars(record).items() if name not in _NOT_FIELDS}
+
+
+def configure(level: str = "INFO", style: Style = "console", stream: TextIO | None = None) -> None:
+    """Sends everything that is logged in this process to one stream; replaces what was set up before.
+
+    Args:
+        level: least severity that is shown, "DEBUG" to "CRITICAL".
+        style: "console" or "json".
+        stream: default: standard error, so that commands keep standard output for their results.
+    """
+    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
+    handler.setFormatter(JsonFormatter() if style == "json" else ConsoleFormatter())
+    handler.addFilter(Redaction())
+    root = logging.getLogger()
+    for former in root.handlers[:]:
+        root.removeHandler(former)
+    root.addHandler(handler)
+    root.setLevel(level)
+    # urllib3 logs whole addresses at DEBUG, and those of the token endpoint hold secrets
+    logging.getLogger("urllib3").setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    if record.exc_info and not record.exc_text:
+        return formatter.formatException(record.exc_info)
+    return record.exc_text or ""
+
+
+def _bare(value: object) -> str:
+    text = str(value)[:_KEPT_CHARACTERS]
+    return json.dumps(text) if not text or any(character in ' "=|' for character in text) else text
+
+
+def _one_line(text: str) -> str:
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )

@@ -1,0 +1,259 @@
+"""Access tokens: read from the store, refreshed once for all workers when the portal says that one has
+expired.
+
+Three gates keep two processes from using one refresh token twice:
+
+1. a lock in Redis, in which waiting is cheap; whoever gets it reads the store again and is often done;
+2. a claim in the store, taken by compare and set. It holds when Redis is down, restarts, or the lock has
+run out; 3. the pair's version: a pair is stored only over the one that it was made from.
+
+The new pair is in the store before anybody uses it, since the old refresh token may be dead by then.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, cast
+
+from redis.exceptions import RedisError
+from sqlalchemy.exc import DBAPIError
+
+from b24offline.error_mapping import TOKEN_METHOD, error_from_token_answer, without_secrets
+from b24offline.errors import (
+    AuthLost,
+    AuthServerUnavailable,
+    ConfigError,
+    MemberMismatch,
+    PaceExceeded,
+    PortalError,
+)
+from b24offline.portal import Portal, PortalState, Tokens
+from b24offline.transport import Lost, NotSent, checked_url, exchange, parsed_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import redis
+    import requests
+
+    from b24offline.store import Store
+
+_log = logging.getLogger(__name__)
+
+_MAX_ANSWER_BYTES: Final = 1 << 20
+_POLL_SECONDS: Final = 0.05
+_PATIENCE_SECONDS: Final = 5.0
+"""How long a worker waits for another one's refresh before it gives its slot back."""
+_SAVE_SECONDS: Final = 10.0
+_SAVE_RETRY_SECONDS: Final = 0.25
+_MARGIN_SECONDS: Final = _SAVE_SECONDS + 2.0
+"""Time after the answer in which the pair is stored."""
+
+
+class TokenSource:
+    """The tokens of all portals, for one process; safe for its threads.
+
+    Neither lock nor claim may run out while a request is under way: ``lock_seconds`` is at least both
+    timeouts and a margin (the default is just that; ConfigError for less). After a failed refresh nobody
+    tries that portal's again for ``retry_seconds``. ``clock`` gives epoch seconds, ``sleep`` waits.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        redis_client: redis.Redis,
+        session: requests.Session,
+        *,
+        key_prefix: str,
+        connect_timeout_seconds: float,
+        read_timeout_seconds: float,
+        lock_seconds: float | None = None,
+        retry_seconds: float = 15.0,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        least_seconds = connect_timeout_seconds + read_timeout_seconds + _MARGIN_SECONDS
+        if lock_seconds is not None and lock_seconds < least_seconds:
+            raise ConfigError(
+                f"The lock for a token refresh ends after {lock_seconds} s, but one request may take longer. "
+                f"Use at least {least_seconds} s, or shorter timeouts."
+            )
+        self._store = store
+        self._redis = redis_client
+        self._session = session
+        self._key_prefix = key_prefix
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._read_timeout_seconds = read_timeout_seconds
+        self._lock_seconds = lock_seconds or least_seconds
+        self._retry_seconds = retry_seconds
+        self._clock = clock
+        self._sleep = sleep
+        self._cache: dict[str, Tokens] = {}
+
+    def current(self, portal: str) -> Tokens:
+        """Return the pair to call with, perhaps an expired one; without an access token yet, refresh first.
+
+        Errors as in `refresh`.
+        """
+        tokens = self._cache.get(portal)
+        if tokens is None:
+            tokens = self._store.tokens(portal)
+            if not tokens.access:
+                return self.refresh(portal, "")
+            self._cache[portal] = tokens
+        return tokens
+
+    def refresh(self, portal: str, stale_access_token: str) -> Tokens:
+        """Return a pair whose access token is not the stale one, asking the authorization server only if
+        need be.
+
+        Raises AuthLost (the portal's state is set to it, and its refresh token is not tried again), another
+        error of the authorization server, MemberMismatch when another account answers, and PaceExceeded
+        when another process is at it for too long, or failed just now. UnknownPortal and WrongKey come from
+        the store.
+        """
+        with self._lock(portal):
+            tokens = self._fresh(portal, stale_access_token) or self._refreshed(portal, stale_access_token)
+        self._cache[portal] = tokens
+        return tokens
+
+    def _fresh(self, portal: str, stale_access_token: str) -> Tokens | None:
+        """Return the pair in the store if somebody has refreshed it already."""
+        tokens = self._store.tokens(portal)
+        return tokens if tokens.access and tokens.access != stale_access_token else None
+
+    def _refreshed(self, name: str, stale_access_token: str) -> Tokens:
+        """Refresh under a claim in the store, or wait a little for the process that holds it."""
+        give_up = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            portal, tokens = self._store.portal(name), self._store.tokens(name)
+            if tokens.access and tokens.access != stale_access_token:
+                return tokens
+            if portal.state is PortalState.AUTH_LOST:
+                raise AuthLost(name, TOKEN_METHOD, None, "", portal.state_reason)
+            if not tokens.refresh:
+                return self._give_up(portal, tokens, "no refresh token is stored")
+            if self._store.claim_refresh(name, tokens.version, self._lock_seconds):
+                return self._exchanged(portal, tokens)
+            wait = self._store.refresh_wait(name)
+            if wait.failed or (wait.seconds > 0 and time.monotonic() >= give_up):
+                raise PaceExceeded(name, wait.seconds)
+            self._sleep(_POLL_SECONDS)
+
+    def _exchanged(self, portal: Portal, tokens: Tokens) -> Tokens:
+        """Change the refresh token for a new pair and store it; the claim is ours."""
+        body = self._answer(portal, tokens)
+        if isinstance(body, AuthLost):
+            return self._give_up(portal, tokens, body.description, body)
+        if isinstance(body, PortalError):
+            self._store.delay_refresh(portal.name, tokens.version, self._retry_seconds)
+            raise body
+        self._warn_of_move(portal, body)
+        lifetime_seconds = body.get("expires_in")
+        known = isinstance(lifetime_seconds, int | float)
+        pair = Tokens(
+            access=str(body["access_token"]),
+            refresh=str(body["refresh_token"]),
+            expires_at=self._clock() + float(cast("float", lifetime_seconds)) if known else None,
+            version=tokens.version + 1,
+        )
+        member = body.get("member_id")
+        try:
+            saved = self._save(portal.name, pair, member if isinstance(member, str) and member else None)
+        except MemberMismatch as error:
+            self._store.set_state(
+                portal.name, PortalState.AUTH_LOST, str(error), token_version=tokens.version
+            )
+            raise
+        if not saved:
+            _log.warning("another pair of tokens was stored during a refresh", extra={"portal": portal.name})
+            return self._store.tokens(portal.name)
+        _log.info("access token refreshed", extra={"portal": portal.name, "token_version": pair.version})
+        return pair
+
+    def _answer(self, portal: Portal, tokens: Tokens) -> Mapping[str, object] | PortalError:
+        """Ask the authorization server; return the body that holds a pair, or the error."""
+        try:
+            raw = exchange(
+                self._session,
+                "GET",
+                checked_url(portal.auth_url, f"authorization address of portal {portal.name}"),
+                connect_timeout_seconds=self._connect_timeout_seconds,
+                read_timeout_seconds=self._read_timeout_seconds,
+                max_response_bytes=_MAX_ANSWER_BYTES,
+                params={
+                    "grant_type": "refresh_token",
+                    "client_id": portal.client_id,
+                    "client_secret": portal.client_secret,
+                    "refresh_token": tokens.refresh,
+                },
+            )
+        except (NotSent, Lost) as error:
+            return AuthServerUnavailable(portal.name, TOKEN_METHOD, None, "", str(error))
+        body = parsed_json(raw.content)
+        if isinstance(body, Mapping) and "error" in body:
+            body = without_secrets(body, tokens.refresh, portal.client_secret)
+        return error_from_token_answer(portal.name, raw.status, body) or cast("Mapping[str, object]", body)
+
+    def _save(self, name: str, pair: Tokens, member_id: str | None) -> bool:
+        """Store a pair, patiently: if it is lost, an administrator has to authorize again."""
+        give_up = time.monotonic() + _SAVE_SECONDS
+        while True:
+            try:
+                return self._store.save_tokens(name, pair, pair.version - 1, member_id=member_id)
+            except DBAPIError as error:
+                if time.monotonic() >= give_up:
+                    raise
+                _log.error(
+                    "a new pair of tokens cannot be stored, trying again",
+                    extra={"portal": name, "error": type(error).__name__},
+                )
+            self._sleep(_SAVE_RETRY_SECONDS)
+
+    def _give_up(self, portal: Portal, tokens: Tokens, reason: str, error: AuthLost | None = None) -> Tokens:
+        """Set the state AUTH_LOST and raise, unless another pair has come into the store meanwhile."""
+        lost = error or AuthLost(portal.name, TOKEN_METHOD, None, "", reason)
+        if not self._store.set_state(
+            portal.name, PortalState.AUTH_LOST, reason or str(lost), token_version=tokens.version
+        ):
+            return self._store.tokens(portal.name)
+        self._cache.pop(portal.name, None)
+        _log.error("authorization lost", extra={"portal": portal.name, "code": lost.code})
+        raise lost
+
+    def _warn_of_move(self, portal: Portal, body: Mapping[str, object]) -> None:
+        """Log an endpoint other than ours; it is not used, since whoever forged it would get every token."""
+        endpoint = body.get("client_endpoint")
+        if isinstance(endpoint, str) and endpoint.rstrip("/") != portal.client_endpoint.rstrip("/"):
+            _log.warning(
+                "the authorization server names another endpoint, which is not used until it is confirmed",
+                extra={"portal": portal.name, "endpoint": endpoint},
+            )
+
+    @contextmanager
+    def _lock(self, portal: str) -> Iterator[None]:
+        """Hold the lock in Redis, if it can be had; the claim in the store decides in any case."""
+        lock = self._redis.lock(
+            f"{self._key_prefix}:{{{portal}}}:refresh",
+            timeout=self._lock_seconds,
+            blocking_timeout=_PATIENCE_SECONDS,
+            sleep=_POLL_SECONDS,
+        )
+        try:
+            held = lock.acquire()
+        except RedisError as error:
+            held = False
+            _log.warning(
+                "token refresh without the lock in Redis",
+                extra={"portal": portal, "error": type(error).__name__},
+            )
+        try:
+            yield
+        finally:
+            if held:
+                # It may have run out, or Redis may be gone: nothing is lost by that.
+                with suppress(RedisError):
+                    lock.release()

@@ -1,0 +1,87 @@
+"""Reads the current state of objects: many in one request ahead of their runs, or one when it is missing.
+
+Raises `PortalError` of the call; an object that the portal no longer has is a snapshot without data, not an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from b24offline.catalogue import extract
+from b24offline.errors import B24OfflineError, ObjectNotFound
+from b24offline.rest import Command
+from b24offline.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from b24offline.catalogue import Catalogue
+    from b24offline.event import JSON, ObjectKey
+    from b24offline.ledger import Ledger
+    from b24offline.paced_client import PacedClient
+    from b24offline.snapshots import Snapshots
+
+BATCH: Final = 50
+"""Reads that fit into one request."""
+
+
+class NotReadable(B24OfflineError):
+    """The event points to no object that the portal lets us read. The pipeline must not fetch it."""
+
+    actor = "developer"
+
+
+class ObjectReader:
+    """Reads objects of one portal."""
+
+    def __init__(
+        self, client: PacedClient, catalogue: Catalogue, snapshots: Snapshots, ledger: Ledger
+    ) -> None:
+        self._client = client
+        self._catalogue = catalogue
+        self._snapshots = snapshots
+        self._ledger = ledger
+
+    def prefetch(self, keys: Iterable[ObjectKey]) -> int:
+        """Reads objects in bulk and keeps them for their runs. Answers how many; what fails is read again later."""
+        wanted = {}
+        for key in keys:
+            read = self._catalogue.getter(key)
+            if read is not None:
+                wanted[key] = read
+        names = list(wanted)
+        kept = 0
+        for start in range(0, len(names), BATCH):
+            part = names[start : start + BATCH]
+            commands = {f"o{i}": Command(wanted[key].method, wanted[key].params) for i, key in enumerate(part)}
+            read_ms = self._ledger.now_ms()
+            answer = self._client.batch(commands)
+            found = []
+            for i, key in enumerate(part):
+                error = answer.errors.get(f"o{i}")
+                if error is None:
+                    data = extract(answer.results.get(f"o{i}"), wanted[key].result_path)
+                    found.append(Snapshot(key, read_ms, data))
+                elif isinstance(error, ObjectNotFound):
+                    found.append(Snapshot(key, read_ms, None))
+            self._snapshots.put(found)
+            kept += len(found)
+        return kept
+
+    def read(self, key: ObjectKey, not_before_ms: int) -> Snapshot:
+        """The object as it was at or after the given time of the ledger's clock."""
+        kept = self._snapshots.get(key, not_before_ms)
+        if kept is not None:
+            return kept
+        read = self._catalogue.getter(key)
+        if read is None:
+            raise NotReadable(f"portal {key.portal}: no method reads {key}; leave objects.fetch out of its pipeline")
+        read_ms = self._ledger.now_ms()
+        data: JSON = None
+        try:
+            data = extract(self._client.call(read.method, read.params).result, read.result_path)
+        except ObjectNotFound:
+            data = None
+        snapshot = Snapshot(key, read_ms, data)
+        self._snapshots.put([snapshot])
+        return snapshot

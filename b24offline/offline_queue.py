@@ -1,0 +1,284 @@
+"""The guarded client of a portal's offline queue: the only builder of `event.offline.*` calls.
+
+Several documented calls of that queue destroy events without saying so: an empty id list clears a whole batch, an empty
+process id clears every free record, `clear` defaults to deleting at read, `error` deletes newer records of the same
+message and answers true. None of them can be built here. What may be cleared or reported is an order, a value that
+cannot exist without its proof; every call carries the connector; list rows are filtered again and paged by `>ID`.
+
+Source: the vendor's pages on `event.offline.get`, `.list`, `.clear`, `.error`. Raises `PortalError` of the client's
+call and `UnsafeOrder` for an order that a guard refuses.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from b24offline.errors import B24OfflineError, UnknownAnswer
+from b24offline.event import Batch, MalformedRecord, Record, batch_from_rows, parse_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from b24offline.rate_limit import Kind
+    from b24offline.rest import Answer
+
+_PROCESS_ID: Final = re.compile(r"[0-9A-Za-z._-]{1,128}")
+_MESSAGE_ID: Final = re.compile(r"[0-9A-Za-z]{32}")
+_FIELDS: Final = ("ID", "TIMESTAMP_X", "EVENT_NAME", "MESSAGE_ID")
+_FILTER_KEY: Final = re.compile(rf"(>=|<=|=|>|<)?({'|'.join(_FIELDS)})")
+PAGE: Final = 50
+"""Rows of one answer of `event.offline.list`."""
+
+
+class UnsafeOrder(B24OfflineError):
+    """A call that could destroy events was asked for and not built. A defect of the caller, never of the portal."""
+
+    actor = "developer"
+
+
+class Caller(Protocol):
+    """What the queue needs of the portal's client."""
+
+    def call(self, method: str, params: Mapping[str, object] | None = None, *, kind: Kind = "run") -> Answer:
+        """Calls one method, once."""
+        ...
+
+
+def _checked_process_id(process_id: object) -> str:
+    if not isinstance(process_id, str) or not _PROCESS_ID.fullmatch(process_id):
+        raise UnsafeOrder("a process id must be 1 to 128 letters, digits, '.', '_' or '-'; nothing was sent")
+    return process_id
+
+
+@dataclass(frozen=True, slots=True)
+class ClearOrder:
+    """Records of one batch that are done: at least one id, each a positive integer, under a whole process id."""
+
+    process_id: str
+    record_ids: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _checked_process_id(self.process_id)
+        if not isinstance(self.record_ids, tuple) or not self.record_ids:
+            raise UnsafeOrder("no record ids: the portal would clear the whole batch; nothing was sent")
+        if any(type(i) is not int or i <= 0 for i in self.record_ids):
+            raise UnsafeOrder("a record id must be an integer greater than 0; nothing was sent")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRules:
+    """The ages (milliseconds) that an `error` call must respect."""
+
+    minimum_age_ms: int
+    look_valid_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOrder:
+    """Failed records that may be marked. Built with its proof; all times in milliseconds of the ledger's clock.
+
+    Attributes:
+        process_id: the batch they were seen under.
+        records: as just read with `reread`: unmarked and under this process id.
+        newer: record id -> whether an unmarked record of its message with a greater id exists; known and False.
+        first_seen_ms: when the batch was reserved or first seen.
+        looked_ms: when the look at `records` and `newer` began.
+        now_ms: now.
+        lease_until_ms: end of the settle lease in hand.
+        rules: ages to respect.
+    """
+
+    process_id: str
+    records: tuple[Record, ...]
+    newer: Mapping[int, bool]
+    first_seen_ms: int
+    looked_ms: int
+    now_ms: int
+    lease_until_ms: int
+    rules: ReportRules
+
+    def __post_init__(self) -> None:
+        _checked_process_id(self.process_id)
+        if not isinstance(self.records, tuple) or not self.records:
+            raise UnsafeOrder("no records to report; nothing was sent")
+        for record in self.records:
+            if record.process_id != self.process_id or record.marked:
+                raise UnsafeOrder(f"record {record.record_id} is marked or not of this batch; nothing was sent")
+            if not _MESSAGE_ID.fullmatch(record.message_id):
+                raise UnsafeOrder(f"record {record.record_id} has no whole message id; nothing was sent")
+            if self.newer.get(record.record_id) is not False:
+                raise UnsafeOrder(f"record {record.record_id} has a newer one, or nobody looked; nothing was sent")
+        if len(self.message_ids) != len(self.records):
+            raise UnsafeOrder("two records of one message in one report; nothing was sent")
+        if self.now_ms - self.first_seen_ms < self.rules.minimum_age_ms:
+            raise UnsafeOrder("the batch is too young: an overlapping reserving call may live; nothing was sent")
+        if not 0 <= self.now_ms - self.looked_ms <= self.rules.look_valid_ms:
+            raise UnsafeOrder("the look at the portal is not fresh; nothing was sent")
+        if self.lease_until_ms <= self.now_ms:
+            raise UnsafeOrder("the settle lease has run out; nothing was sent")
+
+    @property
+    def message_ids(self) -> tuple[str, ...]:
+        """The message ids to mark, each once."""
+        return tuple(dict.fromkeys(record.message_id for record in self.records))
+
+
+def checked_filter(rules: Mapping[str, object]) -> dict[str, object]:
+    """A filter for reserving: known fields and operations, scalar values. Raises `UnsafeOrder` otherwise."""
+    for key, value in rules.items():
+        if not _FILTER_KEY.fullmatch(key) or not isinstance(value, str | int) or isinstance(value, bool):
+            raise UnsafeOrder(f"{key!r} is no filter of the offline queue: use {', '.join(_FIELDS)} with = > < >= <=")
+    return dict(rules)
+
+
+def checked_order(order: Mapping[str, str]) -> dict[str, str]:
+    """An order of records: known fields, ASC or DESC. Raises `UnsafeOrder` otherwise."""
+    for key, value in order.items():
+        if key not in _FIELDS or value not in {"ASC", "DESC"}:
+            raise UnsafeOrder(f"{key!r}: {value!r} is no order of the offline queue: use e.g. ID ASC")
+    return dict(order)
+
+
+class OfflineQueue:
+    """The offline queue of one portal and connector."""
+
+    def __init__(self, client: Caller, portal: str, connector: str) -> None:
+        if not connector.strip():
+            raise UnsafeOrder(f"portal {portal}: the connector is empty; every call must carry one")
+        self._client = client
+        self._portal = portal
+        self._connector = connector
+
+    def reserve(
+        self,
+        *,
+        limit: int,
+        order: Mapping[str, str],
+        filter_by: Mapping[str, object] | None = None,
+    ) -> Batch | None:
+        """Reserves up to ``limit`` free, unmarked records. None: nothing was free. Hold the poll lease.
+
+        Raises `UnknownAnswer` when the records may be reserved under a process id that the answer does not tell.
+        """
+        return self._get(limit=limit, order=order, filter_by=filter_by or {}, marked=False)
+
+    def reserve_marked(self, record_id: int) -> Batch | None:
+        """Reserves one free, marked record, so that it can be cleared once it ran. Hold the poll lease."""
+        if type(record_id) is not int or record_id <= 0:
+            raise UnsafeOrder("a record id must be an integer greater than 0; nothing was sent")
+        return self._get(limit=1, order={"ID": "ASC"}, filter_by={"=ID": record_id}, marked=True)
+
+    def _get(
+        self, *, limit: int, order: Mapping[str, str], filter_by: Mapping[str, object], marked: bool
+    ) -> Batch | None:
+        if type(limit) is not int or limit <= 0:
+            raise UnsafeOrder("limit must be an integer greater than 0; nothing was sent")
+        method = "event.offline.get"
+        params: dict[str, object] = {
+            "clear": 0,
+            "error": int(marked),
+            "limit": limit,
+            "order": checked_order(order),
+            "auth_connector": self._connector,
+        }
+        rules = checked_filter(filter_by)
+        if rules:
+            params["filter"] = rules
+        result = self._client.call(method, params, kind="poll").result
+        if not isinstance(result, dict):
+            raise self._unknown(method, "its result is no object")
+        rows = result.get("events", [])
+        if rows in (None, False, []):
+            return None
+        process_id = result.get("process_id")
+        if not isinstance(rows, list) or not isinstance(process_id, str) or not _PROCESS_ID.fullmatch(process_id):
+            raise self._unknown(method, "it has events but no usable process_id")
+        return batch_from_rows(self._portal, process_id, rows, marked=marked)
+
+    def acknowledge(self, order: ClearOrder) -> None:
+        """Deletes the ordered records from the portal. Repeating it is harmless. Raises when the answer is not true."""
+        method = "event.offline.clear"
+        ids = list(order.record_ids)
+        params = {"process_id": order.process_id, "id": ids, "auth_connector": self._connector}
+        if self._client.call(method, params, kind="settle").result is not True:
+            raise self._unknown(method, "it is not true")
+
+    def report(self, order: ReportOrder) -> None:
+        """Marks the ordered records and frees them. Never repeat it blindly: look again after the quiet period."""
+        method = "event.offline.error"
+        messages = list(order.message_ids)
+        params = {"process_id": order.process_id, "message_id": messages, "auth_connector": self._connector}
+        if self._client.call(method, params, kind="settle").result is not True:
+            raise self._unknown(method, "it is not true")
+
+    def reread(self, process_id: str) -> Batch:
+        """What the portal still holds under a process id. Reads only, all pages."""
+        wanted = _checked_process_id(process_id)
+        records, malformed = [], []
+        for row in self._rows({"=PROCESS_ID": wanted}, "settle"):
+            if isinstance(row, MalformedRecord):
+                malformed.append(row)
+            elif row.process_id == wanted:
+                records.append(row)
+        return Batch(self._portal, wanted, tuple(records), tuple(malformed))
+
+    def has_newer(self, message_id: str, than_record_id: int) -> bool:
+        """Whether an unmarked record of this message with a greater id exists, free or reserved. Reads only."""
+        if not _MESSAGE_ID.fullmatch(message_id) or than_record_id <= 0:
+            raise UnsafeOrder("a whole message id and a record id are needed; nothing was sent")
+        rules = {"=MESSAGE_ID": message_id, "=ERROR": 0}
+        return any(
+            isinstance(row, Record)
+            and row.message_id == message_id
+            and not row.marked
+            and row.record_id > than_record_id
+            for row in self._rows(rules, "settle", after=than_record_id)
+        )
+
+    def reserved(self) -> Iterator[Record | MalformedRecord]:
+        """Every reserved record of this connector, whoever reserved it. Reads only."""
+        for row in self._rows({">PROCESS_ID": ""}, "poll"):
+            if isinstance(row, MalformedRecord) or row.process_id:
+                yield row
+
+    def marked(self) -> Iterator[Record]:
+        """Every free marked record. Reads only."""
+        for row in self._rows({"=ERROR": 1, "=PROCESS_ID": ""}, "poll"):
+            if isinstance(row, Record) and row.marked and not row.process_id:
+                yield row
+
+    def _rows(
+        self, rules: Mapping[str, object], kind: Kind, *, after: int = 0
+    ) -> Iterator[Record | MalformedRecord]:
+        method = "event.offline.list"
+        last = after
+        while True:
+            params = {
+                "filter": {**rules, ">ID": last},
+                "order": {"ID": "ASC"},
+                "auth_connector": self._connector,
+            }
+            rows = self._client.call(method, params, kind=kind).result
+            if not isinstance(rows, list):
+                raise self._unknown(method, "its result is no list")
+            page = [_row(raw) for raw in rows]
+            yield from page
+            ids = [row.record_id for row in page if row.record_id is not None]
+            if len(rows) < PAGE:
+                return
+            if not ids or max(ids) <= last:
+                raise self._unknown(method, "its pages do not advance by ID")
+            last = max(ids)
+
+    def _unknown(self, method: str, what: str) -> UnknownAnswer:
+        return UnknownAnswer(self._portal, method, 200, "", f"the answer cannot be used: {what}")
+
+
+def _row(raw: object) -> Record | MalformedRecord:
+    try:
+        return parse_record(raw)
+    except MalformedRecord as error:
+        return error
+

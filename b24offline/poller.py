@@ -1,0 +1,182 @@
+"""Reserves records of one portal and writes them into the ledger, before anything is dispatched.
+
+Three ways in, all under the poll lease: a poll of free records, the adoption of orphans, and the redrive of marked
+records. The lease is given back after an answer that is known; after an unknown one it runs out by itself, and what was
+reserved is found as an orphan.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from b24offline.errors import PaceExceeded, PortalError
+from b24offline.event import MalformedRecord, Record
+from b24offline.intake import entries
+from b24offline.portal_guard import PollRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from b24offline.catalogue import Catalogue
+    from b24offline.event import Batch
+    from b24offline.intake import Unrouted
+    from b24offline.ledger import Entry, Ledger, Origin
+    from b24offline.offline_queue import OfflineQueue
+    from b24offline.portal_guard import PollLease, PortalGuard
+    from b24offline.routing import Routes
+    from b24offline.store import Store
+    from b24offline.timers import Timers
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What a poll brought. ``opened``: process ids to dispatch. "busy", "full", "recovering": no call was made."""
+
+    state: Literal["empty", "opened", "busy", "full", "recovering"]
+    received: int = 0
+    opened: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PollRules:
+    """How records are reserved: ``limit`` per call, ``order`` and ``filter_by`` as the portal takes them."""
+
+    limit: int
+    order: Mapping[str, str]
+    filter_by: Mapping[str, object]
+    unrouted: Unrouted
+
+
+class Poller:
+    """The ways into the ledger of one portal."""
+
+    def __init__(
+        self,
+        *,
+        portal: str,
+        queue: OfflineQueue,
+        ledger: Ledger,
+        guard: PortalGuard,
+        store: Store,
+        catalogue: Catalogue,
+        routes: Routes,
+        rules: PollRules,
+        timers: Timers,
+    ) -> None:
+        self._portal = portal
+        self._queue = queue
+        self._ledger = ledger
+        self._guard = guard
+        self._store = store
+        self._catalogue = catalogue
+        self._routes = routes
+        self._rules = rules
+        self._timers = timers
+
+    def poll(self) -> Polled:
+        """Reserves one batch of free records and opens it."""
+        lease = self._lease(gate=True)
+        if isinstance(lease, PollRefused):
+            return Polled(lease.reason)
+        try:
+            batch = self._queue.reserve(
+                limit=self._rules.limit, order=self._rules.order, filter_by=self._rules.filter_by
+            )
+        except (PortalError, PaceExceeded) as error:
+            self._after(lease, error)
+            raise
+        if batch is None:
+            self._guard.give_back(lease)
+            return Polled("empty")
+        self._open(batch, "poll", lease=lease)
+        received = len(batch.records) + len(batch.malformed)
+        return Polled("opened", received, (batch.process_id,))
+
+    def adopt(self) -> tuple[str, ...]:
+        """Opens orphans that were seen twice, far enough apart. Answers their process ids."""
+        lease = self._lease(gate=False)
+        if isinstance(lease, PollRefused):
+            return ()
+        try:
+            groups: dict[str, list[Record | MalformedRecord]] = {}
+            for row in self._queue.reserved():
+                if isinstance(row, Record):
+                    groups.setdefault(row.process_id, []).append(row)
+            adopted = []
+            for process_id, first_seen_ms in self._guard.sight(groups).items():
+                rows = groups[process_id]
+                self._guard.note_quiet({r.message_id for r in rows if isinstance(r, Record)}, None)
+                if self._write(process_id, rows, "adopted", first_seen_ms=first_seen_ms):
+                    adopted.append(process_id)
+                    log.warning(
+                        "orphaned batch adopted",
+                        extra={"portal": self._portal, "process_id": process_id, "records": len(rows)},
+                    )
+            return tuple(adopted)
+        finally:
+            self._guard.give_back(lease)
+
+    def redrive(self, due: Iterable[Record]) -> tuple[str, ...]:
+        """Reserves marked records, one by one, and opens each as held. Answers their process ids."""
+        opened = []
+        for record in due:
+            lease = self._lease(gate=True)
+            if isinstance(lease, PollRefused):
+                break
+            try:
+                batch = self._queue.reserve_marked(record.record_id)
+            except (PortalError, PaceExceeded) as error:
+                self._after(lease, error)
+                raise
+            if batch is None:
+                self._guard.give_back(lease)
+                continue
+            self._open(batch, "held", lease=lease)
+            opened.append(batch.process_id)
+        return tuple(opened)
+
+    def _lease(self, *, gate: bool) -> PollLease | PollRefused:
+        known = self._store.portal(self._portal).ledger_generation
+        lease = self._guard.take_poll_lease(known, gate=gate)
+        if lease.generation is not None and lease.generation != known:
+            if known is not None:
+                log.warning("ledger lost, recovering from the portal", extra={"portal": self._portal})
+            self._store.set_generation(self._portal, lease.generation)
+        return lease
+
+    def _after(self, lease: PollLease, error: PortalError | PaceExceeded) -> None:
+        if isinstance(error, PaceExceeded) or error.executed == "no":
+            self._guard.give_back(lease)
+
+    def _open(self, batch: Batch, origin: Origin, *, lease: PollLease) -> None:
+        rows = (*batch.records, *batch.malformed)
+        if not self._write(batch.process_id, rows, origin, poll_token=lease.token):
+            # The lease ran out before the ledger was written; the records are orphans now and will be adopted.
+            log.error("poll lease lost before the batch was opened", extra={"portal": self._portal})
+
+    def _write(
+        self,
+        process_id: str,
+        rows: Iterable[Record | MalformedRecord],
+        origin: Origin,
+        *,
+        poll_token: str = "",
+        first_seen_ms: int = 0,
+    ) -> bool:
+        made, unusable = entries(self._portal, rows, self._catalogue, self._routes, self._rules.unrouted)
+        self._count(made, unusable)
+        opened = self._ledger.open(
+            process_id, made, origin=origin, poll_token=poll_token, first_seen_ms=first_seen_ms
+        )
+        return opened is not None
+
+    def _count(self, made: list[Entry], unusable: list[MalformedRecord]) -> None:
+        unrouted = sum(1 for entry in made if not entry.pipelines)
+        if unrouted:
+            self._ledger.count("events_unrouted", unrouted)
+        for row in unusable:
+            log.error("record unreadable, it stays reserved", extra={"portal": self._portal, "reason": row.reason})

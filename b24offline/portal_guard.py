@@ -1,0 +1,106 @@
+"""What protects a portal's queue from our own calls: the poll lease, quiet periods, generation and sightings.
+
+Generation, quiet periods and the poll lease live in one Redis key, so that none vanishes alone: whoever finds the
+generation missing knows that the leases and quiet periods are gone too, and lets no reserving call out for a while.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from redis import Redis
+
+    from b24offline.timers import Timers
+    from b24offline.event import Record
+    from b24offline.ledger import Ledger, Settling
+
+
+@dataclass(frozen=True, slots=True)
+class PollLease:
+    """The right to one reserving call. ``token`` is given back after an answer that is known."""
+
+    token: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PollRefused:
+    """No reserving call now. ``reason``: "busy", "full" (open batches) or "recovering" (after loss of the ledger)."""
+
+    reason: Literal["busy", "full", "recovering"]
+    wait_seconds: float
+    generation: int | None = None
+
+
+class PortalGuard:
+    """The guard of one portal, beside its ledger."""
+
+    def __init__(self, redis: Redis, ledger: Ledger, timers: Timers, *, max_open_batches: int) -> None:
+        self._redis = redis
+        self._ledger = ledger
+        self._timers = timers
+        self._gate = max_open_batches
+        self._key = f"{ledger.stem}:guard"
+
+    def take_poll_lease(self, known_generation: int | None, *, gate: bool = True) -> PollLease | PollRefused:
+        """Takes the poll lease. ``known_generation``: what the store remembers, None for a portal never polled.
+
+        The lease outlives the longest reserving call. A new generation must be durable before the call is sent.
+        """
+        token = secrets.token_hex(8)
+        told = self._ledger.transition(
+            "begin_poll",
+            token,
+            round(self._timers.poll_lease_seconds * 1000),
+            self._gate if gate else 1 << 30,
+            round(self._timers.recovery_seconds * 1000),
+            secrets.randbits(48),
+            "" if known_generation is None else known_generation,
+        )
+        if told[0] == "taken":
+            return PollLease(token, int(told[1]))
+        if told[0] == "full":
+            return PollRefused("full", self._timers.sweep_seconds)
+        generation = int(told[2]) if told[0] == "recovering" else None
+        return PollRefused(told[0], int(told[1]) / 1000, generation)
+
+    def give_back(self, lease: PollLease) -> bool:
+        """Ends the lease, after an answer that is known. Never after an unknown one: it then runs out by itself."""
+        return bool(self._ledger.transition("end_poll", lease.token))
+
+    def note_quiet(self, messages: Collection[str], settling: Settling | None) -> float:
+        """Notes a quiet period, before an ``error`` call is sent or when a batch is adopted (no lease needed then).
+
+        Answers the seconds left of the settle lease; 0.0 when it was lost: then nothing was noted, send nothing.
+        """
+        owner = (settling.process_id, settling.token) if settling else ("", "")
+        quiet = round(self._timers.quiet_seconds * 1000)
+        left = self._ledger.transition("note_quiet", *owner, quiet, json.dumps(sorted(messages)))
+        return int(left) / 1000
+
+    def quiet_until_ms(self, messages: Collection[str]) -> Mapping[str, int]:
+        """Message id -> end of its quiet period, for those that were noted."""
+        names = sorted(messages)
+        if not names:
+            return {}
+        values = self._redis.hmget(self._key, [f"quiet:{name}" for name in names])
+        return {name: int(value) for name, value in zip(names, values, strict=True) if value}
+
+    def sight(self, reserved: Collection[str]) -> dict[str, int]:
+        """Tells of the reserved process ids those to adopt: unknown to us and first seen long enough ago (ms)."""
+        age = round(self._timers.sighting_seconds * 1000)
+        told = self._ledger.transition("sight_orphans", json.dumps(sorted(reserved)), age)
+        return {str(told[i]): int(told[i + 1]) for i in range(0, len(told), 2)}
+
+    def due_marked(self, marked: Iterable[Record], wait_seconds: float) -> Iterator[Record]:
+        """Of the free marked records those first seen long enough ago and not in a quiet period, oldest id first."""
+        records = {record.record_id: record for record in marked}
+        rows = [[f"{r.record_id}@{r.stamp}", r.message_id, str(r.record_id)] for r in records.values()]
+        told = self._ledger.transition("sight_marked", json.dumps(rows), round(wait_seconds * 1000))
+        return (records[record_id] for record_id in sorted(int(text) for text in told))

@@ -1,0 +1,43 @@
+"""What an error of a portal says about its state, and when to look again. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from b24offline import errors
+from b24offline.store import PortalState
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The state a portal is in, and the seconds until it is polled again."""
+
+    state: PortalState
+    wait_seconds: float
+
+
+_TABLE: Final[tuple[tuple[type[errors.B24OfflineError], PortalState, float], ...]] = (
+    (errors.AuthLost, PortalState.AUTH_LOST, 300),
+    (errors.ClientRejected, PortalState.AUTH_LOST, 300),
+    (errors.PaymentRequired, PortalState.AUTH_LOST, 300),
+    (errors.PlanTooSmall, PortalState.PLAN_TOO_SMALL, 300),
+    (errors.WrongAuthType, PortalState.NOT_ADMIN, 300),
+    (errors.InsufficientScope, PortalState.NOT_ADMIN, 300),
+    (errors.AccessDenied, PortalState.NOT_ADMIN, 300),
+    (errors.Overloaded, PortalState.BLOCKED, 3600),
+    (errors.PortalGone, PortalState.REMOVED, 3600),
+)
+_PASSING_SECONDS: Final = 15.0
+
+
+def standing_after(error: errors.B24OfflineError, *, now_epoch: float, time_scale: float = 1.0) -> Standing:
+    """The standing of a portal after a call of the machinery failed. What passes by itself is only a pause."""
+    if isinstance(error, errors.PaceExceeded):
+        return Standing(PortalState.ACTIVE, error.wait_seconds)
+    for kind, state, wait in _TABLE:
+        if isinstance(error, kind):
+            return Standing(state, wait * time_scale)
+    if isinstance(error, errors.OperationTimeLimit) and error.reset_at:
+        return Standing(PortalState.PAUSED, min(600.0, max(1.0, error.reset_at - now_epoch)))
+    return Standing(PortalState.PAUSED, _PASSING_SECONDS * time_scale)

@@ -1,0 +1,90 @@
+"""What follows an error of a step: the table from error class to backoff. Pure.
+
+Trouble of the portal (limits, 5xx, network, lost authorization) and of our own database is nobody's attempt and is not
+counted. Errors that would come again for certain are final at once. Everything else is counted and backs off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy.exc import OperationalError
+
+from b24offline import errors
+from b24offline.object_reader import NotReadable
+
+if TYPE_CHECKING:
+    from b24offline.timers import Timers
+
+LONGEST_REPEAT_SECONDS: Final = 60.0
+"""Longer waits live in the ledger: a Redis broker delivers a message twice when it waits beyond its visibility timeout."""
+
+
+class Permanent(errors.B24OfflineError):
+    """Raised by a step that knows that trying again is useless; the event is reported as failed at once."""
+
+    actor = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Try again after the wait. ``restart``: from the first step, by the ledger; else this step, by a message."""
+
+    wait_seconds: float
+    counted: bool
+    restart: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The run failed. ``backoff_seconds`` is what the object's next run waits."""
+
+    reason: str
+    backoff_seconds: float
+
+
+_FINAL: Final = (Permanent, NotReadable, errors.BadRequest, errors.MethodNotFound, errors.ConfigError)
+_SOON: Final = (errors.QueryLimitExceeded, errors.Unreachable, errors.UnknownAnswer, errors.AuthServerUnavailable)
+_LATE: Final = (
+    errors.AuthLost,
+    errors.AccessDenied,
+    errors.PlanTooSmall,
+    errors.Overloaded,
+    errors.PortalGone,
+    errors.WrongAuthType,
+    errors.AuthServerError,
+)
+
+
+def decide(
+    error: BaseException, *, failures: int, held: bool, max_attempts: int, timers: Timers, now_epoch: float
+) -> Again | GiveUp:
+    """What to do after ``error`` in a run that failed ``failures`` times before.
+
+    A held run (of a record that was reported before) is never given up here: it may not be reported twice.
+    """
+    reason = type(error).__name__
+    soon, late = timers.step_backoff_seconds, timers.held_backoff_seconds
+    if isinstance(error, errors.PaceExceeded):
+        return _again(error.wait_seconds, reason)
+    if isinstance(error, errors.OperationTimeLimit):
+        wait = (error.reset_at - now_epoch) if error.reset_at else late[0]
+        return _again(min(max(wait, soon[0]), late[1]), reason)
+    if isinstance(error, _SOON):
+        return _again(soon[min(2, len(soon) - 1)], reason)
+    if isinstance(error, OperationalError):
+        return _again(soon[min(2, len(soon) - 1)], reason)
+    if isinstance(error, _LATE):
+        return _again(late[0], reason)
+    if held:
+        return Again(late[min(failures, len(late) - 1)], counted=True, restart=True, reason=reason)
+    if isinstance(error, _FINAL) or failures + 1 >= max_attempts:
+        return GiveUp(reason, backoff_seconds=soon[min(failures, len(soon) - 1)])
+    wait = soon[min(failures, len(soon) - 1)]
+    return Again(wait, counted=True, restart=wait > LONGEST_REPEAT_SECONDS, reason=reason)
+
+
+def _again(wait: float, reason: str) -> Again:
+    return Again(wait, counted=False, restart=wait > LONGEST_REPEAT_SECONDS, reason=reason)

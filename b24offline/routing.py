@@ -1,0 +1,76 @@
+"""Which pipelines run for which event. Pipelines register with `@route`; the library never calls Celery.
+
+A pipeline is a function that takes an `Event` and returns a chain of steps. Its name is part of every run, of the
+idempotency key and of the ledger, so renaming one makes its waiting runs fail as unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from b24offline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b24offline.event import Event
+
+P = TypeVar("P", bound="Callable[[Event], object]")
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_TYPED: Final = re.compile(r"(.+)_[1-9][0-9]*")
+
+
+class Routes:
+    """Event name -> pipelines. Filled at import, read-only afterwards."""
+
+    def __init__(self) -> None:
+        self._by_event: dict[str, list[str]] = {}
+        self._pipelines: dict[str, Callable[[Event], object]] = {}
+
+    def add(self, pipeline: Callable[[Event], object], events: tuple[str, ...], name: str) -> None:
+        """Adds a pipeline. Raises `ConfigError` for a name that is taken, no events, or an event named twice."""
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"pipeline name {name!r} must be 1 to 64 letters, digits, '_', '.' or '-'")
+        if name in self._pipelines:
+            raise ConfigError(f"two pipelines are called {name!r}: give one of them @route(..., name='...')")
+        wanted = [event.strip().upper() for event in events]
+        if not wanted or "" in wanted:
+            raise ConfigError(f"pipeline {name!r} names no event: @route('ONCRMDEALADD')")
+        if len(set(wanted)) != len(wanted):
+            raise ConfigError(f"pipeline {name!r} names an event twice")
+        self._pipelines[name] = pipeline
+        for event in wanted:
+            self._by_event.setdefault(event, []).append(name)
+
+    def pipelines_for(self, event_name: str) -> tuple[str, ...]:
+        """The pipelines of an event; one for a single smart process (`..._147`) comes before those for all."""
+        exact = self._by_event.get(event_name)
+        typed = _TYPED.fullmatch(event_name)
+        if exact is None and typed:
+            exact = self._by_event.get(typed[1])
+        return tuple(exact or ())
+
+    def pipeline(self, name: str) -> Callable[[Event], object] | None:
+        """The function behind a name, or None when no such pipeline is loaded."""
+        return self._pipelines.get(name)
+
+    @property
+    def event_names(self) -> tuple[str, ...]:
+        """All events that have a route, sorted."""
+        return tuple(sorted(self._by_event))
+
+
+routes: Final = Routes()
+"""The routes of this process, filled by `@route` while the modules of `B24_PIPELINES` are imported."""
+
+
+def route(*events: str, name: str | None = None) -> Callable[[P], P]:
+    """Registers a pipeline for event names. ``name`` defaults to the function's; it must be unique."""
+
+    def register(pipeline: P) -> P:
+        routes.add(pipeline, events, name or getattr(pipeline, "__name__", ""))
+        return pipeline
+
+    return register

@@ -1,0 +1,195 @@
+"""Builds the objects of one process from its configuration. The only place that does.
+
+Sessions, Redis clients and database engines are made on first use and must not cross a fork: a child builds its own
+`Runtime`. Portals are read from the store and kept for a minute, so that a portal that was added or moved is noticed
+without a restart.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from redis import Redis
+from sqlalchemy import create_engine
+
+from b24offline.catalogue import Catalogue, shipped_catalogue
+from b24offline.errors import ConfigError
+from b24offline.ledger import Ledger
+from b24offline.mirror_table import Mirror
+from b24offline.oauth import TokenSource
+from b24offline.object_reader import ObjectReader
+from b24offline.offline_queue import OfflineQueue
+from b24offline.paced_client import PacedClient
+from b24offline.poll_schedule import PollSchedule
+from b24offline.poller import Poller, PollRules
+from b24offline.portal_guard import PortalGuard
+from b24offline.rate_limit import Pace
+from b24offline.rest import PortalClient, make_session
+from b24offline.routing import routes
+from b24offline.settler import Settler
+from b24offline.snapshots import Snapshots
+from b24offline.store import Cipher, Portal, Store, load_or_create_key
+
+if TYPE_CHECKING:
+    import requests
+
+    from b24offline.config import Config
+
+LONGEST_SLEEP_SECONDS: Final = 5.0
+"""The longest a worker sleeps for the pace; a longer wait comes back as a message."""
+_PORTAL_TTL_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class PortalKit:
+    """Everything that works for one portal."""
+
+    portal: Portal
+    client: PacedClient
+    queue: OfflineQueue
+    ledger: Ledger
+    guard: PortalGuard
+    poller: Poller
+    settler: Settler
+    snapshots: Snapshots
+    reader: ObjectReader
+
+
+class Runtime:
+    """The objects of one process, made when first asked for."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.timers = config.timers
+        self._kits: dict[str, tuple[float, PortalKit]] = {}
+
+    @cached_property
+    def redis(self) -> Redis:
+        """The ledger's server."""
+        return Redis.from_url(
+            self.config.redis_url,
+            decode_responses=True,
+            socket_connect_timeout=5,
+            socket_timeout=30,
+            health_check_interval=30,
+        )
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """What the event names mean."""
+        return shipped_catalogue()
+
+    @cached_property
+    def store(self) -> Store:
+        """The durable store, its tables made."""
+        keys = self.config.secret_keys or (load_or_create_key(self.config.data_dir),)
+        store = Store(self.config.database_url, Cipher(keys))
+        store.create_schema()
+        return store
+
+    @cached_property
+    def mirror(self) -> Mirror:
+        """The mirror table, made."""
+        mirror = Mirror(create_engine(self.config.database_url, pool_pre_ping=True))
+        mirror.create_schema()
+        return mirror
+
+    @cached_property
+    def session(self) -> requests.Session:
+        """The HTTP session of this process."""
+        return make_session(str(self.config.ca_file) if self.config.ca_file else None)
+
+    @cached_property
+    def schedule(self) -> PollSchedule:
+        """When each portal is due."""
+        return PollSchedule(self.redis, self.config.key_prefix)
+
+    @cached_property
+    def pace(self) -> Pace:
+        """The leaky buckets of all portals."""
+        return Pace(
+            self.redis,
+            key_prefix=self.config.key_prefix,
+            requests_per_second=self.config.requests_per_second,
+            burst=self.config.burst,
+            settle_share=self.config.settle_share,
+        )
+
+    @cached_property
+    def tokens(self) -> TokenSource:
+        """The tokens of all portals."""
+        return TokenSource(
+            self.store,
+            self.redis,
+            self.session,
+            key_prefix=self.config.key_prefix,
+            connect_timeout_seconds=self.config.connect_timeout_seconds,
+            read_timeout_seconds=self.timers.read_timeout_seconds,
+        )
+
+    def seed_portal(self) -> Portal | None:
+        """Brings the portal of the configuration into the store. None: the configuration names none."""
+        config = self.config
+        if config.portal_url is None or config.portal_name is None:
+            return None
+        if config.client_id is None or config.client_secret is None:
+            raise ConfigError("B24_CLIENT_ID and B24_CLIENT_SECRET are required with B24_PORTAL_URL")
+        return self.store.seed_portal(
+            config.portal_name,
+            client_endpoint=config.portal_url,
+            auth_url=config.auth_url,
+            client_id=config.client_id,
+            client_secret=config.client_secret.get_secret_value(),
+            connector=config.connector,
+            refresh_token=config.refresh_token.get_secret_value() if config.refresh_token else None,
+        )
+
+    def kit(self, name: str) -> PortalKit:
+        """The objects of one portal. Raises `UnknownPortal`."""
+        kept = self._kits.get(name)
+        if kept is not None and time.monotonic() - kept[0] < _PORTAL_TTL_SECONDS:
+            return kept[1]
+        kit = self._build(self.store.portal(name))
+        self._kits[name] = (time.monotonic(), kit)
+        return kit
+
+    def _build(self, portal: Portal) -> PortalKit:
+        config, timers, name = self.config, self.timers, portal.name
+        rest = PortalClient(
+            name,
+            portal.client_endpoint,
+            self.session,
+            connect_timeout_seconds=config.connect_timeout_seconds,
+            read_timeout_seconds=timers.read_timeout_seconds,
+            max_response_bytes=config.max_response_bytes,
+        )
+        client = PacedClient(rest, self.tokens, self.pace, name, max_wait_seconds=LONGEST_SLEEP_SECONDS)
+        queue = OfflineQueue(client, name, portal.connector)
+        ledger = Ledger(self.redis, config.key_prefix, name, timers)
+        guard = PortalGuard(self.redis, ledger, timers, max_open_batches=config.max_open_batches)
+        snapshots = Snapshots(self.redis, ledger, config.snapshot_ttl_seconds)
+        poller = Poller(
+            portal=name,
+            queue=queue,
+            ledger=ledger,
+            guard=guard,
+            store=self.store,
+            catalogue=self.catalogue,
+            routes=routes,
+            rules=PollRules(config.limit, config.order, config.filter, config.unrouted),
+            timers=timers,
+        )
+        return PortalKit(
+            portal=portal,
+            client=client,
+            queue=queue,
+            ledger=ledger,
+            guard=guard,
+            poller=poller,
+            settler=Settler(ledger, guard, queue, timers),
+            snapshots=snapshots,
+            reader=ObjectReader(client, self.catalogue, snapshots, ledger),
+        )

@@ -1,0 +1,30 @@
+-- open -> settling: takes the settle lease. ARGV: process id, token, lease ms.
+-- Answers {'gone'} | {'busy'} | {'damaged'} (a key of a run is missing) | {'taken', now, first_seen, epoch, origin, [id, text, outcome, id, text, outcome, ...]}.
+-- A record's outcome is that of all its runs: failed if one failed, unfinished while one is not final, else succeeded.
+local pid = ARGV[1]
+local key = batch_key(pid)
+local fields = redis.call('HMGET', key, 'first_seen', 'origin', 'settle_until')
+if not fields[1] then return { 'gone' } end
+if fields[3] and tonumber(fields[3]) > now then return { 'busy' } end
+local epoch = redis.call('HINCRBY', key, 'epoch', 1)
+redis.call('HSET', key, 'settle_token', ARGV[2], 'settle_until', now + tonumber(ARGV[3]))
+local records = redis.call('HGETALL', records_key(pid))
+local told = {}
+for i = 1, #records, 2 do
+  local record = cjson.decode(records[i + 1])
+  local outcome = record.skip ~= '' and record.skip or 'succeeded'
+  for _, run in ipairs(split(record.runs)) do
+    local state = redis.call('HGET', run_key(run), 'state')
+    if not state then return { 'damaged' } end
+    if not FINAL[state] then
+      outcome = 'unfinished'
+      break
+    elseif state == 'failed' then
+      outcome = 'failed'
+    end
+  end
+  told[#told + 1] = records[i]
+  told[#told + 1] = records[i + 1]
+  told[#told + 1] = outcome
+end
+return { 'taken', now, tonumber(fields[1]), epoch, fields[2], told }

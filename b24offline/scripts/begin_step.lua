@@ -1,0 +1,15 @@
+-- ready | running | waiting -> running. ARGV: run, attempt, position (step * 1000000 + repeat), lease ms.
+-- Answers the record and its event, or nothing: finished, replaced, or the same delivery of this step once more.
+local run, attempt, position = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local key = run_key(run)
+local fields = redis.call('HMGET', key, 'state', 'attempt', 'position', 'batches', 'record', 'failures', 'marked', 'seen')
+if not fields[1] or FINAL[fields[1]] then return {} end
+if fields[2] ~= attempt or position <= tonumber(fields[3]) then return {} end
+local text
+for _, pid in ipairs(split(fields[4])) do
+  text = text or redis.call('HGET', records_key(pid), fields[5])
+end
+if not text then return {} end
+redis.call('HSET', key, 'state', 'running', 'position', position)
+due('run', run, now + tonumber(ARGV[4]))
+return { cjson.decode(text).event, tonumber(fields[6]), tonumber(fields[7]), tonumber(fields[8]) }

@@ -1,0 +1,35 @@
+-- settling -> closed | open. ARGV: process id, token, delay ms until the next look, tombstone ms, JSON of the record ids
+-- that need nothing more on the portal. Only the holder of the lease may; a batch closes when no record is left.
+-- Answers 'closed' | 'open' | 'lost'.
+local pid = ARGV[1]
+local key = batch_key(pid)
+local fields = redis.call('HMGET', key, 'settle_token', 'settle_until')
+if fields[1] ~= ARGV[2] or tonumber(fields[2]) <= now then return 'lost' end
+for _, id in ipairs(cjson.decode(ARGV[5])) do
+  local text = redis.call('HGET', records_key(pid), id)
+  if text then
+    redis.call('HDEL', records_key(pid), id)
+    for _, run in ipairs(split(cjson.decode(text).runs)) do
+      local others = {}
+      for _, other in ipairs(split(redis.call('HGET', run_key(run), 'batches'))) do
+        if other ~= pid and redis.call('EXISTS', batch_key(other)) == 1 then others[#others + 1] = other end
+      end
+      if #others == 0 then
+        redis.call('DEL', run_key(run))
+      else
+        redis.call('HSET', run_key(run), 'batches', table.concat(others, ','))
+      end
+    end
+  end
+end
+if redis.call('HLEN', records_key(pid)) > 0 then
+  redis.call('HDEL', key, 'settle_token', 'settle_until')
+  due('batch', pid, now + tonumber(ARGV[3]))
+  return 'open'
+end
+redis.call('DEL', key, records_key(pid))
+redis.call('ZREM', BATCHES, pid)
+undue('batch', pid)
+redis.call('SET', tomb_key(pid), now, 'PX', tonumber(ARGV[4]))
+count('batches_closed')
+return 'closed'

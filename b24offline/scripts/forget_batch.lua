@@ -1,0 +1,18 @@
+-- open -> unknown: drops a damaged batch without a tombstone, so that its records are found as orphans and adopted. Its runs
+-- leave their mailboxes; one of another batch stays. ARGV: process id.
+local pid = ARGV[1]
+for _, text in ipairs(redis.call('HVALS', records_key(pid))) do
+  for _, run in ipairs(split(cjson.decode(text).runs)) do
+    local fields = redis.call('HMGET', run_key(run), 'mailbox', 'batches')
+    if fields[1] and fields[2] == pid then
+      redis.call('LREM', fields[1], 0, run)
+      redis.call('DEL', run_key(run))
+      undue('run', run)
+    end
+  end
+end
+redis.call('DEL', batch_key(pid), records_key(pid))
+redis.call('ZREM', BATCHES, pid)
+undue('batch', pid)
+count('batches_forgotten')
+return 1

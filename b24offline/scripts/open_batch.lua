@@ -1,0 +1,45 @@
+-- requested -> open, or orphan -> open. One atomic step, before anything is dispatched.
+-- ARGV: process id, origin, first-seen ms (0 = now), dispatch_due ms, settle_due ms, poll lease token ('' = none), payload
+-- payload: [{id, event, marked, skip, runs: [{id, pipeline, mailbox}]}]. Answers {opened 0|1, pending, runs not handed out}.
+local pid, origin, first_seen = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local dispatch_due, settle_due, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+if lease ~= '' then
+  if redis.call('HGET', GUARD, 'poll_token') ~= lease then return { -1, 0 } end
+  redis.call('HDEL', GUARD, 'poll_token', 'poll_until')
+end
+local key = batch_key(pid)
+if redis.call('EXISTS', key) == 1 then return { 0, 0 } end
+redis.call('DEL', tomb_key(pid))
+if first_seen == 0 then first_seen = now end
+local pending = 0
+local records = cjson.decode(ARGV[7])
+for _, record in ipairs(records) do
+  local names = {}
+  for _, run in ipairs(record.runs) do
+    names[#names + 1] = run.id
+    local hash = run_key(run.id)
+    local state = redis.call('HGET', hash, 'state')
+    if not state then
+      redis.call('HSET', hash, 'state', 'ready', 'pipeline', run.pipeline, 'record', record.id, 'batches', pid,
+        'mailbox', run.mailbox, 'attempt', 0, 'position', '-1', 'failures', 0, 'crashes', 0,
+        'marked', record.marked and 1 or 0, 'seen', now, 'reason', '')
+      redis.call('RPUSH', run.mailbox, run.id)
+      due('run', run.id, now + dispatch_due)
+      pending = pending + 1
+    else
+      -- the same delivery under a second process id (overlapping reserving calls): one run serves both batches
+      redis.call('HSET', hash, 'batches', redis.call('HGET', hash, 'batches') .. ',' .. pid)
+      if not FINAL[state] then pending = pending + 1 end
+    end
+  end
+  redis.call('HSET', records_key(pid), record.id, cjson.encode({
+    event = record.event, marked = record.marked, skip = record.skip, runs = table.concat(names, ','),
+  }))
+end
+redis.call('HSET', key, 'origin', origin, 'first_seen', first_seen, 'opened', now, 'pending', pending,
+  'size', #records, 'epoch', 0)
+redis.call('ZADD', BATCHES, now, pid)
+due('batch', pid, now + settle_due)
+count('events_seen', #records)
+count('batches_' .. origin)
+return { 1, pending }

@@ -1,0 +1,6 @@
+-- running -> running, between two steps: the next step waits in a queue, so its bound is that of a queue and not of a
+-- lease. ARGV: run, attempt, position, queue bound ms. Answers 1 or 0.
+local fields = redis.call('HMGET', run_key(ARGV[1]), 'state', 'attempt', 'position')
+if fields[1] ~= 'running' or fields[2] ~= ARGV[2] or fields[3] ~= ARGV[3] then return 0 end
+due('run', ARGV[1], now + tonumber(ARGV[4]))
+return 1

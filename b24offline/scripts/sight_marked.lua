@@ -1,0 +1,20 @@
+-- Which free marked records are due: first seen long enough ago, and no quiet period of their message. A record whose stamp
+-- moved is a new sighting. ARGV: JSON of [sighting, message id, record id], wait ms. Answers the record ids that are due.
+local key = stem .. ':marked'
+local listed, due_ids = {}, {}
+for _, row in ipairs(cjson.decode(ARGV[1])) do
+  listed[row[1]] = true
+  local first = redis.call('HGET', key, row[1])
+  if not first then
+    redis.call('HSET', key, row[1], now)
+  else
+    local quiet = redis.call('HGET', GUARD, 'quiet:' .. row[2])
+    if now - tonumber(first) >= tonumber(ARGV[2]) and (not quiet or tonumber(quiet) <= now) then
+      due_ids[#due_ids + 1] = row[3]
+    end
+  end
+end
+for _, sighting in ipairs(redis.call('HKEYS', key)) do
+  if not listed[sighting] then redis.call('HDEL', key, sighting) end
+end
+return due_ids

@@ -1,0 +1,54 @@
+-- What is overdue, taken by one sweep: every entry gets a new due time, so that a second sweep finds nothing.
+-- ARGV: queue bound ms, settle_due ms, crash budget, limit.
+-- Answers {runs to publish [run, attempt, ...], batches to look after [pid, ...]}.
+local publish, settle, seen_batch = {}, {}, {}
+
+-- Whether the run may go: a mailbox whose head is gone or final, or that is gone itself, must not block the others.
+local function first_in_line(run, mailbox)
+  local head = redis.call('LINDEX', mailbox, 0)
+  while head and head ~= run do
+    local state = redis.call('HGET', run_key(head), 'state')
+    if state and not FINAL[state] then return false end
+    redis.call('LPOP', mailbox)
+    head = redis.call('LINDEX', mailbox, 0)
+  end
+  if not head then redis.call('RPUSH', mailbox, run) end
+  return true
+end
+
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, tonumber(ARGV[4]))) do
+  local kind, name = string.match(member, '^(%a+):(.*)$')
+  if kind == 'batch' then
+    if redis.call('EXISTS', batch_key(name)) == 1 then
+      due('batch', name, now + tonumber(ARGV[2]))
+      if not seen_batch[name] then settle[#settle + 1] = name; seen_batch[name] = true end
+    else
+      redis.call('ZREM', DUE, member)
+    end
+  else
+    local fields = redis.call('HMGET', run_key(name), 'state', 'mailbox', 'crashes', 'marked')
+    if not fields[1] or FINAL[fields[1]] then
+      redis.call('ZREM', DUE, member)
+    elseif not first_in_line(name, fields[2]) then
+      due('run', name, now + tonumber(ARGV[1]))
+    else
+      local crashes = tonumber(fields[3])
+      if fields[1] == 'running' then
+        crashes = redis.call('HINCRBY', run_key(name), 'crashes', 1)
+        count('runs_crashed')
+      end
+      if crashes >= tonumber(ARGV[3]) and fields[4] ~= '1' and fields[1] == 'running' then
+        local told = conclude(name, 'failed', 'lease expired', tonumber(ARGV[1]), tonumber(ARGV[2]), 0)
+        if told[1] ~= '' then publish[#publish + 1] = told[1]; publish[#publish + 1] = told[2] end
+        for _, pid in ipairs(told[3]) do
+          if not seen_batch[pid] then settle[#settle + 1] = pid; seen_batch[pid] = true end
+        end
+      else
+        publish[#publish + 1] = name
+        publish[#publish + 1] = hand_out(name, tonumber(ARGV[1]))
+        count('runs_swept')
+      end
+    end
+  end
+end
+return { publish, settle }

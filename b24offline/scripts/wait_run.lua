@@ -1,0 +1,11 @@
+-- running -> waiting. ARGV: run, attempt, delay ms, grace ms, counted 0|1, reason.
+-- grace > 0: a repeat of the step is under way by message and the ledger only guards it. grace = 0: the sweep starts the
+-- run again from its first step. Answers 1 or 0.
+local key = run_key(ARGV[1])
+local fields = redis.call('HMGET', key, 'state', 'attempt')
+if not fields[1] or FINAL[fields[1]] or fields[2] ~= ARGV[2] then return 0 end
+redis.call('HSET', key, 'state', 'waiting', 'reason', ARGV[6])
+if ARGV[5] == '1' then redis.call('HINCRBY', key, 'failures', 1) end
+due('run', ARGV[1], now + tonumber(ARGV[3]) + tonumber(ARGV[4]))
+count('runs_retried')
+return 1

@@ -1,0 +1,107 @@
+"""Writes `docs/settings.md` and `.env.example` from the descriptions in `Config`.
+
+`python -m b24offline.settings_docs` writes both into the checkout; with `--check` it only says whether they
+are up to date, and ends with 1 when they are not.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Final
+
+import click
+
+from b24offline.config import Config
+from b24offline.environment import FILE_SUFFIX, Variable, variables
+
+_CHECKOUT: Final = Path(__file__).resolve().parent.parent
+
+_MARKDOWN_HEAD: Final = """\
+# Settings
+
+Everything is set by environment variables; they are read once, at the start of a process. An empty variable
+counts as unset, an unknown variable that begins with `B24_` stops the start. A wrong value is answered by a
+sentence that names the variable and shows a right one.
+
+A secret can be a file instead: put its path into the variable with `_FILE` behind its name, for example
+`B24_CLIENT_SECRET_FILE=/run/secrets/client_secret`. Its content is read without blanks around it; giving both
+is an error. Secrets, passwords inside addresses included, are never shown.
+
+`.env` is not read by the processes themselves; `docker compose` and your shell do that. Start from
+`.env.example`.
+
+This page is made from the code: `python -m b24offline.settings_docs`.
+
+| variable | default | meaning | secret |
+|---|---|---|---|
+"""
+
+_ENV_HEAD: Final = """\
+# Settings of b24offline. Copy to .env and fill in what differs; what is commented out has the value shown.
+# Made from the code by: python -m b24offline.settings_docs
+"""
+
+
+def markdown() -> str:
+    """The text of `docs/settings.md`."""
+    return _MARKDOWN_HEAD + "".join(map(_table_row, variables(Config)))
+
+
+def env_example() -> str:
+    """The text of `.env.example`: every variable commented out, below its meaning."""
+    return _ENV_HEAD + "".join(map(_env_lines, variables(Config)))
+
+
+def documents() -> dict[str, str]:
+    """What this module writes: path inside the checkout, and text."""
+    return {".env.example": env_example(), "docs/settings.md": markdown()}
+
+
+def outdated(checkout: Path) -> list[str]:
+    """The documents in this checkout that are missing or differ from the code."""
+    return [
+        name
+        for name, text in documents().items()
+        if not (checkout / name).is_file() or (checkout / name).read_text("utf-8") != text
+    ]
+
+
+def _table_row(variable: Variable) -> str:
+    meaning = variable.description.replace("|", "\\|")
+    default = f"`{variable.default}`" if variable.default else variable.derived
+    secret = f"yes, or `{variable.name}{FILE_SUFFIX}`" if variable.secret else ""
+    return f"| `{variable.name}` | {default} | {meaning} | {secret} |\n"
+
+
+def _env_lines(variable: Variable) -> str:
+    meaning = "".join(f"# {line}\n" for line in textwrap.wrap(variable.description, 100))
+    file = f"# Or as a file: {variable.name}{FILE_SUFFIX}=/run/secrets/...\n" if variable.secret else ""
+    derived = f"# Default: {variable.derived}\n" if variable.derived else ""
+    return f"\n{meaning}{derived}{file}#{variable.name}={variable.default}\n"
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; fail when a document is out of date.")
+@click.option(
+    "--checkout",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=_CHECKOUT,
+    help="Root of the checkout.",
+)
+def main(check: bool, checkout: Path) -> None:
+    """Write docs/settings.md and .env.example from the configuration's own descriptions."""
+    stale = outdated(checkout)
+    if check and stale:
+        raise click.ClickException(
+            f"{' and '.join(stale)} differ from the code; run: python -m b24offline.settings_docs"
+        )
+    for name in stale:
+        target = checkout / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(documents()[name], "utf-8")
+        click.echo(f"wrote {name}")
+
+
+if __name__ == "__main__":
+    main()

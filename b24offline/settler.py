@@ -1,0 +1,147 @@
+"""Settles one batch: acknowledges what is done, reports what failed, keeps the rest. Any number of times, by anybody.
+
+The steps S1 to S5 of `docs/architecture.md`. Decisions are made by `plan_settlement`; here are only the calls between
+them, in an order in which a death at any point leaves a state that the next settle continues from.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from b24offline.errors import PaceExceeded, PortalError
+from b24offline.offline_queue import ClearOrder, ReportOrder, ReportRules
+from b24offline.settlement import SettlePlan, SettleView, needs_look, plan_settlement
+
+if TYPE_CHECKING:
+    from b24offline.event import Record
+    from b24offline.ledger import Ledger, Settling
+    from b24offline.offline_queue import OfflineQueue
+    from b24offline.portal_guard import PortalGuard
+    from b24offline.timers import Timers
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What one settle did. ``state``: "closed", "open", "gone", "busy", "lost" or "damaged"."""
+
+    state: str
+    acknowledged: int = 0
+    reported: int = 0
+    kept: int = 0
+
+
+class Settler:
+    """Settles batches of one portal."""
+
+    def __init__(self, ledger: Ledger, guard: PortalGuard, queue: OfflineQueue, timers: Timers) -> None:
+        self._ledger = ledger
+        self._guard = guard
+        self._queue = queue
+        self._timers = timers
+        self._rules = ReportRules(
+            minimum_age_ms=round(timers.report_age_seconds * 1000),
+            look_valid_ms=round(timers.settle_lease_seconds * 500),
+        )
+
+    def settle(self, process_id: str) -> Settled:
+        """Settles as far as it can be settled now. Raises `PortalError` or `PaceExceeded`; the batch then comes again by its due time."""
+        settling = self._ledger.begin_settle(process_id)
+        if settling == "damaged":
+            log.error("batch damaged in the ledger, given to adoption", extra={"process_id": process_id})
+            self._ledger.forget(process_id)
+            return Settled("damaged")
+        if isinstance(settling, str):
+            return Settled(settling)
+        try:
+            return self._settle(settling)
+        except (PortalError, PaceExceeded):
+            self._ledger.end_settle(settling, (), self._timers.settle_due_seconds)
+            raise
+
+    def _settle(self, settling: Settling) -> Settled:
+        view = self._view(settling)
+        if needs_look(view):
+            view = self._looked(view, settling)
+        plan = plan_settlement(view)
+        done = list(plan.gone)
+        if plan.superseded and not self._own(settling, view, plan.superseded):
+            return Settled("lost", kept=len(view.outcomes))
+        if plan.clear:
+            self._queue.acknowledge(ClearOrder(settling.process_id, plan.clear))
+            done += plan.clear
+            self._ledger.count("events_acknowledged", len(plan.clear))
+            self._ledger.count("events_superseded", len(plan.superseded))
+        reported = self._report(settling, view, plan) if plan.report else 0
+        # What was reported is dropped only by a later look that finds it gone: the answer alone proves nothing.
+        wait = self._next_look_seconds(plan, view.now_ms, reported)
+        state = self._ledger.end_settle(settling, done, wait)
+        return Settled(state, len(plan.clear), reported, len(plan.keep))
+
+    def _view(self, settling: Settling) -> SettleView:
+        messages = {event.message_id for event in settling.events.values()}
+        return SettleView(
+            outcomes=settling.outcomes,
+            events=settling.events,
+            live=None,
+            newer={},
+            quiet_until_ms=self._guard.quiet_until_ms(messages),
+            now_ms=settling.now_ms,
+            reportable_at_ms=settling.first_seen_ms + self._rules.minimum_age_ms,
+        )
+
+    def _looked(self, view: SettleView, settling: Settling) -> SettleView:
+        """S1: what the batch still holds, and whether failed records have newer ones."""
+        looked_ms = self._ledger.now_ms()
+        live: dict[int, Record] = {r.record_id: r for r in self._queue.reread(settling.process_id).records}
+        view = replace(view, live=live, now_ms=looked_ms)
+        newer = {
+            record: self._queue.has_newer(view.events[record].message_id, record)
+            for record in plan_settlement(view).look
+        }
+        return replace(view, newer=newer)
+
+    def _own(self, settling: Settling, view: SettleView, records: tuple[int, ...]) -> float:
+        """Notes a quiet period for failed records before a call about them; the seconds left of the lease, 0.0 if lost.
+
+        Also before a superseded record is cleared: a second settler that saw no newer one must not mark it meanwhile,
+        as its `error` would find the record gone and delete the next change instead.
+        """
+        return self._guard.note_quiet({view.events[record].message_id for record in records}, settling)
+
+    def _report(self, settling: Settling, view: SettleView, plan: SettlePlan) -> int:
+        """S3: notes the quiet period, then marks. Sends nothing when the settle lease was lost meanwhile."""
+        live = view.live or {}
+        records = tuple(live[record] for record in plan.report)
+        left = self._own(settling, view, plan.report)
+        if not left:
+            return 0
+        now = self._ledger.now_ms()
+        order = ReportOrder(
+            process_id=settling.process_id,
+            records=records,
+            newer=view.newer,
+            first_seen_ms=settling.first_seen_ms,
+            looked_ms=view.now_ms,
+            now_ms=now,
+            lease_until_ms=now + round(left * 1000),
+            rules=self._rules,
+        )
+        self._queue.report(order)
+        self._ledger.count("events_reported", len(records))
+        for record in records:
+            log.error(
+                "event failed and was reported to the portal",
+                extra={"portal": self._ledger.portal, "record_id": record.record_id, "event": record.name},
+            )
+        return len(records)
+
+    def _next_look_seconds(self, plan: SettlePlan, now_ms: int, reported: int) -> float:
+        if reported:
+            return self._timers.sweep_seconds
+        if plan.again_at_ms is not None:
+            return min(self._timers.settle_due_seconds, max(0.0, (plan.again_at_ms - now_ms) / 1000))
+        return self._timers.settle_due_seconds

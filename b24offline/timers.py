@@ -1,0 +1,97 @@
+"""Every waiting time of the protocol between us and a portal, shortened alike by one factor. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+_TOMBSTONE_FLOOR_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """Waiting times in seconds, already scaled; built by `Timers.scaled`.
+
+    Attributes:
+        lease_seconds: how long a running run may stay silent before it counts as crashed.
+        run_queue_seconds: the most a dispatched run may wait for a worker before it is dispatched again.
+        dispatch_due_seconds: after this an open batch whose dispatch was not confirmed is dispatched again.
+        quiet_seconds: no redrive, confirm or clear of a message id for so long after it was reported; longer
+            than any request to a portal can live.
+        report_age_seconds: a batch must have been seen for so long before a record of it is reported; longer
+            than an overlapping reserving call can live.
+        sighting_seconds: how far apart an orphan must be seen twice before it is adopted.
+        poll_lease_seconds: how long one reserving call owns the portal; longer than the call can live.
+        recovery_seconds: no reserving call for so long after the ledger was lost.
+        settle_lease_seconds: how long one settling process owns a batch.
+        settle_due_seconds: after this a settleable batch that did not close is settled again.
+        sweep_seconds: how often overdue work is looked for.
+        tombstone_seconds: how long a closed batch silences late messages; never below 60 s.
+        park_seconds: the age at which a record that keeps failing is parked.
+        read_timeout_seconds: the most one answer of a portal may take.
+        step_backoff_seconds: waits before a step is repeated; after the last one it fails.
+        held_backoff_seconds: waits before a record that was reported as failed runs again.
+    """
+
+    lease_seconds: float
+    run_queue_seconds: float
+    dispatch_due_seconds: float
+    quiet_seconds: float
+    report_age_seconds: float
+    sighting_seconds: float
+    poll_lease_seconds: float
+    recovery_seconds: float
+    settle_lease_seconds: float
+    settle_due_seconds: float
+    sweep_seconds: float
+    tombstone_seconds: float
+    park_seconds: float
+    read_timeout_seconds: float
+    step_backoff_seconds: tuple[float, ...]
+    held_backoff_seconds: tuple[float, ...]
+
+    @classmethod
+    def scaled(
+        cls,
+        scale: float = 1.0,
+        *,
+        lease_seconds: float = 60.0,
+        sweep_seconds: float = 15.0,
+        read_timeout_seconds: float = 65.0,
+    ) -> Timers:
+        """The timers of a deployment.
+
+        All are multiplied by the same factor, so their order, on which the safety of reports and redrives
+        rests, is the same at every scale.
+
+        Args:
+            scale: greater than 0, at most 1; 1 outside tests and the demo.
+            lease_seconds: unscaled.
+            sweep_seconds: unscaled.
+            read_timeout_seconds: unscaled.
+
+        Raises:
+            ValueError: the scale is outside its range.
+        """
+        if not 0.0 < scale <= 1.0:
+            raise ValueError("the time scale must be greater than 0 and at most 1")
+        return cls(
+            lease_seconds=lease_seconds * scale,
+            run_queue_seconds=600.0 * scale,
+            dispatch_due_seconds=60.0 * scale,
+            quiet_seconds=180.0 * scale,
+            report_age_seconds=75.0 * scale,
+            sighting_seconds=180.0 * scale,
+            poll_lease_seconds=75.0 * scale,
+            recovery_seconds=75.0 * scale,
+            settle_lease_seconds=60.0 * scale,
+            settle_due_seconds=120.0 * scale,
+            sweep_seconds=sweep_seconds * scale,
+            tombstone_seconds=max(_TOMBSTONE_FLOOR_SECONDS, 86_400.0 * scale),
+            park_seconds=604_800.0 * scale,
+            read_timeout_seconds=read_timeout_seconds * scale,
+            step_backoff_seconds=tuple(base * scale for base in (2.0, 8.0, 30.0, 60.0)),
+            held_backoff_seconds=tuple(
+                base * scale for base in (300.0, 900.0, 2_700.0, 7_200.0, 21_600.0, 86_400.0)
+            ),
+        )

@@ -1,0 +1,79 @@
+"""Celery's settings, each with the reason where it differs from Celery's default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu import Queue
+
+from b24offline import contract
+from settings import config
+from settings.schedule import beat_schedule as beat_schedule
+
+_REDIS_BROKER = config.broker_url.startswith(("redis://", "rediss://", "unix://", "valkey"))
+
+broker_url = config.broker_url
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None  # a broker that is away for an hour is waited for
+broker_transport_options: dict[str, Any] = (
+    {
+        # Own keys: on a shared broker the shortest visibility timeout of all stacks would win otherwise.
+        "unacked_key": "b24offline.unacked",
+        "unacked_index_key": "b24offline.unacked_index",
+        "unacked_mutex_key": "b24offline.unacked_mutex",
+        "visibility_timeout": 3600,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+    }
+    if _REDIS_BROKER
+    else {"confirm_publish": True}  # a message counts as sent when the broker has it
+)
+control_exchange = "b24offline"  # our remote control does not reach the host's workers, nor theirs ours
+
+result_backend = None  # the ledger counts outcomes; results would cost 40 % and hold customers' data
+task_ignore_result = True
+task_serializer = result_serializer = event_serializer = "json"
+accept_content = ["json"]
+
+task_queues = tuple(Queue(name, routing_key=name) for name in contract.QUEUES)
+task_default_queue = contract.QUEUE_EVENTS
+task_default_exchange = contract.QUEUE_EVENTS
+task_default_routing_key = contract.QUEUE_EVENTS
+task_create_missing_queues = False  # a mistyped queue is an error, not a queue that nobody reads
+task_routes = {
+    contract.TASK_TICK: {"queue": contract.QUEUE_POLL},
+    contract.TASK_BIND: {"queue": contract.QUEUE_POLL},
+    contract.TASK_POLL: {"queue": contract.QUEUE_POLL},
+    contract.TASK_SWEEP: {"queue": contract.QUEUE_POLL},
+    contract.TASK_ADOPT: {"queue": contract.QUEUE_POLL},
+    contract.TASK_REDRIVE: {"queue": contract.QUEUE_POLL},
+    contract.TASK_SETTLE: {"queue": contract.QUEUE_SETTLE},
+    contract.TASK_SUCCEEDED: {"queue": contract.QUEUE_SETTLE},
+    contract.TASK_FAILED: {"queue": contract.QUEUE_SETTLE},
+}
+
+task_acks_late = False  # ledger and sweep redeliver; a redelivery cannot be told from a duplicate anyway
+worker_prefetch_multiplier = 1
+task_send_sent_event = True
+task_soft_time_limit = 300  # a step that hangs fails instead of renewing its lease for ever
+task_time_limit = 360
+worker_soft_shutdown_timeout = 10.0
+worker_cancel_long_running_tasks_on_connection_loss = False
+worker_hijack_root_logger = False
+worker_proc_alive_timeout = 60.0
+
+imports = config.pipelines
+include = (
+    "tasks.poll",
+    "tasks.bind",
+    "tasks.dispatch",
+    "tasks.outcome",
+    "tasks.settle",
+    "tasks.sweep",
+    "tasks.redrive",
+    "tasks.objects",
+    "tasks.mirror",
+)
+beat_schedule_filename = str(config.data_dir / "celerybeat-schedule")
+beat_max_loop_interval = 1.0
+timezone = "UTC"

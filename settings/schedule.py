@@ -1,0 +1,21 @@
+"""What beat fires: one entry for all portals' polls, one for everything that is overdue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from b24offline.contract import QUEUE_POLL, TASK_SWEEP, TASK_TICK
+from settings import config
+
+
+def _entry(task: str, seconds: float) -> dict[str, Any]:
+    # A beat that fires while no worker reads must not pile up entries: each is worth nothing after the next one. The
+    # expiry is generous because it is judged by the worker's wall clock, not by beat's.
+    return {"task": task, "schedule": seconds, "options": {"queue": QUEUE_POLL, "ignore_result": True}}
+
+
+beat_schedule: dict[str, dict[str, Any]] = {
+    "b24offline-tick": _entry(TASK_TICK, config.tick_seconds),
+    "b24offline-sweep": _entry(TASK_SWEEP, config.timers.sweep_seconds),
+}
+"""Entry name -> task, seconds between two firings, and queue."""

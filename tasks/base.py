@@ -1,0 +1,172 @@
+"""The base of every step: takes the run's lease, runs the handler, records the outcome.
+
+A step is an ordinary Celery task made with `@step`. Sent outside a run it behaves like one. Inside a run, told by a
+message header, its first step receives the event, and `current()` says what it works for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from celery import Task, shared_task
+from celery.exceptions import Ignore, Reject, Retry
+
+from b24offline import retry_policy
+from b24offline.contract import HEADER_WORK, STEP_PREFIX
+from b24offline.event import Event, ObjectKey
+from b24offline.ledger import STEP_STRIDE, Begun
+from b24offline.paced_client import PacedClient
+from b24offline.retry_policy import Permanent
+from b24offline.runtime import PortalKit
+from b24offline.snapshots import Snapshot
+from settings import config
+from tasks import process, publishing
+
+__all__ = ["Permanent", "Step", "Work", "current", "step"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a step works for.
+
+    Attributes:
+        event: the event of this run.
+        pipeline: the pipeline that runs.
+        attempt: 1 for the first start of this run.
+        failures: errors of this run that were counted before.
+    """
+
+    event: Event
+    pipeline: str
+    attempt: int
+    failures: int
+    _kit: PortalKit
+    _seen_ms: int
+
+    @property
+    def portal(self) -> str:
+        """Name of the portal."""
+        return self.event.portal
+
+    @property
+    def client(self) -> PacedClient:
+        """The portal's REST client, paced and with tokens."""
+        return self._kit.client
+
+    @property
+    def idempotency_key(self) -> str:
+        """Stays the same when this event runs again through this pipeline: give it to whatever you write to."""
+        return self.event.idempotency_key(self.pipeline)
+
+    def read(self, key: ObjectKey | None = None, *, not_before_ms: int | None = None) -> Snapshot:
+        """The current state of an object (default: the event's). Never older than the event."""
+        wanted = key or self.event.object
+        if wanted is None:
+            raise Permanent(f"portal {self.portal}: {self.event.name} points to no object that could be read")
+        return self._kit.reader.read(wanted, self._seen_ms if not_before_ms is None else not_before_ms)
+
+    def now_ms(self) -> int:
+        """The ledger's clock in milliseconds; the one that orders reads and writes of all workers."""
+        return self._kit.ledger.now_ms()
+
+
+_current: ContextVar[Work | None] = ContextVar("b24offline_work", default=None)
+
+
+def current() -> Work:
+    """What the step that runs now works for. Raises `RuntimeError` outside a run."""
+    work = _current.get()
+    if work is None:
+        raise RuntimeError("no run here: current() works inside a step that a pipeline started")
+    return work
+
+
+class Step(Task):
+    """A Celery task that records what becomes of its run."""
+
+    abstract = True
+    records_outcome = True
+    typing = False  # the first step is sent without its argument: the event comes from the ledger
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the handler; inside a run under its lease, with its outcome recorded."""
+        header = _header(self.request)
+        if header is None:
+            return super().__call__(*args, **kwargs)
+        return _run_in_lease(self, publishing.Ticket.from_header(header), args, kwargs)
+
+
+def step(function: Callable[..., Any]) -> Any:
+    """Makes a step of a function: the first step of a chain receives the `Event`, later ones the result before them."""
+    name = f"{STEP_PREFIX}{function.__module__.rpartition('.')[2]}.{function.__name__}"
+    return shared_task(base=Step, name=name, max_retries=None)(function)
+
+
+def _header(request: Any) -> Mapping[str, Any] | None:
+    header = (request.headers or {}).get(HEADER_WORK) or request.get(HEADER_WORK)
+    return header if isinstance(header, Mapping) else None
+
+
+def _run_in_lease(task: Step, ticket: publishing.Ticket, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    kit = process.runtime().kit(ticket.portal)
+    position = ticket.step * STEP_STRIDE + task.request.retries
+    begun = kit.ledger.begin_step(ticket.run, ticket.attempt, position)
+    if begun is None:
+        _end_chain(task)
+        return "nothing to do: finished, replaced, or delivered twice"
+    work = Work(begun.event, ticket.pipeline, ticket.attempt, begun.failures, kit, begun.seen_ms)
+    if ticket.gives_event:
+        args = (begun.event, *args)
+    token = _current.set(work)
+    try:
+        with process.lease_keeper().holding(kit.ledger, ticket.run, ticket.attempt, position):
+            result = task.run(*args, **kwargs)
+    except (Retry, Reject):
+        # The handler asked Celery itself for a repeat; the ledger guards that it comes.
+        delay = config.timers.step_backoff_seconds[-1]
+        kit.ledger.repeat_step(ticket.run, ticket.attempt, delay, counted=True, reason="asked for a retry")
+        raise
+    except Ignore:
+        publishing.follow(kit, kit.ledger.succeed(ticket.run, ticket.attempt))
+        raise
+    except Exception as error:  # noqa: BLE001 - the boundary of one event: whatever it raises concerns this run only
+        return _after_error(task, kit, ticket, begun, error)
+    finally:
+        _current.reset(token)
+    if ticket.last or not task.request.chain:
+        publishing.follow(kit, kit.ledger.succeed(ticket.run, ticket.attempt))
+    else:
+        kit.ledger.pass_on(ticket.run, ticket.attempt, position)
+    return result
+
+
+def _after_error(task: Step, kit: PortalKit, ticket: publishing.Ticket, begun: Begun, error: Exception) -> Any:
+    verdict = retry_policy.decide(
+        error,
+        failures=begun.failures,
+        held=begun.held,
+        max_attempts=config.max_attempts,
+        timers=config.timers,
+        now_epoch=time.time(),
+    )
+    ledger, run, attempt = kit.ledger, ticket.run, ticket.attempt
+    if isinstance(verdict, retry_policy.GiveUp):
+        told = ledger.fail(run, attempt, verdict.reason, backoff_seconds=verdict.backoff_seconds)
+        publishing.follow(kit, told)
+        raise error
+    wait, counted, reason = verdict.wait_seconds, verdict.counted, verdict.reason
+    if verdict.restart:
+        ledger.restart_later(run, attempt, wait, counted=counted, reason=reason)
+        _end_chain(task)
+        return f"starts again in {wait:.0f} s: {reason}"
+    ledger.repeat_step(run, attempt, wait, counted=counted, reason=reason)
+    raise task.retry(exc=error, countdown=wait, max_retries=None, argsrepr=ticket.title, kwargsrepr="")
+
+
+def _end_chain(task: Step) -> None:
+    task.request.chain = None
+    task.request.callbacks = None

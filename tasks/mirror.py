@@ -1,0 +1,27 @@
+"""Steps that keep a SQL copy of the portals' objects."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from b24offline.catalogue import changed_at
+from tasks.base import step
+from tasks.objects import load
+from tasks.process import runtime
+
+
+@step
+def upsert(reference: dict[str, Any]) -> dict[str, Any]:
+    """Writes the object into the table `objects`, or notes that it is gone. A later read always wins."""
+    snapshot = load(reference)
+    key, read_ms = snapshot.object, snapshot.read_ms
+    table = runtime().mirror
+    moment = datetime.fromtimestamp(read_ms / 1000, UTC)
+    if snapshot.data is None:
+        table.mark_deleted(key.portal, key.entity, key.object_id, at=moment, read_at=read_ms)
+    else:
+        told = changed_at(key.entity, snapshot.data)
+        changed = datetime.fromisoformat(told) if told else moment
+        table.upsert(key.portal, key.entity, key.object_id, snapshot.data, changed_at=changed, read_at=read_ms)
+    return reference

@@ -1,0 +1,34 @@
+"""Outcomes that arrive as messages or callbacks: after a step of another stack, and after a death."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from b24offline import contract
+from settings import config
+from tasks.process import runtime
+from tasks.publishing import follow
+
+
+@shared_task(name=contract.TASK_SUCCEEDED)
+def succeeded(portal: str, run: str, attempt: int) -> str:
+    """The last step of a run succeeded in another stack."""
+    kit = runtime().kit(portal)
+    told = kit.ledger.succeed(run, attempt)
+    follow(kit, told)
+    return "recorded" if told.recorded else "known before"
+
+
+@shared_task(name=contract.TASK_FAILED)
+def failed(*_: Any, portal: str, run: str, attempt: int) -> str:
+    """A step ended without recording: its process died, it was too slow, or it ran in another stack.
+
+    Called as ``(request, exception, traceback)`` where this task is known, and with the task's id where it is not. A
+    run whose outcome was recorded is not touched.
+    """
+    kit = runtime().kit(portal)
+    told = kit.ledger.crash(run, attempt, backoff_seconds=config.timers.step_backoff_seconds[0])
+    follow(kit, told)
+    return "counted" if told.recorded else "known before"

@@ -1,0 +1,173 @@
+"""From runs that were handed out to messages, and from outcomes to what follows them.
+
+The ledger is always written before a message is sent; a message is only a hint, and what is lost is sent again by the
+sweep. Many messages go out in one round trip.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from celery.canvas import Signature, _chain
+from celery.utils import uuid
+
+from b24offline import contract
+from b24offline.errors import ConfigError
+from b24offline.routing import routes
+from tasks.celery_app import app
+
+if TYPE_CHECKING:
+    from b24offline.event import Event
+    from b24offline.ledger import Concluded, Handed
+    from b24offline.runtime import PortalKit
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The header of a step's message: which run it is for. No customer data.
+
+    Attributes:
+        portal: name of the portal.
+        run: record, stamp and pipeline, ``123@1775203200/deal_changed``.
+        attempt: the attempt token; a step of a replaced one returns at once.
+        step: position in the chain, 0 for the first.
+        last: whether success of this step is success of the run.
+        gives_event: whether the step receives the event as its first argument.
+        title: what Flower shows, ``portal=acme event=ONCRMDEALUPDATE object=deal 123``.
+    """
+
+    portal: str
+    run: str
+    attempt: int
+    step: int
+    last: bool
+    gives_event: bool
+    title: str
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline that runs."""
+        return self.run.partition("/")[2]
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> Ticket:
+        """The ticket in a message's header."""
+        return cls(**{name: header[name] for name in cls.__slots__})
+
+
+def steps_of(event: Event, pipeline: str) -> list[Signature]:
+    """The steps of a pipeline for an event. Raises whatever the pipeline raises, and `ConfigError` for its shape."""
+    function = routes.pipeline(pipeline)
+    if function is None:
+        raise ConfigError(f"no pipeline {pipeline!r} is loaded: see B24_PIPELINES")
+    made = function(event)
+    steps = list(made.tasks) if isinstance(made, _chain) else [made]
+    for one in steps:
+        if not isinstance(one, Signature) or one.get("subtask_type") not in (None, "chain"):
+            raise ConfigError(f"pipeline {pipeline!r} must return a step or a chain of steps: no groups, no chords")
+    return [one.clone() for one in steps]
+
+
+def title_of(event: Event) -> str:
+    """What Flower shows of a run: names and ids only."""
+    what = str(event.object) if event.object else f"record {event.record_id}"
+    return f"portal={event.portal} event={event.name} object={what}"
+
+
+def publish(kit: PortalKit, handed: Iterable[Handed], events: Mapping[str, Event] | None = None) -> int:
+    """Sends the first step of each run. A run whose pipeline cannot be built fails, and frees what waited for it."""
+    todo = deque(handed)
+    settleable: list[str] = []
+    sent = 0
+    with app.producer_pool.acquire(block=True) as producer, producer.batch():
+        while todo:
+            one = todo.popleft()
+            event = (events or {}).get(one.run) or kit.ledger.event_of(one.run)
+            if event is None:
+                continue
+            try:
+                _send(one, event, producer)
+                sent += 1
+            except Exception as error:  # noqa: BLE001 - a pipeline is foreign code; its error concerns this run only
+                log.exception("pipeline could not be built", extra={"portal": event.portal, "run": one.run})
+                told = kit.ledger.fail(one.run, one.attempt, type(error).__name__, backoff_seconds=0.001)
+                settleable += told.settleable
+                if told.next:
+                    todo.append(told.next)
+        for process_id in settleable:
+            send_settle(kit.portal.name, process_id, producer)
+    return sent
+
+
+def follow(kit: PortalKit, told: Concluded) -> None:
+    """After an outcome: starts the object's next run, settles batches whose last outcome it was."""
+    for process_id in told.settleable:
+        send_settle(kit.portal.name, process_id)
+    if told.next:
+        publish(kit, [told.next])
+
+
+def send_settle(portal: str, process_id: str, producer: Any = None) -> None:
+    """Asks for a batch to be settled."""
+    app.send_task(
+        contract.TASK_SETTLE,
+        args=(portal, process_id),
+        queue=contract.QUEUE_SETTLE,
+        producer=producer,
+    )
+
+
+def _send(one: Handed, event: Event, producer: Any) -> None:
+    steps = steps_of(event, one.pipeline)
+    title = title_of(event)
+    run = {"portal": event.portal, "run": one.run, "attempt": one.attempt}
+    ours = [_is_ours(each) for each in steps]
+    if not ours[-1]:
+        # A step of another stack cannot record: our outcome task follows it.
+        steps.append(app.signature(contract.TASK_SUCCEEDED, kwargs=run, immutable=True, queue=contract.QUEUE_SETTLE))
+        ours.append(False)
+    root = uuid()
+    failed = app.signature(contract.TASK_FAILED, kwargs=run, queue=contract.QUEUE_SETTLE)
+    for position, each in enumerate(steps):
+        ticket = Ticket(
+            **run,
+            step=position,
+            last=position == len(steps) - 1,
+            gives_event=position == 0 and ours[0] and not each.immutable,
+            title=title,
+        )
+        each.set(
+            task_id=root if position == 0 else uuid(),
+            root_id=root,
+            headers={**(each.options.get("headers") or {}), contract.HEADER_WORK: asdict(ticket)},
+            argsrepr=title,
+            kwargsrepr="",
+            link_error=[failed],
+        )
+    first, *rest = steps
+    if not ours[0] and not first.immutable:
+        first.args = (reference(event), *first.args)
+    first.apply_async(chain=list(reversed(rest)) or None, producer=producer)
+
+
+def reference(event: Event) -> dict[str, Any]:
+    """What a first step of another stack receives: names and ids, no payload."""
+    return {
+        "portal": event.portal,
+        "event": event.name,
+        "action": event.action,
+        "entity": event.object.entity if event.object else None,
+        "object_id": event.object.object_id if event.object else None,
+        "record_id": event.record_id,
+        "idempotency_key": event.delivery,
+    }
+
+
+def _is_ours(signature: Signature) -> bool:
+    return bool(getattr(app.tasks.get(signature.task), "records_outcome", False))

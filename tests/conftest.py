@@ -1,0 +1,45 @@
+"""What all tests share: an embedded Valkey, and that nothing is skipped where CI runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from b24offline.embedded import EmbeddedValkey
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """With CI set a skip is a failure: what CI leaves out, nobody runs."""
+    report = yield
+    if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+    return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The folder of a test says its kind."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        item.add_marker(folder)
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    """One embedded Valkey for the whole session."""
+    with EmbeddedValkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis(valkey: EmbeddedValkey) -> Iterator[Redis]:
+    """A client of the embedded Valkey; the server is ours, so it is emptied before each test."""
+    client = Redis.from_url(valkey.url, decode_responses=True)
+    client.flushall()
+    yield client
+    client.close()

@@ -1,0 +1,436 @@
+"""One example for every sentence about the offline queue."""
+
+from __future__ import annotations
+
+import pytest
+from emulator_bench import START, Bench
+
+from b24offline.emulator.clock import parse_moment
+from b24offline.emulator.engine import RestRequest, execute
+from b24offline.emulator.params import Params
+
+GET, LIST, CLEAR, ERROR = (f"event.offline.{name}" for name in ("get", "list", "clear", "error"))
+DAY = 24 * 3600
+
+
+def messages(rows):
+    return [row["MESSAGE_ID"] for row in rows]
+
+
+# A record
+
+
+def test_record_has_the_documented_fields(bench):
+    _, events = bench.reserve(limit=1)
+    assert set(events[0]) == {
+        *("ID", "TIMESTAMP_X", "EVENT_NAME", "EVENT_DATA", "EVENT_ADDITIONAL", "MESSAGE_ID")
+    }
+    assert events[0]["EVENT_DATA"] == {"FIELDS": {"ID": "1"}}
+    assert events[0]["EVENT_ADDITIONAL"] == {"user_id": "1"}
+    assert len(events[0]["MESSAGE_ID"]) == 32
+    assert parse_moment(events[0]["TIMESTAMP_X"]) == START
+
+
+def test_process_id_and_error_are_in_list_only(bench):
+    assert {"PROCESS_ID", "ERROR"} <= set(bench.rows()[0])
+    assert bench.rows()[0]["PROCESS_ID"] == ""
+    assert bench.rows()[0]["ERROR"] == "0"
+
+
+def test_same_object_and_event_have_the_same_message_id_for_ever(bench):
+    before = bench.rows()[0]["MESSAGE_ID"]
+    bench.ok(CLEAR, process_id="", auth_connector="crm")
+    bench.touch("1")
+    assert bench.rows()[0]["MESSAGE_ID"] == before
+    assert bench.rows()[0]["ID"] == "4"
+
+
+def test_repeat_of_a_free_record_moves_its_stamp_only(bench):
+    before = bench.rows()
+    bench.wait(10)
+    bench.touch("1")
+    after = bench.rows()
+    assert parse_moment(after[0]["TIMESTAMP_X"]) == START + 10
+    assert {**after[0], "TIMESTAMP_X": ""} == {**before[0], "TIMESTAMP_X": ""}
+    assert after[1:] == before[1:]
+
+
+def test_repeat_of_a_reserved_record_adds_a_free_one(bench):
+    process_id, _ = bench.reserve()
+    bench.touch("1")
+    rows = bench.rows()
+    assert [row["PROCESS_ID"] for row in rows] == [process_id] * 3 + [""]
+    assert rows[3]["MESSAGE_ID"] == rows[0]["MESSAGE_ID"]
+
+
+def test_stamps_have_whole_seconds(bench):
+    bench.wait(0.9)
+    bench.touch("1")
+    assert parse_moment(bench.rows()[0]["TIMESTAMP_X"]) == START
+
+
+def test_connectors_split_the_queue():
+    bench = Bench.new("ONCRMDEALUPDATE", connectors=("crm", "erp"))
+    bench.touch(*bench.deals(1))
+    assert bench.ids("crm") == ["1"]
+    assert bench.ids("erp") == ["2"]
+    assert bench.ids("") == []
+
+
+@pytest.mark.parametrize("wrong", ["", "other"])
+def test_wrong_connector_matches_nothing_and_answers_true(bench, wrong):
+    process_id, events = bench.reserve()
+    bench.ok(CLEAR, process_id=process_id, id=["1"], auth_connector=wrong)
+    bench.ok(CLEAR, process_id="", auth_connector=wrong)
+    bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector=wrong)
+    assert bench.ids() == ["1", "2", "3"]
+    assert bench.reserve(auth_connector=wrong)[1] == []
+
+
+def test_change_made_with_a_connector_is_not_queued_for_it():
+    bench = Bench.new("ONCRMDEALUPDATE", connectors=("crm", "erp"))
+    (deal,) = bench.deals(1)
+    bench.touch(deal, connector="crm")
+    assert bench.ids("crm") == []
+    assert bench.ids("erp") == ["1"]
+
+
+def test_only_bound_events_are_queued(bench):
+    bench.portal.delete(bench.portal.objects.get("crm_deal", "1"))
+    bench.portal.add("crm_lead")
+    assert bench.ids() == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("method", [GET, LIST, CLEAR, ERROR])
+def test_other_users_and_webhooks_are_refused(bench, method):
+    outcome = execute(bench.portal, RestRequest(method, Params({}), webhook=True))
+    assert (outcome.status, outcome.body["error"]) == (403, "WRONG_AUTH_TYPE")
+    bench.portal.account.admin = False
+    assert bench.refused(method, process_id="x", message_id=[]) == (403, "ACCESS_DENIED")
+    assert len(bench.portal.queue) == 3
+
+
+def test_reserving_needs_its_feature(bench):
+    bench.portal.licence.rest_offline_extended = False
+    assert bench.refused(GET, clear=0, auth_connector="crm") == (403, "WRONG_LICENSE")
+    assert bench.ok("feature.get", CODE="rest_offline_extended") == {"value": "N"}
+    assert len(bench.ok(GET, auth_connector="crm")["events"]) == 3
+
+
+@pytest.mark.parametrize("method", [GET, LIST, CLEAR, ERROR])
+def test_connectors_need_their_feature(bench, method):
+    bench.portal.licence.rest_auth_connector = False
+    refused = bench.refused(method, process_id="x", message_id=[], auth_connector="crm")
+    assert refused == (403, "WRONG_LICENSE")
+
+
+# event.offline.get
+
+
+def test_get_deletes_by_default(bench):
+    answer = bench.ok(GET, auth_connector="crm", limit=2)
+    assert answer["process_id"] is None
+    assert [one["ID"] for one in answer["events"]] == ["1", "2"]
+    assert bench.ids() == ["3"]
+
+
+@pytest.mark.parametrize("clear", [1, "1", True, "N", None, "false", ""])
+def test_only_an_explicit_zero_keeps_get_from_deleting(bench, clear):
+    bench.ok(GET, auth_connector="crm", clear=clear)
+    assert bench.ids() == []
+
+
+@pytest.mark.parametrize("clear", [0, "0", False])
+def test_get_1_reserves_with_a_fresh_process_id_and_hides(bench, clear):
+    first, events = bench.reserve(limit=2, clear=clear)
+    second, others = bench.reserve(clear=clear)
+    assert [one["ID"] for one in events] == ["1", "2"]
+    assert [one["ID"] for one in others] == ["3"]
+    assert first != second
+    assert bench.reserve()[1] == []
+
+
+def test_get_1_reserved_records_are_deleted_after_30_days(bench):
+    bench.reserve(limit=1)
+    bench.wait(30 * DAY - 1)
+    assert bench.ids() == ["1", "2", "3"]
+    bench.wait(1)
+    assert bench.ids() == ["2", "3"]
+    assert list(bench.portal.history.page(0, 99))[-1]["kind"] == "expired"
+
+
+def test_get_2_process_id_selects_what_is_left(bench):
+    process_id, _ = bench.reserve()
+    bench.ok(CLEAR, process_id=process_id, id=["2"], auth_connector="crm")
+    again, events = bench.reserve(process_id=process_id)
+    assert again == process_id
+    assert [one["ID"] for one in events] == ["1", "3"]
+
+
+def test_get_2_process_id_with_the_default_clear_deletes_the_whole_batch(bench):
+    process_id, _ = bench.reserve()
+    answer = bench.ok(GET, auth_connector="crm", process_id=process_id, limit=1)
+    assert [one["ID"] for one in answer["events"]] == ["1"]
+    assert bench.ids() == []
+
+
+def test_get_3_error_selects_marked_or_unmarked_records(bench):
+    process_id, events = bench.reserve(limit=2)
+    bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
+    assert [one["ID"] for one in bench.reserve(error=0)[1]] == ["3"]
+    marked_process, marked = bench.reserve(error=1)
+    assert [one["ID"] for one in marked] == ["1", "2"]
+    bench.ok(CLEAR, process_id=marked_process, id=["1"], auth_connector="crm")
+    assert bench.ids() == ["2", "3"]
+
+
+def test_get_5_lost_answers_can_be_found_in_the_list(bench):
+    bench.reserve(limit=2)
+    assert [row["ID"] for row in bench.rows(**{">PROCESS_ID": ""})] == ["1", "2"]
+    assert [row["ID"] for row in bench.rows(**{"=PROCESS_ID": ""})] == ["3"]
+
+
+def test_get_orders_by_stamp_unless_told_otherwise(bench):
+    bench.wait(5)
+    bench.touch("1")
+    assert [one["ID"] for one in bench.reserve(limit=1)[1]] == ["2"]
+    assert [one["ID"] for one in bench.reserve(order={"ID": "DESC"}, limit=1)[1]] == ["3"]
+
+
+@pytest.mark.parametrize("limit", [0, -1, "x"])
+def test_get_limit_is_a_number_above_zero(bench, limit):
+    assert bench.refused(GET, clear=0, auth_connector="crm", limit=limit) == (400, "ERROR_ARGUMENT")
+
+
+def test_get_default_limit_is_50_and_has_no_maximum():
+    bench = Bench.new("ONCRMDEALADD")
+    bench.deals(120)
+    assert len(bench.reserve(limit=60)[1]) == 60
+    assert len(bench.reserve()[1]) == 50
+
+
+@pytest.mark.parametrize("condition", ["!ID", "@ID", "%EVENT_NAME", "PROCESS_ID", "=ERROR", "NAME"])
+def test_get_knows_few_filters(bench, condition):
+    assert bench.refused(GET, clear=0, auth_connector="crm", filter={condition: "1"}) == (400, "ERROR_ARGUMENT")
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ({"ID": "2"}, ["2"]),
+        ({"=ID": 2}, ["2"]),
+        ({">ID": "1"}, ["2", "3"]),
+        ({">=ID": "1", "<ID": 3}, ["1", "2"]),
+        ({"<=id": 2}, ["1", "2"]),
+        ({"=EVENT_NAME": "OnCrmDealUpdate"}, ["1", "2", "3"]),
+        ({"=EVENT_NAME": "ONTASKADD"}, []),
+        ({">TIMESTAMP_X": "2020-01-01T00:00:00+00:00"}, ["1", "2", "3"]),
+        ({"<TIMESTAMP_X": "2020-01-01 00:00:00"}, []),
+        ([], ["1", "2", "3"]),
+    ],
+)
+def test_get_filters(bench, condition, found):
+    assert [one["ID"] for one in bench.reserve(filter=condition)[1]] == found
+
+
+# event.offline.clear
+
+
+@pytest.mark.parametrize("lists", [{}, {"id": []}, {"message_id": []}, {"id": None}, {"id": ["1"], "message_id": []}])
+def test_clear_1_without_ids_is_the_whole_batch(bench, lists):
+    process_id, _ = bench.reserve(limit=2)
+    assert bench.ok(CLEAR, process_id=process_id, auth_connector="crm", **lists) is True
+    assert bench.ids() == ["3"]
+
+
+def test_clear_2_empty_process_id_deletes_all_free_records_marked_ones_too(bench):
+    process_id, events = bench.reserve(limit=1)
+    bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
+    bench.reserve(filter={"=ID": 2})
+    bench.ok(CLEAR, process_id="", auth_connector="crm")
+    assert bench.ids() == ["2"]
+
+
+def test_clear_2_may_reach_over_all_connectors():
+    bench = Bench.new("ONCRMDEALUPDATE", connectors=("crm", "erp"))
+    bench.touch(*bench.deals(1))
+    bench.portal.quirks = bench.portal.quirks.changed({"clear_free_in_all_connectors": True})
+    bench.ok(CLEAR, process_id="", auth_connector="crm")
+    assert bench.ids("erp") == []
+
+
+def test_clear_3_message_id_wins(bench):
+    process_id, events = bench.reserve()
+    bench.ok(CLEAR, process_id=process_id, id=["1"], message_id=messages(events)[1:2], auth_connector="crm")
+    assert bench.ids() == ["1", "3"]
+
+
+def test_clear_by_id_touches_this_batch_only(bench):
+    first, _ = bench.reserve(limit=1)
+    second, _ = bench.reserve(limit=1)
+    bench.ok(CLEAR, process_id=first, id=[1, 2, 3], auth_connector="crm")
+    assert bench.ids() == ["2", "3"]
+    bench.ok(CLEAR, process_id=second, id={"a": "2"}, auth_connector="crm")
+    assert bench.ids() == ["3"]
+
+
+@pytest.mark.parametrize(
+    "lists", [{"id": [0]}, {"id": [-1]}, {"id": ["x"]}, {"id": [""]}, {"id": "1"}, {"id": [True]}, {"message_id": ["short"]}]
+)
+def test_clear_4_validates(bench, lists):
+    process_id, _ = bench.reserve()
+    assert bench.refused(CLEAR, process_id=process_id, auth_connector="crm", **lists) == (400, "ERROR_ARGUMENT")
+    assert bench.ids() == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("method", [CLEAR, ERROR])
+def test_process_id_is_required(bench, method):
+    assert bench.refused(method, message_id=[], auth_connector="crm") == (400, "ERROR_ARGUMENT")
+
+
+# event.offline.error
+
+
+def test_error_with_no_messages_changes_nothing(bench):
+    process_id, _ = bench.reserve()
+    before = bench.rows()
+    assert bench.ok(ERROR, process_id=process_id, message_id=[], auth_connector="crm") is True
+    assert bench.rows() == before
+
+
+def test_error_1_marks_and_releases(bench):
+    process_id, events = bench.reserve()
+    bench.ok(ERROR, process_id=process_id, message_id=messages(events)[:1], auth_connector="crm")
+    rows = bench.rows()
+    assert [(row["PROCESS_ID"], row["ERROR"]) for row in rows] == [("", "1"), (process_id, "0"), (process_id, "0")]
+
+
+def test_error_2_deletes_other_unmarked_records_free_or_reserved(bench):
+    old, events = bench.reserve(limit=1)
+    bench.touch("1")
+    middle, _ = bench.reserve(filter={"=MESSAGE_ID": events[0]["MESSAGE_ID"]})
+    bench.touch("1")
+    assert bench.ids() == ["1", "2", "3", "4", "5"]
+    bench.ok(ERROR, process_id=middle, message_id=messages(events), auth_connector="crm")
+    assert bench.ids() == ["2", "3", "4"]
+    assert old != middle
+
+
+@pytest.mark.parametrize("process_id", ["0" * 32, "stale", "undefined"])
+def test_error_2_with_a_wrong_process_id_destroys_newer_events(bench, process_id):
+    marked = [row["MESSAGE_ID"] for row in bench.rows()][:2]
+    assert bench.ok(ERROR, process_id=process_id, message_id=marked, auth_connector="crm") is True
+    assert [(row["ID"], row["ERROR"]) for row in bench.rows()] == [("3", "0")]
+
+
+def test_error_2_repeated_after_a_newer_change_destroys_nothing_while_it_lands_on_the_mark(bench):
+    process_id, events = bench.reserve(limit=1)
+    bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
+    bench.touch("1")
+    bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
+    assert bench.ids() == ["1", "2", "3"]
+
+
+def test_error_2_repeated_after_redrive_destroys_the_newer_event(bench):
+    process_id, events = bench.reserve(limit=1)
+    bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
+    bench.reserve(error=1)
+    bench.touch("1")
+    assert bench.ids() == ["1", "2", "3", "4"]
+    bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
+    assert bench.ids() == ["1", "2", "3"]
+
+
+def test_error_3_empty_process_id_marks_the_free_and_deletes_the_reserved(bench):
+    bench.reserve(limit=1)
+    bench.touch("1")
+    everything = [row["MESSAGE_ID"] for row in bench.rows()]
+    bench.ok(ERROR, process_id="", message_id=everything, auth_connector="crm")
+    assert [(row["ID"], row["PROCESS_ID"], row["ERROR"]) for row in bench.rows()] == [
+        ("2", "", "1"),
+        ("3", "", "1"),
+        ("4", "", "1"),
+    ]
+
+
+def test_error_4_repeats_land_on_the_free_marked_record(bench):
+    process_id, events = bench.reserve(limit=1)
+    bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
+    bench.wait(7)
+    bench.touch("1")
+    row = bench.rows()[0]
+    assert (row["ERROR"], row["PROCESS_ID"], parse_moment(row["TIMESTAMP_X"])) == ("1", "", START + 7)
+    assert [one["ID"] for one in bench.reserve()[1]] == ["2", "3"]
+
+
+def test_error_4_repeat_of_a_reserved_marked_record_adds_a_free_unmarked_one(bench):
+    process_id, events = bench.reserve(limit=1)
+    bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
+    held, _ = bench.reserve(error=1)
+    bench.touch("1")
+    rows = [(row["ID"], row["PROCESS_ID"], row["ERROR"]) for row in bench.rows()]
+    assert rows[0] == ("1", held, "1")
+    assert rows[-1] == ("4", "", "0")
+
+
+def test_error_5_marked_records_stay_reserved_and_the_newer_event_is_deleted(bench):
+    process_id, events = bench.reserve(limit=1)
+    bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
+    held, _ = bench.reserve(error=1)
+    bench.touch("1")
+    bench.ok(ERROR, process_id=held, message_id=messages(events), auth_connector="crm")
+    assert [(row["ID"], row["PROCESS_ID"], row["ERROR"]) for row in bench.rows()] == [
+        ("1", held, "1"),
+        ("2", "", "0"),
+        ("3", "", "0"),
+    ]
+
+
+# event.offline.list
+
+
+def test_list_reads_without_reserving(bench):
+    bench.rows()
+    assert len(bench.reserve()[1]) == 3
+
+
+def test_list_pages_by_50_with_total_and_next():
+    bench = Bench.new("ONCRMDEALADD")
+    bench.deals(120)
+    first = bench.call(LIST, auth_connector="crm").body
+    assert (len(first["result"]), first["total"], first["next"]) == (50, 120, 50)
+    last = bench.call(LIST, auth_connector="crm", start="100").body
+    assert (len(last["result"]), last["total"], last.get("next")) == (20, 120, None)
+    assert [row["ID"] for row in last["result"]][0] == "101"
+
+
+def test_list_orders_by_id_unless_told_otherwise(bench):
+    bench.wait(3)
+    bench.touch("1")
+    assert bench.ids() == ["1", "2", "3"]
+    rows = bench.ok(LIST, auth_connector="crm", order={"TIMESTAMP_X": "ASC"})
+    assert [row["ID"] for row in rows] == ["2", "3", "1"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ({"@ID": ["1", 3]}, ["1", "3"]),
+        ({"@EVENT_NAME": ["ONCRMDEALUPDATE"]}, ["1", "2", "3"]),
+        ({"%EVENT_NAME": "dealup"}, ["1", "2", "3"]),
+        ({"=ERROR": 1}, []),
+        ({"ERROR": "0", ">ID": 2}, ["3"]),
+        ({"=PROCESS_ID": "nobody"}, []),
+    ],
+)
+def test_list_filters(bench, condition, found):
+    assert [row["ID"] for row in bench.rows(**condition)] == found
+
+
+def test_list_has_no_negation(bench):
+    assert bench.refused(LIST, auth_connector="crm", filter={"!PROCESS_ID": ""}) == (400, "ERROR_ARGUMENT")
+
+
+def test_unknown_filters_may_be_ignored(bench):
+    bench.portal.quirks = bench.portal.quirks.changed({"unknown_filter_is_error": False})
+    assert [row["ID"] for row in bench.rows(**{"!PROCESS_ID": ""})] == ["1", "2", "3"]

@@ -1,0 +1,140 @@
+"""Logging: one line a record, fields kept, secrets gone."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from b24offline.log import configure, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from b24offline.log import Style
+
+pytestmark = pytest.mark.unit
+
+CANARY = "canary7f3b19"
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level, urllib3 = root.handlers[:], root.level, logging.getLogger("urllib3").level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("urllib3").setLevel(urllib3)
+
+
+def logged(style: Style, message: str, *args: object, level: str = "INFO", **extra: object) -> str:
+    stream = io.StringIO()
+    configure(level, style, stream)
+    logging.getLogger("b24offline.poll").info(message, *args, extra=extra)
+    return stream.getvalue()
+
+
+def test_a_console_line() -> None:
+    line = logged("console", "batch reserved", portal="acme", records=50, note="two words\nand a line")
+    assert line.endswith(
+        ' INFO    b24offline.poll | batch reserved | portal=acme records=50 note="two words\\nand a line"\n'
+    )
+    assert line.count("\n") == 1
+
+
+def test_a_json_line() -> None:
+    line = logged("json", "batch reserved", portal="acme", records=50, when=object, level_of="x")
+    found = json.loads(line)
+    assert (found["level"], found["logger"], found["message"]) == (
+        "INFO",
+        "b24offline.poll",
+        "batch reserved",
+    )
+    assert (found["portal"], found["records"]) == ("acme", 50)
+    assert found["time"].endswith("+00:00")
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_a_traceback_stays_on_the_line_and_loses_its_secrets(style: Style) -> None:
+    stream = io.StringIO()
+    configure("INFO", style, stream)
+    try:
+        raise RuntimeError(f"GET https://x/oauth/token/?refresh_token={CANARY}&client_id=a failed")
+    except RuntimeError:
+        logging.getLogger("b24offline").exception("refresh failed")
+    text = stream.getvalue()
+    assert "RuntimeError" in text
+    assert CANARY not in text
+    assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"auth={CANARY}",
+        f"POST /rest/crm.deal.get?id=1&auth={CANARY}&x=1",
+        f"auth[access_token]={CANARY}&auth%5Brefresh_token%5D={CANARY}",
+        f"auth[application_token]={CANARY}",
+        f"{{'access_token': '{CANARY}', 'refresh_token': '{CANARY}'}}",
+        f'{{"access_token":"{CANARY}","client_secret": "{CANARY}"}}',
+        json.dumps(json.dumps({"client_secret": CANARY})),
+        f"client_secret: {CANARY}",
+        f"B24_CLIENT_SECRET={CANARY} B24_SECRET_KEY={CANARY}",
+        f"Authorization: Bearer {CANARY}",
+        f"bearer {CANARY}.x.y",
+        f"redis://:{CANARY}@cache:6379/0",
+        f"amqp://user:{CANARY}@rabbit//",
+        f"https://acme.bitrix24.com/rest/1/{CANARY}/crm.deal.get",
+    ],
+)
+def test_secrets_are_recognised(text: str) -> None:
+    assert CANARY not in redact(text)
+    for style in ("console", "json"):
+        for line in (logged(style, text), logged(style, "got %s", text), logged(style, "x", answer=text)):
+            assert CANARY not in line
+        assert CANARY not in logged(style, "x", answer={"nested": text})
+
+
+@pytest.mark.parametrize("name", ["access_token", "refresh_token", "client_secret", "auth", "password"])
+def test_fields_named_like_secrets_are_hidden(name: str) -> None:
+    assert CANARY not in logged("json", "x", **{name: CANARY})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "portal acme authorised",
+        "author=Marta",
+        "auth lost on acme",
+        "secretary: Jonas",
+        "token refreshed",
+        "1@1775",
+    ],
+)
+def test_ordinary_words_stay(text: str) -> None:
+    assert redact(text) == text
+
+
+@given(st.text())
+def test_redacting_twice_changes_nothing_more(text: str) -> None:
+    assert redact(redact(text)) == redact(text)
+
+
+def test_arguments_that_do_not_fit_do_not_reach_the_caller() -> None:
+    assert "do not fit" in logged("console", "%d records", "many")
+
+
+def test_levels() -> None:
+    assert logged("console", "x", level="WARNING") == ""
+    configure("DEBUG")
+    assert logging.getLogger("urllib3").getEffectiveLevel() == logging.INFO
+    configure("ERROR")
+    assert logging.getLogger("urllib3").getEffectiveLevel() == logging.ERROR
+    assert len(logging.getLogger().handlers) == 1
