@@ -22,7 +22,7 @@ install: $(RUNTIME) ## set up .venv with what the product needs
 	@echo "Ready: $(BIN)/b24offline --help"
 
 demo: $(RUNTIME) ## show the pipeline at work on an emulated portal
-	$(BIN)/python -m b24offline.demo $(ARGS)
+	$(BIN)/python -m demo $(ARGS)
 
 test: $(DEV) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)

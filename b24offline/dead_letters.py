@@ -81,7 +81,8 @@ class DeadLetters:
             set_={"reason": storable(reason), "payload": secret},
         )
         with self._engine.begin() as connection:
-            return connection.execute(statement.returning(DEAD_LETTERS.c.id)).scalar_one()
+            letter_id: int = connection.execute(statement.returning(DEAD_LETTERS.c.id)).scalar_one()
+        return letter_id
 
     def dead_letters(
         self, portal: str | None = None, *, ended: bool = False, limit: int = 100, after_id: int = 0
@@ -119,7 +120,8 @@ class DeadLetters:
         if portal is not None:
             query = query.where(DEAD_LETTERS.c.portal == portal)
         with self._engine.connect() as connection:
-            return connection.execute(query).scalar_one()
+            count: int = connection.execute(query).scalar_one()
+        return count
 
     def _end(self, which: ColumnElement[bool]) -> int:
         statement = update(DEAD_LETTERS).where(which, DEAD_LETTERS.c.ended_at.is_(None))

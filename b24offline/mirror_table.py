@@ -172,6 +172,12 @@ class Mirror:
             for found in connection.execute(ordered).mappings():
                 yield _row(found)
 
+    def count(self, portal: str) -> int:
+        """How many objects of a portal the mirror knows, deleted ones included."""
+        wanted = sa.select(sa.func.count()).select_from(objects).where(objects.c.portal == portal)
+        with self._engine.connect() as connection:
+            return int(connection.execute(wanted).scalar_one())
+
     def _write(
         self,
         portal: str,

@@ -20,7 +20,8 @@ from b24offline.emulator.world import Options, World
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-THREADS = 16
+THREADS = 32
+"""Calls that a fault holds back occupy a thread each; the control API must still get through."""
 _PARENT_LOOK_SECONDS = 0.5
 
 

@@ -53,6 +53,7 @@ def state(world: World, portal: Portal, _query: Any) -> Any:
             "licence": asdict(portal.licence),
             "account": asdict(portal.account),
             "bindings": [asdict(one) for one in portal.subscriptions.all()],
+            "push": asdict(portal.push.counts),
             "late_calls": portal.later.waiting,
             "traffic": world.traffic[portal.name].report(),
             "seq": portal.sequence.last,

@@ -14,13 +14,14 @@ from b24offline.emulator.later import Later
 from b24offline.emulator.limits import LeakyBucket, OperatingTime
 from b24offline.emulator.oauth import Tokens
 from b24offline.emulator.objects import Objects
+from b24offline.emulator.push import Push
 from b24offline.emulator.queue import OfflineQueue
 from b24offline.emulator.quirks import Quirks
 from b24offline.emulator.subscriptions import Subscriptions
 from b24offline.emulator.templates import ENTITIES, ITEM_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from b24offline.emulator.clock import Clock
     from b24offline.emulator.objects import StoredObject
@@ -117,7 +118,7 @@ class Portal:
         self.account = Account()
         self.faults = Faults(Random(f"{seed}/{name}/faults"))
         self.later = Later(clock)
-        self.on_arrival: Callable[[], None] = lambda: None
+        self.push = Push(self)
 
     def new_token(self) -> str:
         """A text of 70 hexadecimal characters that nobody can guess without the seed."""
@@ -165,7 +166,7 @@ class Portal:
         for one in bound:
             self.queue.enqueue(self.clock.now(), one, name, data, additional=additional, subject=subject)
         if bound:
-            self.on_arrival()
+            self.push.arrived()
         return len(bound)
 
     def remove_application(self) -> None:

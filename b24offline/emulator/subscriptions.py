@@ -60,6 +60,10 @@ class Subscriptions:
         """The connectors that have bound an event offline."""
         return self._connectors.get(event, [])
 
+    def handlers(self, event: str) -> list[Binding]:
+        """The online bindings of an event."""
+        return [one for one in self._bindings if one.event == event and not one.offline]
+
     def _index(self) -> None:
         self._connectors = {}
         for one in self._bindings:

@@ -211,7 +211,10 @@ def test_get_default_limit_is_50_and_has_no_maximum():
 
 @pytest.mark.parametrize("condition", ["!ID", "@ID", "%EVENT_NAME", "PROCESS_ID", "=ERROR", "NAME"])
 def test_get_knows_few_filters(bench, condition):
-    assert bench.refused(GET, clear=0, auth_connector="crm", filter={condition: "1"}) == (400, "ERROR_ARGUMENT")
+    assert bench.refused(GET, clear=0, auth_connector="crm", filter={condition: "1"}) == (
+        400,
+        "ERROR_ARGUMENT",
+    )
 
 
 @pytest.mark.parametrize(
@@ -236,7 +239,9 @@ def test_get_filters(bench, condition, found):
 # event.offline.clear
 
 
-@pytest.mark.parametrize("lists", [{}, {"id": []}, {"message_id": []}, {"id": None}, {"id": ["1"], "message_id": []}])
+@pytest.mark.parametrize(
+    "lists", [{}, {"id": []}, {"message_id": []}, {"id": None}, {"id": ["1"], "message_id": []}]
+)
 def test_clear_1_without_ids_is_the_whole_batch(bench, lists):
     process_id, _ = bench.reserve(limit=2)
     assert bench.ok(CLEAR, process_id=process_id, auth_connector="crm", **lists) is True
@@ -275,11 +280,23 @@ def test_clear_by_id_touches_this_batch_only(bench):
 
 
 @pytest.mark.parametrize(
-    "lists", [{"id": [0]}, {"id": [-1]}, {"id": ["x"]}, {"id": [""]}, {"id": "1"}, {"id": [True]}, {"message_id": ["short"]}]
+    "lists",
+    [
+        {"id": [0]},
+        {"id": [-1]},
+        {"id": ["x"]},
+        {"id": [""]},
+        {"id": "1"},
+        {"id": [True]},
+        {"message_id": ["short"]},
+    ],
 )
 def test_clear_4_validates(bench, lists):
     process_id, _ = bench.reserve()
-    assert bench.refused(CLEAR, process_id=process_id, auth_connector="crm", **lists) == (400, "ERROR_ARGUMENT")
+    assert bench.refused(CLEAR, process_id=process_id, auth_connector="crm", **lists) == (
+        400,
+        "ERROR_ARGUMENT",
+    )
     assert bench.ids() == ["1", "2", "3"]
 
 
@@ -302,7 +319,11 @@ def test_error_1_marks_and_releases(bench):
     process_id, events = bench.reserve()
     bench.ok(ERROR, process_id=process_id, message_id=messages(events)[:1], auth_connector="crm")
     rows = bench.rows()
-    assert [(row["PROCESS_ID"], row["ERROR"]) for row in rows] == [("", "1"), (process_id, "0"), (process_id, "0")]
+    assert [(row["PROCESS_ID"], row["ERROR"]) for row in rows] == [
+        ("", "1"),
+        (process_id, "0"),
+        (process_id, "0"),
+    ]
 
 
 def test_error_2_deletes_other_unmarked_records_free_or_reserved(bench):
@@ -401,7 +422,7 @@ def test_list_pages_by_50_with_total_and_next():
     assert (len(first["result"]), first["total"], first["next"]) == (50, 120, 50)
     last = bench.call(LIST, auth_connector="crm", start="100").body
     assert (len(last["result"]), last["total"], last.get("next")) == (20, 120, None)
-    assert [row["ID"] for row in last["result"]][0] == "101"
+    assert last["result"][0]["ID"] == "101"
 
 
 def test_list_orders_by_id_unless_told_otherwise(bench):

@@ -72,7 +72,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.now += seconds
         self.drop([row for row in self.rows if row["process"] and self.now - row["since"] >= 30 * DAY])
 
-    @rule(connector=connectors, limit=st.integers(1, 4), error=st.sampled_from((None, 0, 1)), by_id=st.booleans())
+    @rule(
+        connector=connectors,
+        limit=st.integers(1, 4),
+        error=st.sampled_from((None, 0, 1)),
+        by_id=st.booleans(),
+    )
     def reserve(self, connector: str, limit: int, error: int | None, by_id: bool) -> None:
         params: dict[str, Any] = {"order": {"ID": "ASC"}} if by_id else {}
         if error is not None:
@@ -106,7 +111,9 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(connector=connectors, pick=picks, ids=st.lists(st.integers(1, 25), max_size=5, unique=True))
     def clear_ids(self, connector: str, pick: int, ids: list[int]) -> None:
         process = self.processes[pick % len(self.processes)]
-        assert self.bench.ok("event.offline.clear", process_id=process, id=ids, auth_connector=connector) is True
+        assert (
+            self.bench.ok("event.offline.clear", process_id=process, id=ids, auth_connector=connector) is True
+        )
         self.drop([row for row in self.held(connector, process) if not ids or row["id"] in ids])
 
     @rule(connector=connectors, pick=picks, numbers=st.lists(deals, max_size=3), also=st.booleans())
@@ -153,7 +160,9 @@ class QueueMachine(RuleBasedStateMachine):
                 stamp = int(parse_moment(row["TIMESTAMP_X"]))
                 shown.append((int(row["ID"]), deal, stamp, row["PROCESS_ID"], row["ERROR"] == "1"))
             wanted = [row for row in self.rows if row["connector"] == connector]
-            assert shown == [(row["id"], row["deal"], row["stamp"], row["process"], row["error"]) for row in wanted]
+            assert shown == [
+                (row["id"], row["deal"], row["stamp"], row["process"], row["error"]) for row in wanted
+            ]
 
     @invariant()
     def history_tells_the_same(self) -> None:

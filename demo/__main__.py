@@ -1,0 +1,146 @@
+"""Shows the pipeline at work: changes, failing handlers, a killed worker, and the mirror equal to the portal at the end.
+
+Exit status 0 only when every change arrived: nothing missing, stale or extra, nothing reserved or marked.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from b24offline.errors import B24OfflineError
+from b24offline.processes import project_folder
+from demo.comparison import compare
+from demo.stack import PORTAL, Progress, Stack
+from demo.view import View
+
+START_SECONDS = 30.0
+DRAIN_SECONDS = 60.0
+LOOK_SECONDS = 0.5
+DOWN_SECONDS = 2.0
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--seconds", default=25.0, help="How long changes arrive.", type=click.FloatRange(min=4))
+@click.option("--rate", default=20.0, help="Changes a second.", type=click.FloatRange(min=0.1))
+@click.option("--objects", default=3000, help="Objects in the portal at the start.", type=click.IntRange(min=1))
+@click.option("--seed", default=1, help="Of the objects and of the traffic.")
+@click.option("--keep", is_flag=True, help="Keep everything running afterwards, until Ctrl-C.")
+def main(seconds: float, rate: float, objects: int, seed: int, keep: bool) -> None:
+    """Runs a portal's emulator, a broker, two workers and beat, and checks what arrives."""
+    console = Console()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with tempfile.TemporaryDirectory(prefix="b24offline-demo-") as folder:
+        try:
+            with Stack(Path(folder), objects=objects, seed=seed) as stack:
+                passed = _run(stack, console, seconds=seconds, rate=rate, seed=seed)
+                if keep:
+                    _keep(stack, console)
+        except B24OfflineError as error:
+            console.print(f"The demo cannot run: {error}")
+            passed = False
+        except KeyboardInterrupt:
+            console.print("Stopped.")
+            passed = False
+    sys.exit(0 if passed else 1)
+
+
+def _run(stack: Stack, console: Console, *, seconds: float, rate: float, seed: int) -> bool:
+    began = time.monotonic()
+    _await_bound(stack)
+    with View(console) as view:
+        view.say(f"Two workers serve a portal of their own; {rate:g} changes a second for {seconds:g} s.")
+        stack.control.start_traffic(rate=rate, seed=seed)
+        killed = restarted = False
+        start = time.monotonic()
+        while (passed := time.monotonic() - start) < seconds:
+            if not killed and passed >= seconds / 2:
+                stack.workers[0].kill()
+                killed = True
+                view.say(f"[red]{passed:.0f} s: SIGKILL to worker-1 and its children[/]")
+            elif killed and not restarted and passed >= seconds / 2 + DOWN_SECONDS:
+                stack.workers[0].start()
+                restarted = True
+                view.say(f"{passed:.0f} s: worker-1 is started again")
+            view.show(passed, "changes arrive", int(stack.control.traffic()["count"]), stack.progress())
+            time.sleep(LOOK_SECONDS)
+        if not restarted:
+            stack.workers[0].start()
+        made = int(stack.control.stop_traffic()["count"])
+        now = _drain(stack, view, start, made)
+    found = compare(stack.control.objects(since_changes=True), stack.runtime.mirror.rows(PORTAL))
+    View(console).result(_rows(made, now), found)
+    fine = found.equal and now.drained
+    if fine:
+        console.print(f"[green]Every change arrived[/], in {time.monotonic() - began:.0f} s, a killed worker included.")
+    else:
+        console.print(f"[red]Not every change arrived.[/] Logs of the workers: {_saved_logs(stack)}")
+    return fine
+
+
+def _await_bound(stack: Stack) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not stack.bound:
+        if time.monotonic() > deadline:
+            raise B24OfflineError(f"the workers did not come up.\n{stack.workers[0].log_tail()}")
+        time.sleep(0.1)
+
+
+def _drain(stack: Stack, view: View, start: float, made: int) -> Progress:
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while True:
+        now = stack.progress()
+        view.show(time.monotonic() - start, "traffic stopped, draining", made, now)
+        if now.drained or time.monotonic() > deadline:
+            return now
+        time.sleep(LOOK_SECONDS)
+
+
+def _rows(made: int, now: Progress) -> dict[str, object]:
+    counters = now.counters
+    return {
+        "changes made in the portal": made,
+        "events seen (repeats merge in the queue)": counters.get("events_seen", 0),
+        "acknowledged": counters.get("events_acknowledged", 0),
+        "retried": counters.get("runs_retried", 0),
+        "given to another worker after the kill": counters.get("runs_swept", 0),
+        "batches adopted": counters.get("batches_adopted", 0),
+        "reported as failed": counters.get("events_reported", 0),
+        "left in the queue: free, reserved, marked": f"{now.free}, {now.reserved}, {now.marked}",
+    }
+
+
+def _saved_logs(stack: Stack) -> str:
+    folder = Path(tempfile.mkdtemp(prefix="b24offline-demo-logs-"))
+    for log in stack.folder.glob("*.log"):
+        (folder / log.name).write_bytes(log.read_bytes())
+    return str(folder)
+
+
+def _keep(stack: Stack, console: Console) -> None:
+    flower = {name: stack.variables[name] for name in ("B24_REDIS_URL", "B24_DATA_DIR", "B24_PIPELINES")}
+    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in flower.items())
+    console.print(
+        f"\nEverything keeps running until Ctrl-C.\n"
+        f"  Flower:       cd {project_folder()} && {variables} {sys.executable} -m celery -A tasks flower\n"
+        f"  the portal:   {stack.emulator.url}/control/state\n"
+        f"  its traffic:  curl -X POST -d '{{\"rate\": {10}}}' {stack.emulator.url}/control/traffic\n"
+        f"  the mirror:   {stack.config.database_url}\n"
+        f"  logs:         {stack.folder}/*.log\n"
+        f"  the ledger:   {stack.valkey.url}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    while True:
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The demo's pipeline: the shipped one, with a step in the middle that fails twice for every tenth event."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, Final
+
+from celery.canvas import Signature
+
+from b24offline.event import Event
+from b24offline.routing import route
+from tasks import mirror, objects
+from tasks.base import current, step
+
+FAILS: Final = 2
+"""How often an unlucky run fails before it works."""
+ONE_IN: Final = 10
+
+ENTITIES: Final = ("CRMLEAD", "CRMDEAL", "CRMCONTACT", "CRMCOMPANY", "CRMDYNAMICITEM", "TASK")
+EVENTS: Final = tuple(f"ON{entity}{action}" for entity in ENTITIES for action in ("ADD", "UPDATE", "DELETE"))
+
+
+class OutOfLuck(Exception):
+    """What the demo raises on purpose; an error of a handler like any other."""
+
+
+def unlucky(run: str) -> bool:
+    """Whether this run is one of those that fail: every tenth, by its name, so that it fails on any worker."""
+    return zlib.crc32(run.encode()) % ONE_IN == 0
+
+
+@step
+def trouble(reference: dict[str, Any]) -> dict[str, Any]:
+    """Fails twice for every tenth run, then hands on what it got."""
+    work = current()
+    if work.failures < FAILS and unlucky(work.idempotency_key):
+        raise OutOfLuck("this one fails on purpose")
+    return reference
+
+
+@route(*EVENTS)
+def demo_object_changed(event: Event) -> Signature:
+    """Fetches the object, runs into trouble now and then, and writes the object into the mirror."""
+    return objects.fetch.s() | trouble.s() | mirror.upsert.s()
