@@ -29,9 +29,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(values.comma_separated)]
 class Config(BaseSettings):
     """All settings of one deployment; the repr shows no secret. Descriptions document the fields."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     redis_url: Annotated[str, AfterValidator(values.redis_url)] = Field(
         default=DEFAULT_REDIS_URL,

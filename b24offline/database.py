@@ -41,6 +41,7 @@ def make_engine(url: str) -> Engine:
         )
     if parsed.database and parsed.database != ":memory:":
         _create_private(Path(parsed.database))
+    parsed = parsed.set(drivername="sqlite+pysqlite")
     engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": _BUSY_SECONDS})
     event.listen(engine, "connect", _configure_sqlite)
     return engine

@@ -62,8 +62,10 @@ class EmbeddedValkey:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                if client.ping():
+                # Another server may have taken the port: only the one we started may be emptied or stopped.
+                if client.info("server").get("process_id") == self._process.pid:
                     return self
+                time.sleep(0.02)
             except RedisError:
                 time.sleep(0.02)
         self.stop()

@@ -31,7 +31,7 @@ _MESSAGE_ID: Final = re.compile(r"[0-9A-Za-z]{32}")
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 
 
-class MalformedRecord(B24OfflineError):
+class MalformedRecord(B24OfflineError):  # noqa: N818 - says what happened, like the rest of the tree
     """A row of the queue that cannot become an event; it concerns this row only, never its batch.
 
     Attributes:
@@ -275,7 +275,7 @@ def _parse_stamp(stamp: str) -> datetime:
 
 
 def _positive_int(value: object) -> int | None:
-    text = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    text = str(value).strip() if isinstance(value, int | str) else ""
     number = int(text) if _DIGITS.fullmatch(text) else 0
     return number if number > 0 else None
 

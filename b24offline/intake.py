@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from b24offline.event import Event, MalformedRecord, event_from_record
 from b24offline.ledger import Entry
+from b24offline.offline_queue import MALFORMED, NO_STAMP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from b24offline.routing import Routes
 
 Unrouted = Literal["acknowledge", "report"]
-NO_STAMP = "1970-01-01T00:00:00+00:00"
-"""The stamp of a record whose own cannot be read."""
 
 
 def entries(
@@ -39,6 +38,9 @@ def entries(
             else:
                 made.append(Entry(_placeholder(portal, row.record_id, row.message_id), skip="failed"))
             continue
+        if row.name == MALFORMED:
+            made.append(Entry(_placeholder(portal, row.record_id, row.message_id), skip="failed"))
+            continue
         event = event_from_record(portal, row, catalogue)
         pipelines = routes.pipelines_for(event.name)
         if pipelines:
@@ -54,7 +56,7 @@ def _placeholder(portal: str, record_id: int, message_id: str) -> Event:
         record_id=record_id,
         stamp=NO_STAMP,
         message_id=message_id,
-        name="MALFORMED",
+        name=MALFORMED,
         action="other",
         object=None,
         data=None,

@@ -167,7 +167,7 @@ class Ledger:
             }
             for entry in entries
         ]
-        opened, pending = self.transition(
+        told: Sequence[int] = self.transition(
             "open_batch",
             process_id,
             origin,
@@ -177,7 +177,7 @@ class Ledger:
             poll_token,
             json.dumps(payload),
         )
-        return int(pending) if opened == 1 else None
+        return int(told[1]) if told[0] == 1 else None
 
     def start(self, process_id: str) -> tuple[Handed, ...]:
         """Hands out the runs of a batch that nobody handed out yet."""

@@ -17,7 +17,8 @@ Style = Literal["console", "json"]
 """`console` for people at a terminal, `json` for what collects logs."""
 
 _KEPT_CHARACTERS: Final = 4_000
-_NOT_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_NOT_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data"}
+"""Attributes of every record, and Celery's copy of what its message says already."""
 _NAMES: Final = (
     r"access_token|refresh_token|client_secret|application_token|auth(?:orization)?|AUTH_ID|REFRESH_ID|password|passwd"
     r"|secret_key|secret"

@@ -4,9 +4,9 @@ Order is decided by `read_at`, the ledger's clock in milliseconds taken *before*
 the order of arrival: a slow worker cannot overwrite what a faster one read later.
 
 `data` is a `json` column, not `jsonb`, in PostgreSQL: `jsonb` refuses the character U+0000, which customers'
-text may hold. The document is kept as text, so what was read comes back unchanged; only numbers beyond the range
-of a double, which became infinities when they were read, turn into null. A query that looks *into* a document
-with U+0000 fails in PostgreSQL; `WHERE position('\\u0000' in data::text) = 0` leaves such rows out.
+text may hold. The document is kept as text, so what was read comes back unchanged; only numbers beyond the
+range of a double, which became infinities when they were read, turn into null. A query that looks *into* a
+document with U+0000 fails in PostgreSQL; `WHERE position('\\u0000' in data::text) = 0` leaves such rows out.
 """
 
 from __future__ import annotations

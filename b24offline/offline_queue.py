@@ -12,6 +12,7 @@ call and `UnsafeOrder` for an order that a guard refuses.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -19,7 +20,7 @@ from b24offline.errors import B24OfflineError, UnknownAnswer
 from b24offline.event import Batch, MalformedRecord, Record, batch_from_rows, parse_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from b24offline.rate_limit import Kind
     from b24offline.rest import Answer
@@ -30,6 +31,10 @@ _FIELDS: Final = ("ID", "TIMESTAMP_X", "EVENT_NAME", "MESSAGE_ID")
 _FILTER_KEY: Final = re.compile(rf"(>=|<=|=|>|<)?({'|'.join(_FIELDS)})")
 PAGE: Final = 50
 """Rows of one answer of `event.offline.list`."""
+MALFORMED: Final = "MALFORMED"
+"""The name given to a listed record whose own name or stamp cannot be read: it can still be reported."""
+NO_STAMP: Final = "1970-01-01T00:00:00+00:00"
+"""The stamp of a record whose own cannot be read."""
 
 
 class UnsafeOrder(B24OfflineError):
@@ -103,7 +108,10 @@ class ReportOrder:
         _checked_process_id(self.process_id)
         if not isinstance(self.records, tuple) or not self.records:
             raise UnsafeOrder("no records to report; nothing was sent")
+        self._check_times()
         for record in self.records:
+            if type(record) is not Record or not isinstance(self.newer, Mapping):
+                raise UnsafeOrder("records and newer ones must be as they were read; nothing was sent")
             if record.process_id != self.process_id or record.marked:
                 raise UnsafeOrder(f"record {record.record_id} is marked or not of this batch; nothing was sent")
             if not _MESSAGE_ID.fullmatch(record.message_id):
@@ -112,6 +120,13 @@ class ReportOrder:
                 raise UnsafeOrder(f"record {record.record_id} has a newer one, or nobody looked; nothing was sent")
         if len(self.message_ids) != len(self.records):
             raise UnsafeOrder("two records of one message in one report; nothing was sent")
+
+    def _check_times(self) -> None:
+        times = (self.first_seen_ms, self.looked_ms, self.now_ms, self.lease_until_ms)
+        if any(type(time) is not int for time in (*times, self.rules.minimum_age_ms, self.rules.look_valid_ms)):
+            raise UnsafeOrder("times must be whole milliseconds; nothing was sent")
+        if self.rules.minimum_age_ms <= 0:
+            raise UnsafeOrder("the age from which a batch may be reported must be set; nothing was sent")
         if self.now_ms - self.first_seen_ms < self.rules.minimum_age_ms:
             raise UnsafeOrder("the batch is too young: an overlapping reserving call may live; nothing was sent")
         if not 0 <= self.now_ms - self.looked_ms <= self.rules.look_valid_ms:
@@ -200,6 +215,8 @@ class OfflineQueue:
     def acknowledge(self, order: ClearOrder) -> None:
         """Deletes the ordered records from the portal. Repeating it is harmless. Raises when the answer is not true."""
         method = "event.offline.clear"
+        if type(order) is not ClearOrder:
+            raise UnsafeOrder("only a ClearOrder may be sent; nothing was sent")
         ids = list(order.record_ids)
         params = {"process_id": order.process_id, "id": ids, "auth_connector": self._connector}
         if self._client.call(method, params, kind="settle").result is not True:
@@ -208,6 +225,8 @@ class OfflineQueue:
     def report(self, order: ReportOrder) -> None:
         """Marks the ordered records and frees them. Never repeat it blindly: look again after the quiet period."""
         method = "event.offline.error"
+        if type(order) is not ReportOrder:
+            raise UnsafeOrder("only a ReportOrder may be sent; nothing was sent")
         messages = list(order.message_ids)
         params = {"process_id": order.process_id, "message_id": messages, "auth_connector": self._connector}
         if self._client.call(method, params, kind="settle").result is not True:
@@ -240,7 +259,7 @@ class OfflineQueue:
     def reserved(self) -> Iterator[Record | MalformedRecord]:
         """Every reserved record of this connector, whoever reserved it. Reads only."""
         for row in self._rows({">PROCESS_ID": ""}, "poll"):
-            if isinstance(row, MalformedRecord) or row.process_id:
+            if isinstance(row, MalformedRecord) or _PROCESS_ID.fullmatch(row.process_id):
                 yield row
 
     def marked(self) -> Iterator[Record]:
@@ -279,6 +298,12 @@ class OfflineQueue:
 def _row(raw: object) -> Record | MalformedRecord:
     try:
         return parse_record(raw)
+    except MalformedRecord as error:
+        if not isinstance(raw, Mapping) or error.record_id is None or error.message_id is None:
+            return error
+    # Its ids are whole, so it can be adopted and reported; taken for absent, it would stay reserved until it expires.
+    try:
+        return parse_record({**raw, "EVENT_NAME": MALFORMED, "TIMESTAMP_X": NO_STAMP})
     except MalformedRecord as error:
         return error
 

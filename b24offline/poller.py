@@ -121,10 +121,15 @@ class Poller:
             self._guard.give_back(lease)
 
     def redrive(self, due: Iterable[Record]) -> tuple[str, ...]:
-        """Reserves marked records, one by one, and opens each as held. Answers their process ids."""
+        """Reserves marked records, one by one, and opens each as held. Answers their process ids.
+
+        One that no pipeline takes cannot succeed, and could not be reported again: it stays marked and free.
+        """
         opened = []
         for record in due:
-            lease = self._lease(gate=True)
+            if not self._routes.pipelines_for(record.name):
+                continue
+            lease = self._lease(gate=True, held=True)
             if isinstance(lease, PollRefused):
                 break
             try:
@@ -139,9 +144,9 @@ class Poller:
             opened.append(batch.process_id)
         return tuple(opened)
 
-    def _lease(self, *, gate: bool) -> PollLease | PollRefused:
+    def _lease(self, *, gate: bool, held: bool = False) -> PollLease | PollRefused:
         known = self._store.portal(self._portal).ledger_generation
-        lease = self._guard.take_poll_lease(known, gate=gate)
+        lease = self._guard.take_poll_lease(known, gate=gate, held=held)
         if lease.generation is not None and lease.generation != known:
             if known is not None:
                 log.warning("ledger lost, recovering from the portal", extra={"portal": self._portal})

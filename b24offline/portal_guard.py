@@ -48,10 +48,13 @@ class PortalGuard:
         self._gate = max_open_batches
         self._key = f"{ledger.stem}:guard"
 
-    def take_poll_lease(self, known_generation: int | None, *, gate: bool = True) -> PollLease | PollRefused:
+    def take_poll_lease(
+        self, known_generation: int | None, *, gate: bool = True, held: bool = False
+    ) -> PollLease | PollRefused:
         """Takes the poll lease. ``known_generation``: what the store remembers, None for a portal never polled.
 
         The lease outlives the longest reserving call. A new generation must be durable before the call is sent.
+        ``gate``: whether too many open batches refuse it; ``held`` batches and all others are counted apart.
         """
         token = secrets.token_hex(8)
         told = self._ledger.transition(
@@ -62,6 +65,7 @@ class PortalGuard:
             round(self._timers.recovery_seconds * 1000),
             secrets.randbits(48),
             "" if known_generation is None else known_generation,
+            "held" if held else "poll",
         )
         if told[0] == "taken":
             return PollLease(token, int(told[1]))

@@ -1,6 +1,6 @@
 """What follows an error of a step: the table from error class to backoff. Pure.
 
-Trouble of the portal (limits, 5xx, network, lost authorization) and of our own database is nobody's attempt and is not
+Trouble of the portal (limits, 5xx, network, lost authorization, a move) and of our own stores is nobody's attempt and is not
 counted. Errors that would come again for certain are final at once. Everything else is counted and backs off.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 
 from b24offline import errors
@@ -46,12 +47,21 @@ class GiveUp:
 
 
 _FINAL: Final = (Permanent, NotReadable, errors.BadRequest, errors.MethodNotFound, errors.ConfigError)
-_SOON: Final = (errors.QueryLimitExceeded, errors.Unreachable, errors.UnknownAnswer, errors.AuthServerUnavailable)
+_SOON: Final = (
+    errors.QueryLimitExceeded,
+    errors.Unreachable,
+    errors.UnknownAnswer,
+    errors.ExpiredToken,
+    errors.AuthServerUnavailable,
+    OperationalError,
+    RedisError,
+)
 _LATE: Final = (
     errors.AuthLost,
     errors.AccessDenied,
     errors.PlanTooSmall,
     errors.Overloaded,
+    errors.Moved,
     errors.PortalGone,
     errors.WrongAuthType,
     errors.AuthServerError,
@@ -73,8 +83,6 @@ def decide(
         wait = (error.reset_at - now_epoch) if error.reset_at else late[0]
         return _again(min(max(wait, soon[0]), late[1]), reason)
     if isinstance(error, _SOON):
-        return _again(soon[min(2, len(soon) - 1)], reason)
-    if isinstance(error, OperationalError):
         return _again(soon[min(2, len(soon) - 1)], reason)
     if isinstance(error, _LATE):
         return _again(late[0], reason)

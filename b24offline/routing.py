@@ -70,7 +70,7 @@ def route(*events: str, name: str | None = None) -> Callable[[P], P]:
     """Registers a pipeline for event names. ``name`` defaults to the function's; it must be unique."""
 
     def register(pipeline: P) -> P:
-        routes.add(pipeline, events, name or getattr(pipeline, "__name__", ""))
+        routes.add(pipeline, events, name or str(getattr(pipeline, "__name__", "")))
         return pipeline
 
     return register

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from b24offline.errors import PaceExceeded, PortalError
 from b24offline.offline_queue import ClearOrder, ReportOrder, ReportRules
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from b24offline.timers import Timers
 
 log = logging.getLogger(__name__)
+
+LOOKS: Final = 20
+"""Failed records looked up in one settle: at the portal's pace, more would outlive the freshness of the look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Settler:
             self._ledger.count("events_superseded", len(plan.superseded))
         reported = self._report(settling, view, plan) if plan.report else 0
         # What was reported is dropped only by a later look that finds it gone: the answer alone proves nothing.
-        wait = self._next_look_seconds(plan, view.now_ms, reported)
+        wait = self._next_look_seconds(plan, view.now_ms)
         state = self._ledger.end_settle(settling, done, wait)
         return Settled(state, len(plan.clear), reported, len(plan.keep))
 
@@ -100,7 +103,7 @@ class Settler:
         view = replace(view, live=live, now_ms=looked_ms)
         newer = {
             record: self._queue.has_newer(view.events[record].message_id, record)
-            for record in plan_settlement(view).look
+            for record in plan_settlement(view).look[:LOOKS]
         }
         return replace(view, newer=newer)
 
@@ -113,7 +116,9 @@ class Settler:
         return self._guard.note_quiet({view.events[record].message_id for record in records}, settling)
 
     def _report(self, settling: Settling, view: SettleView, plan: SettlePlan) -> int:
-        """S3: notes the quiet period, then marks. Sends nothing when the settle lease was lost meanwhile."""
+        """S3: notes the quiet period, then marks. Sends nothing when the settle lease was lost, or the look is old."""
+        if self._ledger.now_ms() - view.now_ms > self._rules.look_valid_ms:
+            return 0
         live = view.live or {}
         records = tuple(live[record] for record in plan.report)
         left = self._own(settling, view, plan.report)
@@ -139,8 +144,8 @@ class Settler:
             )
         return len(records)
 
-    def _next_look_seconds(self, plan: SettlePlan, now_ms: int, reported: int) -> float:
-        if reported:
+    def _next_look_seconds(self, plan: SettlePlan, now_ms: int) -> float:
+        if plan.report or plan.look:
             return self._timers.sweep_seconds
         if plan.again_at_ms is not None:
             return min(self._timers.settle_due_seconds, max(0.0, (plan.again_at_ms - now_ms) / 1000))

@@ -106,7 +106,7 @@ class Stack:
         state = self.control.state()
         ledger = self.runtime.kit(PORTAL).ledger
         return Progress(
-            free=int(state["free"]) - int(state["free_marked"]),
+            free=int(state["free"]),
             reserved=int(state["reserved"]),
             marked=int(state["marked"]),
             open_batches=len(ledger.open_batches()),

@@ -264,6 +264,10 @@ class Control:
         """Remove bindings silently; returns how many."""
         return int(self.send("POST", "subscriptions/drop", {"event": event})["dropped"])
 
+    def drop_records(self) -> int:
+        """Delete every record of the queue; returns how many."""
+        return int(self.send("POST", "records/drop")["dropped"])
+
     def marks(self, **which: Any) -> int:
         """Mark free records as failed: `connector`, `ids`, `count`; returns how many."""
         return int(self.send("POST", "marks", which)["marked"])

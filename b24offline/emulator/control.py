@@ -183,6 +183,12 @@ def drop_subscriptions(_world: World, portal: Portal, body: Any) -> Any:
         return {"dropped": portal.subscriptions.unbind(lambda one: event_name in ("", one.event))}
 
 
+def drop_records(_world: World, portal: Portal, _body: Any) -> Any:
+    """Delete every record of the queue."""
+    with portal.lock:
+        return {"dropped": portal.queue.drop_all(portal.clock.now())}
+
+
 def marks(_world: World, portal: Portal, body: Any) -> Any:
     """Mark free records of `connector` as failed: `ids`, or the first `count`, or all."""
     with portal.lock:
@@ -235,6 +241,7 @@ WRITERS: Final[dict[tuple[str, str], Handler]] = {
     ("POST", "limits"): limits,
     ("POST", "clock"): clock,
     ("POST", "subscriptions/drop"): drop_subscriptions,
+    ("POST", "records/drop"): drop_records,
     ("POST", "marks"): marks,
     ("POST", "steal"): steal,
     ("POST", "quirks"): quirks,

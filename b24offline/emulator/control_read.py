@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from b24offline.emulator.queue import FREE
 from b24offline.emulator.templates import ENTITIES
 
 if TYPE_CHECKING:
@@ -21,24 +19,12 @@ PAGE: Final = 5000
 def state(world: World, portal: Portal, _query: Any) -> Any:
     """Counts of records, objects, requests and refreshes, the bucket, the bindings, the clock."""
     with portal.lock:
+        portal.expire()
         now = portal.clock.now()
-        records = list(portal.queue.records())
-        reserved = [one for one in records if one.process_id != FREE]
-        processes = Counter(one.process_id for one in reserved)
         return {
             "now": now,
             "rate": portal.clock.rate,
-            "records": len(records),
-            "free": sum(one.process_id == FREE and not one.marked for one in records),
-            "reserved": len(reserved),
-            "marked": sum(one.marked for one in records),
-            "free_marked": sum(one.process_id == FREE and one.marked for one in records),
-            "processes": dict(processes),
-            "connectors": dict(Counter(one.connector for one in records)),
-            "oldest_reserved_seconds": max((now - one.reserved_at for one in reserved), default=0.0),
-            "oldest_free_seconds": max(
-                (now - one.stamp for one in records if one.process_id == FREE), default=0.0
-            ),
+            **asdict(portal.queue.counts(now)),
             "objects": portal.objects.counts(),
             "changes": len(portal.changes),
             "requests": dict(portal.calls),
@@ -63,6 +49,7 @@ def state(world: World, portal: Portal, _query: Any) -> Any:
 def records(_world: World, portal: Portal, _query: Any) -> Any:
     """Every record of every connector, with all its fields."""
     with portal.lock:
+        portal.expire()
         return {"records": [asdict(one) for one in portal.queue.records()]}
 
 
@@ -144,6 +131,7 @@ READERS: Final[dict[tuple[str, str], Handler]] = {
 def _page(portal: Portal, journal: Journal, query: Any) -> Any:
     after, limit = int(query.get("after", 0)), int(query.get("limit", PAGE))
     with portal.lock:
+        portal.expire()
         entries = journal.page(after, limit)
     return {
         "entries": entries,

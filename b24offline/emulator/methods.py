@@ -58,7 +58,7 @@ def invoke(call: Call) -> Answer:
         extra = {"time": operating_time(call)} if call.portal.quirks.limit_error_has_time else {}
         raise ApiError(429, "OPERATION_TIME_LIMIT", "The method used up its execution time", extra)
     started = time.perf_counter()
-    call.portal.queue.expire(call.now)
+    call.portal.expire()
     try:
         return method(call)
     finally:

@@ -162,12 +162,17 @@ class Portal:
         if not self.account.installed or self.account.removed:
             return 0
         bound = [one for one in self.subscriptions.connectors(name) if not connector or one != connector]
+        self.expire()
         additional = {"user_id": str(self.account.user_id)}
         for one in bound:
             self.queue.enqueue(self.clock.now(), one, name, data, additional=additional, subject=subject)
         if bound:
             self.push.arrived()
         return len(bound)
+
+    def expire(self) -> int:
+        """Delete what was reserved 30 days ago, as the portal has done by now; returns how many."""
+        return self.queue.expire(self.clock.now())
 
     def remove_application(self) -> None:
         """Uninstall the application: its bindings, records and tokens are gone."""

@@ -28,7 +28,7 @@ class PushCounts:
 
 @dataclass(slots=True)
 class Push:
-    """Signals for one portal; at most one per handler in its `minTimeout`, the next waits until that is over."""
+    """Signals for one portal; at most one per handler in its `minTimeout`, the next waits that long."""
 
     portal: Portal = field(repr=False)
     counts: PushCounts = field(default_factory=PushCounts)

@@ -39,6 +39,23 @@ class Record:
     reserved_at: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """Numbers of records: free unmarked, reserved (marked or not), marked, and the free of these.
+
+    `processes` counts the reserved by process id, `connectors` all by connector.
+    """
+
+    records: int
+    free: int
+    reserved: int
+    marked: int
+    free_marked: int
+    processes: dict[str, int]
+    connectors: dict[str, int]
+    oldest_reserved_seconds: float
+
+
 def message_id_of(event_name: str, data: object) -> str:
     """32 characters that depend on the event's name and data only."""
     text = event_name + json.dumps(data, sort_keys=True, separators=(",", ":"))
@@ -56,6 +73,7 @@ class OfflineQueue:
         self._by_message: dict[tuple[str, str], set[int]] = {}
         self._by_process: dict[tuple[str, str], dict[int, Record]] = {}
         self._reserved: dict[int, Record] = {}
+        self._marked: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -63,6 +81,27 @@ class OfflineQueue:
     def records(self) -> Iterable[Record]:
         """All records, in no particular order."""
         return self._records.values()
+
+    def counts(self, now: float) -> QueueCounts:
+        """How many records there are of each kind."""
+        processes: dict[str, int] = {}
+        connectors: dict[str, int] = {}
+        for (connector, process_id), group in self._by_process.items():
+            connectors[connector] = connectors.get(connector, 0) + len(group)
+            if process_id != FREE:
+                processes[process_id] = processes.get(process_id, 0) + len(group)
+        free_marked = sum(self._records[one].process_id == FREE for one in self._marked)
+        first = next(iter(self._reserved.values()), None)
+        return QueueCounts(
+            records=len(self._records),
+            free=len(self._records) - len(self._reserved) - free_marked,
+            reserved=len(self._reserved),
+            marked=len(self._marked),
+            free_marked=free_marked,
+            processes=processes,
+            connectors=connectors,
+            oldest_reserved_seconds=0.0 if first is None else now - first.reserved_at,
+        )
 
     def batch(self, connector: str, process_id: str) -> list[Record]:
         """The records of a connector under a process id; the free ones under the empty one."""
@@ -182,6 +221,7 @@ class OfflineQueue:
         """Mark a record and release it."""
         before = record.process_id
         record.marked = True
+        self._marked.add(record.id)
         self._put(record, FREE)
         self._reserved.pop(record.id, None)
         self._note(now, "marked", record, before=before)
@@ -221,6 +261,7 @@ class OfflineQueue:
             self._leave(record)
             del self._records[record.id]
             self._reserved.pop(record.id, None)
+            self._marked.discard(record.id)
             same = self._by_message[record.connector, record.message_id]
             same.discard(record.id)
             if not same:

@@ -1,17 +1,24 @@
--- due -> requested: takes the poll lease, which outlives the reserving call. ARGV: token, lease ms, gate (open batches),
--- recovery ms, new generation, generation the store knows ('' = this portal was never polled).
+-- due -> requested: takes the poll lease, which outlives the reserving call. ARGV: token, lease ms, gate (open batches of
+-- this lane), recovery ms, new generation, generation the store knows ('' = this portal was never polled), lane: 'held'
+-- counts held batches only, 'poll' all others. So records that keep failing never keep new events out.
 -- Answers {'taken', generation} | {'busy', ms} | {'full', open} | {'recovering', ms, generation}.
 local generation = redis.call('HGET', GUARD, 'generation')
 if not generation then
-  -- The ledger is new or was lost. After a loss a reserving or marking call of before may still be on its way.
   generation = ARGV[5]
   redis.call('HSET', GUARD, 'generation', generation)
-  if ARGV[6] ~= '' then redis.call('HSET', GUARD, 'recovery_until', now + tonumber(ARGV[4])) end
+end
+if ARGV[6] ~= '' and ARGV[6] ~= generation then
+  -- The ledger was lost, or is another one than before. A reserving or marking call of before may still be on its way.
+  redis.call('HSET', GUARD, 'recovery_until', now + tonumber(ARGV[4]))
 end
 local fields = redis.call('HMGET', GUARD, 'recovery_until', 'poll_until')
 if fields[1] and tonumber(fields[1]) > now then return { 'recovering', tonumber(fields[1]) - now, generation } end
 if fields[2] and tonumber(fields[2]) > now then return { 'busy', tonumber(fields[2]) - now } end
-local open = redis.call('ZCARD', BATCHES)
+local open = 0
+for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
+  local held = redis.call('HGET', batch_key(pid), 'origin') == 'held'
+  if held == (ARGV[7] == 'held') then open = open + 1 end
+end
 if open >= tonumber(ARGV[3]) then return { 'full', open } end
 redis.call('HSET', GUARD, 'poll_token', ARGV[1], 'poll_until', now + tonumber(ARGV[2]))
 return { 'taken', generation }

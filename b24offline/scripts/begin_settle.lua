@@ -1,5 +1,6 @@
 -- open -> settling: takes the settle lease. ARGV: process id, token, lease ms.
--- Answers {'gone'} | {'busy'} | {'damaged'} (a key of a run is missing) | {'taken', now, first_seen, epoch, origin, [id, text, outcome, id, text, outcome, ...]}.
+-- Answers {'gone'} | {'busy'} | {'damaged'} (a key of a run is missing)
+-- | {'taken', now, first_seen, epoch, origin, [id, text, outcome, id, text, outcome, ...]}.
 -- A record's outcome is that of all its runs: failed if one failed, unfinished while one is not final, else succeeded.
 local pid = ARGV[1]
 local key = batch_key(pid)
@@ -17,6 +18,8 @@ for i = 1, #records, 2 do
     local state = redis.call('HGET', run_key(run), 'state')
     if not state then return { 'damaged' } end
     if not FINAL[state] then
+      -- a run that lost its due time would stay unfinished for ever
+      if not redis.call('ZSCORE', DUE, 'run:' .. run) then due('run', run, now) end
       outcome = 'unfinished'
       break
     elseif state == 'failed' then

@@ -8,6 +8,12 @@ for _, text in ipairs(redis.call('HVALS', records_key(pid))) do
       redis.call('LREM', fields[1], 0, run)
       redis.call('DEL', run_key(run))
       undue('run', run)
+    elseif fields[1] then
+      local others = {}
+      for _, other in ipairs(split(fields[2])) do
+        if other ~= pid then others[#others + 1] = other end
+      end
+      redis.call('HSET', run_key(run), 'batches', table.concat(others, ','))
     end
   end
 end

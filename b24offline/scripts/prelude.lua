@@ -14,6 +14,7 @@ local function run_key(run) return stem .. ':run:' .. run end
 local function batch_key(pid) return stem .. ':batch:' .. pid end
 local function records_key(pid) return stem .. ':batch:' .. pid .. ':records' end
 local function tomb_key(pid) return stem .. ':tomb:' .. pid end
+local function wait_key(mailbox) return stem .. ':wait:' .. string.sub(mailbox, #stem + 7) end
 local function count(field, by) redis.call('HINCRBY', STATS, field, by or 1) end
 local function due(kind, name, at) redis.call('ZADD', DUE, at, kind .. ':' .. name) end
 local function undue(kind, name) redis.call('ZREM', DUE, kind .. ':' .. name) end
@@ -22,6 +23,11 @@ local function split(text)
   local parts = {}
   for part in string.gmatch(text or '', '[^,]+') do parts[#parts + 1] = part end
   return parts
+end
+
+-- How long a mailbox still waits after a failure, in ms. It holds for runs that arrive after the failure, too.
+local function backoff_left(mailbox)
+  return math.max(0, tonumber(redis.call('GET', wait_key(mailbox)) or '0') - now)
 end
 
 -- Hands a run out: the one place where an attempt token is made. Only the head of a mailbox may run.
@@ -47,7 +53,8 @@ local function conclude(run, outcome, reason, queue_bound, settle_due, backoff)
   count('runs_' .. outcome)
   local next_run, next_attempt = '', 0
   if fields[1] then
-    redis.call('LREM', fields[1], 1, run)
+    redis.call('LREM', fields[1], 0, run)
+    if backoff > 0 then redis.call('SET', wait_key(fields[1]), now + backoff, 'PX', backoff) end
     local head = redis.call('LINDEX', fields[1], 0)
     if head and redis.call('HGET', run_key(head), 'state') == 'ready' then
       if backoff > 0 then

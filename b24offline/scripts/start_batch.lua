@@ -1,11 +1,15 @@
--- open -> dispatched: hands out those runs of a batch that nobody handed out yet and whose mailbox is theirs.
+-- open -> dispatched: hands out those runs of a batch that nobody handed out yet and whose mailbox is theirs. One whose
+-- mailbox waits after a failure is left to the sweep.
 -- Repeatable: a run that was handed out before is not handed out again. ARGV: process id, queue bound ms.
 -- Answers [run, attempt, run, attempt, ...].
 local handed = {}
 for _, text in ipairs(redis.call('HVALS', records_key(ARGV[1]))) do
   for _, run in ipairs(split(cjson.decode(text).runs)) do
-    local fields = redis.call('HMGET', run_key(run), 'state', 'attempt')
-    if fields[1] == 'ready' and fields[2] == '0' then
+    local fields = redis.call('HMGET', run_key(run), 'state', 'attempt', 'mailbox')
+    local wait = fields[3] and backoff_left(fields[3]) or 0
+    if fields[1] == 'ready' and fields[2] == '0' and wait > 0 then
+      due('run', run, now + wait)
+    elseif fields[1] == 'ready' and fields[2] == '0' then
       local attempt = hand_out(run, tonumber(ARGV[2]))
       if attempt then
         handed[#handed + 1] = run

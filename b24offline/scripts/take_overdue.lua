@@ -1,7 +1,7 @@
 -- What is overdue, taken by one sweep: every entry gets a new due time, so that a second sweep finds nothing.
 -- ARGV: queue bound ms, settle_due ms, crash budget, limit.
 -- Answers {runs to publish [run, attempt, ...], batches to look after [pid, ...]}.
-local publish, settle, seen_batch = {}, {}, {}
+local publish, settle, seen_batch, handed = {}, {}, {}, {}
 
 -- Whether the run may go: a mailbox whose head is gone or final, or that is gone itself, must not block the others.
 local function first_in_line(run, mailbox)
@@ -16,6 +16,20 @@ local function first_in_line(run, mailbox)
   return true
 end
 
+-- Whether a batch still holds the run's record. One whose batch vanished can neither begin nor settle: it would block its
+-- mailbox for ever. Its record is an orphan on the portal and comes back.
+local function wanted(batches, record)
+  for _, pid in ipairs(split(batches)) do
+    if redis.call('HEXISTS', records_key(pid), record) == 1 then return true end
+  end
+  return false
+end
+
+-- An open batch without a due time (its key was lost) would never be looked at again.
+for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
+  if not redis.call('ZSCORE', DUE, 'batch:' .. pid) then due('batch', pid, now) end
+end
+
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, tonumber(ARGV[4]))) do
   local kind, name = string.match(member, '^(%a+):(.*)$')
   if kind == 'batch' then
@@ -26,12 +40,18 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
       redis.call('ZREM', DUE, member)
     end
   else
-    local fields = redis.call('HMGET', run_key(name), 'state', 'mailbox', 'crashes', 'marked')
+    local fields = redis.call('HMGET', run_key(name), 'state', 'mailbox', 'crashes', 'marked', 'batches', 'record')
     if not fields[1] or FINAL[fields[1]] then
+      redis.call('ZREM', DUE, member)
+    elseif not wanted(fields[5], fields[6]) then
+      redis.call('LREM', fields[2], 0, name)
+      redis.call('DEL', run_key(name))
       redis.call('ZREM', DUE, member)
     elseif not first_in_line(name, fields[2]) then
       due('run', name, now + tonumber(ARGV[1]))
-    else
+    elseif fields[1] == 'ready' and backoff_left(fields[2]) > 0 then
+      due('run', name, now + backoff_left(fields[2]))
+    elseif not handed[name] then
       local crashes = tonumber(fields[3])
       if fields[1] == 'running' then
         crashes = redis.call('HINCRBY', run_key(name), 'crashes', 1)
@@ -39,7 +59,11 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
       end
       if crashes >= tonumber(ARGV[3]) and fields[4] ~= '1' and fields[1] == 'running' then
         local told = conclude(name, 'failed', 'lease expired', tonumber(ARGV[1]), tonumber(ARGV[2]), 0)
-        if told[1] ~= '' then publish[#publish + 1] = told[1]; publish[#publish + 1] = told[2] end
+        if told[1] ~= '' then
+          publish[#publish + 1] = told[1]
+          publish[#publish + 1] = told[2]
+          handed[told[1]] = true
+        end
         for _, pid in ipairs(told[3]) do
           if not seen_batch[pid] then settle[#settle + 1] = pid; seen_batch[pid] = true end
         end

@@ -1,9 +1,12 @@
-"""The portal that most tests begin with."""
+"""The portals that most tests begin with: one in this process, one behind HTTP."""
 
 from __future__ import annotations
 
 import pytest
 from emulator_bench import Bench
+from emulator_caller import Caller
+
+from b24offline.emulator.client import EmulatorProcess
 
 
 @pytest.fixture
@@ -13,3 +16,16 @@ def bench() -> Bench:
     for deal in made.deals(3):
         made.touch(deal)
     return made
+
+
+@pytest.fixture(scope="module")
+def emulator():
+    with EmulatorProcess(portals=["second"], objects=60) as running:
+        yield running
+
+
+@pytest.fixture
+def caller(emulator):
+    made = Caller(emulator)
+    yield made
+    made.close()

@@ -13,7 +13,7 @@ def test_commands_run_in_order_and_see_earlier_results(bench):
         cmd={
             "new": "crm.deal.add?fields[TITLE]=A%26B",
             "read": "crm.deal.get?id=$result[new]",
-            "list": "crm.deal.list?filter[=ID]=$result[new]&select[]=ID",
+            "list": "crm.deal.list?filter[%3DID]=$result[new]&select[]=ID",
             "again": "crm.deal.get?id=$result[list][0][ID]",
             "text": "crm.deal.add?fields[TITLE]=copy of $result[read][TITLE]",
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emulator_bench import START
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b24offline.emulator.limits import LeakyBucket, OperatingTime
@@ -19,6 +19,7 @@ def test_bucket_holds_50_and_drains_2_a_second():
     assert bucket.refused == 3
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 3), max_size=300))
 def test_bucket_never_lets_more_through_than_it_may(pauses):
     bucket, now, admitted = LeakyBucket(), START, 0

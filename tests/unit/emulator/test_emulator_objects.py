@@ -1,4 +1,4 @@
-"""Objects: the shapes and types of each family of methods, events of every write, errors of what is missing."""
+"""Objects: shapes and types of each family of methods, events of every write, errors."""
 
 from __future__ import annotations
 

@@ -168,6 +168,7 @@ class QueueMachine(RuleBasedStateMachine):
     def history_tells_the_same(self) -> None:
         if not hasattr(self, "bench"):
             return
+        self.bench.portal.expire()
         left: dict[int, tuple[str, bool, int]] = {}
         seqs = []
         for entry in self.bench.portal.history.page(0, 10**6):

@@ -1,0 +1,77 @@
+"""Pipelines of the integration tests: the shipped steps, and handlers that fail, hang or die as a test asks.
+
+What a handler does is said by keys in the ledger's Redis, so that a test can change it while workers run.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from celery.canvas import Signature
+from celery.exceptions import Ignore
+
+from b24offline.event import Event
+from b24offline.routing import route
+from tasks import mirror, objects
+from tasks.base import Permanent, current, step
+from tasks.process import runtime
+
+RUNS = "test:runs"
+"""A list of ``<idempotency key> <attempt>`` lines, one for each handler that began."""
+EFFECTS = "test:effects"
+"""A list of idempotency keys, one for each handler that came to its end."""
+MODE = "test:mode"
+"""A hash: object ("crm_deal 7") or "*" -> fail | permanent | slow | die | ignore."""
+
+
+@step
+def handle(reference: dict[str, Any]) -> dict[str, Any]:
+    """Does to the event's object what the test asked for, and keeps a record of it."""
+    work, redis = current(), runtime().redis
+    redis.rpush(RUNS, f"{work.idempotency_key} {work.attempt}")
+    mode = redis.hget(MODE, str(work.event.object)) or redis.hget(MODE, "*")
+    if mode == "fail":
+        raise ValueError("fails as the test asked")
+    if mode == "permanent":
+        raise Permanent("never works, as the test asked")
+    if mode == "slow":
+        time.sleep(float(redis.get("test:slow_seconds") or 1))
+    if mode == "die":
+        os._exit(9)
+    if mode == "ignore":
+        redis.rpush(EFFECTS, work.idempotency_key)
+        raise Ignore
+    redis.rpush(EFFECTS, work.idempotency_key)
+    return reference
+
+
+@route("ONCRMDEALADD", "ONCRMDEALUPDATE", "ONCRMDEALDELETE")
+def deal_handled(event: Event) -> Signature:
+    """Deals: fetched, handled, mirrored."""
+    return objects.fetch.s() | handle.s() | mirror.upsert.s()
+
+
+@route("ONCRMLEADADD", "ONCRMLEADUPDATE", "ONCRMLEADDELETE")
+def lead_handled(event: Event) -> Signature:
+    """Leads: fetched and handled."""
+    return objects.fetch.s() | handle.s()
+
+
+@route("ONCRMLEADUPDATE")
+def lead_counted(event: Event) -> Signature:
+    """A second pipeline of the same event: one step, which is told to ignore nothing."""
+    return count.s()
+
+
+@step
+def count(event: Event) -> None:
+    """Counts the events of each lead."""
+    runtime().redis.hincrby("test:counted", str(event.object), 1)
+
+
+@route("ONCRMCOMPANYUPDATE")
+def company_broken(event: Event) -> Signature:
+    """A pipeline that cannot be built."""
+    raise KeyError("broken, as the test asked")

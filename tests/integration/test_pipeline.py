@@ -1,0 +1,136 @@
+"""The whole path on both brokers: a portal's queue, beat, workers, the mirror, and a settled batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+from tests.integration import chains
+from tests.integration.stack import CHAINS, Stack, wait_until
+
+ENTITIES = ("crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_item", "task")
+
+
+def test_changes_of_every_entity_are_mirrored_and_acknowledged(
+    start_stack: Callable[..., Stack], broker_url: str
+) -> None:
+    stack = start_stack(broker_url, objects=120)
+    for entity in ENTITIES:
+        stack.control.change(entity, "update", count=6)
+        stack.control.change(entity, "add", count=3)
+        stack.control.change(entity, "delete", count=2)
+    wait_until(lambda: stack.counters.get("events_acknowledged", 0) >= 60 and stack.settled(), "all is settled")
+    found = stack.compare()
+    assert found.equal, found
+    assert found.compared >= 60
+    assert stack.counters["events_seen"] == stack.counters["events_acknowledged"]
+    assert not stack.history("marked")
+    assert len(stack.history("cleared")) == stack.counters["events_acknowledged"]
+
+
+def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(
+    start_stack: Callable[..., Stack], broker_url: str, redis: Redis
+) -> None:
+    stack = start_stack(broker_url, workers=2, objects=120, variables={"B24_PIPELINES": CHAINS})
+    redis.hset(chains.MODE, "*", "slow")
+    redis.set("test:slow_seconds", 0.5)
+    stack.control.change("crm_deal", "update", count=20)
+    wait_until(lambda: redis.llen(chains.RUNS) >= 4, "handlers run")
+    stack.workers[0].kill()
+    redis.delete(chains.MODE)
+    wait_until(stack.settled, "the batch settles without the killed worker", 90)
+    assert stack.compare().equal
+    effects = redis.lrange(chains.EFFECTS, 0, -1)
+    assert len(set(effects)) == 20
+    assert len(effects) <= 20 + 3, "only what ran in the killed worker runs again"
+
+
+def test_handlers_that_crash_fail_alone(start_stack: Callable[..., Stack], broker_url: str, redis: Redis) -> None:
+    stack = start_stack(broker_url, variables={"B24_PIPELINES": CHAINS}, objects=120)
+    [unlucky] = stack.control.change("crm_deal", "update", count=1)
+    redis.hset(chains.MODE, f"crm_deal {unlucky}", "die")
+    stack.control.change("crm_deal", "update", count=12)
+    wait_until(lambda: stack.counters.get("runs_failed", 0) == 1, "the crash budget is spent", 90)
+    wait_until(lambda: stack.control.state()["free_marked"] == 1, "the event is reported", 60)
+    assert stack.counters["events_acknowledged"] >= 11
+    starts = [line for line in redis.lrange(chains.RUNS, 0, -1)]
+    assert max(int(line.rpartition(" ")[2]) for line in starts) >= 3
+
+
+@pytest.mark.parametrize("mode", ["fail", "permanent"])
+def test_a_failed_event_is_reported_and_run_again_until_it_works(
+    start_stack: Callable[..., Stack], redis: Redis, mode: str
+) -> None:
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_MAX_ATTEMPTS": "2"}, time_scale=0.02)
+    redis.hset(chains.MODE, "*", mode)
+    [unlucky] = stack.control.change("crm_deal", "update", count=1)
+    wait_until(lambda: stack.counters.get("events_reported", 0) == 1, "the failure is reported", 60)
+    reported_after = redis.llen(chains.RUNS)
+    assert reported_after == (2 if mode == "fail" else 1), "deterministic failures burn no retries"
+    redis.delete(chains.MODE)
+    wait_until(stack.settled, "the marked record runs again and is cleared", 90)
+    assert stack.compare().equal
+    assert len(stack.history("marked")) == 1, "a record fetched with error=1 is never reported again"
+    assert not stack.history("deleted_by_error")
+    assert stack.counters["batches_held"] == 1
+
+
+def test_unrouted_events_follow_the_policy(start_stack: Callable[..., Stack]) -> None:
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKUPDATE,ONCRMDEALUPDATE"})
+    stack.control.change("task", "update", count=3)
+    wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 3, "they are acknowledged")
+    assert stack.counters["events_unrouted"] == 3
+
+
+def test_unrouted_events_are_reported_when_asked(start_stack: Callable[..., Stack]) -> None:
+    stack = start_stack(
+        variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKUPDATE", "B24_UNROUTED": "report"}
+    )
+    stack.control.change("task", "update", count=2)
+    wait_until(lambda: stack.control.state()["marked"] == 2, "they are marked")
+
+
+def test_a_pipeline_that_cannot_be_built_fails_alone(start_stack: Callable[..., Stack]) -> None:
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS})
+    stack.control.change("crm_company", "update", count=1)
+    stack.control.change("crm_deal", "update", count=5)
+    wait_until(lambda: stack.counters.get("events_reported", 0) == 1, "the broken one is reported")
+    wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 5, "the others are acknowledged")
+
+
+def test_two_pipelines_of_one_event_and_an_early_end(start_stack: Callable[..., Stack], redis: Redis) -> None:
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS})
+    redis.hset(chains.MODE, "*", "ignore")
+    ids = stack.control.change("crm_lead", "update", count=4)
+    wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 4, "both pipelines of each are done")
+    assert redis.hgetall("test:counted") == {f"crm_lead {one}": "1" for one in ids}
+    assert redis.llen(chains.EFFECTS) == 4
+
+
+def test_runs_of_one_object_do_not_overlap_and_the_last_change_is_seen(
+    start_stack: Callable[..., Stack], redis: Redis
+) -> None:
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS}, workers=2)
+    redis.hset(chains.MODE, "*", "slow")
+    redis.set("test:slow_seconds", 0.3)
+    [deal] = stack.control.change("crm_deal", "add", count=1)
+    for _ in range(10):
+        wait_until(lambda: stack.control.state()["free"] == 0, "the change before was reserved")
+        stack.control.change("crm_deal", "update", ids=[deal])
+    wait_until(stack.settled, "all is settled", 90)
+    assert stack.compare().equal
+    assert redis.llen(chains.RUNS) == redis.llen(chains.EFFECTS), "no run was started twice"
+
+
+def test_expired_tokens_cost_one_refresh(start_stack: Callable[..., Stack]) -> None:
+    stack = start_stack(workers=2)
+    stack.control.change("crm_deal", "update", count=5)
+    wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 5, "the first are settled")
+    before = stack.control.state()["token_refreshes"]
+    stack.control.expire_tokens()
+    stack.control.change("crm_deal", "update", count=10)
+    stack.control.change("task", "update", count=10)
+    wait_until(lambda: stack.settled() and stack.compare().equal, "the rest is settled")
+    assert stack.control.state()["token_refreshes"] == before + 1

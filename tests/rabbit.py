@@ -1,0 +1,79 @@
+"""A RabbitMQ node of our own on a free port, from the installed server: nothing that runs already is touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import kombu
+
+from b24offline.embedded import free_port
+
+_SERVERS = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
+START_SECONDS = 60.0
+
+
+def server_binary() -> str | None:
+    """The server's start script, or None when RabbitMQ is not installed."""
+    for path in _SERVERS:
+        if Path(path).is_file():
+            return path
+    return shutil.which("rabbitmq-server")
+
+
+class RabbitNode:
+    """Runs one node while the context lasts."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port = free_port()
+        self._dist_port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Its address, as guest."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def __enter__(self) -> RabbitNode:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        config = self._folder / "rabbitmq.conf"
+        config.write_text(f"listeners.tcp.default = 127.0.0.1:{self.port}\n")
+        (self._folder / "env.conf").touch()
+        environ = {
+            **os.environ,
+            "HOME": str(self._folder),
+            "RABBITMQ_NODENAME": f"b24offline-{self.port}@localhost",
+            "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_CONF_ENV_FILE": str(self._folder / "env.conf"),
+            "RABBITMQ_MNESIA_BASE": str(self._folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self._folder / "log"),
+            "RABBITMQ_PID_FILE": str(self._folder / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
+        with (self._folder / "out.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [str(server_binary())], env=environ, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                with kombu.Connection(self.url, connect_timeout=2) as connection:
+                    connection.connect()
+                return self
+            except (OSError, kombu.exceptions.OperationalError):
+                time.sleep(0.2)
+        self.__exit__()
+        raise RuntimeError(f"RabbitMQ did not start: {(self._folder / 'out.log').read_text()[-2000:]}")
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None

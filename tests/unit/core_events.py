@@ -1,0 +1,135 @@
+"""Material of the core's tests: events, rows, a ledger, and time that passes when told."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from b24offline.event import Event, ObjectKey, Record, parse_record
+from b24offline.ledger import Entry, Handed, Ledger, run_id
+from b24offline.portal_guard import PortalGuard
+from b24offline.timers import Timers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis import Redis
+
+PORTAL = "acme"
+PREFIX = "coretest"
+STAMP = "2026-04-03T08:44:10+02:00"
+TIMERS = Timers.scaled(1.0)
+PIPELINE = "deal_changed"
+
+
+def message_of(what: object) -> str:
+    return hashlib.md5(str(what).encode(), usedforsecurity=False).hexdigest()
+
+
+def event_of(record_id: int, object_id: str | None = None, **changes: Any) -> Event:
+    """An event of a deal; by default of one that no other record points to."""
+    deal = str(record_id) if object_id is None else object_id
+    values: dict[str, Any] = {
+        "portal": PORTAL,
+        "record_id": record_id,
+        "stamp": STAMP,
+        "message_id": message_of(deal),
+        "name": "ONCRMDEALUPDATE",
+        "action": "update",
+        "object": ObjectKey(PORTAL, "crm_deal", deal) if deal else None,
+        "data": {"FIELDS": {"ID": deal}},
+        "user_id": 1,
+        "marked": False,
+    }
+    return Event(**(values | changes))
+
+
+def row_of(record_id: int, deal: str | None = None, **changes: object) -> dict[str, object]:
+    """A row of `event.offline.list`."""
+    number = str(record_id) if deal is None else deal
+    return {
+        "ID": str(record_id),
+        "TIMESTAMP_X": STAMP,
+        "EVENT_NAME": "ONCRMDEALUPDATE",
+        "EVENT_DATA": {"FIELDS": {"ID": number}},
+        "EVENT_ADDITIONAL": {"user_id": "1"},
+        "MESSAGE_ID": message_of(number),
+        "PROCESS_ID": "",
+        "ERROR": "0",
+        **changes,
+    }
+
+
+def record_of(record_id: int, deal: str | None = None, **changes: object) -> Record:
+    return parse_record(row_of(record_id, deal, **changes))
+
+
+def entry_of(record_id: int, object_id: str | None = None, *pipelines: str, **changes: Any) -> Entry:
+    return Entry(event_of(record_id, object_id, **changes), pipelines or (PIPELINE,))
+
+
+def run_of(record_id: int, pipeline: str = PIPELINE) -> str:
+    return run_id(event_of(record_id), pipeline)
+
+
+def ledger_on(redis: Redis, timers: Timers = TIMERS, *, portal: str = PORTAL, crash_budget: int = 3) -> Ledger:
+    return Ledger(redis, PREFIX, portal, timers, crash_budget=crash_budget)
+
+
+def guard_on(redis: Redis, ledger: Ledger, timers: Timers = TIMERS, *, gate: int = 20) -> PortalGuard:
+    return PortalGuard(redis, ledger, timers, max_open_batches=gate)
+
+
+def opened(ledger: Ledger, process_id: str, *entries: Entry, **more: Any) -> tuple[Handed, ...]:
+    """Opens a batch and hands out what may run."""
+    assert ledger.open(process_id, entries, origin=more.pop("origin", "poll"), **more) is not None
+    return ledger.start(process_id)
+
+
+def ran(ledger: Ledger, handed: Handed) -> Handed:
+    """Starts the first step of a run."""
+    assert ledger.begin_step(handed.run, handed.attempt, 0) is not None
+    return handed
+
+
+_PASSING = ("poll_until", "recovery_until", "settle_until", "first_seen", "opened", "seen", "quiet:")
+
+
+def pass_time(redis: Redis, ledger: Ledger, seconds: float) -> None:
+    """Moves every moment the ledger knows into the past: the same as waiting, without waiting."""
+    shift = round(seconds * 1000)
+    for key in redis.scan_iter(f"{ledger.stem}:*"):
+        tail = key.removeprefix(ledger.stem + ":")
+        kind = redis.type(key)
+        if tail in ("due", "batches"):
+            for member in redis.zrange(key, 0, -1):
+                redis.zincrby(key, -shift, member)
+        elif tail in ("sightings", "marked"):
+            for name in redis.hkeys(key):
+                redis.hincrby(key, name, -shift)
+        elif tail.startswith("wait:"):
+            redis.set(key, int(redis.get(key)) - shift, keepttl=True)
+        elif kind == "hash" and tail != "stats" and not tail.endswith(":records"):
+            for name in redis.hkeys(key):
+                if name.startswith(_PASSING):
+                    redis.hincrby(key, name, -shift)
+
+
+def due_times(redis: Redis, ledger: Ledger) -> dict[str, float]:
+    """Member of the due set -> seconds from now."""
+    now = ledger.now_ms()
+    rows = redis.zrange(f"{ledger.stem}:due", 0, -1, withscores=True)
+    return {member: (score - now) / 1000 for member, score in rows}
+
+
+def run_state(redis: Redis, ledger: Ledger, run: str) -> str | None:
+    return redis.hget(f"{ledger.stem}:run:{run}", "state")
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Waits for a condition; fails when it does not hold in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "a condition did not hold in time"
+        time.sleep(0.005)

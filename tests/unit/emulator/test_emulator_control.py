@@ -1,0 +1,145 @@
+"""The control API."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from urllib.parse import parse_qs
+
+import pytest
+
+from b24offline.emulator.client import EmulatorError, wait_until
+
+
+def test_change_and_read_back(caller):
+    caller.bind()
+    before = caller.control.state()["seq"]
+    (made,) = caller.control.change("crm_deal", "add", fields={"TITLE": "By hand"})
+    caller.control.change("crm_deal", "update", ids=[made])
+    caller.control.change("crm_deal", "delete", ids=[made])
+    changes = list(caller.control.changes(before))
+    assert [(one["id"], one["action"]) for one in changes] == [
+        (made, "add"),
+        (made, "update"),
+        (made, "delete"),
+    ]
+    found = [one for one in caller.control.objects("crm_deal", since_changes=True) if one["id"] == made]
+    assert found[0]["deleted"] is True
+    assert found[0]["changed"] == changes[-1]["seq"]
+    history = [one for one in caller.control.history(before) if one["object"] == made]
+    assert [(one["kind"], one["entity"]) for one in history] == [("queued", "crm_deal")]
+    with pytest.raises(EmulatorError, match="do not exist"):
+        caller.control.change("crm_deal", "update", ids=[made])
+
+
+def test_objects_are_what_their_methods_return(caller):
+    methods = {"crm_lead": "crm.lead.get", "crm_contact": "crm.contact.get", "crm_company": "crm.company.get"}
+    for entity, method in methods.items():
+        one = caller.control.objects(entity)[0]
+        assert caller.result(method, id=one["id"]) == one["data"]
+    item, task = caller.control.objects("crm_item")[0], caller.control.objects("task")[0]
+    item_type, number = item["id"].split(":")
+    assert caller.result("crm.item.get", entityTypeId=item_type, id=number)["item"] == item["data"]
+    assert caller.result("tasks.task.get", taskId=task["id"])["task"] == task["data"]
+
+
+def test_items_are_changed_by_type_and_id(caller):
+    one = caller.control.objects("crm_item")[0]["id"]
+    assert caller.control.change("crm_item", "update", ids=[one], fields={"title": "New"}) == [one]
+    item_type, number = one.split(":")
+    assert caller.result("crm.item.get", entityTypeId=item_type, id=number)["item"]["title"] == "New"
+
+
+def test_traffic_is_counted_exactly(caller):
+    before = caller.control.state()["changes"]
+    caller.control.start_traffic(rate=400, seconds=0.5, seed=3, add=2, update=5, delete=2)
+    wait_until(lambda: not caller.control.traffic()["running"])
+    report = caller.control.stop_traffic()
+    assert report["count"] == 200
+    assert caller.control.state()["changes"] - before == 200
+    caller.control.start_traffic(rate=200)
+    wait_until(lambda: caller.control.traffic()["count"] > 5)
+    stopped = caller.control.stop_traffic()
+    assert caller.control.state()["changes"] - before == 200 + stopped["count"]
+    assert stopped["running"] is False
+
+
+def test_backlog_marks_and_steal(caller):
+    caller.bind()
+    assert caller.control.backlog(300, entities=["crm_deal"]) == 300
+    assert caller.control.marks(connector="crm", count=100) == 100
+    state = caller.control.state()
+    assert (state["free"], state["free_marked"]) == (200, 100)
+    reserved = caller.reserve(limit=10).json()["result"]["process_id"]
+    stolen = caller.control.steal(connector="crm", process_id=reserved, count=4)
+    assert caller.control.state()["processes"] == {reserved: 6, stolen["process_id"]: 4}
+
+
+def test_any_event_can_be_queued(caller):
+    caller.result("event.bind", event="ONUSERADD", event_type="offline", auth_connector="odd")
+    assert caller.control.raise_event("onuseradd", False) == 1
+    rows = caller.result("event.offline.list", auth_connector="odd")
+    assert rows[0]["EVENT_DATA"] is False
+    assert caller.control.raise_event("ONTASKADD", {}) == 0
+
+
+def test_switches(caller):
+    caller.control.licence(rest_offline_extended=False)
+    assert caller.reserve().json()["error"] == "WRONG_LICENSE"
+    caller.control.licence(rest_offline_extended=True)
+    caller.control.user(admin=False)
+    assert caller.reserve().json()["error"] == "ACCESS_DENIED"
+    caller.control.user(admin=True)
+    caller.control.limits(off=False, holds=1, drain=0.001)
+    assert [caller.post("user.admin").status_code for _ in range(2)] == [200, 503]
+    caller.control.limits(off=True)
+    with pytest.raises(EmulatorError, match="unknown keys"):
+        caller.control.licence(everything=True)
+
+
+def test_requests_are_logged_without_tokens(caller):
+    before = caller.control.state()["seq"]
+    caller.result("event.offline.list", auth_connector="crm", filter={">ID": 5})
+    caller.post("crm.unknown")
+    logged = list(caller.control.requests(before))
+    assert [(one["method"], one["status"], one["error"]) for one in logged] == [
+        ("event.offline.list", 200, None),
+        ("crm.unknown", 404, "ERROR_METHOD_NOT_FOUND"),
+    ]
+    assert logged[0]["params"] == {"auth_connector": "crm", "filter": {">ID": 5}}
+    assert caller.token not in str(logged)
+
+
+def test_signal_when_records_arrive(caller):
+    heard = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            heard.append(parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        caller.bind()
+        handler = f"http://127.0.0.1:{server.server_port}/signal"
+        caller.result("event.bind", event="ONOFFLINEEVENT", handler=handler, options={"minTimeout": 100})
+        caller.control.change("crm_deal", "update", count=5)
+        wait_until(lambda: len(heard) == 1)
+        assert heard[0]["event"] == ["ONOFFLINEEVENT"]
+        assert heard[0]["auth[member_id]"] == [
+            caller.control.send("GET", "portals")["portals"]["default"]["member_id"]
+        ]
+        caller.control.change("crm_deal", "update", count=5)
+        caller.control.clock(advance_seconds=100)
+        wait_until(lambda: len(heard) == 2)
+        wait_until(lambda: caller.control.state()["push"]["delivered"] == 2)
+    finally:
+        server.shutdown()
+        server.server_close()
+        caller.control.drop_subscriptions()

@@ -1,0 +1,135 @@
+"""Faults on the wire."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from b24offline.emulator.client import EmulatorError, wait_until
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "text"),
+    [
+        ("status", 500, ""),
+        ("html", 502, "<html>"),
+        ("empty", 200, ""),
+        ("redirect", 302, ""),
+        ("wrong_types", 200, "unexpected"),
+        ("error", 500, "INTERNAL_SERVER_ERROR"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["before", "after"])
+def test_faults_that_answer(caller, kind, status, text, stage):
+    caller.bind()
+    caller.control.change("crm_deal", "update", count=2)
+    fault = caller.control.fault("event.offline.*", kind, stage=stage, times=1)
+    answer = caller.reserve()
+    assert answer.status_code == status
+    assert text in answer.text
+    assert caller.control.fired(fault) == 1
+    assert caller.control.state()["reserved"] == (2 if stage == "after" else 0)
+    assert caller.reserve().status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["reset", "truncated", "hang"])
+@pytest.mark.parametrize("stage", ["before", "after"])
+def test_faults_that_lose_the_answer(caller, kind, stage):
+    caller.bind()
+    caller.control.change("crm_deal", "update", count=2)
+    caller.control.fault("event.offline.get", kind, stage=stage, times=1, seconds=0.2)
+    with pytest.raises(requests.RequestException):
+        caller.reserve()
+    assert caller.control.state()["reserved"] == (2 if stage == "after" else 0)
+
+
+def test_redirects_name_their_target(caller):
+    caller.control.fault("user.admin", "redirect", location="http://127.0.0.1:9/elsewhere/")
+    assert caller.post("user.admin").headers["Location"] == "http://127.0.0.1:9/elsewhere/"
+
+
+def test_errors_say_what_they_are_told(caller):
+    body = {"error": "OPERATION_TIME_LIMIT", "time": {"operating_reset_at": 7}}
+    caller.control.fault("user.admin", "error", status=429, body=body)
+    answer = caller.post("user.admin")
+    assert (answer.status_code, answer.json()) == (429, body)
+
+
+def test_twice_executes_twice(caller):
+    caller.bind()
+    caller.control.change("crm_deal", "update", count=2)
+    caller.control.fault("event.offline.get", "twice", times=1)
+    assert caller.reserve(limit=1).json()["result"]["events"][0]["ID"] == str(
+        caller.control.records()[1]["id"]
+    )
+    assert caller.control.state()["reserved"] == 2
+
+
+def test_late_executes_when_the_clock_says_so(caller):
+    caller.bind()
+    caller.control.change("crm_deal", "update", count=2)
+    caller.control.fault("event.offline.get", "late", times=1, seconds=1000)
+    with pytest.raises(requests.ConnectionError):
+        caller.reserve()
+    assert caller.control.state()["late_calls"] == 1
+    assert caller.control.state()["reserved"] == 0
+    caller.control.clock(advance_seconds=1000)
+    wait_until(lambda: caller.control.state()["reserved"] == 2)
+
+
+def test_hold_lasts_until_the_plan_is_removed(caller):
+    caller.bind()
+    caller.control.change("crm_deal", "update", count=1)
+    fault = caller.control.fault("event.offline.get", "hold", stage="after", seconds=60)
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(caller.reserve)
+        wait_until(lambda: caller.control.state()["reserved"] == 1)
+        assert not answer.done()
+        caller.control.disarm(fault)
+        assert len(answer.result(10).json()["result"]["events"]) == 1
+
+
+def test_overlapping_reservations_hand_out_the_same_records(caller):
+    caller.bind()
+    caller.control.change("crm_deal", "update", count=3)
+    first = caller.reserve().json()["result"]
+    caller.control.fault("event.offline.get", "overlap", times=1, seconds=60)
+    second = caller.reserve().json()["result"]
+    assert [one["ID"] for one in first["events"]] == [one["ID"] for one in second["events"]]
+    assert caller.control.state()["processes"] == {second["process_id"]: 3}
+
+
+def test_faults_choose_calls(caller):
+    every = caller.control.fault("user.admin", "status", every=3)
+    assert [caller.post("user.admin").status_code for _ in range(6)] == [200, 200, 500, 200, 200, 500]
+    caller.control.disarm(every)
+    caller.control.fault("crm.deal.get", "status", where={"id": "2"})
+    assert [caller.post("crm.deal.get", id=number).status_code for number in (1, 2, 3)] == [200, 500, 200]
+    never = caller.control.fault("*", "status", probability=0)
+    assert caller.post("user.admin").status_code == 200
+    assert caller.control.fired(never) == 0
+
+
+def test_faults_of_the_authorization_server(emulator, caller):
+    caller.control.fault("oauth.token", "reset", stage="after", times=1)
+    params = {
+        "grant_type": "refresh_token",
+        "client_id": emulator.client_id,
+        "client_secret": emulator.client_secret,
+    }
+    old = caller.control.issue_token()["refresh_token"]
+    with pytest.raises(requests.ConnectionError):
+        requests.get(emulator.auth_url, params={**params, "refresh_token": old}, timeout=5)
+    assert caller.control.issue_token()["refresh_token"] != old
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [{"kind": "nothing"}, {"stage": "between"}, {"every": 0}, {"probability": 2}, {"unknown": 1}],
+)
+def test_wrong_plans_are_refused(caller, plan):
+    with pytest.raises(EmulatorError):
+        caller.control.send("POST", "faults", plan)
+    assert all(one.get("removed") for one in caller.control.faults())

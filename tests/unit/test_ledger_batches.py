@@ -1,0 +1,235 @@
+"""Batches in the ledger: opened once, started once, opened again, forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from core_events import (
+    PIPELINE,
+    TIMERS,
+    due_times,
+    entry_of,
+    event_of,
+    guard_on,
+    ledger_on,
+    opened,
+    pass_time,
+    ran,
+    run_of,
+    run_state,
+)
+
+from b24offline.event import ObjectKey
+from b24offline.ledger import Concluded, Entry, Handed, Settling
+from b24offline.portal_guard import PollLease
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+pytestmark = pytest.mark.unit
+
+
+def close(redis: Redis, process_id: str) -> str:
+    ledger = ledger_on(redis)
+    settling = ledger.begin_settle(process_id)
+    assert isinstance(settling, Settling)
+    return ledger.end_settle(settling, settling.outcomes, 1)
+
+
+def test_opening_writes_everything_in_one_step(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    assert ledger.open("p1", [entry_of(1), entry_of(2, None, "a", "b")], origin="poll") == 3
+    assert list(ledger.open_batches()) == ["p1"]
+    assert ledger.events("p1") == {1: event_of(1), 2: event_of(2)}
+    assert ledger.event_of(run_of(2, "b")) == event_of(2)
+    assert ledger.event_of("9@9/none") is None
+    due = due_times(redis, ledger)
+    assert set(due) == {f"run:{run_of(1)}", f"run:{run_of(2, 'a')}", f"run:{run_of(2, 'b')}", "batch:p1"}
+    assert all(0 < seconds <= TIMERS.settle_due_seconds for seconds in due.values())
+    assert ledger.counters() == {"events_seen": 2, "batches_poll": 1}
+
+
+def test_opening_again_changes_nothing(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    opened(ledger, "p1", entry_of(1))
+    assert ledger.open("p1", [entry_of(1), entry_of(2)], origin="adopted") is None
+    assert list(ledger.events("p1")) == [1]
+    assert ledger.counters()["events_seen"] == 1
+
+
+def test_opening_needs_the_lease_it_names_and_uses_it_up(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    guard = guard_on(redis, ledger)
+    lease = guard.take_poll_lease(None)
+    assert isinstance(lease, PollLease)
+    assert ledger.open("p1", [entry_of(1)], origin="poll", poll_token="another") is None
+    assert ledger.open_batches() == {}
+    assert ledger.open("p1", [entry_of(1)], origin="poll", poll_token=lease.token) == 1
+    assert ledger.open("p2", [entry_of(2)], origin="poll", poll_token=lease.token) is None
+    assert isinstance(guard.take_poll_lease(lease.generation), PollLease)
+
+
+def test_a_lease_taken_over_by_another_poll_opens_nothing(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    guard = guard_on(redis, ledger)
+    late = guard.take_poll_lease(None)
+    assert isinstance(late, PollLease)
+    pass_time(redis, ledger, TIMERS.poll_lease_seconds + 1)
+    assert isinstance(guard.take_poll_lease(late.generation), PollLease)
+    assert ledger.open("p1", [entry_of(1)], origin="poll", poll_token=late.token) is None
+
+
+def test_each_run_is_handed_out_once(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    handed = opened(ledger, "p1", entry_of(1), entry_of(2))
+    assert {one.run: one.attempt for one in handed} == {run_of(1): 1, run_of(2): 1}
+    assert {one.pipeline for one in handed} == {PIPELINE}
+    assert ledger.start("p1") == ()
+    assert ledger.start("unknown") == ()
+
+
+def test_a_run_in_the_queue_has_a_longer_due_time_than_one_running(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1))
+    assert due_times(redis, ledger)[f"run:{handed.run}"] > TIMERS.run_queue_seconds - 5
+    ran(ledger, handed)
+    assert TIMERS.lease_seconds - 5 < due_times(redis, ledger)[f"run:{handed.run}"] <= TIMERS.lease_seconds
+
+
+@pytest.mark.parametrize("skip", ["succeeded", "failed"])
+def test_a_record_without_pipeline_has_its_outcome_at_once(redis: Redis, skip: str) -> None:
+    ledger = ledger_on(redis)
+    assert ledger.open("p1", [Entry(event_of(1), skip=skip)], origin="poll") == 0  # type: ignore[arg-type]
+    settling = ledger.begin_settle("p1")
+    assert isinstance(settling, Settling)
+    assert settling.outcomes == {1: skip}
+    assert settling.events == {1: event_of(1)}
+
+
+def test_an_object_shares_its_mailbox_over_events_and_batches(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    first = opened(ledger, "p1", entry_of(1, "7"), entry_of(2, "7", action="delete"))
+    assert first == (Handed(run_of(1), 1),)
+    assert opened(ledger, "p2", entry_of(3, "7")) == ()
+    assert opened(ledger, "p3", entry_of(4, "8")) == (Handed(run_of(4), 1),)
+    assert ledger.succeed(*pair(ran(ledger, first[0]))).next == Handed(run_of(2), 1)
+
+
+def pair(handed: Handed) -> tuple[str, int]:
+    return handed.run, handed.attempt
+
+
+def test_pipelines_of_one_object_do_not_wait_for_each_other(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    assert len(opened(ledger, "p1", entry_of(1, "7", "a", "b"))) == 2
+
+
+def test_records_without_object_do_not_wait_for_each_other(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    one, other = (event_of(i, object=None) for i in (1, 2))
+    assert len(opened(ledger, "p1", Entry(one, ("a",)), Entry(other, ("a",)))) == 2
+
+
+def test_mailboxes_tell_entities_apart(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    deal, lead = event_of(1, "7"), event_of(2, "7", object=ObjectKey("acme", "crm_lead", "7"))
+    assert ledger.mailbox(deal, "a") != ledger.mailbox(lead, "a")
+    assert ledger.mailbox(deal, "a") != ledger.mailbox(deal, "b")
+
+
+def test_portals_do_not_share_anything(redis: Redis) -> None:
+    one, other = ledger_on(redis), ledger_on(redis, portal="other")
+    (handed,) = opened(one, "p1", entry_of(1))
+    assert other.open_batches() == {}
+    assert other.begin_step(handed.run, handed.attempt, 0) is None
+    assert opened(other, "p1", entry_of(1)) == (handed,)
+
+
+def test_a_closed_batch_leaves_a_tombstone_and_nothing_else(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1))
+    ledger.succeed(*pair(ran(ledger, handed)))
+    assert close(redis, "p1") == "closed"
+    left = {key.removeprefix(ledger.stem) for key in redis.scan_iter(f"{ledger.stem}:*")}
+    assert left == {":stats", ":tomb:p1"}
+    assert 0 < redis.pttl(f"{ledger.stem}:tomb:p1") <= TIMERS.tombstone_seconds * 1000
+    # late messages of the closed batch
+    assert ledger.begin_step(handed.run, 1, 0) is None
+    assert ledger.start("p1") == ()
+    assert ledger.begin_settle("p1") == "gone"
+    assert ledger.succeed(handed.run, 1) == Concluded(recorded=False, next=None, settleable=())
+
+
+def test_adoption_opens_a_tombstoned_process_id_again(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1))
+    ledger.succeed(*pair(ran(ledger, handed)))
+    close(redis, "p1")
+    assert opened(ledger, "p1", entry_of(1), origin="adopted", first_seen_ms=5) == (Handed(run_of(1), 1),)
+    assert not redis.exists(f"{ledger.stem}:tomb:p1")
+    settling = ledger.begin_settle("p1")
+    assert isinstance(settling, Settling)
+    assert (settling.origin, settling.first_seen_ms, settling.outcomes) == ("adopted", 5, {1: "unfinished"})
+
+
+def test_a_record_under_two_process_ids_runs_once_and_settles_in_both(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1))
+    assert opened(ledger, "p2", entry_of(1), entry_of(2)) == (Handed(run_of(2), 1),)
+    ran(ledger, handed)
+    assert ledger.succeed(*pair(handed)) == Concluded(recorded=True, next=None, settleable=("p1",))
+    assert close(redis, "p1") == "closed"
+    assert run_state(redis, ledger, run_of(1)) == "succeeded"
+    assert ledger.succeed(*pair(ran(ledger, Handed(run_of(2), 1)))).settleable == ("p2",)
+    settling = ledger.begin_settle("p2")
+    assert isinstance(settling, Settling)
+    assert settling.outcomes == {1: "succeeded", 2: "succeeded"}
+
+
+def test_a_succeeded_record_under_a_second_process_id_is_not_run_again(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1))
+    ledger.succeed(*pair(ran(ledger, handed)))
+    assert ledger.open("p2", [entry_of(1)], origin="poll") == 0
+    assert ledger.start("p2") == ()
+    pass_time(redis, ledger, TIMERS.settle_due_seconds + 1)
+    assert ledger.take_overdue().runs == ()
+    assert close(redis, "p2") == "closed"
+    assert close(redis, "p1") == "closed"
+    assert run_state(redis, ledger, run_of(1)) is None
+
+
+def test_the_same_record_twice_in_one_batch_runs_once(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1), entry_of(1))
+    assert ledger.succeed(*pair(ran(ledger, handed))).settleable[-1:] == ("p1",)
+    assert close(redis, "p1") == "closed"
+
+
+def test_forgetting_frees_the_mailboxes_and_leaves_no_tombstone(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    opened(ledger, "p1", entry_of(1, "7"))
+    opened(ledger, "p2", entry_of(2, "7"))
+    ledger.forget("p1")
+    assert ledger.begin_settle("p1") == "gone"
+    assert not redis.exists(f"{ledger.stem}:tomb:p1")
+    assert run_state(redis, ledger, run_of(1)) is None
+    pass_time(redis, ledger, TIMERS.dispatch_due_seconds + 1)
+    assert ledger.take_overdue().runs == (Handed(run_of(2), 1),)
+
+
+def test_forgetting_keeps_a_run_that_another_batch_shares(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1))
+    opened(ledger, "p2", entry_of(1))
+    ledger.forget("p1")
+    ledger.open("p1", [entry_of(1), entry_of(2)], origin="adopted")
+    assert ledger.succeed(*pair(ran(ledger, handed))).settleable == ("p2",)
+
+
+def test_counters_add_up(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    ledger.count("events_acknowledged", 3)
+    ledger.count("events_acknowledged")
+    assert ledger.counters() == {"events_acknowledged": 4}

@@ -1,0 +1,237 @@
+"""Runs in the ledger: leases, attempt tokens, retries, outcomes, crashes, and who comes next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from core_events import (
+    STAMP,
+    TIMERS,
+    due_times,
+    entry_of,
+    event_of,
+    ledger_on,
+    opened,
+    pass_time,
+    ran,
+    run_of,
+    run_state,
+)
+
+from b24offline.event import stamp_seconds
+from b24offline.ledger import STEP_STRIDE, Concluded, Handed, Ledger
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+pytestmark = pytest.mark.unit
+
+NOTHING = Concluded(recorded=False, next=None, settleable=())
+
+
+def begun(redis: Redis, *records: int, deal: str | None = None, **changes: bool) -> tuple[Ledger, Handed]:
+    """A ledger with one open batch whose first run has begun."""
+    ledger = ledger_on(redis)
+    handed = opened(ledger, "p1", *(entry_of(i, deal, **changes) for i in records))
+    return ledger, ran(ledger, next(one for one in handed if one.run == run_of(records[0])))
+
+
+def test_the_first_step_gets_the_event_and_the_history_of_its_run(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    before = ledger.now_ms()
+    (handed,) = opened(ledger, "p1", entry_of(1, marked=True))
+    assert handed.run == f"1@{stamp_seconds(STAMP)}/deal_changed"
+    step = ledger.begin_step(handed.run, handed.attempt, 0)
+    assert step is not None
+    assert (step.event, step.failures, step.held) == (event_of(1, marked=True), 0, True)
+    assert before <= step.seen_ms <= ledger.now_ms()
+
+
+def test_a_delivery_begins_once(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1)
+    assert ledger.begin_step(handed.run, handed.attempt, 0) is None
+    assert ledger.begin_step(handed.run, handed.attempt, STEP_STRIDE) is not None
+    assert ledger.begin_step(handed.run, handed.attempt, STEP_STRIDE) is None
+    assert ledger.begin_step(handed.run, handed.attempt, 1) is None
+    assert ledger.begin_step(handed.run, handed.attempt, STEP_STRIDE + 1) is not None
+
+
+@pytest.mark.parametrize("attempt", [0, 2, 99])
+def test_another_attempt_cannot_touch_the_run(redis: Redis, attempt: int) -> None:
+    ledger, handed = begun(redis, 1)
+    run = handed.run
+    assert ledger.begin_step(run, attempt, STEP_STRIDE) is None
+    assert not ledger.renew(run, attempt, 0)
+    assert not ledger.pass_on(run, attempt, 0)
+    assert not ledger.repeat_step(run, attempt, 1, counted=True, reason="x")
+    assert not ledger.restart_later(run, attempt, 1, counted=True, reason="x")
+    assert ledger.succeed(run, attempt) == NOTHING
+    assert ledger.fail(run, attempt, "x", backoff_seconds=1) == NOTHING
+    assert ledger.crash(run, attempt, backoff_seconds=1) == NOTHING
+    assert run_state(redis, ledger, run) == "running"
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed"])
+def test_after_its_outcome_nothing_touches_the_run(redis: Redis, outcome: str) -> None:
+    ledger, handed = begun(redis, 1, 2)
+    run, attempt = handed.run, handed.attempt
+    told = ledger.succeed(run, attempt) if outcome == "succeeded" else ledger.fail(run, attempt, "x", backoff_seconds=1)
+    assert told == Concluded(recorded=True, next=None, settleable=())
+    assert ledger.begin_step(run, attempt, STEP_STRIDE) is None
+    assert not ledger.renew(run, attempt, 0)
+    assert not ledger.pass_on(run, attempt, 0)
+    assert not ledger.repeat_step(run, attempt, 1, counted=True, reason="x")
+    assert ledger.succeed(run, attempt) == NOTHING
+    assert ledger.fail(run, attempt, "x", backoff_seconds=1) == NOTHING
+    assert ledger.crash(run, attempt, backoff_seconds=1) == NOTHING
+    assert run_state(redis, ledger, run) == outcome
+    assert f"run:{run}" not in due_times(redis, ledger)
+    # a second answer did not count twice against the batch
+    assert ledger.succeed(run_of(2), 1).settleable == ("p1",)
+
+
+def test_the_last_outcome_tells_that_the_batch_can_settle(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1, 2)
+    assert ledger.succeed(handed.run, 1).settleable == ()
+    assert ledger.fail(run_of(2), 1, "x", backoff_seconds=1).settleable == ("p1",)
+
+
+def test_a_lease_is_renewed_by_the_step_that_holds_it(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1)
+    pass_time(redis, ledger, TIMERS.lease_seconds - 1)
+    assert ledger.renew(handed.run, handed.attempt, 0)
+    assert due_times(redis, ledger)[f"run:{handed.run}"] > TIMERS.lease_seconds - 5
+    assert ledger.take_overdue().runs == ()
+    ledger.begin_step(handed.run, handed.attempt, STEP_STRIDE)
+    assert not ledger.renew(handed.run, handed.attempt, 0), "an earlier step kept the lease alive"
+    assert ledger.renew(handed.run, handed.attempt, STEP_STRIDE)
+
+
+def test_between_two_steps_the_bound_is_that_of_a_queue(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1)
+    assert not ledger.pass_on(handed.run, handed.attempt, STEP_STRIDE)
+    assert ledger.pass_on(handed.run, handed.attempt, 0)
+    assert due_times(redis, ledger)[f"run:{handed.run}"] > TIMERS.lease_seconds
+    pass_time(redis, ledger, TIMERS.lease_seconds + 1)
+    assert ledger.take_overdue().runs == ()
+
+
+@pytest.mark.parametrize(("counted", "failures"), [(True, 1), (False, 0)])
+def test_a_repeated_step_comes_by_message_and_is_guarded(redis: Redis, counted: bool, failures: int) -> None:
+    ledger, handed = begun(redis, 1)
+    assert ledger.repeat_step(handed.run, handed.attempt, 30, counted=counted, reason="Boom")
+    assert run_state(redis, ledger, handed.run) == "waiting"
+    assert due_times(redis, ledger)[f"run:{handed.run}"] > TIMERS.run_queue_seconds
+    pass_time(redis, ledger, 31)
+    assert ledger.take_overdue().runs == (), "the message was not given its time in the queue"
+    step = ledger.begin_step(handed.run, handed.attempt, 1)
+    assert step is not None
+    assert step.failures == failures
+    assert redis.hget(f"{ledger.stem}:run:{handed.run}", "reason") == "Boom"
+
+
+def test_a_repeat_whose_message_is_lost_restarts_the_run(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1)
+    ledger.repeat_step(handed.run, handed.attempt, 30, counted=True, reason="Boom")
+    pass_time(redis, ledger, 31 + TIMERS.run_queue_seconds)
+    assert ledger.take_overdue().runs == (Handed(handed.run, 2),)
+    assert ledger.begin_step(handed.run, 1, 1) is None, "the lost message of the old attempt came after all"
+
+
+def test_a_restart_comes_from_the_ledger_after_its_wait(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1)
+    assert ledger.restart_later(handed.run, handed.attempt, 300, counted=True, reason="Boom")
+    pass_time(redis, ledger, 299)
+    assert ledger.take_overdue().runs == ()
+    pass_time(redis, ledger, 2)
+    assert ledger.take_overdue().runs == (Handed(handed.run, 2),)
+    step = ledger.begin_step(handed.run, 2, 0)
+    assert step is not None
+    assert step.failures == 1
+
+
+def test_a_crash_starts_the_run_again_after_a_growing_backoff(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1)
+    assert ledger.crash(handed.run, 1, backoff_seconds=10) == Concluded(recorded=True, next=None, settleable=())
+    assert run_state(redis, ledger, handed.run) == "waiting"
+    assert ledger.begin_step(handed.run, 1, STEP_STRIDE) is None, "the dead attempt went on"
+    assert ledger.crash(handed.run, 1, backoff_seconds=10) == NOTHING
+    assert 5 < due_times(redis, ledger)[f"run:{handed.run}"] <= 10
+    pass_time(redis, ledger, 11)
+    (again,) = ledger.take_overdue().runs
+    assert again.attempt > 1
+    ran(ledger, again)
+    ledger.crash(again.run, again.attempt, backoff_seconds=10)
+    assert 15 < due_times(redis, ledger)[f"run:{handed.run}"] <= 20
+
+
+def test_the_crash_budget_ends_in_failure(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1)
+    for _ in range(2):
+        assert ledger.crash(handed.run, handed.attempt, backoff_seconds=1).settleable == ()
+        pass_time(redis, ledger, 3)
+        (handed,) = ledger.take_overdue().runs
+        ran(ledger, handed)
+    told = ledger.crash(handed.run, handed.attempt, backoff_seconds=1)
+    assert told == Concluded(recorded=True, next=None, settleable=("p1",))
+    assert run_state(redis, ledger, handed.run) == "failed"
+    step_failures = redis.hget(f"{ledger.stem}:run:{handed.run}", "failures")
+    assert step_failures == "0", "crashes were counted as errors"
+
+
+def test_a_held_run_never_fails_by_crashing(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1, marked=True)
+    for number in range(1, 8):
+        assert ledger.crash(handed.run, handed.attempt, backoff_seconds=1).settleable == ()
+        pass_time(redis, ledger, number + 1)
+        (handed,) = ledger.take_overdue().runs
+        ran(ledger, handed)
+    pass_time(redis, ledger, TIMERS.lease_seconds + 1)
+    assert ledger.take_overdue().runs != ()
+    assert run_state(redis, ledger, handed.run) == "ready"
+
+
+def test_the_finisher_hands_out_the_next_run_once(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1, 2, 3, deal="7")
+    told = ledger.succeed(handed.run, handed.attempt)
+    assert told.next == Handed(run_of(2), 1)
+    assert ledger.succeed(handed.run, handed.attempt).next is None
+    assert ledger.start("p1") == ()
+    ran(ledger, Handed(run_of(2), 1))
+    assert ledger.succeed(run_of(2), 1).next == Handed(run_of(3), 1)
+
+
+def test_a_waiting_run_keeps_its_mailbox(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1, 2, deal="7")
+    ledger.restart_later(handed.run, handed.attempt, 5_000, counted=True, reason="x")
+    for _ in range(4):
+        pass_time(redis, ledger, TIMERS.run_queue_seconds + 1)
+        assert ledger.take_overdue().runs == ()
+    assert run_state(redis, ledger, run_of(2)) == "ready"
+
+
+def test_after_a_failure_the_mailbox_waits_out_its_backoff(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1, 2, deal="7")
+    assert ledger.fail(handed.run, handed.attempt, "x", backoff_seconds=30).next is None
+    assert ledger.start("p1") == (), "a second dispatch went around the backoff"
+    pass_time(redis, ledger, 29)
+    assert ledger.take_overdue().runs == ()
+    pass_time(redis, ledger, 2)
+    assert ledger.take_overdue().runs == (Handed(run_of(2), 1),)
+
+
+def test_the_backoff_holds_for_a_run_that_arrives_after_the_failure(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1, deal="7")
+    ledger.fail(handed.run, handed.attempt, "x", backoff_seconds=90)
+    assert opened(ledger, "p2", entry_of(2, "7"), entry_of(3, "8")) == (Handed(run_of(3), 1),)
+    pass_time(redis, ledger, TIMERS.dispatch_due_seconds + 1)
+    assert ledger.take_overdue().runs == (), "the sweep went around the backoff"
+    pass_time(redis, ledger, 30)
+    assert ledger.take_overdue().runs == (Handed(run_of(2), 1),)
+
+
+def test_a_success_leaves_no_backoff(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1, deal="7")
+    ledger.succeed(handed.run, handed.attempt)
+    assert opened(ledger, "p2", entry_of(2, "7")) == (Handed(run_of(2), 1),)

@@ -1,0 +1,134 @@
+"""The settle lease, the outcomes of a batch, and when it closes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from core_events import (
+    TIMERS,
+    due_times,
+    entry_of,
+    event_of,
+    ledger_on,
+    opened,
+    pass_time,
+    run_of,
+    run_state,
+)
+
+from b24offline.ledger import Ledger, Settling
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+pytestmark = pytest.mark.unit
+
+
+def taken(ledger: Ledger, process_id: str = "p1") -> Settling:
+    settling = ledger.begin_settle(process_id)
+    assert isinstance(settling, Settling)
+    return settling
+
+
+def test_one_settler_at_a_time(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    opened(ledger, "p1", entry_of(1))
+    first = taken(ledger)
+    assert ledger.begin_settle("p1") == "busy"
+    assert ledger.end_settle(first, (), 1) == "open"
+    second = taken(ledger)
+    assert second.token != first.token
+    assert second.epoch == first.epoch + 1
+    assert second.events == {1: event_of(1)}
+
+
+def test_a_settler_that_lost_its_lease_changes_nothing(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1))
+    ledger.begin_step(handed.run, 1, 0)
+    ledger.succeed(handed.run, 1)
+    late = taken(ledger)
+    pass_time(redis, ledger, TIMERS.settle_lease_seconds + 1)
+    assert ledger.end_settle(late, [1], 1) == "lost", "an expired lease still counted"
+    current = taken(ledger)
+    assert ledger.end_settle(late, [1], 1) == "lost", "a replaced lease still counted"
+    assert list(ledger.events("p1")) == [1]
+    assert ledger.end_settle(current, [1], 1) == "closed"
+    assert ledger.end_settle(current, [1], 1) == "lost"
+
+
+def test_a_batch_closes_only_when_no_record_is_left(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    opened(ledger, "p1", *(entry_of(i) for i in (1, 2)))
+    assert ledger.end_settle(taken(ledger), [2], 33) == "open"
+    assert list(ledger.events("p1")) == [1]
+    assert run_state(redis, ledger, run_of(2)) is None
+    assert 30 < due_times(redis, ledger)["batch:p1"] <= 33
+    assert ledger.end_settle(taken(ledger), [1, 2, 99], 1) == "closed"
+    assert ledger.begin_settle("p1") == "gone"
+    assert ledger.counters()["batches_closed"] == 1
+
+
+def test_the_outcome_of_a_record_is_that_of_all_its_runs(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    opened(ledger, "p1", entry_of(1, None, "a", "b"))
+
+    def outcome() -> str:
+        settling = taken(ledger)
+        ledger.end_settle(settling, (), 1)
+        return settling.outcomes[1]
+
+    assert outcome() == "unfinished"
+    ledger.fail(run_of(1, "a"), 1, "x", backoff_seconds=1)
+    assert outcome() == "unfinished"
+    ledger.succeed(run_of(1, "b"), 1)
+    assert outcome() == "failed"
+
+
+def test_all_runs_succeeded(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    opened(ledger, "p1", entry_of(1, None, "a", "b"))
+    ledger.succeed(run_of(1, "a"), 1)
+    assert ledger.succeed(run_of(1, "b"), 1).settleable == ("p1",)
+    assert taken(ledger).outcomes == {1: "succeeded"}
+
+
+def test_a_shared_run_lives_until_its_last_batch_needs_it_no_more(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    opened(ledger, "p1", entry_of(1))
+    opened(ledger, "p2", entry_of(1))
+    ledger.succeed(run_of(1), 1)
+    ledger.end_settle(taken(ledger, "p2"), [1], 1)
+    assert taken(ledger, "p1").outcomes == {1: "succeeded"}
+    assert ledger.event_of(run_of(1)) == event_of(1)
+
+
+def test_a_batch_with_a_lost_run_is_damaged_not_done(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    opened(ledger, "p1", entry_of(1), entry_of(2))
+    ledger.succeed(run_of(1), 1)
+    redis.delete(f"{ledger.stem}:run:{run_of(1)}")
+    assert ledger.begin_settle("p1") == "damaged"
+
+
+def test_a_damaged_batch_can_be_opened_again(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    opened(ledger, "p1", entry_of(1), entry_of(2))
+    redis.delete(f"{ledger.stem}:run:{run_of(1)}")
+    assert ledger.begin_settle("p1") == "damaged"
+    ledger.forget("p1")
+    assert ledger.open_batches() == {}
+    assert {one.run for one in opened(ledger, "p1", entry_of(1), entry_of(2), origin="adopted")} == {
+        run_of(1),
+        run_of(2),
+    }
+    assert taken(ledger).origin == "adopted"
+
+
+def test_the_first_sight_is_kept(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    before = ledger.now_ms()
+    opened(ledger, "p1", entry_of(1))
+    settling = taken(ledger)
+    assert before <= settling.first_seen_ms <= settling.now_ms
