@@ -144,9 +144,7 @@ class Catalogue:
 @functools.cache
 def shipped_catalogue() -> Catalogue:
     """The catalogue that comes with the package, read once per process."""
-    return Catalogue(
-        parse_catalogue(resources.files(__package__).joinpath("catalogue.csv").read_text("utf-8"))
-    )
+    return Catalogue(parse_catalogue(resources.files(__package__).joinpath("catalogue.csv").read_text("utf-8")))
 
 
 def parse_catalogue(text: str) -> tuple[EventKind, ...]:
@@ -154,15 +152,8 @@ def parse_catalogue(text: str) -> tuple[EventKind, ...]:
     kinds: dict[str, EventKind] = {}
     for row in csv.DictReader(io.StringIO(text)):
         name, action = row["event"], row["action"]
-        if (
-            name != name.upper()
-            or name in kinds
-            or action not in ACTIONS
-            or row["offline"] not in {"yes", "no"}
-        ):
-            raise ValueError(
-                f"catalogue row {name!r} is repeated or has a wrong name, action or offline flag"
-            )
+        if name != name.upper() or name in kinds or action not in ACTIONS or row["offline"] not in {"yes", "no"}:
+            raise ValueError(f"catalogue row {name!r} is repeated or has a wrong name, action or offline flag")
         kinds[name] = EventKind(
             name=name,
             scope=row["scope"],

@@ -122,9 +122,7 @@ class Config(BaseSettings):
     poll_interval_max_seconds: Seconds = Field(
         default=30.0, description="Seconds between polls of a portal whose queue stays empty."
     )
-    tick_seconds: Seconds = Field(
-        default=1.0, description="Seconds between beat's looks at which portals are due."
-    )
+    tick_seconds: Seconds = Field(default=1.0, description="Seconds between beat's looks at which portals are due.")
 
     ca_file: Annotated[Path, AfterValidator(values.existing_file)] | None = Field(
         default=None,
@@ -161,6 +159,13 @@ class Config(BaseSettings):
         default=("pipelines",),
         description="Python modules with pipelines, separated by commas; the worker imports them at start.",
     )
+    handoff_queues: Names = Field(
+        default=(),
+        description=(
+            "Queues of other Celery stacks on the same broker that pipelines send steps to, separated by "
+            "commas. Written to, never read."
+        ),
+    )
     key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = Field(
         default="b24offline",
         description="First part of every key in Redis, up to 32 of A-Z a-z 0-9 . _ -.",
@@ -182,15 +187,13 @@ class Config(BaseSettings):
         default=True,
         description="Take over reserved records that no batch of ours knows, as a crash leaves them.",
     )
-    auto_bind: bool = Field(
-        default=True, description="Subscribe events at start, and again when they vanish."
-    )
+    auto_bind: bool = Field(default=True, description="Subscribe events at start, and again when they vanish.")
     snapshot_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
         default=900, description="Seconds an object that was read in bulk waits in Redis for its steps."
     )
-    log_level: Annotated[
-        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(values.upper)
-    ] = Field(default="INFO", description="Least severity that is logged.")
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(values.upper)] = (
+        Field(default="INFO", description="Least severity that is logged.")
+    )
     time_scale: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0,
         description="Shortens every timer of the protocol alike. For tests and the demo only; 1 otherwise.",

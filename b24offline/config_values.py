@@ -190,9 +190,7 @@ def check_together(config: Config) -> None:
     wrong: list[str] = []
     if config.portal_url is not None:
         if config.client_id is None:
-            wrong.append(
-                "B24_CLIENT_ID is required because B24_PORTAL_URL is set, e.g. local.5f3a0b6c1d2e.81"
-            )
+            wrong.append("B24_CLIENT_ID is required because B24_PORTAL_URL is set, e.g. local.5f3a0b6c1d2e.81")
         if config.client_secret is None:
             wrong.append(
                 "B24_CLIENT_SECRET (or B24_CLIENT_SECRET_FILE) is required because B24_PORTAL_URL is set: "
@@ -207,9 +205,7 @@ def check_together(config: Config) -> None:
             '"from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
         )
     if config.poll_interval_min_seconds > config.poll_interval_max_seconds:
-        wrong.append(
-            "B24_POLL_INTERVAL_MIN_SECONDS must not exceed B24_POLL_INTERVAL_MAX_SECONDS, e.g. 1 and 30"
-        )
+        wrong.append("B24_POLL_INTERVAL_MIN_SECONDS must not exceed B24_POLL_INTERVAL_MAX_SECONDS, e.g. 1 and 30")
     if config.connect_timeout_seconds + config.read_timeout_seconds > _LONGEST_CALL_SECONDS:
         wrong.append("B24_CONNECT_TIMEOUT_SECONDS and B24_READ_TIMEOUT_SECONDS must not exceed 70 s together")
     if wrong:

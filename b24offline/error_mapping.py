@@ -98,13 +98,9 @@ def error_from_token_answer(portal: str, status: int, body: object) -> PortalErr
     if not isinstance(body, Mapping):
         return errors.AuthServerUnavailable(portal, TOKEN_METHOD, status, "", "the body is not a JSON object")
     if "error" not in body:
-        if 200 <= status < 300 and all(
-            _is_text(body.get(name)) for name in ("access_token", "refresh_token")
-        ):
+        if 200 <= status < 300 and all(_is_text(body.get(name)) for name in ("access_token", "refresh_token")):
             return None
-        return errors.AuthServerUnavailable(
-            portal, TOKEN_METHOD, status, "", "the body holds no pair of tokens"
-        )
+        return errors.AuthServerUnavailable(portal, TOKEN_METHOD, status, "", "the body holds no pair of tokens")
     code, description = _code_and_description(body) or ("", "")
     kind = _BY_TOKEN_CODE.get(code.upper())
     if kind is None:

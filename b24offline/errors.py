@@ -44,8 +44,6 @@ The portal's own text is in ``description``. It is quoted in the message only wh
 that the caller sent, so that messages may go to logs.
 """
 
-# ruff: noqa: N818 - the names say what happened; the suffix would add a word to each and no meaning
-
 from __future__ import annotations
 
 from typing import ClassVar, Literal
@@ -160,9 +158,7 @@ class Unreachable(PortalError):
 
     actor: ClassVar[Actor] = "nobody"
     happened: ClassVar[str] = "was not sent: no connection"
-    advice: ClassVar[str] = (
-        "It is tried again later; if it stays, check DNS, the network and the certificates."
-    )
+    advice: ClassVar[str] = "It is tried again later; if it stays, check DNS, the network and the certificates."
 
 
 class UnknownAnswer(PortalError):
@@ -258,9 +254,7 @@ class NotAdministrator(AccessDenied):
     """The user may not use the application, or is no administrator as the event methods ask."""
 
     happened: ClassVar[str] = "was refused: the application's user lacks administrator rights"
-    advice: ClassVar[str] = (
-        "Make that user an administrator again, and check that the plan still includes REST."
-    )
+    advice: ClassVar[str] = "Make that user an administrator again, and check that the plan still includes REST."
 
 
 class PlanTooSmall(PortalError):

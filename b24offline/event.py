@@ -31,7 +31,7 @@ _MESSAGE_ID: Final = re.compile(r"[0-9A-Za-z]{32}")
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 
 
-class MalformedRecord(B24OfflineError):  # noqa: N818 - says what happened, like the rest of the tree
+class MalformedRecord(B24OfflineError):
     """A row of the queue that cannot become an event; it concerns this row only, never its batch.
 
     Attributes:

@@ -43,7 +43,7 @@ def _script_text(name: str) -> str:
 class Entry:
     """One record as it goes into a batch: its event and the pipelines that run for it.
 
-    ``skip`` is the outcome of a record without a pipeline: "succeeded" (acknowledge) or "failed" (report); "" otherwise.
+    ``skip`` is the outcome of a record without a pipeline: "succeeded" (acknowledge) or "failed" (report); else "".
     """
 
     event: Event
@@ -189,7 +189,7 @@ class Ledger:
 
     def open_batches(self) -> dict[str, int]:
         """Process id -> when it was opened, in milliseconds."""
-        rows = self._redis.zrange(f"{self.stem}:batches", 0, -1, withscores=True)
+        rows: Any = self._redis.zrange(f"{self.stem}:batches", 0, -1, withscores=True)
         return {str(pid): int(opened) for pid, opened in rows}
 
     def events(self, process_id: str) -> dict[int, Event]:
@@ -200,8 +200,8 @@ class Ledger:
     def event_of(self, run: str) -> Event | None:
         """The event a run works for, or None when the run is closed."""
         batches, record = self._redis.hmget(f"{self.stem}:run:{run}", "batches", "record")
-        for process_id in (batches or "").split(","):
-            text = self._redis.hget(f"{self.stem}:batch:{process_id}:records", record or "")
+        for process_id in str(batches or "").split(","):
+            text = self._redis.hget(f"{self.stem}:batch:{process_id}:records", str(record or ""))
             if text:
                 return Event.from_json(json.loads(text)["event"])
         return None

@@ -143,6 +143,5 @@ def _bare(value: object) -> str:
 
 def _one_line(text: str) -> str:
     return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )

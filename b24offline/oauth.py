@@ -164,9 +164,7 @@ class TokenSource:
         try:
             saved = self._save(portal.name, pair, member if isinstance(member, str) and member else None)
         except MemberMismatch as error:
-            self._store.set_state(
-                portal.name, PortalState.AUTH_LOST, str(error), token_version=tokens.version
-            )
+            self._store.set_state(portal.name, PortalState.AUTH_LOST, str(error), token_version=tokens.version)
             raise
         if not saved:
             _log.warning("another pair of tokens was stored during a refresh", extra={"portal": portal.name})

@@ -59,9 +59,7 @@ class PacedClient:
         """
         return self._send([method], kind, lambda token: self._client.call(method, params, token=token))
 
-    def batch(
-        self, commands: Mapping[str, Command], *, kind: Kind = "run", halt: bool = False
-    ) -> BatchAnswer:
+    def batch(self, commands: Mapping[str, Command], *, kind: Kind = "run", halt: bool = False) -> BatchAnswer:
         """Call up to 50 methods in one request, which counts once; errors as in `call`."""
         methods = {command.method for command in commands.values()}
         answer = self._send(methods, kind, lambda token: self._client.batch(commands, token=token, halt=halt))

@@ -158,7 +158,7 @@ class Poller:
             self._guard.give_back(lease)
 
     def _open(self, batch: Batch, origin: Origin, *, lease: PollLease) -> None:
-        rows = (*batch.records, *batch.malformed)
+        rows: tuple[Record | MalformedRecord, ...] = (*batch.records, *batch.malformed)
         if not self._write(batch.process_id, rows, origin, poll_token=lease.token):
             # The lease ran out before the ledger was written; the records are orphans now and will be adopted.
             log.error("poll lease lost before the batch was opened", extra={"portal": self._portal})

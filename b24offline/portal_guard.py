@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from b24offline.timers import Timers
     from b24offline.event import Record
     from b24offline.ledger import Ledger, Settling
+    from b24offline.timers import Timers
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -33,11 +34,17 @@ class CeleryProcess:
     """One worker or beat. ``environ`` is the whole environment of the process; its output goes to ``log_path``."""
 
     def __init__(
-        self, name: str, command: Sequence[str], *, environ: Mapping[str, str], log_path: Path
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environ: Mapping[str, str],
+        log_path: Path,
+        application: str = "tasks",
     ) -> None:
         self.name = name
         self.log_path = log_path
-        self._command = [sys.executable, "-m", "celery", "-A", "tasks", *command]
+        self._command = [sys.executable, "-m", "celery", "-A", application, *command]
         self._environ = dict(environ)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -79,10 +86,8 @@ class CeleryProcess:
             return
         if self.alive:
             self._process.send_signal(signal.SIGTERM)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout_seconds)
-            except subprocess.TimeoutExpired:
-                pass
         self.kill()
 
     def log_tail(self, characters: int = 4000) -> str:
@@ -96,14 +101,15 @@ def worker(
     environ: Mapping[str, str],
     folder: Path,
     concurrency: int = 4,
-    queues: Sequence[str] = QUEUES,
+    queues: Sequence[str] | None = QUEUES,
     events: bool = False,
     arguments: Sequence[str] = (),
 ) -> CeleryProcess:
-    """A prefork worker. ``events`` sends task events, for Flower."""
+    """A prefork worker. ``queues`` None: what the settings say. ``events`` sends task events, for Flower."""
     command = [
-        *("worker", "-n", f"{name}@%h", "-Q", ",".join(queues), "-c", str(concurrency), "-l", "INFO"),
+        *("worker", "-n", f"{name}@%h", "-c", str(concurrency), "-l", "INFO"),
         *("--without-mingle", "--without-gossip"),
+        *(["-Q", ",".join(queues)] if queues else []),
         *(["-E"] if events else []),
         *arguments,
     ]
@@ -120,8 +126,6 @@ def child_environ(values: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without settings of ours, and with these."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("B24_", "CELERY_"))}
     return {**kept, **values}
-
-
 
 
 def _signal_group(pid: int, number: int) -> bool:

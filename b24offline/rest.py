@@ -137,9 +137,7 @@ class PortalClient:
             elif name in results:
                 answers[name] = results[name]
             else:
-                errors[name] = UnknownAnswer(
-                    self.portal, command.method, 200, "", "the batch says nothing of it"
-                )
+                errors[name] = UnknownAnswer(self.portal, command.method, 200, "", "the batch says nothing of it")
         return BatchAnswer(
             results=answers,
             errors=errors,

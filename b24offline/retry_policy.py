@@ -1,7 +1,7 @@
 """What follows an error of a step: the table from error class to backoff. Pure.
 
-Trouble of the portal (limits, 5xx, network, lost authorization, a move) and of our own stores is nobody's attempt and is not
-counted. Errors that would come again for certain are final at once. Everything else is counted and backs off.
+Trouble of the portal (limits, 5xx, network, lost authorization, a move) and of our own stores is nobody's attempt and
+is not counted. Errors that would come again for certain are final at once. Everything else is counted and backs off.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from b24offline.timers import Timers
 
 LONGEST_REPEAT_SECONDS: Final = 60.0
-"""Longer waits live in the ledger: a Redis broker delivers a message twice when it waits beyond its visibility timeout."""
+"""Longer waits live in the ledger: a Redis broker delivers a message twice that waits beyond its visibility timeout."""
 
 
 class Permanent(errors.B24OfflineError):
@@ -51,8 +51,8 @@ _SOON: Final = (
     errors.QueryLimitExceeded,
     errors.Unreachable,
     errors.UnknownAnswer,
-    errors.ExpiredToken,
     errors.AuthServerUnavailable,
+    errors.Moved,
     OperationalError,
     RedisError,
 )
@@ -61,9 +61,9 @@ _LATE: Final = (
     errors.AccessDenied,
     errors.PlanTooSmall,
     errors.Overloaded,
-    errors.Moved,
     errors.PortalGone,
     errors.WrongAuthType,
+    errors.InsufficientScope,
     errors.AuthServerError,
 )
 
@@ -76,23 +76,27 @@ def decide(
     A held run (of a record that was reported before) is never given up here: it may not be reported twice.
     """
     reason = type(error).__name__
-    soon, late = timers.step_backoff_seconds, timers.held_backoff_seconds
-    if isinstance(error, errors.PaceExceeded):
-        return _again(error.wait_seconds, reason)
-    if isinstance(error, errors.OperationTimeLimit):
-        wait = (error.reset_at - now_epoch) if error.reset_at else late[0]
-        return _again(min(max(wait, soon[0]), late[1]), reason)
-    if isinstance(error, _SOON):
-        return _again(soon[min(2, len(soon) - 1)], reason)
-    if isinstance(error, _LATE):
-        return _again(late[0], reason)
+    passing = _uncounted_wait_seconds(error, timers, now_epoch)
+    if passing is not None:
+        return Again(passing, counted=False, restart=passing > LONGEST_REPEAT_SECONDS, reason=reason)
     if held:
-        return Again(late[min(failures, len(late) - 1)], counted=True, restart=True, reason=reason)
+        waits = timers.held_backoff_seconds
+        return Again(waits[min(failures, len(waits) - 1)], counted=True, restart=True, reason=reason)
+    waits = timers.step_backoff_seconds
+    wait = waits[min(failures, len(waits) - 1)]
     if isinstance(error, _FINAL) or failures + 1 >= max_attempts:
-        return GiveUp(reason, backoff_seconds=soon[min(failures, len(soon) - 1)])
-    wait = soon[min(failures, len(soon) - 1)]
+        return GiveUp(reason, backoff_seconds=wait)
     return Again(wait, counted=True, restart=wait > LONGEST_REPEAT_SECONDS, reason=reason)
 
 
-def _again(wait: float, reason: str) -> Again:
-    return Again(wait, counted=False, restart=wait > LONGEST_REPEAT_SECONDS, reason=reason)
+def _uncounted_wait_seconds(error: BaseException, timers: Timers, now_epoch: float) -> float | None:
+    """The wait after an error that is nobody's attempt; None for one that is counted."""
+    soon, late = timers.step_backoff_seconds[2], timers.held_backoff_seconds[0]
+    if isinstance(error, errors.PaceExceeded):
+        return error.wait_seconds
+    if isinstance(error, errors.OperationTimeLimit):
+        told = error.reset_at - now_epoch if error.reset_at else late
+        return min(max(told, timers.step_backoff_seconds[0]), timers.held_backoff_seconds[1])
+    if isinstance(error, _SOON):
+        return soon
+    return late if isinstance(error, _LATE) else None

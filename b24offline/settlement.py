@@ -6,11 +6,12 @@ succeed; is there a newer one; is it old enough to be reported. What cannot be d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from b24offline.event import Event, Record
     from b24offline.ledger import Outcome
 

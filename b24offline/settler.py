@@ -51,7 +51,10 @@ class Settler:
         )
 
     def settle(self, process_id: str) -> Settled:
-        """Settles as far as it can be settled now. Raises `PortalError` or `PaceExceeded`; the batch then comes again by its due time."""
+        """Settles as far as it can be settled now.
+
+        Raises `PortalError` or `PaceExceeded`; the batch then comes again by its due time.
+        """
         settling = self._ledger.begin_settle(process_id)
         if settling == "damaged":
             log.error("batch damaged in the ledger, given to adoption", extra={"process_id": process_id})

@@ -145,9 +145,7 @@ class Store(DeadLetters):
             version=row["token_version"],
         )
 
-    def save_tokens(
-        self, name: str, tokens: Tokens, expected_version: int, *, member_id: str | None = None
-    ) -> bool:
+    def save_tokens(self, name: str, tokens: Tokens, expected_version: int, *, member_id: str | None = None) -> bool:
         """Store a pair durably if the one in the store still has ``expected_version``; tells whether it did.
 
         The pair's own version must be the next one. Storing it ends the state AUTH_LOST and the claim to
@@ -197,9 +195,7 @@ class Store(DeadLetters):
         delay, claim = row["refresh_not_before"] - now, row["refresh_claimed_until"] - now
         return RefreshWait(seconds=max(0.0, delay, claim), failed=delay > 0)
 
-    def set_state(
-        self, name: str, state: PortalState, reason: str = "", *, token_version: int | None = None
-    ) -> bool:
+    def set_state(self, name: str, state: PortalState, reason: str = "", *, token_version: int | None = None) -> bool:
         """Set a portal's state with the reason that is shown to people; the time is kept while the state is
         the same.
 
@@ -343,6 +339,4 @@ def _mismatch(name: str, known: str, answered: str) -> MemberMismatch:
 
 
 def _unknown(name: str) -> UnknownPortal:
-    return UnknownPortal(
-        f"No portal named {name} is in the store. Check the name, or configure the portal first."
-    )
+    return UnknownPortal(f"No portal named {name} is in the store. Check the name, or configure the portal first.")

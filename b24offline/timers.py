@@ -91,7 +91,5 @@ class Timers:
             park_seconds=604_800.0 * scale,
             read_timeout_seconds=read_timeout_seconds * scale,
             step_backoff_seconds=tuple(base * scale for base in (2.0, 8.0, 30.0, 60.0)),
-            held_backoff_seconds=tuple(
-                base * scale for base in (300.0, 900.0, 2_700.0, 7_200.0, 21_600.0, 86_400.0)
-            ),
+            held_backoff_seconds=tuple(base * scale for base in (300.0, 900.0, 2_700.0, 7_200.0, 21_600.0, 86_400.0)),
         )

@@ -5,8 +5,6 @@ second would hold a worker for ever. Here the read timeout bounds everything fro
 last byte read, headers included, by shortening the socket's timeout before each read.
 """
 
-# ruff: noqa: N818 - the names say what happened
-
 from __future__ import annotations
 
 import http.client
@@ -148,9 +146,7 @@ def _send(
 ) -> RawAnswer:
     """Send and read, letting the library's errors through."""
     prepared = session.prepare_request(request)
-    with session.send(
-        prepared, timeout=timeout, stream=True, allow_redirects=False, verify=session.verify
-    ) as response:
+    with session.send(prepared, timeout=timeout, stream=True, allow_redirects=False, verify=session.verify) as response:
         content = bytearray()
         for piece in response.iter_content(_PIECE_BYTES):
             content += piece

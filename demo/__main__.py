@@ -1,4 +1,4 @@
-"""Shows the pipeline at work: changes, failing handlers, a killed worker, and the mirror equal to the portal at the end.
+"""Shows the pipeline at work: changes, failing handlers, a killed worker, and a mirror that equals the portal.
 
 Exit status 0 only when every change arrived: nothing missing, stale or extra, nothing reserved or marked.
 """

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from b24offline import contract
-from settings import config
-from settings.schedule import beat_schedule as beat_schedule
+from settings import config, schedule
 
 _REDIS_BROKER = config.broker_url.startswith(("redis://", "rediss://", "unix://", "valkey"))
 
@@ -35,7 +34,10 @@ task_ignore_result = True
 task_serializer = result_serializer = event_serializer = "json"
 accept_content = ["json"]
 
-task_queues = tuple(Queue(name, routing_key=name) for name in contract.QUEUES)
+# Each queue with an exchange of its name: what any other stack declares when it sends to a queue by name.
+task_queues = tuple(Queue(name, Exchange(name), routing_key=name) for name in contract.QUEUES) + tuple(
+    Queue(name, Exchange(""), routing_key=name, no_declare=True) for name in config.handoff_queues
+)
 task_default_queue = contract.QUEUE_EVENTS
 task_default_exchange = contract.QUEUE_EVENTS
 task_default_routing_key = contract.QUEUE_EVENTS
@@ -74,6 +76,7 @@ include = (
     "tasks.objects",
     "tasks.mirror",
 )
+beat_schedule = schedule.beat_schedule
 beat_schedule_filename = str(config.data_dir / "celerybeat-schedule")
 beat_max_loop_interval = 1.0
 timezone = "UTC"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import settings
 from celery import Celery, signals
 
+import settings
 from b24offline import log
 
 
@@ -30,6 +30,11 @@ app.config_from_object("settings.celeryconfig")
 @signals.setup_logging.connect
 def _configure_logs(**_: Any) -> None:
     log.configure(settings.config.log_level)
+
+
+@signals.celeryd_after_setup.connect
+def _leave_other_queues(instance: Any, **_: Any) -> None:
+    instance.app.amqp.queues.deselect(settings.config.handoff_queues)
 
 
 @signals.beat_init.connect

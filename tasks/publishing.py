@@ -94,7 +94,7 @@ def publish(kit: PortalKit, handed: Iterable[Handed], events: Mapping[str, Event
             try:
                 _send(one, event, producer)
                 sent += 1
-            except Exception as error:  # noqa: BLE001 - a pipeline is foreign code; its error concerns this run only
+            except Exception as error:
                 log.exception("pipeline could not be built", extra={"portal": event.portal, "run": one.run})
                 told = kit.ledger.fail(one.run, one.attempt, type(error).__name__, backoff_seconds=0.001)
                 settleable += told.settleable
@@ -142,6 +142,9 @@ def _send(one: Handed, event: Event, producer: Any) -> None:
             gives_event=position == 0 and ours[0] and not each.immutable,
             title=title,
         )
+        if ours[position]:
+            # Said in each message: a chain may go on in another stack's worker, which does not know our routes.
+            each.options.setdefault("queue", contract.QUEUE_EVENTS)
         each.set(
             task_id=root if position == 0 else uuid(),
             root_id=root,
@@ -152,11 +155,11 @@ def _send(one: Handed, event: Event, producer: Any) -> None:
         )
     first, *rest = steps
     if not ours[0] and not first.immutable:
-        first.args = (reference(event), *first.args)
+        first.args = (reference(event, one.pipeline), *first.args)
     first.apply_async(chain=list(reversed(rest)) or None, producer=producer)
 
 
-def reference(event: Event) -> dict[str, Any]:
+def reference(event: Event, pipeline: str) -> dict[str, Any]:
     """What a first step of another stack receives: names and ids, no payload."""
     return {
         "portal": event.portal,
@@ -165,7 +168,7 @@ def reference(event: Event) -> dict[str, Any]:
         "entity": event.object.entity if event.object else None,
         "object_id": event.object.object_id if event.object else None,
         "record_id": event.record_id,
-        "idempotency_key": event.delivery,
+        "idempotency_key": event.idempotency_key(pipeline),
     }
 
 

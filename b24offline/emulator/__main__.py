@@ -27,9 +27,7 @@ _PARENT_LOOK_SECONDS = 0.5
 
 def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="b24offline.emulator", description="A Bitrix24 portal on this machine."
-    )
+    parser = argparse.ArgumentParser(prog="b24offline.emulator", description="A Bitrix24 portal on this machine.")
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--portal", action="append", default=[], help="a further portal; may be repeated")
@@ -41,9 +39,7 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--time-scale", type=float, default=1.0, help="portal seconds in a real second")
     parser.add_argument("--limits-off", action="store_true", help="let the bucket never refuse")
     parser.add_argument("--threads", type=int, default=THREADS, help="requests served at once")
-    parser.add_argument(
-        "--exit-with-parent", action="store_true", help="end when the parent process has ended"
-    )
+    parser.add_argument("--exit-with-parent", action="store_true", help="end when the parent process has ended")
     return parser.parse_args(arguments)
 
 

@@ -224,6 +224,10 @@ class Control:
         """How often a plan fired."""
         return sum(int(one["fired"]) for one in self.faults() if one["id"] == fault_id)
 
+    def held(self, fault_id: int) -> int:
+        """How many calls a plan holds back now."""
+        return sum(int(one["held"]) for one in self.faults() if one["id"] == fault_id)
+
     def expire_tokens(self) -> None:
         """Let all access tokens expire."""
         self.send("POST", "tokens/expire")

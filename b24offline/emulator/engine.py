@@ -50,9 +50,7 @@ class Outcome:
     body: dict[str, Any]
 
 
-def execute(
-    portal: Portal, request: RestRequest, *, fault: str = "", overlap_seconds: float = 0.0
-) -> Outcome:
+def execute(portal: Portal, request: RestRequest, *, fault: str = "", overlap_seconds: float = 0.0) -> Outcome:
     """Do what the request asks and log it; `fault` names what troubles it."""
     with portal.lock:
         now = portal.clock.now()
@@ -74,19 +72,15 @@ def execute(
         return outcome
 
 
-def note(
-    portal: Portal, request: RestRequest, outcome: Outcome | None, *, fault: str = "", seconds: float = 0
-) -> None:
+def note(portal: Portal, request: RestRequest, outcome: Outcome | None, *, fault: str = "", seconds: float = 0) -> None:
     """Log a request; one without outcome was not executed."""
     with portal.lock:
         portal.calls[request.method] += 1
         logged = {}
         if request.method.startswith("event.offline."):
-            logged = {
-                name: value for name, value in request.params.values.items() if name.lower() in _LOGGED_PARAMS
-            }
+            logged = {name: value for name, value in request.params.values.items() if name.lower() in _LOGGED_PARAMS}
         elif request.method == "batch":
-            logged = {"cmd": [str(one).partition("?")[0] for one in request.params.mapping("cmd").values()]}
+            logged = {"cmd": [_logged_command(str(one)) for one in request.params.mapping("cmd").values()]}
         portal.requests.add(
             portal.clock.now(),
             method=request.method,
@@ -98,14 +92,16 @@ def note(
         )
 
 
+def _logged_command(command: str) -> str:
+    return command if command.lower().startswith("event.offline.") else command.partition("?")[0]
+
+
 def _admit(portal: Portal, request: RestRequest, now: float) -> None:
     if not portal.bucket.admit(now):
         raise ApiError(503, "QUERY_LIMIT_EXCEEDED", "Too many requests")
     if portal.account.removed:
         quirks = portal.quirks
-        raise ApiError(
-            quirks.removed_app_status, quirks.removed_app_error, "The application is not installed"
-        )
+        raise ApiError(quirks.removed_app_status, quirks.removed_app_error, "The application is not installed")
     if not request.webhook and not portal.tokens.valid(request.token, now):
         if portal.tokens.knows(request.token):
             raise ApiError(401, "expired_token", "The access token provided has expired")

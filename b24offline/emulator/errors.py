@@ -11,9 +11,7 @@ class ApiError(Exception):
     `extra` holds further top-level keys of the body.
     """
 
-    def __init__(
-        self, status: int, code: str | int, description: str, extra: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, status: int, code: str | int, description: str, extra: dict[str, Any] | None = None) -> None:
         super().__init__(f"{status} {code} {description}")
         self.status = status
         self.code = code

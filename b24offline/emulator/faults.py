@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import asdict, dataclass, field, fields
 from fnmatch import fnmatchcase
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
 KINDS: Final = frozenset(
@@ -18,6 +20,7 @@ KINDS: Final = frozenset(
     }
 )
 STAGES: Final = ("before", "after")
+_LOOK_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +74,30 @@ def parse_plan(raw: dict[str, Any]) -> FaultPlan:
 
 @dataclass(slots=True)
 class ArmedFault:
-    """A plan in force, with the number of matching calls it saw and of those it hit."""
+    """A plan in force, and the numbers of matching calls it saw, of those it hit, of those it holds now."""
 
     id: int
     plan: FaultPlan
     seen: int = 0
     fired: int = 0
+    held: int = 0
     released: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def hold(self, seconds: float, gone: Callable[[], bool] = lambda: False) -> None:
+        """Keep a call waiting for `seconds`, until the plan is removed, or until its caller is `gone`."""
+        end = time.monotonic() + seconds
+        with self.lock:
+            self.held += 1
+        while (rest := end - time.monotonic()) > 0 and not gone():
+            if self.released.wait(min(rest, _LOOK_SECONDS)):
+                break
+        with self.lock:
+            self.held -= 1
 
     def as_json(self) -> dict[str, Any]:
         """The plan and its counters."""
-        return {"id": self.id, "seen": self.seen, "fired": self.fired, **asdict(self.plan)}
+        return {"id": self.id, "seen": self.seen, "fired": self.fired, "held": self.held, **asdict(self.plan)}
 
 
 class Faults:

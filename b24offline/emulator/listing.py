@@ -27,9 +27,7 @@ def ordered(rows: list[Row], order: Mapping[str, Any], name_of: Callable[[str], 
     return found
 
 
-def shown(
-    row: Row, select: Iterable[Any] | None, name_of: Callable[[str], str], id_name: str
-) -> dict[str, Any]:
+def shown(row: Row, select: Iterable[Any] | None, name_of: Callable[[str], str], id_name: str) -> dict[str, Any]:
     """The selected fields of a row and its id; all of them without a selection or with `*`."""
     names = [str(name) for name in select or ()]
     if not names or "*" in names:
@@ -53,9 +51,7 @@ def _comparison(operation: str, value: Any) -> Callable[[Any], bool]:
         part = _text(value).lower()
         return lambda own: part in _text(own).lower()
     if isinstance(value, list | Mapping) or operation == "@":
-        given = (
-            value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
-        )
+        given = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
         texts = frozenset(_text(one) for one in given)
         return lambda own: _text(own) in texts
     wanted = _rank(value)

@@ -95,9 +95,7 @@ class Objects:
         alive = self._alive[entity]
         return [self._all[entity][one] for one in self._rng.sample(alive, min(count, len(alive)))]
 
-    def add(
-        self, entity: str, now: float, fields: Mapping[str, Any] | None = None, item_type: int = 0
-    ) -> StoredObject:
+    def add(self, entity: str, now: float, fields: Mapping[str, Any] | None = None, item_type: int = 0) -> StoredObject:
         """Make an object with the given fields, or with made-up ones."""
         if entity == "crm_item" and not item_type:
             item_type = self._rng.choice(list(ITEM_TYPES))
@@ -145,11 +143,7 @@ class Objects:
                 found.fields[name] = value
 
     def _write_multi(self, found: StoredObject, name: str, value: Any) -> None:
-        rows = (
-            [row for row in value if isinstance(row, dict) and row.get("VALUE")]
-            if isinstance(value, list)
-            else []
-        )
+        rows = [row for row in value if isinstance(row, dict) and row.get("VALUE")] if isinstance(value, list) else []
         found.fields.pop(name, None)
         found.fields[f"HAS_{name}"] = "Y" if rows else "N"
         written = []

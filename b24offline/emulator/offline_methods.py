@@ -27,9 +27,7 @@ def get(call: Call) -> Answer:
     if limit < 1:
         raise argument_error("limit must be greater than 0")
     selection = Selection(
-        parse_filter(
-            call.params.get("filter"), for_list=False, strict=call.portal.quirks.unknown_filter_is_error
-        ),
+        parse_filter(call.params.get("filter"), for_list=False, strict=call.portal.quirks.unknown_filter_is_error),
         parse_order(call.params.get("order"), for_list=False, default="TIMESTAMP_X"),
         limit,
     )
@@ -58,9 +56,7 @@ def list_(call: Call) -> Answer:
     """Read a page without reserving."""
     connector = _enter(call)
     selection = Selection(
-        parse_filter(
-            call.params.get("filter"), for_list=True, strict=call.portal.quirks.unknown_filter_is_error
-        ),
+        parse_filter(call.params.get("filter"), for_list=True, strict=call.portal.quirks.unknown_filter_is_error),
         parse_order(call.params.get("order"), for_list=True, default="ID"),
     )
     found = call.portal.queue.select(connector, selection)

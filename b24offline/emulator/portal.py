@@ -67,9 +67,7 @@ class Address:
     auth_url: str
 
 
-def events_of(
-    action: str, changed: StoredObject, moved: Mapping[str, Any] | None = None
-) -> list[tuple[str, Any]]:
+def events_of(action: str, changed: StoredObject, moved: Mapping[str, Any] | None = None) -> list[tuple[str, Any]]:
     """Names and data of the events that a change raises; `moved` are the fields of a deal's new funnel."""
     name = _NAMES[changed.entity] + action.upper()
     if changed.entity == "task":
@@ -91,9 +89,7 @@ class Portal:
     Whoever reads or changes it holds `lock`; `faults` guards itself.
     """
 
-    def __init__(
-        self, name: str, seed: int, address: Address, clock: Clock, refresh_token: str | None = None
-    ) -> None:
+    def __init__(self, name: str, seed: int, address: Address, clock: Clock, refresh_token: str | None = None) -> None:
         self.name = name
         self.address = address
         self.clock = clock
@@ -141,9 +137,7 @@ class Portal:
         self._changed(ADD, made, connector)
         return made
 
-    def update(
-        self, found: StoredObject, fields: Mapping[str, Any] | None = None, *, connector: str = ""
-    ) -> None:
+    def update(self, found: StoredObject, fields: Mapping[str, Any] | None = None, *, connector: str = "") -> None:
         """Change an object and queue its event; a deal that changes its funnel raises a second one."""
         funnel = found.fields.get("CATEGORY_ID")
         self.objects.update(found, self.clock.now(), fields)

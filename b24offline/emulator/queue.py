@@ -173,9 +173,7 @@ class OfflineQueue:
         self._delete(now, found, "cleared", by="get")
         return found
 
-    def reread(
-        self, connector: str, process_id: str, selection: Selection, *, marked: bool | None
-    ) -> list[Record]:
+    def reread(self, connector: str, process_id: str, selection: Selection, *, marked: bool | None) -> list[Record]:
         """What is left of a batch; all of it, or only its marked or unmarked records."""
         batch = self.batch(connector, process_id)
         return selection.pick([record for record in batch if marked is None or record.marked == marked])

@@ -107,9 +107,7 @@ class EmulatorApp:
         armed = portal.faults.pick(_OAUTH_CALL, params.values)
         if armed is None:
             return reply_of(answer(""))
-        return troubled(
-            portal, armed, answer, lambda fault: note(portal, request, None, fault=fault), _gone(environ)
-        )
+        return troubled(portal, armed, answer, lambda fault: note(portal, request, None, fault=fault), _gone(environ))
 
     def _control(self, path: str, environ: Environ) -> Reply:
         if not str(environ.get("REMOTE_ADDR", "")).startswith("127."):

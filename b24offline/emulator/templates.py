@@ -90,11 +90,7 @@ def stamps(entity: str, now: float, *, new: bool) -> dict[str, Any]:
         return {**first, "changedDate": moment, "activityDate": moment}
     if entity == "crm_item":
         begin = moment[:10] + "T02:00:00" + moment[19:]
-        first = (
-            {"createdTime": moment, "movedTime": moment, "begindate": begin, "closedate": begin}
-            if new
-            else {}
-        )
+        first = {"createdTime": moment, "movedTime": moment, "begindate": begin, "closedate": begin} if new else {}
         return {**first, "updatedTime": moment, "lastActivityTime": moment}
     first = {"DATE_CREATE": moment} if new else {}
     if new and entity in ("crm_lead", "crm_deal"):

@@ -32,9 +32,7 @@ def portal_of(portals: Mapping[str, Portal], params: Params) -> Portal | None:
     return None
 
 
-def grant(
-    application: Application, portal: Portal | None, params: Params, default_status: int = 400
-) -> Outcome:
+def grant(application: Application, portal: Portal | None, params: Params, default_status: int = 400) -> Outcome:
     """Answer a token request; the portal is None when no portal knows the token."""
     status = default_status if portal is None else portal.quirks.oauth_error_status
     grant_type = params.text("grant_type")
@@ -60,9 +58,7 @@ def _exchange(portal: Portal, grant_type: str, params: Params) -> Outcome:
             return _refusal(status, "PAYMENT_REQUIRED", "Payment required")
         now = portal.clock.now()
         if grant_type == "refresh_token":
-            pair = portal.tokens.refresh(
-                params.text("refresh_token"), now, portal.quirks.refresh_grace_seconds
-            )
+            pair = portal.tokens.refresh(params.text("refresh_token"), now, portal.quirks.refresh_grace_seconds)
         else:
             pair = portal.tokens.exchange(params.text("code"), now)
         if pair is None:

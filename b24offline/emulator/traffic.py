@@ -40,11 +40,7 @@ def parse_traffic(raw: dict[str, Any]) -> TrafficPlan:
     if unknown:
         raise ValueError(f"unknown keys of a traffic plan: {sorted(unknown)}; known are {sorted(known)}")
     plan = TrafficPlan(**{**raw, "entities": tuple(raw.get("entities") or ENTITIES)})
-    if (
-        plan.rate <= 0
-        or min(plan.add, plan.update, plan.delete) < 0
-        or plan.add + plan.update + plan.delete <= 0
-    ):
+    if plan.rate <= 0 or min(plan.add, plan.update, plan.delete) < 0 or plan.add + plan.update + plan.delete <= 0:
         raise ValueError("traffic needs a rate greater than 0 and weights of which one is greater than 0")
     if not set(plan.entities) <= set(ENTITIES):
         raise ValueError(f"unknown entities in {list(plan.entities)}; known are {list(ENTITIES)}")

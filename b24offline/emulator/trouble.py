@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,10 +14,7 @@ if TYPE_CHECKING:
     from b24offline.emulator.portal import Portal
 
 JSON_TYPE: Final = "application/json; charset=utf-8"
-_HTML: Final = (
-    b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
-)
-_LOOK_SECONDS: Final = 0.05
+_HTML: Final = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
 
 class ConnectionLostError(Exception):
@@ -59,10 +55,10 @@ def troubled(
         return reply_of(execute(plan.kind, plan.seconds))
     if plan.kind in ("delay", "hold"):
         if plan.stage == "before":
-            armed.released.wait(plan.seconds)
+            armed.hold(plan.seconds)
             return reply_of(execute(plan.kind, 0))
         outcome = execute(plan.kind, 0)
-        armed.released.wait(plan.seconds)
+        armed.hold(plan.seconds)
         return reply_of(outcome)
     if plan.kind == "twice":
         execute(plan.kind, 0)
@@ -79,7 +75,7 @@ def troubled(
 def _spoiled(armed: ArmedFault, outcome: Outcome | None, gone: Callable[[], bool]) -> Reply:
     plan = armed.plan
     if plan.kind == "hang":
-        _hang(armed, gone)
+        armed.hold(plan.seconds, gone)
     if plan.kind in ("hang", "reset"):
         raise ConnectionLostError
     body: dict[str, Any] = {"result": None} if outcome is None else outcome.body
@@ -121,10 +117,3 @@ def _body(plan: FaultPlan, otherwise: bytes) -> bytes:
     if plan.body is None:
         return otherwise
     return plan.body.encode() if isinstance(plan.body, str) else json.dumps(plan.body).encode()
-
-
-def _hang(armed: ArmedFault, gone: Callable[[], bool]) -> None:
-    end = time.monotonic() + armed.plan.seconds
-    while time.monotonic() < end and not gone():
-        if armed.released.wait(_LOOK_SECONDS):
-            return

@@ -25,9 +25,13 @@ local function wanted(batches, record)
   return false
 end
 
--- An open batch without a due time (its key was lost) would never be looked at again.
+-- An open batch without a due time (its key was lost) would never be looked at again; one that is only a name would hold
+-- a place among the open ones for ever.
 for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
-  if not redis.call('ZSCORE', DUE, 'batch:' .. pid) then due('batch', pid, now) end
+  if redis.call('EXISTS', batch_key(pid)) == 0 then
+    redis.call('ZREM', BATCHES, pid)
+    redis.call('DEL', records_key(pid))
+  elseif not redis.call('ZSCORE', DUE, 'batch:' .. pid) then due('batch', pid, now) end
 end
 
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, tonumber(ARGV[4]))) do

@@ -9,7 +9,7 @@ import os
 import time
 from typing import Any
 
-from celery.canvas import Signature
+from celery.canvas import Signature, signature
 from celery.exceptions import Ignore
 
 from b24offline.event import Event
@@ -75,3 +75,15 @@ def count(event: Event) -> None:
 def company_broken(event: Event) -> Signature:
     """A pipeline that cannot be built."""
     raise KeyError("broken, as the test asked")
+
+
+@route("ONCRMCONTACTUPDATE")
+def contact_announced(event: Event) -> Signature:
+    """Contacts: fetched here, announced by another stack, which knows nothing of us."""
+    return objects.fetch.s() | signature("shop.announce", queue="shop")
+
+
+@route("ONTASKUPDATE", name="task_announced")
+def announced_first(event: Event) -> Signature:
+    """Tasks: given to another stack at once."""
+    return signature("shop.announce", queue="shop") | handle.s()

@@ -46,6 +46,8 @@ class Stack:
         objects: int = 60,
         time_scale: float = 0.05,
         bind: bool = True,
+        all_queues: bool = False,
+        with_beat: bool = True,
         variables: Mapping[str, str] | None = None,
         arguments: tuple[str, ...] = (),
     ) -> None:
@@ -53,6 +55,8 @@ class Stack:
         self._ledger_url, self._broker_url = ledger_url, broker_url
         self._count, self._concurrency, self._arguments = workers, concurrency, arguments
         self._objects, self._scale, self._bind = objects, time_scale, bind
+        self._with_beat = with_beat
+        self._queues = None if all_queues else QUEUES
         self._extra = dict(variables or {})
         self._exit = ExitStack()
 
@@ -71,12 +75,13 @@ class Stack:
                     environ=environ,
                     folder=self.folder,
                     concurrency=self._concurrency,
+                    queues=self._queues,
                     arguments=self._arguments,
                 )
                 for n in range(self._count)
             ]
             self.beat = processes.beat(environ=environ, folder=self.folder)
-            for process in (*self.workers, self.beat):
+            for process in (*self.workers, *([self.beat] if self._with_beat else [])):
                 started.callback(process.stop)
                 process.start()
             self._exit = started.pop_all()
@@ -113,8 +118,8 @@ class Stack:
     def _purge(self) -> None:
         """Messages of an earlier test in our own broker are nobody's."""
         with kombu.Connection(self._broker_url) as connection, connection.channel() as channel:
-            for name in QUEUES:
-                queue = kombu.Queue(name, routing_key=name)(channel)
+            for name in (*QUEUES, "shop"):
+                queue = kombu.Queue(name, kombu.Exchange(name), routing_key=name)(channel)
                 queue.declare()
                 queue.purge()
 

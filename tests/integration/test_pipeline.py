@@ -55,8 +55,8 @@ def test_handlers_that_crash_fail_alone(start_stack: Callable[..., Stack], broke
     wait_until(lambda: stack.counters.get("runs_failed", 0) == 1, "the crash budget is spent", 90)
     wait_until(lambda: stack.control.state()["free_marked"] == 1, "the event is reported", 60)
     assert stack.counters["events_acknowledged"] >= 11
-    starts = [line for line in redis.lrange(chains.RUNS, 0, -1)]
-    assert max(int(line.rpartition(" ")[2]) for line in starts) >= 3
+    attempts = [int(line.rpartition(" ")[2]) for line in redis.lrange(chains.RUNS, 0, -1)]
+    assert max(attempts) >= 3
 
 
 @pytest.mark.parametrize("mode", ["fail", "permanent"])
@@ -65,7 +65,7 @@ def test_a_failed_event_is_reported_and_run_again_until_it_works(
 ) -> None:
     stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_MAX_ATTEMPTS": "2"}, time_scale=0.02)
     redis.hset(chains.MODE, "*", mode)
-    [unlucky] = stack.control.change("crm_deal", "update", count=1)
+    stack.control.change("crm_deal", "update", count=1)
     wait_until(lambda: stack.counters.get("events_reported", 0) == 1, "the failure is reported", 60)
     reported_after = redis.llen(chains.RUNS)
     assert reported_after == (2 if mode == "fail" else 1), "deterministic failures burn no retries"
@@ -78,17 +78,17 @@ def test_a_failed_event_is_reported_and_run_again_until_it_works(
 
 
 def test_unrouted_events_follow_the_policy(start_stack: Callable[..., Stack]) -> None:
-    stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKUPDATE,ONCRMDEALUPDATE"})
-    stack.control.change("task", "update", count=3)
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKADD,ONCRMDEALUPDATE"})
+    stack.control.change("task", "add", count=3)
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 3, "they are acknowledged")
     assert stack.counters["events_unrouted"] == 3
 
 
 def test_unrouted_events_are_reported_when_asked(start_stack: Callable[..., Stack]) -> None:
     stack = start_stack(
-        variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKUPDATE", "B24_UNROUTED": "report"}
+        variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKADD", "B24_UNROUTED": "report"}
     )
-    stack.control.change("task", "update", count=2)
+    stack.control.change("task", "add", count=2)
     wait_until(lambda: stack.control.state()["marked"] == 2, "they are marked")
 
 

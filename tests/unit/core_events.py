@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from hypothesis import strategies as st
 
 from b24offline.event import Event, ObjectKey, Record, parse_record
 from b24offline.ledger import Entry, Handed, Ledger, run_id
 from b24offline.portal_guard import PortalGuard
+from b24offline.rest import Answer
 from b24offline.timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from redis import Redis
 
@@ -21,6 +25,25 @@ PREFIX = "coretest"
 STAMP = "2026-04-03T08:44:10+02:00"
 TIMERS = Timers.scaled(1.0)
 PIPELINE = "deal_changed"
+PID = "a" * 32
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**70) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@dataclass
+class Recorder:
+    """Answers every call with the same result, and keeps what was sent."""
+
+    result: Any = True
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def call(self, method: str, params: Mapping[str, object] | None = None, *, kind: str = "run") -> Answer:
+        self.calls.append((method, dict(params or {})))
+        return Answer(self.result)
 
 
 def message_of(what: object) -> str:

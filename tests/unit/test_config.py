@@ -138,9 +138,7 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
         ("B24_TICK_SECONDS", "nan", "finite number"),
     ],
 )
-def test_a_wrong_value_is_named_explained_and_answered_by_an_example(
-    name: str, value: str, words: str
-) -> None:
+def test_a_wrong_value_is_named_explained_and_answered_by_an_example(name: str, value: str, words: str) -> None:
     text = refused({name: value})
     assert text.startswith(name)
     assert words in text

@@ -176,9 +176,7 @@ def test_the_drawing_shows_every_class_its_parent_and_its_actor():
             ancestors.pop()
         drawn[match[2]] = (ancestors[-1][1] if ancestors else None, match[3])
         ancestors.append((depth, match[2]))
-    expected = {
-        c.__name__: (None if c is errors.B24OfflineError else c.__base__.__name__, c.actor) for c in _classes()
-    }
+    expected = {c.__name__: (None if c is errors.B24OfflineError else c.__base__.__name__, c.actor) for c in _classes()}
     assert drawn == expected
 
 

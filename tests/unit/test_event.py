@@ -184,8 +184,7 @@ events = st.builds(
     message_id=st.text(alphabet="0123456789abcdef", min_size=32, max_size=32),
     name=st.sampled_from(["ONCRMDEALADD", "ONTASKUPDATE"]),
     action=st.sampled_from(ACTIONS),
-    object=st.none()
-    | st.builds(ObjectKey, st.just("acme"), st.sampled_from(["crm_deal", "task"]), st.text()),
+    object=st.none() | st.builds(ObjectKey, st.just("acme"), st.sampled_from(["crm_deal", "task"]), st.text()),
     data=json_values,
     user_id=st.none() | st.integers(1),
     marked=st.booleans(),

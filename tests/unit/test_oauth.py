@@ -260,9 +260,7 @@ def test_without_a_refresh_token_nothing_is_asked(auth, database, valkey, tmp_pa
         (200, {"access_token": "a"}, errors.AuthServerUnavailable),
     ],
 )
-def test_a_failed_refresh_keeps_the_pair_and_rests(
-    auth, database, valkey, tmp_path, status, content, kind
-):
+def test_a_failed_refresh_keeps_the_pair_and_rests(auth, database, valkey, tmp_path, status, content, kind):
     now = [1000.0]
     store = seeded(database, auth, clock=lambda: now[0])
     source = source_of(store, valkey.url, tmp_path.name)

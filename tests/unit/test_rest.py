@@ -166,11 +166,11 @@ def test_an_unsafe_endpoint_is_refused(url, words):
     assert "hidden" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/rest", "http://localhost/rest/", "http://[::1]/", "https://a.b/rest/"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/rest", "http://localhost/rest/", "http://[::1]/", "https://a.b/rest/"]
+)
 def test_a_safe_endpoint_is_taken(url):
-    PortalClient(
-        "acme", url, make_session(), connect_timeout_seconds=1, read_timeout_seconds=1, max_response_bytes=1
-    )
+    PortalClient("acme", url, make_session(), connect_timeout_seconds=1, read_timeout_seconds=1, max_response_bytes=1)
 
 
 def two_commands():
@@ -184,8 +184,10 @@ def batch_body(**parts):
 
 def test_a_batch_sends_command_lines_and_splits_results_from_errors(portal):
     portal.answer = batch_body(
-        result={"a": {"ID": "7"}}, result_error={"b": {"error": "", "error_description": "Not found"}},
-        result_total={"a": 3, "c": "x"}, result_next={"a": 50},
+        result={"a": {"ID": "7"}},
+        result_error={"b": {"error": "", "error_description": "Not found"}},
+        result_total={"a": 3, "c": "x"},
+        result_next={"a": 50},
     )
     answer = client_of(portal).batch(two_commands(), token=TOKEN, halt=True)
     assert answer.results == {"a": {"ID": "7"}}
@@ -278,7 +280,9 @@ def as_php_sees(value):
 
 keys = st.text(st.characters(exclude_characters="[]\0", exclude_categories=["Cs"]), min_size=1)
 scalars = (
-    st.text(st.characters(exclude_categories=["Cs"])) | st.integers() | st.booleans()
+    st.text(st.characters(exclude_categories=["Cs"]))
+    | st.integers()
+    | st.booleans()
     | st.floats(allow_nan=False, allow_infinity=False)
 )
 values = st.recursive(

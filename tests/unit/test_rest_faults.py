@@ -130,9 +130,7 @@ BROKEN = {
     "half headers": answering_and_closing(b"HTTP/1.1 200 OK\r\nConte"),
     "no http": answering_and_closing(b"* OK IMAP4 ready\r\n"),
     "truncated": answering_and_closing(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"result":true}'),
-    "truncated, yet json": answering_and_closing(
-        b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{"result":true}'
-    ),
+    "truncated, yet json": answering_and_closing(b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{"result":true}'),
     "truncated chunks": answering_and_closing(
         b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nf\r\n{"result":true}\r\n'
     ),
@@ -240,9 +238,7 @@ def certificate(folder):
     pem.write_bytes(built.public_bytes(serialization.Encoding.PEM))
     secret = folder / "key.pem"
     secret.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem, secret)
@@ -304,9 +300,7 @@ def test_secrets_in_a_query_reach_neither_errors_nor_logs(fault, caplog):
         port = free_port() if fault == "refused" else server.port
         failure = None
         try:
-            exchange(
-                make_session(), "GET", f"http://127.0.0.1:{port}/oauth/token/", params={"s": "canary"}, **LIMITS
-            )
+            exchange(make_session(), "GET", f"http://127.0.0.1:{port}/oauth/token/", params={"s": "canary"}, **LIMITS)
         except (NotSent, Lost) as error:
             failure = error
     assert (failure is None) == (fault == "odd headers")

@@ -26,9 +26,7 @@ from b24offline.errors import (
 )
 from b24offline.store import Cipher, PortalState, Store, Tokens, load_or_create_key, make_engine
 
-POSTGRES = os.environ.get(
-    "B24_TEST_DATABASE_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
-)
+POSTGRES = os.environ.get("B24_TEST_DATABASE_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 KEY = Fernet.generate_key().decode()
 PORTAL = {
     "client_endpoint": "https://acme.example/rest/",
@@ -161,9 +159,7 @@ def test_of_many_savers_one_wins(store):
     store.seed_portal("acme", **PORTAL, refresh_token="r0")
     version = store.tokens("acme").version
     with ThreadPoolExecutor(8) as pool:
-        won = list(
-            pool.map(lambda n: store.save_tokens("acme", pair(version + 1, str(n)), version), range(8))
-        )
+        won = list(pool.map(lambda n: store.save_tokens("acme", pair(version + 1, str(n)), version), range(8)))
     assert won.count(True) == 1
     assert store.tokens("acme") == pair(version + 1, str(won.index(True)))
 
@@ -278,12 +274,11 @@ def test_nothing_secret_is_readable_in_the_file_and_the_file_is_private(tmp_path
 
 
 def test_errors_of_the_database_show_no_values(store):
-    with pytest.raises(Exception, match="hidden") as caught:
-        with store.engine.begin() as connection:
-            row = {"only": 7, "version": None, "name": "canary"}
-            connection.execute(
-                text("INSERT INTO schema_version (\"only\", version) SELECT :only, :version WHERE :name <> ''"), row
-            )
+    with pytest.raises(Exception, match="hidden") as caught, store.engine.begin() as connection:
+        row = {"only": 7, "version": None, "name": "canary"}
+        connection.execute(
+            text("INSERT INTO schema_version (\"only\", version) SELECT :only, :version WHERE :name <> ''"), row
+        )
     assert "canary" not in str(caught.value)
 
 

@@ -20,8 +20,7 @@ MAX_LINES = 400
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc"}
 CELERY_PACKAGES = {"celery", "kombu", "billiard", "vine"}
 MAY_IMPORT_CELERY = {
-    f"b24offline/{path}"
-    for path in ("cli.py", "doctor.py", "up.py", "demo.py", "demo/*", "cli/*", "doctor/*", "up/*")
+    f"b24offline/{path}" for path in ("cli.py", "doctor.py", "up.py", "demo.py", "demo/*", "cli/*", "doctor/*", "up/*")
 }
 """Commands that start or ask a Celery application."""
 MAY_IMPORT_RIGHT = MAY_IMPORT_CELERY
@@ -88,9 +87,9 @@ def emulator_imports(path: str, tree: ast.Module, stdlib: Iterable[str]) -> Iter
 def without_docstring(path: str, tree: ast.Module) -> Iterator[str]:
     def visit(owner: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
         for node in owner.body:
-            if isinstance(
-                node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-            ) and not node.name.startswith("_"):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith(
+                "_"
+            ):
                 overload = any("overload" in ast.unparse(decorator) for decorator in node.decorator_list)
                 if not ast.get_docstring(node) and not overload:
                     yield f"{path}:{node.lineno} {prefix}{node.name} has no docstring"

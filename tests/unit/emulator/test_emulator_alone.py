@@ -28,7 +28,5 @@ def test_imports(path):
     allowed = ALLOWED | ({"requests"} if path.name == "client.py" else set())
     for name in imported(path):
         top = name.partition(".")[0]
-        known = top in sys.stdlib_module_names or any(
-            name == one or name.startswith(f"{one}.") for one in allowed
-        )
+        known = top in sys.stdlib_module_names or any(name == one or name.startswith(f"{one}.") for one in allowed)
         assert known, f"{path.name} imports {name}"

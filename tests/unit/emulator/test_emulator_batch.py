@@ -74,6 +74,20 @@ def test_offline_methods_work_in_batches(bench):
     assert [row["PROCESS_ID"] == "" for row in bench.rows()] == [False, False, True]
 
 
+def test_queue_calls_are_logged_with_what_they_name(bench):
+    params = {"process_id": "p", "id": ["1"], "auth_connector": "crm"}
+    bench.ok("event.offline.clear", **params)
+    bench.ok("crm.deal.get", id=1)
+    logged = bench.portal.requests.page(0, 99)[-2:]
+    assert [one["params"] for one in logged] == [params, {}]
+
+
+def test_queue_commands_are_logged_in_full(bench):
+    bench.ok("batch", cmd={"a": "event.offline.get?clear=0&limit=2", "b": "crm.deal.get?id=1"})
+    logged = bench.portal.requests.page(0, 99)[-1]
+    assert logged["params"] == {"cmd": ["event.offline.get?clear=0&limit=2", "crm.deal.get"]}
+
+
 def test_faults_reach_single_commands(bench):
     bench.portal.faults.arm(FaultPlan("batch/crm.deal.get", "error", status=429, code="OPERATION_TIME_LIMIT"))
     answer = bench.ok("batch", cmd={"a": "crm.deal.get?id=1", "b": "user.admin"})

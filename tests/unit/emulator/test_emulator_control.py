@@ -25,6 +25,8 @@ def test_change_and_read_back(caller):
     ]
     found = [one for one in caller.control.objects("crm_deal", since_changes=True) if one["id"] == made]
     assert found[0]["deleted"] is True
+    assert all(one["changed"] for one in caller.control.objects(since_changes=True))
+    assert not all(one["changed"] for one in caller.control.objects())
     assert found[0]["changed"] == changes[-1]["seq"]
     history = [one for one in caller.control.history(before) if one["object"] == made]
     assert [(one["kind"], one["entity"]) for one in history] == [("queued", "crm_deal")]
@@ -97,6 +99,18 @@ def test_switches(caller):
         caller.control.licence(everything=True)
 
 
+def test_application_removed_and_installed_again(caller):
+    caller.bind()
+    caller.control.change("crm_deal", "update", count=2)
+    old = caller.control.app(removed=True)["refresh_token"]
+    assert caller.post("user.admin").status_code == 401
+    state = caller.control.state()
+    assert (state["records"], state["bindings"]) == (0, [])
+    assert caller.control.app(removed=False)["refresh_token"] != old
+    caller.token = caller.control.issue_token()["access_token"]
+    assert caller.result("event.get") == []
+
+
 def test_requests_are_logged_without_tokens(caller):
     before = caller.control.state()["seq"]
     caller.result("event.offline.list", auth_connector="crm", filter={">ID": 5})
@@ -132,9 +146,7 @@ def test_signal_when_records_arrive(caller):
         caller.control.change("crm_deal", "update", count=5)
         wait_until(lambda: len(heard) == 1)
         assert heard[0]["event"] == ["ONOFFLINEEVENT"]
-        assert heard[0]["auth[member_id]"] == [
-            caller.control.send("GET", "portals")["portals"]["default"]["member_id"]
-        ]
+        assert heard[0]["auth[member_id]"] == [caller.control.send("GET", "portals")["portals"]["default"]["member_id"]]
         caller.control.change("crm_deal", "update", count=5)
         caller.control.clock(advance_seconds=100)
         wait_until(lambda: len(heard) == 2)

@@ -45,6 +45,32 @@ def test_faults_that_lose_the_answer(caller, kind, stage):
     assert caller.control.state()["reserved"] == (2 if stage == "after" else 0)
 
 
+def test_hanging_ends_when_the_caller_leaves(caller):
+    fault = caller.control.fault("user.admin", "hang", seconds=60)
+    with pytest.raises(requests.Timeout):
+        requests.post(caller.endpoint + "user.admin", timeout=0.2)
+    assert caller.control.fired(fault) == 1
+    wait_until(lambda: caller.control.held(fault) == 0)
+
+
+def test_hanging_ends_by_itself(caller):
+    caller.control.fault("user.admin", "hang", seconds=0.2)
+    with pytest.raises(requests.ConnectionError):
+        caller.post("user.admin")
+
+
+def test_control_gets_through_while_calls_are_held(caller):
+    fault = caller.control.fault("user.admin", "hold", seconds=60)
+    with ThreadPoolExecutor(16) as pool:
+        calls = [
+            pool.submit(requests.post, caller.endpoint + "user.admin", json={"auth": caller.token}, timeout=30)
+            for _ in range(16)
+        ]
+        wait_until(lambda: caller.control.held(fault) == 16)
+        caller.control.disarm(fault)
+        assert {call.result().status_code for call in calls} == {200}
+
+
 def test_redirects_name_their_target(caller):
     caller.control.fault("user.admin", "redirect", location="http://127.0.0.1:9/elsewhere/")
     assert caller.post("user.admin").headers["Location"] == "http://127.0.0.1:9/elsewhere/"
@@ -61,9 +87,7 @@ def test_twice_executes_twice(caller):
     caller.bind()
     caller.control.change("crm_deal", "update", count=2)
     caller.control.fault("event.offline.get", "twice", times=1)
-    assert caller.reserve(limit=1).json()["result"]["events"][0]["ID"] == str(
-        caller.control.records()[1]["id"]
-    )
+    assert caller.reserve(limit=1).json()["result"]["events"][0]["ID"] == str(caller.control.records()[1]["id"])
     assert caller.control.state()["reserved"] == 2
 
 

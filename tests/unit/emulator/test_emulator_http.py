@@ -11,9 +11,7 @@ from b24offline.emulator.client import EmulatorError
 @pytest.mark.parametrize("suffix", ["", ".json"])
 def test_addresses(caller, suffix):
     assert caller.result("user.admin" + suffix) is True
-    webhook = caller.session.get(
-        caller.endpoint + "1/secretcode/crm.deal.get" + suffix, params={"id": 1}, timeout=5
-    )
+    webhook = caller.session.get(caller.endpoint + "1/secretcode/crm.deal.get" + suffix, params={"id": 1}, timeout=5)
     assert webhook.json()["result"]["ID"] == "1"
     refused = caller.session.get(caller.endpoint + "1/secretcode/event.get", timeout=5)
     assert (refused.status_code, refused.json()["error"]) == (403, "WRONG_AUTH_TYPE")
@@ -73,5 +71,7 @@ def test_tokens_by_http(emulator, caller):
 def test_unknown_addresses(emulator, caller):
     assert caller.session.get(emulator.url + "/portals/none/rest/x", timeout=5).status_code == 404
     assert caller.session.get(emulator.url + "/nothing", timeout=5).status_code == 404
+    half = caller.session.get(caller.endpoint + "1/user.admin", params={"auth": caller.token}, timeout=5)
+    assert half.json()["error"] == "ERROR_METHOD_NOT_FOUND"
     with pytest.raises(EmulatorError, match="There is no GET nothing"):
         caller.control.send("GET", "nothing")

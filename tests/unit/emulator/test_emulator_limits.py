@@ -75,9 +75,7 @@ def test_commands_of_a_batch_use_up_their_own_time(bench):
 
 
 def test_time_need_not_tell(bench):
-    bench.portal.quirks = bench.portal.quirks.changed(
-        {"time_has_operating": False, "limit_error_has_time": False}
-    )
+    bench.portal.quirks = bench.portal.quirks.changed({"time_has_operating": False, "limit_error_has_time": False})
     assert "operating" not in bench.call("user.admin").body["time"]
     bench.portal.operating.charge("user.admin", bench.portal.clock.now(), 1000)
     assert "time" not in bench.call("user.admin").body

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from emulator_bench import Bench
+from emulator_bench import START, Bench
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from b24offline.emulator.objects import Objects
 
 CLASSIC = ("lead", "deal", "contact", "company")
 
@@ -121,6 +125,22 @@ def test_tasks_are_camel_case_texts():
     ]
 
 
+def test_dates_are_the_portals():
+    bench = Bench.new(objects=6)
+    bench.wait(60)
+    later = bench.ok("server.time")
+    for entity, created, changed in (
+        ("crm_deal", "DATE_CREATE", "DATE_MODIFY"),
+        ("crm_item", "createdTime", "updatedTime"),
+        ("task", "createdDate", "changedDate"),
+    ):
+        found = next(bench.portal.objects.alive(entity))
+        first = found.data
+        assert first[created] == first[changed] < later
+        bench.portal.update(found, {created: "2000-01-01T00:00:00+00:00"} if entity == "crm_deal" else {})
+        assert (found.data[created], found.data[changed]) == (first[created], later)
+
+
 def test_lists_page_filter_order_and_select():
     bench = Bench.new(objects=6 * 120)
     first = bench.call("crm.deal.list", select=["ID", "TITLE"], order={"ID": "DESC"}).body
@@ -171,7 +191,27 @@ def test_a_plan_without_rest(bench):
 
 def test_events_flow_only_after_installation(bench):
     bench.portal.account.installed = False
-    before = bench.ids()
-    bench.portal.add("crm_deal")
+    before = bench.rows()
+    bench.wait(10)
     bench.touch("1")
-    assert bench.ids() == before
+    assert bench.rows() == before
+    bench.portal.account.installed = True
+    bench.touch("1")
+    assert bench.rows() != before
+
+
+@given(st.lists(st.integers(0, 11), max_size=30), st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_deleted_objects_are_never_picked(deletions, rng):
+    objects = Objects(rng)
+    made = [objects.add("crm_deal", START) for _ in range(12)]
+    left = {one.id for one in made}
+    for place in deletions:
+        if made[place].id in left:
+            objects.delete(made[place])
+            left.discard(made[place].id)
+        assert {one.id for one in objects.some("crm_deal", 99)} == left
+        assert objects.counts()["crm_deal"] == len(objects) == len(left)
+        picked = objects.pick("crm_deal")
+        assert (picked.id in left) if left else picked is None
+    assert {one.id for one in objects.everything("crm_deal")} == {one.id for one in made}

@@ -32,9 +32,7 @@ def test_queries_are_read_as_php_does(query, wanted):
 names = st.sampled_from(("ID", "name", "x_y", ">ID"))
 texts = st.sampled_from(("", "a", "ü", "]["))
 leaves = texts | st.lists(texts, min_size=1, max_size=3)
-trees = (
-    leaves | st.dictionaries(names, leaves, min_size=1, max_size=3) | st.lists(leaves, min_size=1, max_size=2)
-)
+trees = leaves | st.dictionaries(names, leaves, min_size=1, max_size=3) | st.lists(leaves, min_size=1, max_size=2)
 
 
 def flat(name, value):

@@ -8,6 +8,7 @@ from emulator_bench import START, Bench
 from b24offline.emulator.clock import parse_moment
 from b24offline.emulator.engine import RestRequest, execute
 from b24offline.emulator.params import Params
+from b24offline.emulator.selection import Selection
 
 GET, LIST, CLEAR, ERROR = (f"event.offline.{name}" for name in ("get", "list", "clear", "error"))
 DAY = 24 * 3600
@@ -22,9 +23,7 @@ def messages(rows):
 
 def test_record_has_the_documented_fields(bench):
     _, events = bench.reserve(limit=1)
-    assert set(events[0]) == {
-        *("ID", "TIMESTAMP_X", "EVENT_NAME", "EVENT_DATA", "EVENT_ADDITIONAL", "MESSAGE_ID")
-    }
+    assert set(events[0]) == {*("ID", "TIMESTAMP_X", "EVENT_NAME", "EVENT_DATA", "EVENT_ADDITIONAL", "MESSAGE_ID")}
     assert events[0]["EVENT_DATA"] == {"FIELDS": {"ID": "1"}}
     assert events[0]["EVENT_ADDITIONAL"] == {"user_id": "1"}
     assert len(events[0]["MESSAGE_ID"]) == 32
@@ -157,6 +156,32 @@ def test_get_1_reserved_records_are_deleted_after_30_days(bench):
     bench.wait(1)
     assert bench.ids() == ["2", "3"]
     assert list(bench.portal.history.page(0, 99))[-1]["kind"] == "expired"
+
+
+def test_get_1_the_30_days_begin_with_the_reservation(bench):
+    bench.wait(20 * DAY)
+    process_id, _ = bench.reserve()
+    bench.wait(20 * DAY)
+    bench.reserve(process_id=process_id)
+    assert bench.ids() == ["1", "2", "3"]
+    bench.wait(10 * DAY)
+    assert bench.ids() == []
+
+
+def test_get_4_overlapping_calls_may_hand_out_the_same_records(bench):
+    first, events = bench.reserve(limit=2)
+    bench.touch("1")
+    second, again = bench.portal.queue.reserve(START, "crm", Selection(), marked=False, overlap_seconds=60)
+    assert [one["ID"] for one in events] == ["1", "2"]
+    assert [one.id for one in again] == [2, 3, 4]
+    assert [row["PROCESS_ID"] for row in bench.rows()] == [first, second, second, second]
+
+
+def test_get_equal_stamps_are_ordered_by_id(bench):
+    process_id, events = bench.reserve()
+    for message in reversed(messages(events)):
+        bench.ok(ERROR, process_id=process_id, message_id=[message], auth_connector="crm")
+    assert [one["ID"] for one in bench.reserve(error=1)[1]] == ["1", "2", "3"]
 
 
 def test_get_2_process_id_selects_what_is_left(bench):

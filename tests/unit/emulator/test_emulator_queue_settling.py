@@ -18,9 +18,7 @@ def messages(rows):
 # event.offline.clear
 
 
-@pytest.mark.parametrize(
-    "lists", [{}, {"id": []}, {"message_id": []}, {"id": None}, {"id": ["1"], "message_id": []}]
-)
+@pytest.mark.parametrize("lists", [{}, {"id": []}, {"message_id": []}, {"id": None}, {"id": ["1"], "message_id": []}])
 def test_clear_1_without_ids_is_the_whole_batch(bench, lists):
     process_id, _ = bench.reserve(limit=2)
     assert bench.ok(CLEAR, process_id=process_id, auth_connector="crm", **lists) is True

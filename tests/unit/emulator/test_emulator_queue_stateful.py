@@ -111,9 +111,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(connector=connectors, pick=picks, ids=st.lists(st.integers(1, 25), max_size=5, unique=True))
     def clear_ids(self, connector: str, pick: int, ids: list[int]) -> None:
         process = self.processes[pick % len(self.processes)]
-        assert (
-            self.bench.ok("event.offline.clear", process_id=process, id=ids, auth_connector=connector) is True
-        )
+        assert self.bench.ok("event.offline.clear", process_id=process, id=ids, auth_connector=connector) is True
         self.drop([row for row in self.held(connector, process) if not ids or row["id"] in ids])
 
     @rule(connector=connectors, pick=picks, numbers=st.lists(deals, max_size=3), also=st.booleans())
@@ -139,9 +137,7 @@ class QueueMachine(RuleBasedStateMachine):
             auth_connector=connector,
         )
         meant = [
-            row
-            for row in self.rows
-            if row["connector"] == connector and row["deal"] in numbers and not row["error"]
+            row for row in self.rows if row["connector"] == connector and row["deal"] in numbers and not row["error"]
         ]
         self.drop([row for row in meant if row["process"] != process])
         for row in meant:
@@ -160,9 +156,7 @@ class QueueMachine(RuleBasedStateMachine):
                 stamp = int(parse_moment(row["TIMESTAMP_X"]))
                 shown.append((int(row["ID"]), deal, stamp, row["PROCESS_ID"], row["ERROR"] == "1"))
             wanted = [row for row in self.rows if row["connector"] == connector]
-            assert shown == [
-                (row["id"], row["deal"], row["stamp"], row["process"], row["error"]) for row in wanted
-            ]
+            assert shown == [(row["id"], row["deal"], row["stamp"], row["process"], row["error"]) for row in wanted]
 
     @invariant()
     def history_tells_the_same(self) -> None:

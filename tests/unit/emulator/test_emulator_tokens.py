@@ -13,9 +13,7 @@ APPLICATION = Application("local.app", "secret")
 
 
 def ask(bench, **params):
-    given = Params(
-        {"grant_type": "refresh_token", "client_id": "local.app", "client_secret": "secret", **params}
-    )
+    given = Params({"grant_type": "refresh_token", "client_id": "local.app", "client_secret": "secret", **params})
     return grant(APPLICATION, portal_of({"p": bench.portal}, given), given)
 
 
@@ -102,10 +100,7 @@ def test_wrong_requests(bench, refresh_token):
     assert ask(bench, refresh_token=refresh_token, grant_type="").body["error"] == "invalid_request"
     bench.portal.licence.commercial = False
     assert ask(bench, refresh_token=refresh_token).body["error"] == "PAYMENT_REQUIRED"
-    assert (
-        ask(bench, refresh_token=bench.portal.tokens.current_refresh_token).body["error"]
-        == "PAYMENT_REQUIRED"
-    )
+    assert ask(bench, refresh_token=bench.portal.tokens.current_refresh_token).body["error"] == "PAYMENT_REQUIRED"
 
 
 def test_refused_refreshes_do_not_use_up_the_token(bench, refresh_token):
@@ -120,9 +115,7 @@ def test_a_removed_application_has_nothing_left(bench, refresh_token):
     token = ask(bench, refresh_token=refresh_token).body["access_token"]
     bench.portal.remove_application()
     assert call(bench, token) == (401, "NO_AUTH_FOUND")
-    assert (
-        ask(bench, refresh_token=bench.portal.tokens.current_refresh_token).body["error"] == "invalid_grant"
-    )
+    assert ask(bench, refresh_token=bench.portal.tokens.current_refresh_token).body["error"] == "invalid_grant"
     assert len(bench.portal.queue) == len(bench.portal.subscriptions) == 0
     bench.portal.install_application()
     assert ask(bench, refresh_token=bench.portal.tokens.current_refresh_token).status == 200

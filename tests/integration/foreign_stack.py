@@ -1,0 +1,28 @@
+"""Another Celery stack on the same broker: its own application, queue and settings, and no word of ours."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+from redis import Redis
+
+app = Celery("shop", broker=os.environ["SHOP_BROKER_URL"])
+app.conf.update(
+    task_default_queue="shop",
+    task_acks_late=True,
+    task_ignore_result=True,
+    broker_connection_retry_on_startup=True,
+    imports=("tests.integration.foreign_stack",),
+)
+
+
+@app.task(name="shop.announce")
+def announce(what: dict[str, Any]) -> dict[str, Any]:
+    """Keeps what it was given; fails for objects whose id a test put into a set."""
+    redis = Redis.from_url(os.environ["SHOP_REDIS_URL"], decode_responses=True)
+    if redis.sismember("shop:refuse", str(what["object_id"])):
+        raise ValueError("refused, as the test asked")
+    redis.rpush("shop:announced", str(what["object_id"]))
+    return what

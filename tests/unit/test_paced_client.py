@@ -1,0 +1,198 @@
+"""Pace, refresh and replay around real clients, against a small server that is portal and authorization at once."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Request, Response
+
+from b24offline import errors
+from b24offline.oauth import TokenSource
+from b24offline.paced_client import PacedClient
+from b24offline.rate_limit import Pace
+from b24offline.rest import Command, PortalClient, make_session
+from b24offline.store import Cipher, Store
+
+
+class Portal:
+    """Knows one access token at a time; other answers come from ``script``, one for each call."""
+
+    def __init__(self):
+        self.issued = 0
+        self.expired = False
+        self.calls = []
+        self.script = []
+
+    def __call__(self, environ, start_response):
+        request = Request(environ)
+        status, body = self.token() if request.path == "/oauth/token/" else self.rest(request)
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return Response(content, status, content_type="application/json")(environ, start_response)
+
+    def token(self):
+        self.issued += 1
+        self.expired = False
+        pair = {"access_token": f"a{self.issued}", "refresh_token": f"r{self.issued}", "expires_in": 3600}
+        return 200, pair
+
+    def rest(self, request):
+        params = request.get_json()
+        self.calls.append((request.path.removeprefix("/rest/"), params["auth"]))
+        if self.expired or params["auth"] != f"a{self.issued}":
+            return 401, {"error": "expired_token", "error_description": "The access token has expired"}
+        return self.script.pop(0) if self.script else (200, {"result": len(self.calls)})
+
+
+@pytest.fixture
+def portal():
+    app = Portal()
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    app.url = f"http://127.0.0.1:{server.server_port}"
+    yield app
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Parts:
+    """A client with everything it is made of, and the waits it was told to sleep."""
+
+    def __init__(self, portal, redis, tmp_path, max_wait_seconds=2.0, **pace):
+        store = Store(f"sqlite:///{tmp_path}/b24.db", Cipher(["A" * 43 + "="]))
+        store.create_schema()
+        store.seed_portal(
+            "acme",
+            client_endpoint=f"{portal.url}/rest/",
+            auth_url=f"{portal.url}/oauth/token/",
+            client_id="i",
+            client_secret="s",
+            connector="c",
+            refresh_token="r0",
+        )
+        session, timeouts = make_session(), {"connect_timeout_seconds": 2, "read_timeout_seconds": 5}
+        self.tokens = TokenSource(store, redis, session, key_prefix="t", **timeouts)
+        self.pace = Pace(redis, key_prefix="t", **{"requests_per_second": 0.1, "burst": 20, **pace})
+        self.slept = []
+        self.client = PacedClient(
+            PortalClient("acme", f"{portal.url}/rest/", session, max_response_bytes=10_000, **timeouts),
+            self.tokens,
+            self.pace,
+            "acme",
+            max_wait_seconds=max_wait_seconds,
+            sleep=self.slept.append,
+        )
+
+
+@pytest.fixture
+def parts(portal, redis, tmp_path):
+    return Parts(portal, redis, tmp_path)
+
+
+def test_a_call_brings_its_answer(portal, parts):
+    assert parts.client.call("profile").result == 1
+    assert portal.calls == [("profile", "a1")]
+
+
+def test_an_expired_token_is_refreshed_and_the_call_replayed_once(portal, parts):
+    parts.client.call("m")
+    portal.expired = True
+    assert parts.client.call("crm.deal.add", {"fields": {}}, kind="settle").result == 3
+    assert portal.calls[1:] == [("crm.deal.add", "a1"), ("crm.deal.add", "a2")]
+
+
+def test_a_batch_is_replayed_too(portal, parts):
+    parts.client.call("m")
+    portal.expired = True
+    portal.script = [(200, {"result": {"result": {"x": 5}}})]
+    assert parts.client.batch({"x": Command("a", {})}).results == {"x": 5}
+    assert portal.calls[1:] == [("batch", "a1"), ("batch", "a2")]
+
+
+def test_a_token_that_expires_again_is_not_chased(portal, parts):
+    portal.script = [(401, {"error": "expired_token"})] * 5
+    with pytest.raises(errors.ExpiredToken):
+        parts.client.call("m")
+    assert len(portal.calls) == 2
+    assert portal.issued == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (500, {"error": "INTERNAL_SERVER_ERROR"}, errors.ServerError),
+        (502, b"<html>", errors.UnknownAnswer),
+        (200, b'{"result"', errors.UnknownAnswer),
+        (503, {"error": "QUERY_LIMIT_EXCEEDED"}, errors.QueryLimitExceeded),
+        (503, {"error": "OVERLOAD_LIMIT"}, errors.Overloaded),
+        (429, {"error": "OPERATION_TIME_LIMIT"}, errors.OperationTimeLimit),
+        (401, {"error": "NO_AUTH_FOUND"}, errors.AuthLost),
+        (400, {"error": "ERROR_ARGUMENT"}, errors.BadRequest),
+    ],
+)
+def test_nothing_else_is_sent_twice(portal, parts, status, body, kind):
+    portal.script = [(status, body)]
+    with pytest.raises(kind):
+        parts.client.call("m")
+    assert len(portal.calls) == 1
+    assert portal.issued == 1
+
+
+def test_a_503_slows_everybody_down(portal, parts):
+    portal.script = [(503, {"error": "QUERY_LIMIT_EXCEEDED"})]
+    with pytest.raises(errors.QueryLimitExceeded):
+        parts.client.call("m")
+    with pytest.raises(errors.PaceExceeded) as caught:
+        parts.client.call("other", kind="settle")
+    assert caught.value.wait_seconds == pytest.approx(5, abs=1)
+    assert len(portal.calls) == 1
+
+
+def test_a_429_pauses_that_method_only(portal, parts, redis):
+    until = redis.time()[0] + 90
+    portal.script = [(429, {"error": "OPERATION_TIME_LIMIT", "time": {"operating_reset_at": until}})]
+    with pytest.raises(errors.OperationTimeLimit):
+        parts.client.call("crm.deal.list")
+    with pytest.raises(errors.PaceExceeded) as caught:
+        parts.client.call("crm.deal.list")
+    assert caught.value.wait_seconds == pytest.approx(90, abs=2)
+    with pytest.raises(errors.PaceExceeded):
+        parts.client.batch({"a": Command("crm.lead.list", {}), "b": Command("crm.deal.list", {})})
+    assert parts.client.call("crm.lead.list").result == 2
+
+
+def test_limits_of_single_commands_are_heeded(portal, parts):
+    refusals = {"a": {"error": "OPERATION_TIME_LIMIT"}, "b": {"error": "QUERY_LIMIT_EXCEEDED"}}
+    portal.script = [(200, {"result": {"result": [], "result_error": refusals}})]
+    answer = parts.client.batch({"a": Command("slow.one", {}), "b": Command("other", {})})
+    assert set(answer.errors) == {"a", "b"}
+    assert parts.pace.method_pause("acme", "slow.one") > 50
+    assert parts.pace.method_pause("acme", "other") == 0
+    assert parts.pace.take("acme", "settle") > 3
+
+
+def test_short_waits_are_slept_and_long_ones_told(portal, redis, tmp_path):
+    parts = Parts(portal, redis, tmp_path, requests_per_second=20.0, burst=1, max_wait_seconds=0.5)
+    parts.client._sleep = lambda seconds: (parts.slept.append(seconds), threading.Event().wait(seconds))
+    for _ in range(4):
+        parts.client.call("m")
+    assert len(parts.slept) >= 3
+    assert all(0 < seconds <= 0.06 for seconds in parts.slept)
+    parts.pace.slow_down("acme", 20)
+    parts.slept.clear()
+    with pytest.raises(errors.PaceExceeded):
+        parts.client.call("m")
+    assert parts.slept == []
+
+
+def test_the_sleeps_of_one_call_add_up(portal, redis, tmp_path):
+    parts = Parts(portal, redis, tmp_path, burst=1, requests_per_second=1.0, max_wait_seconds=2.5)
+    parts.pace.take("acme", "run")
+    with pytest.raises(errors.PaceExceeded):  # its sleep returns at once, so the wait stays about 1 s
+        parts.client.call("m")
+    assert 2 <= len(parts.slept) <= 3
+    assert portal.calls == []

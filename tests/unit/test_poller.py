@@ -1,0 +1,338 @@
+"""The ways into the ledger: polls, adoption of orphans, redrive; each under the poll lease."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from core_events import PORTAL, TIMERS, guard_on, ledger_on, message_of, pass_time
+from cryptography.fernet import Fernet
+from portal_desk import CONNECTOR, PortalDesk, refusal
+
+from b24offline.catalogue import shipped_catalogue
+from b24offline.errors import PaceExceeded, QueryLimitExceeded, UnknownAnswer
+from b24offline.ledger import Settling
+from b24offline.offline_queue import OfflineQueue
+from b24offline.poller import Polled, Poller, PollRules
+from b24offline.portal_guard import PollLease
+from b24offline.routing import Routes
+from b24offline.settler import Settler
+from b24offline.store import Cipher, Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from redis import Redis
+
+    from b24offline.event import Event
+
+pytestmark = pytest.mark.unit
+
+GET = "event.offline.get"
+
+
+def pipeline(event: Event) -> object:
+    return event
+
+
+class Bench:
+    """A portal, the ledger, and the poller between them. The store is a real one in a file."""
+
+    def __init__(self, redis: Redis, folder: Path, *, gate: int = 3, unrouted: Any = "acknowledge") -> None:
+        self.redis = redis
+        self.desk = PortalDesk()
+        self.ledger = ledger_on(redis)
+        self.guard = guard_on(redis, self.ledger, gate=gate)
+        self.queue = OfflineQueue(self.desk, PORTAL, CONNECTOR)
+        self.store = Store(f"sqlite:///{folder}/store.db", Cipher([Fernet.generate_key().decode()]))
+        self.store.create_schema()
+        self.store.seed_portal(
+            PORTAL,
+            client_endpoint="https://acme.example/rest/",
+            auth_url="https://auth.example/",
+            client_id="id",
+            client_secret="secret",
+            connector=CONNECTOR,
+        )
+        routes = Routes()
+        routes.add(pipeline, ("ONCRMDEALUPDATE",), "deal_changed")
+        self.poller = Poller(
+            portal=PORTAL,
+            queue=self.queue,
+            ledger=self.ledger,
+            guard=self.guard,
+            store=self.store,
+            catalogue=shipped_catalogue(),
+            routes=routes,
+            rules=PollRules(2, {"ID": "ASC"}, {}, unrouted),
+            timers=TIMERS,
+        )
+        self.settler = Settler(self.ledger, self.guard, self.queue, TIMERS)
+
+    def later(self, seconds: float) -> None:
+        pass_time(self.redis, self.ledger, seconds)
+
+    def changes(self, *deals: str) -> None:
+        for deal in deals:
+            self.desk.change(deal)
+
+    def outcomes(self, process_id: str) -> dict[int, str]:
+        settling = self.ledger.begin_settle(process_id)
+        assert isinstance(settling, Settling)
+        self.ledger.end_settle(settling, (), 1)
+        return dict(settling.outcomes)
+
+    def lost_reservation(self) -> str:
+        """A reserving call whose answer was lost after the portal had carried it out; answers its process id."""
+        self.desk.lose.append(GET)
+        with pytest.raises(UnknownAnswer):
+            self.poller.poll()
+        (process_id,) = {row.process_id for row in self.desk.rows().values()} - {""}
+        return process_id
+
+    def adopted(self) -> tuple[str, ...]:
+        """Adoption in its two looks, once the lease of a lost call has run out."""
+        self.later(TIMERS.poll_lease_seconds + 1)
+        assert self.poller.adopt() == ()
+        self.later(TIMERS.sighting_seconds + 1)
+        return self.poller.adopt()
+
+
+@pytest.fixture
+def bench(redis: Redis, tmp_path: Path) -> Bench:
+    return Bench(redis, tmp_path)
+
+
+def test_a_poll_reserves_and_opens_one_batch(bench: Bench) -> None:
+    bench.changes("1", "2", "3")
+    polled = bench.poller.poll()
+    (pid,) = polled.opened
+    assert polled == Polled("opened", 2, (pid,))
+    assert bench.desk.methods() == ["get"]
+    assert list(bench.ledger.open_batches()) == [pid]
+    assert {one.object.object_id for one in bench.ledger.events(pid).values() if one.object} == {"1", "2"}
+    assert len(bench.ledger.start(pid)) == 2
+    assert bench.poller.poll().received == 1
+
+
+def test_an_empty_queue_gives_the_lease_back(bench: Bench) -> None:
+    assert bench.poller.poll() == Polled("empty")
+    assert bench.poller.poll() == Polled("empty")
+    assert bench.desk.methods() == ["get", "get"]
+    assert bench.ledger.open_batches() == {}
+
+
+def test_the_generation_is_in_the_store_before_the_call_is_sent(bench: Bench) -> None:
+    seen = []
+    bench.desk.before = lambda method: seen.append(bench.store.portal(PORTAL).ledger_generation)
+    bench.poller.poll()
+    assert seen[0] is not None
+    assert str(seen[0]) == bench.redis.hget(f"{bench.ledger.stem}:guard", "generation")
+
+
+def test_while_another_reserving_call_is_under_way_none_is_sent(bench: Bench) -> None:
+    bench.changes("1")
+    answers = []
+    bench.desk.before = lambda method: answers.append(bench.poller.poll().state) if not answers else None
+    assert bench.poller.poll().state == "opened"
+    assert answers == ["busy"]
+    assert bench.desk.methods() == ["get"]
+
+
+def test_too_many_open_batches_send_none(bench: Bench) -> None:
+    bench.changes(*"1234567")
+    assert [bench.poller.poll().state for _ in range(4)] == ["opened", "opened", "opened", "full"]
+    assert bench.desk.methods() == ["get"] * 3
+
+
+def test_after_loss_of_the_ledger_none_is_sent_for_a_while(bench: Bench) -> None:
+    bench.poller.poll()
+    bench.redis.flushall()
+    bench.changes("1")
+    assert bench.poller.poll().state == "recovering"
+    assert bench.poller.adopt() == ()
+    assert bench.desk.methods() == ["get"]
+    bench.later(TIMERS.recovery_seconds + 1)
+    assert bench.poller.poll().state == "opened"
+
+
+def test_a_lost_answer_keeps_the_lease_and_adoption_brings_the_records_back(bench: Bench) -> None:
+    bench.changes("1", "2")
+    pid = bench.lost_reservation()
+    assert bench.poller.poll().state == "busy"
+    assert bench.poller.adopt() == (), "adopted beside a reserving call that may live"
+    assert bench.adopted() == (pid,)
+    assert bench.outcomes(pid) == {1: "unfinished", 2: "unfinished"}
+    assert len(bench.ledger.start(pid)) == 2
+    assert bench.poller.adopt() == ()
+    assert bench.desk.methods().count("get") == 1
+
+
+def test_an_orphan_is_not_adopted_at_first_sight(bench: Bench) -> None:
+    bench.changes("1")
+    bench.lost_reservation()
+    bench.later(TIMERS.poll_lease_seconds + 1)
+    assert bench.poller.adopt() == ()
+    bench.later(TIMERS.sighting_seconds - 10)
+    assert bench.poller.adopt() == ()
+    bench.later(11)
+    assert len(bench.poller.adopt()) == 1
+
+
+def test_an_adopted_batch_is_quiet_and_counts_as_old_as_its_first_sight(bench: Bench) -> None:
+    bench.changes("1")
+    pid = bench.lost_reservation()
+    bench.adopted()
+    assert set(bench.guard.quiet_until_ms([message.message_id for message in bench.desk.rows().values()]))
+    for one in bench.ledger.start(pid):
+        bench.ledger.succeed(one.run, one.attempt)
+    assert bench.settler.settle(pid).kept == 1
+    bench.later(TIMERS.quiet_seconds + 1)
+    assert bench.settler.settle(pid).state == "closed"
+    assert bench.desk.rows() == {}
+
+
+def test_adoption_opens_a_closed_process_id_again(bench: Bench) -> None:
+    bench.changes("1")
+    (pid,) = bench.poller.poll().opened
+    settling = bench.ledger.begin_settle(pid)
+    assert isinstance(settling, Settling)
+    bench.ledger.end_settle(settling, settling.outcomes, 1)
+    assert bench.poller.adopt() == ()
+    bench.later(TIMERS.sighting_seconds + 1)
+    assert bench.poller.adopt() == (pid,)
+    assert bench.outcomes(pid) == {1: "unfinished"}
+
+
+def test_a_batch_of_ours_is_not_adopted(bench: Bench) -> None:
+    bench.changes("1")
+    bench.poller.poll()
+    for _ in range(3):
+        bench.later(TIMERS.sighting_seconds + 1)
+        assert bench.poller.adopt() == ()
+
+
+def test_many_orphans_are_adopted_whole(bench: Bench) -> None:
+    bench.changes(*(str(number) for number in range(1, 121)))
+    bench.queue.reserve(limit=120, order={"ID": "ASC"})
+    (pid,) = bench.adopted()
+    assert len(bench.ledger.events(pid)) == 120
+
+
+def test_adoption_gives_its_lease_back_even_after_an_error(bench: Bench) -> None:
+    bench.desk.refuse["event.offline.list"] = refusal(UnknownAnswer, "event.offline.list")
+    with pytest.raises(UnknownAnswer):
+        bench.poller.adopt()
+    assert bench.poller.poll().state == "empty"
+
+
+@pytest.mark.parametrize("error", [refusal(QueryLimitExceeded, GET), PaceExceeded(PORTAL, 9.0)])
+def test_a_call_that_was_surely_not_executed_gives_the_lease_back(bench: Bench, error: Exception) -> None:
+    bench.desk.refuse[GET] = error
+    with pytest.raises(type(error)):
+        bench.poller.poll()
+    assert bench.poller.poll().state == "empty"
+
+
+def test_a_lease_lost_during_the_call_opens_nothing(bench: Bench) -> None:
+    bench.changes("1")
+
+    def slow(method: str) -> None:
+        if method == GET:
+            bench.later(TIMERS.poll_lease_seconds + 1)
+            generation = bench.store.portal(PORTAL).ledger_generation
+            assert isinstance(bench.guard.take_poll_lease(generation), PollLease)
+
+    bench.desk.before = slow
+    bench.poller.poll()
+    assert bench.ledger.open_batches() == {}
+    bench.desk.before = lambda method: None
+    assert len(bench.adopted()) == 1
+
+
+@pytest.mark.parametrize(("policy", "outcome"), [("acknowledge", "succeeded"), ("report", "failed")])
+def test_an_event_without_route_follows_the_policy(redis: Redis, tmp_path: Path, policy: str, outcome: str) -> None:
+    bench = Bench(redis, tmp_path, unrouted=policy)
+    bench.desk.change("1", "ONCRMLEADADD")
+    (pid,) = bench.poller.poll().opened
+    assert bench.outcomes(pid) == {1: outcome}
+    assert bench.ledger.counters()["events_unrouted"] == 1
+
+
+def test_rows_that_cannot_be_read_fail_alone(bench: Bench) -> None:
+    bench.changes("1", "2")
+    bench.desk.distort = lambda row: {**row, "TIMESTAMP_X": "never"} if row["ID"] == "1" else row
+    (pid,) = bench.poller.poll().opened
+    assert bench.outcomes(pid) == {1: "failed", 2: "unfinished"}
+
+
+def test_an_orphan_that_cannot_be_read_is_adopted_as_failed(bench: Bench) -> None:
+    bench.changes("1", "2")
+    bench.lost_reservation()
+    bench.desk.distort = lambda row: {**row, "EVENT_NAME": ""} if row["ID"] == "1" else row
+    (pid,) = bench.adopted()
+    assert bench.outcomes(pid) == {1: "failed", 2: "unfinished"}
+    bench.later(TIMERS.quiet_seconds + 1)
+    assert bench.settler.settle(pid).reported == 1
+
+
+def marked(bench: Bench, *deals: str, name: str = "ONCRMDEALUPDATE") -> None:
+    for deal in deals:
+        bench.desk.change(deal, name)
+    for row in list(bench.desk.rows().values()):
+        bench.desk.queue.mark(bench.desk.now, row)
+
+
+def test_a_marked_record_is_reserved_alone_and_held(bench: Bench) -> None:
+    marked(bench, "1", "2")
+    opened = bench.poller.redrive(list(bench.queue.marked()))
+    assert len(opened) == 2
+    assert [sent["filter"] for method, sent in bench.desk.calls if method == GET] == [{"=ID": 1}, {"=ID": 2}]
+    settling = bench.ledger.begin_settle(opened[0])
+    assert isinstance(settling, Settling)
+    assert settling.origin == "held"
+    (handed,) = bench.ledger.start(opened[0])
+    begun = bench.ledger.begin_step(handed.run, handed.attempt, 0)
+    assert begun is not None
+    assert begun.held
+
+
+def test_records_that_keep_failing_do_not_keep_new_events_out(redis: Redis, tmp_path: Path) -> None:
+    bench = Bench(redis, tmp_path, gate=2)
+    marked(bench, "1", "2", "3")
+    assert len(bench.poller.redrive(list(bench.queue.marked()))) == 2
+    bench.changes("8", "9")
+    assert bench.poller.poll().state == "opened"
+
+
+def test_a_marked_record_without_pipeline_stays_marked(bench: Bench) -> None:
+    marked(bench, "1", name="ONCRMLEADADD")
+    assert bench.poller.redrive(list(bench.queue.marked())) == ()
+    assert [(row.marked, row.process_id) for row in bench.desk.rows().values()] == [(True, "")]
+
+
+def test_a_marked_record_that_somebody_took_is_skipped(bench: Bench) -> None:
+    marked(bench, "1", "2")
+    due = list(bench.queue.marked())
+    bench.queue.reserve_marked(1)
+    assert len(bench.poller.redrive(due)) == 1
+
+
+def test_an_unknown_answer_of_redrive_keeps_the_lease(bench: Bench) -> None:
+    marked(bench, "1")
+    bench.desk.lose.append(GET)
+    with pytest.raises(UnknownAnswer):
+        bench.poller.redrive(list(bench.queue.marked()))
+    assert bench.poller.poll().state == "busy"
+    (pid,) = bench.adopted()
+    (handed,) = bench.ledger.start(pid)
+    begun = bench.ledger.begin_step(handed.run, handed.attempt, 0)
+    assert begun is not None
+    assert begun.held, "an adopted marked record was taken for a new one"
+
+
+def test_redrive_stops_where_a_poll_is_under_way(bench: Bench) -> None:
+    marked(bench, "1")
+    assert isinstance(bench.guard.take_poll_lease(None), PollLease)
+    assert bench.poller.redrive(list(bench.queue.marked())) == ()
+    assert bench.guard.quiet_until_ms([message_of(1)]) == {}

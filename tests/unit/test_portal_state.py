@@ -1,0 +1,72 @@
+"""What an error of the portal says about its state."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from b24offline import errors
+from b24offline.portal import PortalState
+from b24offline.portal_state import Standing, standing_after
+
+pytestmark = pytest.mark.unit
+
+NOW = 1_775_000_000.0
+
+
+def of(kind: type[errors.PortalError]) -> Standing:
+    return standing_after(kind("acme", "event.offline.get", 403, "", ""), now_epoch=NOW)
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        (errors.AuthLost, PortalState.AUTH_LOST),
+        (errors.ClientRejected, PortalState.AUTH_LOST),
+        (errors.PaymentRequired, PortalState.AUTH_LOST),
+        (errors.PlanTooSmall, PortalState.PLAN_TOO_SMALL),
+        (errors.WrongAuthType, PortalState.NOT_ADMIN),
+        (errors.InsufficientScope, PortalState.NOT_ADMIN),
+        (errors.AccessDenied, PortalState.NOT_ADMIN),
+        (errors.NotAdministrator, PortalState.NOT_ADMIN),
+        (errors.Overloaded, PortalState.BLOCKED),
+        (errors.PortalGone, PortalState.REMOVED),
+        (errors.Unreachable, PortalState.PAUSED),
+        (errors.UnknownAnswer, PortalState.PAUSED),
+        (errors.ServerError, PortalState.PAUSED),
+        (errors.QueryLimitExceeded, PortalState.PAUSED),
+        (errors.OperationTimeLimit, PortalState.PAUSED),
+        (errors.AuthServerError, PortalState.PAUSED),
+        (errors.AuthServerUnavailable, PortalState.PAUSED),
+        (errors.Moved, PortalState.PAUSED),
+    ],
+)
+def test_each_state(kind: type[errors.PortalError], state: PortalState) -> None:
+    assert of(kind).state is state
+
+
+def test_what_a_person_must_end_waits_longer_than_what_passes() -> None:
+    for _, kind in inspect.getmembers(errors, inspect.isclass):
+        if issubclass(kind, errors.PortalError):
+            standing = of(kind)
+            passing = standing.state is PortalState.PAUSED
+            assert (standing.wait_seconds < 60) == passing
+            assert standing.wait_seconds > 0
+
+
+def test_the_pace_is_no_state() -> None:
+    assert standing_after(errors.PaceExceeded("acme", 7.5), now_epoch=NOW) == Standing(PortalState.ACTIVE, 7.5)
+
+
+@pytest.mark.parametrize(
+    ("reset_at", "wait"), [(NOW + 30, 30.0), (NOW - 30, 1.0), (NOW + 100_000, 600.0), (None, 15.0), (0.0, 15.0)]
+)
+def test_a_spent_method_pauses_until_it_eases(reset_at: float | None, wait: float) -> None:
+    error = errors.OperationTimeLimit("acme", "event.offline.get", 429, "", "", reset_at=reset_at)
+    assert standing_after(error, now_epoch=NOW) == Standing(PortalState.PAUSED, wait)
+
+
+def test_the_scale_shortens_waits() -> None:
+    error = errors.AuthLost("acme", "event.offline.get", 401, "", "")
+    assert standing_after(error, now_epoch=NOW, time_scale=0.01).wait_seconds == pytest.approx(3.0)

@@ -1,0 +1,186 @@
+"""The pace, measured against an embedded Valkey with its own clock."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+import pytest
+import redis as redis_client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from b24offline.errors import ConfigError
+from b24offline.rate_limit import LONGEST_PAUSE_SECONDS, Pace
+
+
+def make_pace(redis, **options):
+    return Pace(redis, key_prefix="t", **{"requests_per_second": 20.0, "burst": 10, "settle_share": 0.3, **options})
+
+
+def drained(pace, kind, limit=1000):
+    """Take at once as many as are free."""
+    return next(n for n in range(limit) if pace.take("acme", kind) > 0)
+
+
+def test_a_share_is_free_for_settling_only(redis):
+    pace = make_pace(redis, requests_per_second=0.1)
+    assert drained(pace, "run") == 7
+    assert pace.take("acme", "poll") == pytest.approx(10, abs=1)
+    assert drained(pace, "settle") == 3
+    assert pace.take("acme", "settle") == pytest.approx(10, abs=1)
+    assert pace.take("acme", "run") == pytest.approx(40, abs=1)
+    assert pace.take("other", "run") == 0
+
+
+def test_settling_may_use_everything(redis):
+    assert drained(make_pace(redis, requests_per_second=0.1), "settle") == 10
+
+
+def test_a_refused_request_is_not_counted(redis):
+    pace = make_pace(redis, requests_per_second=0.1)
+    drained(pace, "run")
+    first = pace.take("acme", "run")
+    for _ in range(50):
+        assert pace.take("acme", "run") <= first
+
+
+def test_waiting_as_told_is_enough(redis):
+    pace = make_pace(redis)
+    drained(pace, "run")
+    for _ in range(3):
+        wait = pace.take("acme", "run")
+        assert 0 < wait <= 0.05
+        time.sleep(wait)
+        assert pace.take("acme", "run") == 0
+
+
+def run_threads(valkey, work, count, seconds):
+    """Run ``work(pace)`` over and over in threads with clients of their own; returns its results and the time."""
+    results, begin = [], threading.Barrier(count + 1)
+
+    def loop():
+        pace = make_pace(redis_client.Redis.from_url(valkey.url))
+        begin.wait()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            results.append(work(pace))
+
+    threads = [threading.Thread(target=loop) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    begin.wait()
+    begun = time.monotonic()
+    for thread in threads:
+        thread.join()
+    return results, time.monotonic() - begun
+
+
+def test_many_threads_together_keep_the_pace(valkey, redis):
+    results, seconds = run_threads(valkey, lambda pace: pace.take("acme", "run") == 0, 8, 2.0)
+    allowed = results.count(True)
+    assert allowed <= 7 + 20 * seconds + 1
+    assert allowed >= 7 + 20 * 2.0 - 2
+
+
+def test_settling_is_served_while_runs_saturate(valkey, redis):
+    waits = []
+    stop = threading.Event()
+
+    def settle():
+        pace = make_pace(redis)
+        while not stop.wait(0.25):  # 4 a second, of 20
+            waits.append(pace.take("acme", "settle"))
+
+    settler = threading.Thread(target=settle)
+    settler.start()
+    results, seconds = run_threads(valkey, lambda pace: pace.take("acme", "run") == 0, 6, 2.0)
+    stop.set()
+    settler.join()
+    assert len(waits) >= 5
+    assert waits == [0.0] * len(waits)
+    assert results.count(True) + len(waits) <= 10 + 20 * seconds + 1
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rate=st.floats(0.01, 0.5),
+    burst=st.integers(1, 60),
+    share=st.floats(0, 0.99),
+    order=st.lists(st.sampled_from(["run", "poll", "settle"]), max_size=80),
+)
+def test_no_order_of_kinds_exceeds_its_ceiling(redis, rate, burst, share, order):
+    redis.flushall()
+    pace = make_pace(redis, requests_per_second=rate, burst=burst, settle_share=share)
+    begun = time.monotonic()
+    taken = [kind for kind in order if pace.take("acme", kind) == 0]
+    leaked = math.ceil(rate * (time.monotonic() - begun))
+    assert len(taken) <= burst + leaked
+    others = max(1, int(burst * (1 - share)))
+    last_other = max((i for i, kind in enumerate(taken) if kind != "settle"), default=-1)
+    assert last_other + 1 <= others + leaked
+
+
+def test_after_a_slow_down_nobody_goes_then_settling_first_and_no_burst(redis):
+    pace = make_pace(redis)
+    pace.slow_down("acme", 0.4)
+    assert pace.take("acme", "settle") == pytest.approx(0.4, abs=0.1)
+    assert pace.take("acme", "run") == pytest.approx(0.4 + 3 * 0.05, abs=0.1)
+    assert pace.take("other", "run") == 0
+    time.sleep(pace.take("acme", "settle"))
+    assert drained(pace, "settle") == 1
+    assert pace.take("acme", "run") > 0
+
+
+def test_a_slow_down_never_shortens_another(redis):
+    pace = make_pace(redis)
+    pace.slow_down("acme", 30)
+    pace.slow_down("acme", 1)
+    assert pace.take("acme", "settle") == pytest.approx(30, abs=1)
+    pace.slow_down("acme", 10**9)
+    assert pace.take("acme", "settle") <= LONGEST_PAUSE_SECONDS
+
+
+def test_a_paused_method_says_for_how_long(redis):
+    pace = make_pace(redis)
+    seconds, microseconds = redis.time()
+    now = seconds + microseconds / 1e6
+    assert pace.method_pause("acme", "crm.deal.list") == 0
+    pace.pause_method("acme", "crm.deal.list", now + 100)
+    assert pace.method_pause("acme", "CRM.deal.list") == pytest.approx(100, abs=1)
+    assert pace.method_pause("acme", "crm.lead.list") == pace.method_pause("other", "crm.deal.list") == 0
+    pace.pause_method("acme", "crm.deal.list", now + 50)
+    assert pace.method_pause("acme", "crm.deal.list") == pytest.approx(100, abs=1)
+    for number, odd in enumerate([0.0, now - 5, now + 10**6]):
+        pace.pause_method("acme", f"odd.{number}", odd)
+        assert pace.method_pause("acme", f"odd.{number}") == pytest.approx(60, abs=1)
+
+
+def test_a_server_clock_set_back_does_not_block(redis):
+    pace = make_pace(redis)
+    pace.take("acme", "run")
+    redis.set("t:{acme}:pace:bucket", time.time() + 86400)
+    assert pace.take("acme", "run") == 0
+
+
+def test_every_key_is_named_for_its_portal_and_ends_by_itself(redis):
+    pace = make_pace(redis)
+    pace.take("acme", "run")
+    pace.slow_down("acme", 3)
+    pace.pause_method("acme", "m", 0.0)
+    assert sorted(redis.keys()) == ["t:{acme}:pace:bucket", "t:{acme}:pace:method:m"]
+    assert all(0 < redis.pttl(key) <= 61_000 for key in redis.keys())
+
+
+def test_clients_that_return_bytes_do_as_well(valkey, redis):
+    pace = make_pace(redis_client.Redis.from_url(valkey.url), requests_per_second=0.1)
+    assert drained(pace, "run") == 7
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"requests_per_second": 0}, {"burst": 0}, {"settle_share": 1}, {"settle_share": -0.1}]
+)
+def test_an_impossible_pace_is_refused(redis, numbers):
+    with pytest.raises(ConfigError, match="impossible"):
+        make_pace(redis, **numbers)

@@ -1,0 +1,152 @@
+"""What follows an error of a step."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from core_events import TIMERS
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.exceptions import ConnectionError as RedisConnectionError
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from b24offline import errors
+from b24offline.object_reader import NotReadable
+from b24offline.retry_policy import LONGEST_REPEAT_SECONDS, Again, GiveUp, Permanent, decide
+
+pytestmark = pytest.mark.unit
+
+NOW = 1_775_000_000.0
+SOON, LATE = TIMERS.step_backoff_seconds, TIMERS.held_backoff_seconds
+
+
+def verdict(error: BaseException, *, failures: int = 0, held: bool = False, max_attempts: int = 5) -> Again | GiveUp:
+    return decide(error, failures=failures, held=held, max_attempts=max_attempts, timers=TIMERS, now_epoch=NOW)
+
+
+def portal_error(kind: type[errors.PortalError]) -> errors.PortalError:
+    return kind("acme", "crm.deal.get", 503, "", "")
+
+
+EVERY_PORTAL_ERROR = [
+    kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.PortalError)
+]
+OF_THE_PORTAL = [
+    errors.Unreachable,
+    errors.UnknownAnswer,
+    errors.ServerError,
+    errors.Moved,
+    errors.QueryLimitExceeded,
+    errors.OperationTimeLimit,
+    errors.Overloaded,
+    errors.ExpiredToken,
+    errors.AuthLost,
+    errors.AccessDenied,
+    errors.NotAdministrator,
+    errors.PlanTooSmall,
+    errors.WrongAuthType,
+    errors.PortalGone,
+    errors.AuthServerError,
+    errors.AuthServerUnavailable,
+    errors.ClientRejected,
+    errors.PaymentRequired,
+]
+OF_OUR_STORES = [OperationalError("x", None, Exception()), RedisConnectionError("down")]
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("error", [*(portal_error(kind) for kind in OF_THE_PORTAL), *OF_OUR_STORES], ids=repr)
+def test_trouble_of_the_portal_and_of_our_stores_is_nobodys_attempt(error: Exception, held: bool) -> None:
+    told = verdict(error, failures=99, held=held)
+    assert isinstance(told, Again)
+    assert not told.counted
+    assert told.wait_seconds > 0
+    assert told.reason == type(error).__name__
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Permanent("x"),
+        NotReadable("x"),
+        errors.ConfigError("x"),
+        *(portal_error(kind) for kind in (errors.BadRequest, errors.BatchRefused, errors.MethodNotFound)),
+    ],
+    ids=repr,
+)
+def test_what_would_come_again_for_certain_is_final(error: Exception) -> None:
+    assert verdict(error) == GiveUp(type(error).__name__, SOON[0])
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("customer data"), portal_error(errors.RefusedByMethod), IntegrityError("x", None, Exception())]
+)
+def test_everything_else_is_counted_until_the_attempts_are_spent(error: Exception) -> None:
+    waits = []
+    for failures in range(4):
+        told = verdict(error, failures=failures)
+        assert isinstance(told, Again)
+        assert told.counted
+        waits.append(told.wait_seconds)
+    assert tuple(waits) == SOON
+    assert verdict(error, failures=4) == GiveUp(type(error).__name__, SOON[-1])
+    assert isinstance(verdict(error, max_attempts=1), GiveUp)
+
+
+def test_the_reason_is_the_class_only() -> None:
+    told = verdict(ValueError("customer data"))
+    assert told.reason == "ValueError"
+
+
+@given(
+    failures=st.integers(0, 50),
+    error=st.sampled_from([Permanent("x"), ValueError("x"), *(portal_error(kind) for kind in EVERY_PORTAL_ERROR)]),
+)
+def test_a_held_run_is_never_given_up(failures: int, error: Exception) -> None:
+    assert isinstance(verdict(error, failures=failures, held=True), Again)
+
+
+def test_a_held_run_backs_off_from_its_first_step() -> None:
+    told = [verdict(ValueError(), failures=failures, held=True) for failures in range(8)]
+    assert told[0] == Again(LATE[0], counted=True, restart=True, reason="ValueError")
+    assert [one.wait_seconds for one in told if isinstance(one, Again)] == [*LATE, LATE[-1], LATE[-1]]
+
+
+@given(
+    failures=st.integers(0, 3),
+    held=st.booleans(),
+    error=st.sampled_from([ValueError("x"), *(portal_error(kind) for kind in EVERY_PORTAL_ERROR)])
+    | st.builds(errors.PaceExceeded, st.just("acme"), st.floats(0.001, 10_000)),
+)
+def test_only_short_waits_go_by_message(failures: int, held: bool, error: Exception) -> None:
+    told = verdict(error, failures=failures, held=held)
+    if isinstance(told, Again) and not told.restart:
+        assert told.wait_seconds <= LONGEST_REPEAT_SECONDS
+
+
+def test_the_pace_says_itself_how_long() -> None:
+    assert verdict(errors.PaceExceeded("acme", 12.0)) == Again(
+        12.0, counted=False, restart=False, reason="PaceExceeded"
+    )
+    assert verdict(errors.PaceExceeded("acme", 90.0)) == Again(90.0, counted=False, restart=True, reason="PaceExceeded")
+
+
+@pytest.mark.parametrize(
+    ("reset_at", "wait"),
+    [(NOW + 40, 40), (NOW - 40, SOON[0]), (NOW + 1_000_000, LATE[1]), (None, LATE[0])],
+)
+def test_a_spent_method_waits_until_it_eases(reset_at: float | None, wait: float) -> None:
+    error = errors.OperationTimeLimit("acme", "crm.deal.get", 429, "", "", reset_at=reset_at)
+    told = verdict(error)
+    assert isinstance(told, Again)
+    assert told.wait_seconds == wait
+    assert not told.counted
+
+
+def test_the_table_knows_every_error_of_the_portal() -> None:
+    about_the_event = {
+        *(errors.PortalError, errors.BadRequest, errors.BatchRefused, errors.MethodNotFound),
+        *(errors.ObjectNotFound, errors.RefusedByMethod, errors.InsufficientScope),
+    }
+    assert set(EVERY_PORTAL_ERROR) == set(OF_THE_PORTAL) | about_the_event

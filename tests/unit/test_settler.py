@@ -1,0 +1,354 @@
+"""Settling against a portal's queue: one call when all is well, and nothing destroyed when it is not."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from core_events import PIPELINE, PORTAL, TIMERS, guard_on, ledger_on, pass_time
+from portal_desk import CONNECTOR, PortalDesk, refusal
+
+from b24offline import settler as settler_module
+from b24offline.catalogue import shipped_catalogue
+from b24offline.errors import PaceExceeded, PortalError, QueryLimitExceeded, UnknownAnswer
+from b24offline.event import event_from_record
+from b24offline.ledger import Entry, Settling
+from b24offline.offline_queue import OfflineQueue
+from b24offline.settler import Settled, Settler
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from b24offline.timers import Timers
+
+pytestmark = pytest.mark.unit
+
+OLD = TIMERS.report_age_seconds + 1
+
+
+class Bench:
+    """A ledger, a portal, and the settler between them."""
+
+    def __init__(self, redis: Redis, timers: Timers = TIMERS) -> None:
+        self.redis = redis
+        self.desk = PortalDesk()
+        self.ledger = ledger_on(redis, timers)
+        self.guard = guard_on(redis, self.ledger, timers)
+        self.queue = OfflineQueue(self.desk, PORTAL, CONNECTOR)
+        self.settler = Settler(self.ledger, self.guard, self.queue, timers)
+
+    def batch(self, outcomes: str, *, marked: bool = False, deals: str = "") -> str:
+        """Changes a deal for each letter, reserves them and records: s succeeded, f failed, u unfinished."""
+        for number, _ in enumerate(outcomes):
+            self.desk.change(deals[number] if deals else f"{number + 1}")
+        if marked:
+            for row in list(self.desk.rows().values()):
+                self.desk.queue.mark(self.desk.now, row)
+        return self.reserved(outcomes, marked=marked)
+
+    def reserved(self, outcomes: str, *, marked: bool = False) -> str:
+        method = self.queue.reserve_marked(1) if marked else self.queue.reserve(limit=500, order={"ID": "ASC"})
+        assert method is not None
+        events = [event_from_record(PORTAL, one, shipped_catalogue()) for one in method.records]
+        self.ledger.open(method.process_id, [Entry(one, (PIPELINE,)) for one in events], origin="poll")
+        handed = {one.run: one.attempt for one in self.ledger.start(method.process_id)}
+        for event, letter in zip(events, outcomes, strict=True):
+            run = f"{event.delivery}/{PIPELINE}"
+            if letter == "s":
+                self.ledger.succeed(run, handed[run])
+            elif letter == "f":
+                self.ledger.fail(run, handed[run], "Boom", backoff_seconds=1)
+        self.desk.calls.clear()
+        return method.process_id
+
+    def later(self, seconds: float) -> None:
+        pass_time(self.redis, self.ledger, seconds)
+
+    def settle(self, process_id: str) -> Settled:
+        return self.settler.settle(process_id)
+
+    def due_seconds(self, process_id: str) -> float:
+        score = self.redis.zscore(f"{self.ledger.stem}:due", f"batch:{process_id}")
+        return (score - self.ledger.now_ms()) / 1000
+
+
+@pytest.fixture
+def bench(redis: Redis) -> Bench:
+    return Bench(redis)
+
+
+@pytest.mark.parametrize("number", [1, 49, 50, 130])
+def test_when_all_succeeded_one_call_settles(bench: Bench, number: int) -> None:
+    pid = bench.batch("s" * number)
+    assert bench.settle(pid) == Settled("closed", acknowledged=number)
+    assert bench.desk.methods() == ["clear"]
+    assert bench.desk.rows() == {}
+    assert bench.settle(pid) == Settled("gone")
+    assert bench.ledger.counters()["events_acknowledged"] == number
+
+
+def test_nothing_succeeded_clears_nothing(bench: Bench) -> None:
+    pid = bench.batch("uuu")
+    assert bench.settle(pid) == Settled("open", kept=3)
+    assert bench.desk.methods() == []
+    assert bench.due_seconds(pid) > TIMERS.settle_due_seconds - 5
+
+
+def test_what_is_finished_settles_before_the_rest(bench: Bench) -> None:
+    pid = bench.batch("sus")
+    assert bench.settle(pid) == Settled("open", acknowledged=2, kept=1)
+    assert bench.desk.methods() == ["clear"]
+    assert list(bench.desk.rows()) == [2]
+    assert list(bench.ledger.events(pid)) == [2]
+
+
+def test_a_failure_is_reported_once_it_is_old_enough_and_closed_once_it_is_seen_gone(bench: Bench) -> None:
+    pid = bench.batch("sf")
+    assert bench.settle(pid) == Settled("open", acknowledged=1, kept=1)
+    assert "error" not in bench.desk.methods()
+    assert 0 < bench.due_seconds(pid) <= TIMERS.report_age_seconds
+    bench.later(OLD)
+    bench.desk.calls.clear()
+    assert bench.settle(pid) == Settled("open", reported=1)
+    assert bench.desk.methods() == ["list", "list", "error"]
+    assert [(row.marked, row.process_id) for row in bench.desk.rows().values()] == [(True, "")]
+    assert bench.due_seconds(pid) <= TIMERS.sweep_seconds
+    assert bench.settle(pid).state == "closed"
+    assert bench.ledger.counters()["events_reported"] == 1
+
+
+def test_a_failure_with_a_newer_record_is_superseded_at_once(bench: Bench) -> None:
+    pid = bench.batch("f")
+    newer = bench.desk.change("1")
+    assert bench.settle(pid) == Settled("closed", acknowledged=1)
+    assert bench.desk.methods() == ["list", "list", "clear"]
+    assert list(bench.desk.rows()) == [newer]
+    assert bench.ledger.counters()["events_superseded"] == 1
+    assert bench.guard.quiet_until_ms([bench.desk.rows()[newer].message_id])
+
+
+def test_a_newer_record_in_another_batch_supersedes_as_well(bench: Bench) -> None:
+    pid = bench.batch("f")
+    bench.desk.change("1")
+    other = bench.reserved("u")
+    bench.later(OLD)
+    assert bench.settle(pid) == Settled("closed", acknowledged=1)
+    assert [row.process_id for row in bench.desk.rows().values()] == [other]
+
+
+def test_the_newer_one_does_not_report_within_the_quiet_period_of_the_older(bench: Bench) -> None:
+    pid = bench.batch("f")
+    bench.desk.change("1")
+    bench.settle(pid)
+    bench.later(2)
+    other = bench.reserved("f")
+    bench.later(OLD)
+    assert bench.settle(other) == Settled("open", kept=1)
+    assert "error" not in bench.desk.methods()
+    bench.later(TIMERS.quiet_seconds)
+    assert bench.settle(other).reported == 1
+
+
+def test_a_lost_answer_of_clear_is_made_up_for(bench: Bench) -> None:
+    pid = bench.batch("ss")
+    bench.desk.lose.append("event.offline.clear")
+    with pytest.raises(UnknownAnswer):
+        bench.settle(pid)
+    bench.desk.change("1")
+    assert bench.due_seconds(pid) > 0
+    assert bench.settle(pid) == Settled("closed", acknowledged=2)
+    assert len(bench.desk.rows()) == 1, "the change after the lost answer was destroyed"
+
+
+def test_a_lost_answer_of_error_destroys_nothing_and_settles_later(bench: Bench) -> None:
+    pid = bench.batch("f")
+    bench.later(OLD)
+    bench.desk.lose.append("event.offline.error")
+    with pytest.raises(UnknownAnswer):
+        bench.settle(pid)
+    # the record is marked and free; somebody takes it up again, and the object changes once more
+    record = bench.desk.rows()[1]
+    assert (record.marked, record.process_id) == (True, "")
+    bench.queue.reserve_marked(1)
+    newer = bench.desk.change("1")
+    bench.desk.calls.clear()
+    assert bench.settle(pid).state == "closed"
+    assert bench.desk.methods() == ["list"]
+    assert newer in bench.desk.rows()
+    assert list(bench.desk.kinds("deleted_by_error")) == []
+
+
+def test_an_error_that_was_never_executed_is_sent_again_after_the_quiet_period_only(bench: Bench) -> None:
+    pid = bench.batch("f")
+    bench.later(OLD)
+    bench.desk.refuse["event.offline.error"] = refusal(UnknownAnswer, "event.offline.error")
+    with pytest.raises(UnknownAnswer):
+        bench.settle(pid)
+    assert bench.settle(pid) == Settled("open", kept=1)
+    bench.later(TIMERS.quiet_seconds - 10)
+    assert bench.settle(pid) == Settled("open", kept=1)
+    assert bench.desk.methods().count("error") == 1
+    assert bench.due_seconds(pid) <= 10
+    bench.later(11)
+    assert bench.settle(pid).reported == 1
+
+
+def test_an_error_executed_late_meets_no_newer_record_that_was_cleared(bench: Bench) -> None:
+    pid = bench.batch("f")
+    bench.later(OLD)
+    bench.desk.refuse["event.offline.error"] = refusal(UnknownAnswer, "event.offline.error")
+    with pytest.raises(UnknownAnswer):
+        bench.settle(pid)
+    # the object changed meanwhile: superseded, but not cleared while the call may still be executed
+    newer = bench.desk.change("1")
+    assert bench.settle(pid) == Settled("open", kept=1)
+    assert set(bench.desk.rows()) == {1, newer}
+
+
+@pytest.mark.parametrize("moment", ["event.offline.list", "event.offline.error"])
+def test_a_newer_record_is_looked_for_right_before_the_report(bench: Bench, moment: str) -> None:
+    pid = bench.batch("f")
+    bench.later(OLD)
+    bench.desk.before = lambda method: (
+        bench.desk.change("1") if method == moment and len(bench.desk.rows()) < 2 else None
+    )
+    told = bench.settle(pid)
+    if moment == "event.offline.list":
+        assert (told.reported, told.acknowledged) == (0, 1)
+        assert list(bench.desk.kinds("deleted_by_error")) == []
+    else:
+        # a window that only the portal could close: the newer record is gone, the marked one stays and runs again
+        assert told.reported == 1
+        assert [row.marked for row in bench.desk.rows().values()] == [True]
+
+
+def test_a_lost_lease_sends_no_report(bench: Bench) -> None:
+    pid = bench.batch("f")
+    bench.later(OLD)
+    lists = iter(range(5))
+
+    def slow(method: str) -> None:
+        if method == "event.offline.list" and next(lists) == 1:
+            bench.later(TIMERS.settle_lease_seconds + 1)
+            bench.ledger.begin_settle(pid)
+
+    bench.desk.before = slow
+    assert bench.settle(pid) == Settled("lost", reported=0)
+    assert "error" not in bench.desk.methods()
+    assert not bench.desk.rows()[1].marked
+
+
+def test_a_lost_lease_clears_no_superseded_record(bench: Bench) -> None:
+    pid = bench.batch("fs")
+    bench.desk.change("1")
+
+    def slow(method: str) -> None:
+        bench.later(TIMERS.settle_lease_seconds + 1)
+        bench.ledger.begin_settle(pid)
+        bench.desk.before = lambda _: None
+
+    bench.desk.before = slow
+    assert bench.settle(pid).state == "lost"
+    assert "clear" not in bench.desk.methods()
+
+
+def test_an_old_look_is_not_reported_on(redis: Redis) -> None:
+    bench = Bench(redis, replace(TIMERS, settle_lease_seconds=0.4))
+    pid = bench.batch("f")
+    bench.later(OLD)
+    bench.desk.before = lambda method: time.sleep(0.12)
+    assert bench.settle(pid).reported == 0
+    assert bench.desk.methods() == ["list", "list"]
+    assert bench.guard.quiet_until_ms([bench.desk.rows()[1].message_id]) == {}
+    bench.later(1)
+    bench.desk.before = lambda method: None
+    assert bench.settle(pid).reported == 1
+
+
+def test_many_failures_are_looked_up_in_turns(bench: Bench) -> None:
+    number = settler_module.LOOKS * 2 + 5
+    pid = bench.batch("f" * number)
+    bench.later(OLD)
+    reported = []
+    for _ in range(4):
+        bench.desk.calls.clear()
+        reported.append(bench.settle(pid).reported)
+        assert bench.desk.methods().count("list") <= settler_module.LOOKS + 1
+    assert reported == [settler_module.LOOKS, settler_module.LOOKS, 5, 0]
+    assert bench.ledger.open_batches() == {}
+    assert all(row.marked for row in bench.desk.rows().values())
+
+
+def test_a_record_moved_by_another_reserving_call_is_not_reported(bench: Bench) -> None:
+    pid = bench.batch("f")
+    bench.later(OLD)
+    bench.desk.queue.move(bench.desk.now, bench.desk.rows().values(), "f" * 32)
+    assert bench.settle(pid) == Settled("closed")
+    assert bench.desk.methods() == ["list"]
+    assert [row.process_id for row in bench.desk.rows().values()] == ["f" * 32]
+
+
+def test_a_marked_record_is_never_reported_again(bench: Bench) -> None:
+    pid = bench.batch("f", marked=True)
+    newer = bench.desk.change("1")
+    bench.later(TIMERS.quiet_seconds + OLD)
+    assert bench.settle(pid) == Settled("open", kept=1)
+    assert "error" not in bench.desk.methods()
+    assert newer in bench.desk.rows()
+
+
+def test_an_adopted_batch_waits_out_a_quiet_period_even_to_clear(bench: Bench) -> None:
+    pid = bench.batch("s")
+    bench.guard.note_quiet({bench.desk.rows()[1].message_id}, None)
+    assert bench.settle(pid) == Settled("open", kept=1)
+    assert "clear" not in bench.desk.methods()
+    bench.later(TIMERS.quiet_seconds + 1)
+    assert bench.settle(pid) == Settled("closed", acknowledged=1)
+
+
+def test_two_settlers_do_not_meet(bench: Bench) -> None:
+    pid = bench.batch("s")
+    assert isinstance(bench.ledger.begin_settle(pid), Settling)
+    assert bench.settle(pid) == Settled("busy")
+    assert bench.desk.methods() == []
+
+
+def test_a_damaged_batch_is_left_to_adoption(bench: Bench) -> None:
+    pid = bench.batch("sf")
+    for key in bench.redis.scan_iter(f"{bench.ledger.stem}:run:1@*"):
+        bench.redis.delete(key)
+    assert bench.settle(pid) == Settled("damaged")
+    assert bench.desk.methods() == []
+    assert bench.ledger.open_batches() == {}
+    assert len(bench.desk.rows()) == 2
+
+
+def test_a_batch_whose_records_were_lost_touches_nothing_on_the_portal(bench: Bench) -> None:
+    pid = bench.batch("sf")
+    bench.redis.delete(f"{bench.ledger.stem}:batch:{pid}:records")
+    bench.settle(pid)
+    assert bench.desk.methods() == []
+    assert len(bench.desk.rows()) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [refusal(QueryLimitExceeded, "event.offline.clear"), PaceExceeded(PORTAL, 30.0), refusal(PortalError, "x")],
+)
+def test_after_a_refusal_the_lease_is_free_and_the_batch_comes_again(bench: Bench, error: Any) -> None:
+    pid = bench.batch("s")
+    bench.desk.refuse["event.offline.clear"] = error
+    with pytest.raises(type(error)):
+        bench.settle(pid)
+    assert 0 < bench.due_seconds(pid) <= TIMERS.settle_due_seconds
+    assert bench.settle(pid) == Settled("closed", acknowledged=1)
+
+
+def test_a_record_that_cannot_be_read_is_reported_not_taken_for_gone(bench: Bench) -> None:
+    pid = bench.batch("f")
+    bench.later(OLD)
+    bench.desk.distort = lambda row: {**row, "EVENT_NAME": None, "TIMESTAMP_X": "never"}
+    assert bench.settle(pid).reported == 1
+    assert bench.desk.rows()[1].marked
