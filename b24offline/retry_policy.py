@@ -51,6 +51,7 @@ _SOON: Final = (
     errors.QueryLimitExceeded,
     errors.Unreachable,
     errors.UnknownAnswer,
+    errors.ExpiredToken,
     errors.AuthServerUnavailable,
     errors.Moved,
     OperationalError,

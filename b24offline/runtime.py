@@ -130,8 +130,9 @@ class Runtime:
             read_timeout_seconds=self.timers.read_timeout_seconds,
         )
 
-    def seed_portal(self) -> Portal | None:
-        """Brings the portal of the configuration into the store. None: the configuration names none."""
+    @cached_property
+    def seeded(self) -> Portal | None:
+        """The portal of the configuration, brought into the store. None: the configuration names none."""
         config = self.config
         if config.portal_url is None or config.portal_name is None:
             return None

@@ -14,7 +14,8 @@ class Timers:
 
     Attributes:
         lease_seconds: how long a running run may stay silent before it counts as crashed.
-        run_queue_seconds: the most a dispatched run may wait for a worker before it is dispatched again.
+        run_queue_seconds: how long a dispatched run may wait for a worker before it is dispatched again; twice as
+            long the second time, and so on, so that a backlog deeper than this does not multiply itself.
         dispatch_due_seconds: after this an open batch whose dispatch was not confirmed is dispatched again.
         quiet_seconds: no redrive, confirm or clear of a message id for so long after it was reported; longer
             than any request to a portal can live.
@@ -77,7 +78,7 @@ class Timers:
             raise ValueError("the time scale must be greater than 0 and at most 1")
         return cls(
             lease_seconds=lease_seconds * scale,
-            run_queue_seconds=600.0 * scale,
+            run_queue_seconds=300.0 * scale,
             dispatch_due_seconds=60.0 * scale,
             quiet_seconds=180.0 * scale,
             report_age_seconds=75.0 * scale,

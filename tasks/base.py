@@ -17,6 +17,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from b24offline import retry_policy
 from b24offline.contract import HEADER_WORK, STEP_PREFIX
+from b24offline.errors import ConfigError
 from b24offline.event import Event, ObjectKey
 from b24offline.ledger import STEP_STRIDE, Begun
 from b24offline.paced_client import PacedClient
@@ -98,6 +99,12 @@ class Step(Task):
         if header is None:
             return super().__call__(*args, **kwargs)
         return _run_in_lease(self, publishing.Ticket.from_header(header), args, kwargs)
+
+    def replace(self, sig: Any) -> Any:
+        """Refused inside a run: the replacement would not know its run, and its outcome would be lost."""
+        if _header(self.request) is None:
+            return super().replace(sig)
+        raise ConfigError(f"step {self.name} cannot replace itself in a run: put the other step into the pipeline")
 
 
 def step(function: Callable[..., Any]) -> Any:

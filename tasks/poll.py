@@ -27,7 +27,7 @@ SERVED = frozenset(PortalState) - {PortalState.REMOVED}
 def tick() -> str:
     """Asks for a poll of every portal that is due. Answers which."""
     here = runtime()
-    here.seed_portal()
+    here.seeded  # noqa: B018 - the configuration's portal is brought into the store once per process
     portals = [portal.name for portal in here.store.portals() if portal.state in SERVED]
     if not portals:
         log.warning("no portal to serve: set B24_PORTAL_URL, or add one to the store")

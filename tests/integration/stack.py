@@ -67,7 +67,7 @@ class Stack:
             self.variables = {**self._default_variables(), **self._extra}
             self._purge()
             self.runtime = Runtime(Config.load(self.variables))
-            self.runtime.seed_portal()
+            self.runtime.seeded  # noqa: B018 - made before the workers race for it
             environ = processes.child_environ(self.variables)
             self.workers: list[CeleryProcess] = [
                 processes.worker(
@@ -82,7 +82,7 @@ class Stack:
             ]
             self.beat = processes.beat(environ=environ, folder=self.folder)
             for process in (*self.workers, *([self.beat] if self._with_beat else [])):
-                started.callback(process.stop)
+                started.callback(process.kill)
                 process.start()
             self._exit = started.pop_all()
         try:

@@ -88,10 +88,7 @@ class PortalDesk:
             parse_order(sent.get("order"), for_list=True, default="ID"),
         )
         rows = self.queue.select(CONNECTOR, selection)[:50]
-        return [
-            {**self._row(row), "PROCESS_ID": row.process_id, "ERROR": "1" if row.marked else "0"}
-            for row in rows
-        ]
+        return [{**self._row(row), "PROCESS_ID": row.process_id, "ERROR": "1" if row.marked else "0"} for row in rows]
 
     def _clear(self, sent: dict[str, Any]) -> bool:
         assert sent["id"]

@@ -98,7 +98,7 @@ def test_a_ledger_that_cannot_be_reached_ends_neither_the_thread_nor_the_step(
     redis: Redis, running: tuple[Ledger, Handed], caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger, handed = running
-    nowhere = Ledger(Redis(port=free_port(), decode_responses=True), PREFIX, "gone", SHORT)
+    nowhere = Ledger(Redis(port=free_port(), decode_responses=True, retry=None), PREFIX, "gone", SHORT)
     keeper = LeaseKeeper(0.01)
     with caplog.at_level(logging.WARNING), keeper.holding(nowhere, "1@1/x", 1, 0):
         wait_for(lambda: any("cannot be reached" in message for message in caplog.messages))

@@ -8,7 +8,14 @@ import pytest
 from core_events import TIMERS, entry_of, event_of, ledger_on, pass_time
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from b24offline.ledger import Entry, Handed, Settling, run_id
 
@@ -214,7 +221,9 @@ class LedgerMachine(RuleBasedStateMachine):
                     final = [record for record, outcome in settling.outcomes.items() if outcome in FINAL]
                     self.ledger.end_settle(settling, final, 1)
         assert self.ledger.open_batches() == {}
-        left = {key.removeprefix(self.ledger.stem).split(":")[1] for key in self.redis.scan_iter(f"{self.ledger.stem}*")}
+        left = {
+            key.removeprefix(self.ledger.stem).split(":")[1] for key in self.redis.scan_iter(f"{self.ledger.stem}*")
+        }
         assert left <= {"stats", "tomb", "wait"}, "something was left behind"
 
 

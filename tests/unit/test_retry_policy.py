@@ -46,6 +46,7 @@ OF_THE_PORTAL = [
     errors.NotAdministrator,
     errors.PlanTooSmall,
     errors.WrongAuthType,
+    errors.InsufficientScope,
     errors.PortalGone,
     errors.AuthServerError,
     errors.AuthServerUnavailable,
@@ -147,6 +148,6 @@ def test_a_spent_method_waits_until_it_eases(reset_at: float | None, wait: float
 def test_the_table_knows_every_error_of_the_portal() -> None:
     about_the_event = {
         *(errors.PortalError, errors.BadRequest, errors.BatchRefused, errors.MethodNotFound),
-        *(errors.ObjectNotFound, errors.RefusedByMethod, errors.InsufficientScope),
+        *(errors.ObjectNotFound, errors.RefusedByMethod),
     }
     assert set(EVERY_PORTAL_ERROR) == set(OF_THE_PORTAL) | about_the_event
