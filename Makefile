@@ -13,10 +13,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check
+.PHONY: help install demo test check compose-test
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(RUNTIME) ## set up .venv with what the product needs
 	@echo "Ready: $(BIN)/b24offline --help"
@@ -26,6 +26,9 @@ demo: $(RUNTIME) ## show the pipeline at work on an emulated portal
 
 test: $(DEV) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+compose-test: $(BIN)/python ## start compose.yaml for real, kill a worker, compare; needs Docker
+	$(BIN)/python -m tests.compose
 
 check: $(DEV) ## lint, format, types, generated documents
 	$(BIN)/ruff check .

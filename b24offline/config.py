@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from b24offline import config_values as values
 from b24offline.environment import read_environment, report
+from b24offline.lanes import DEFAULT_LANE, Lane, lanes_from_json
 from b24offline.timers import Timers
 
 DEFAULT_REDIS_URL: Final = "redis://127.0.0.1:6379/0"
@@ -124,6 +125,14 @@ class Config(BaseSettings):
     )
     tick_seconds: Seconds = Field(default=1.0, description="Seconds between beat's looks at which portals are due.")
 
+    lanes: Annotated[tuple[Lane, ...], BeforeValidator(lanes_from_json)] = Field(
+        default=(),
+        description=(
+            "JSON array of further lanes, each with a name and any of filter, order, limit, "
+            "interval_min_seconds, interval_max_seconds, priority, queue: see docs/lanes.md."
+        ),
+    )
+
     ca_file: Annotated[Path, AfterValidator(values.existing_file)] | None = Field(
         default=None,
         description="File of certificates (PEM) to trust instead of the public ones.",
@@ -191,6 +200,22 @@ class Config(BaseSettings):
     snapshot_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
         default=900, description="Seconds an object that was read in bulk waits in Redis for its steps."
     )
+    retention_days: Annotated[float, Field(gt=0, le=3_650)] = Field(
+        default=30.0, description="Days that ended dead letters, and the names of removed portals, are kept."
+    )
+    concurrency: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=4, description="Processes that poll and run steps, of the worker that `b24offline up` starts."
+    )
+    flower_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        default=5555, description="Port on 127.0.0.1 of the Flower that `b24offline up` starts; 0 starts none."
+    )
+    heartbeat_file: Path | None = Field(
+        default=None,
+        description=(
+            "File that worker and beat touch while they live, at least every 2 s and every B24_TICK_SECONDS; its age "
+            "tells a health check. Unset: none."
+        ),
+    )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(values.upper)] = (
         Field(default="INFO", description="Least severity that is logged.")
     )
@@ -243,6 +268,19 @@ class Config(BaseSettings):
     def secret_keys(self) -> tuple[str, ...]:
         """The Fernet keys in order, the encrypting one first; empty when none is configured."""
         return () if self.secret_key is None else tuple(self.secret_key.get_secret_value().split(","))
+
+    @property
+    def all_lanes(self) -> dict[str, Lane]:
+        """Lane name -> lane; the default one, made of the settings above, is the first."""
+        default = Lane(
+            name=DEFAULT_LANE,
+            filter=self.filter,
+            order=self.order,
+            limit=self.limit,
+            interval_min_seconds=self.poll_interval_min_seconds,
+            interval_max_seconds=self.poll_interval_max_seconds,
+        )
+        return {lane.name: lane for lane in (default, *self.lanes)}
 
     @property
     def timers(self) -> Timers:

@@ -133,13 +133,17 @@ def auth_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
 
 
+def parsed_json(text: str) -> object:
+    """The value of a JSON text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ValueError("is not JSON") from None
+
+
 def record_filter(value: object) -> object:
     """A JSON object of record fields with an operator before the name, and single values."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise ValueError("is not JSON") from None
+    value = parsed_json(value) if isinstance(value, str) else value
     conditions = dict(value) if isinstance(value, Mapping) else None
     _require(conditions is not None, "must be a JSON object")
     for key, wanted in (conditions or {}).items():

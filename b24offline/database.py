@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 from b24offline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, Engine, MetaData, Table
+    from sqlalchemy import URL, Connection, Engine, Table
 
 _BUSY_SECONDS: Final = 30.0
 _SCHEMA_LOCK: Final = 0x62323466
@@ -43,14 +43,6 @@ def make_engine(url: str) -> Engine:
     engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": _BUSY_SECONDS})
     event.listen(engine, "connect", _configure_sqlite)
     return engine
-
-
-def create_tables(engine: Engine, metadata: MetaData) -> None:
-    """Create what is missing of the tables; safe when several processes start at once."""
-    with engine.connect() as connection:
-        begin_exclusive(connection)
-        metadata.create_all(connection)
-        connection.commit()
 
 
 def begin_exclusive(connection: Connection) -> None:
@@ -98,12 +90,14 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
     connection.execute("PRAGMA synchronous = FULL")
     deadline = time.monotonic() + _BUSY_SECONDS
-    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-        # The first switch needs the file alone, and SQLite does not apply its busy timeout to that.
+    while True:
+        # The first switch needs the file alone, and SQLite does not always wait its busy timeout for that.
         with suppress(sqlite3.OperationalError):
-            connection.execute("PRAGMA journal_mode = WAL")
-            if connection.execute("PRAGMA journal_mode").fetchone() in {("wal",), ("memory",)}:
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone() in {("wal",), ("memory",)}:
                 return
         if time.monotonic() > deadline:
-            raise ConfigError("The SQLite database cannot keep a write-ahead log; use a local file system.")
+            raise ConfigError(
+                "The SQLite database cannot switch to a write-ahead log. Put it on a local file system and "
+                "let no other program lock it."
+            )
         time.sleep(0.02)

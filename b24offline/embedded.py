@@ -55,9 +55,7 @@ class EmbeddedValkey:
         """Starts the server and waits until it answers. Raises `ConfigError` when it does not."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "valkey.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [_binary(), *self._arguments()], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            self._process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         client = Redis(port=self.port, socket_timeout=1)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -70,6 +68,11 @@ class EmbeddedValkey:
                 time.sleep(0.02)
         self.stop()
         raise ConfigError(f"the embedded Valkey did not start: see {self._folder / 'valkey.log'}")
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command line of the server, for who starts it otherwise. Raises `ConfigError` where none is installed."""
+        return (_binary(), *self._arguments())
 
     def _arguments(self) -> list[str]:
         yes = "yes" if self._keep else "no"

@@ -5,7 +5,9 @@
     B24OfflineError                  developer
     ├── ConfigError                  operator              a setting is wrong or missing
     ├── StoreError                   operator              the durable store cannot do what was asked
+    │   ├── StoreUnavailable         operator              our database does not answer
     │   ├── UnknownPortal            operator              no such portal in the store
+    │   ├── PortalExists             operator              the name, or its queue, is in the store already
     │   ├── WrongKey                 operator              the secret key does not open what is stored
     │   ├── MemberMismatch           operator              the name belongs to another Bitrix24 account
     │   └── UnknownDeadLetter        operator              no such dead letter in the store
@@ -75,8 +77,16 @@ class StoreError(B24OfflineError):
     actor: ClassVar[Actor] = "operator"
 
 
+class StoreUnavailable(StoreError):
+    """Our database does not answer, or is locked; it passes when the database is back."""
+
+
 class UnknownPortal(StoreError):
     """No portal of this name is in the store."""
+
+
+class PortalExists(StoreError):
+    """A portal cannot be added: its name, or its queue under another name, is in the store already."""
 
 
 class WrongKey(StoreError):

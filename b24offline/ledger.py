@@ -10,6 +10,7 @@ Raises ``redis.exceptions.RedisError`` when the server cannot be reached; no tra
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
 
 from b24offline.event import Event
+from b24offline.lanes import DEFAULT_LANE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -114,6 +116,11 @@ def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
+def _literal(text: str) -> str:
+    """A text for a key pattern that matches itself only."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", text)
+
+
 def _pairs(flat: Sequence[Any]) -> tuple[Handed, ...]:
     return tuple(Handed(str(flat[i]), int(flat[i + 1])) for i in range(0, len(flat), 2))
 
@@ -121,9 +128,7 @@ def _pairs(flat: Sequence[Any]) -> tuple[Handed, ...]:
 class Ledger:
     """Transitions of one portal. ``redis`` must decode responses; ``timers`` are already scaled."""
 
-    def __init__(
-        self, redis: Redis, key_prefix: str, portal: str, timers: Timers, *, crash_budget: int = 3
-    ) -> None:
+    def __init__(self, redis: Redis, key_prefix: str, portal: str, timers: Timers, *, crash_budget: int = 3) -> None:
         self.portal = portal
         self.stem = f"{key_prefix}:{{{portal}}}"
         self._redis = redis
@@ -150,6 +155,7 @@ class Ledger:
         entries: Iterable[Entry],
         *,
         origin: Origin,
+        lane: str = DEFAULT_LANE,
         poll_token: str = "",
         first_seen_ms: int = 0,
     ) -> int | None:
@@ -176,6 +182,7 @@ class Ledger:
             _milliseconds(self._timers.settle_due_seconds),
             poll_token,
             json.dumps(payload),
+            lane,
         )
         return int(told[1]) if told[0] == 1 else None
 
@@ -197,22 +204,24 @@ class Ledger:
         rows = self._redis.hgetall(f"{self.stem}:batch:{process_id}:records")
         return {int(key): Event.from_json(json.loads(text)["event"]) for key, text in rows.items()}
 
-    def event_of(self, run: str) -> Event | None:
-        """The event a run works for, or None when the run is closed."""
+    def lane(self, process_id: str) -> str:
+        """The lane a batch was reserved for."""
+        return str(self._redis.hget(f"{self.stem}:batch:{process_id}", "lane") or DEFAULT_LANE)
+
+    def event_of(self, run: str) -> tuple[Event, str] | None:
+        """The event a run works for and the lane it came by, or None when the run is closed."""
         batches, record = self._redis.hmget(f"{self.stem}:run:{run}", "batches", "record")
         for process_id in str(batches or "").split(","):
             text = self._redis.hget(f"{self.stem}:batch:{process_id}:records", str(record or ""))
             if text:
-                return Event.from_json(json.loads(text)["event"])
+                return Event.from_json(json.loads(text)["event"]), self.lane(process_id)
         return None
 
     # -- runs ------------------------------------------------------------------------------------------------
 
     def begin_step(self, run: str, attempt: int, position: int) -> Begun | None:
         """Takes the lease for a step. None: finished, replaced, or a second delivery; return at once."""
-        told = self.transition(
-            "begin_step", run, attempt, position, _milliseconds(self._timers.lease_seconds)
-        )
+        told = self.transition("begin_step", run, attempt, position, _milliseconds(self._timers.lease_seconds))
         if not told:
             return None
         return Begun(Event.from_json(told[0]), int(told[1]), bool(int(told[2])), int(told[3]))
@@ -297,6 +306,19 @@ class Ledger:
         wait = _milliseconds(next_look_seconds)
         ids = json.dumps([str(record) for record in done])
         return str(self.transition("end_settle", settling.process_id, settling.token, wait, tombstone, ids))
+
+    def overdue_runs(self) -> int:
+        """How many runs should have been started or ended by now; the next sweep takes them."""
+        due = self._redis.zrangebyscore(f"{self.stem}:due", "-inf", self.now_ms())
+        return sum(1 for name in due if str(name).startswith("run:"))
+
+    def erase(self) -> int:
+        """Deletes everything that is known of the portal, as when it is removed. Answers how many keys that were.
+
+        Messages that are still on their way then find nothing to do.
+        """
+        keys = list(self._redis.scan_iter(f"{_literal(self.stem)}:*", count=1000))
+        return int(self._redis.delete(*keys)) if keys else 0
 
     # -- counters --------------------------------------------------------------------------------------------
 

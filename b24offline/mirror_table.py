@@ -20,6 +20,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
+from b24offline.errors import StoreUnavailable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -196,8 +198,11 @@ class Mirror:
             set_={**update, **written},
             where=statement.excluded.read_at >= objects.c.read_at,
         ).returning(objects.c.read_at)
-        with self._engine.begin() as connection:
-            return connection.execute(newer).first() is not None
+        try:
+            with self._engine.begin() as connection:
+                return connection.execute(newer).first() is not None
+        except sa.exc.OperationalError as error:
+            raise StoreUnavailable(f"the mirror of portal {portal} cannot be written: is its database up?") from error
 
 
 def without_infinities(data: JSON) -> JSON:

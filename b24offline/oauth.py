@@ -106,6 +106,10 @@ class TokenSource:
             self._cache[portal] = tokens
         return tokens
 
+    def forget(self, portal: str) -> None:
+        """Read the pair from the store again before the next call, as after a new authorization."""
+        self._cache.pop(portal, None)
+
     def refresh(self, portal: str, stale_access_token: str) -> Tokens:
         """Return a pair whose access token is not the stale one, asking the authorization server only if
         need be.

@@ -34,9 +34,7 @@ class NotReadable(B24OfflineError):
 class ObjectReader:
     """Reads objects of one portal."""
 
-    def __init__(
-        self, client: PacedClient, catalogue: Catalogue, snapshots: Snapshots, ledger: Ledger
-    ) -> None:
+    def __init__(self, client: PacedClient, catalogue: Catalogue, snapshots: Snapshots, ledger: Ledger) -> None:
         self._client = client
         self._catalogue = catalogue
         self._snapshots = snapshots

@@ -268,9 +268,7 @@ class OfflineQueue:
             if isinstance(row, Record) and row.marked and not row.process_id:
                 yield row
 
-    def _rows(
-        self, rules: Mapping[str, object], kind: Kind, *, after: int = 0
-    ) -> Iterator[Record | MalformedRecord]:
+    def _rows(self, rules: Mapping[str, object], kind: Kind, *, after: int = 0) -> Iterator[Record | MalformedRecord]:
         method = "event.offline.list"
         last = after
         while True:
@@ -306,4 +304,3 @@ def _row(raw: object) -> Record | MalformedRecord:
         return parse_record({**raw, "EVENT_NAME": MALFORMED, "TIMESTAMP_X": NO_STAMP})
     except MalformedRecord as error:
         return error
-

@@ -1,6 +1,7 @@
 """When each portal is polled next: one sorted set for all portals, so that one beat entry serves one or ten thousand.
 
-A full batch polls again at once, a partial one at the lower bound, an empty one backs off to the ceiling.
+A full batch polls again at once, a partial one at the lower bound, an empty one backs off to the ceiling. A portal is
+due when one of its lanes is.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ _NEXT: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[1], 'XX', now + tonumber(ARGV[2]), ARGV[1])
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+return 1
+"""
+_NEXT_OF_LANE: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[1], ARGV[1], (now + tonumber(ARGV[2])) .. ' ' .. ARGV[2])
 return 1
 """
 
 
-def next_interval_seconds(
-    previous: float, received: int, limit: int, minimum: float, maximum: float
-) -> float:
+def next_interval_seconds(previous: float, received: int, limit: int, minimum: float, maximum: float) -> float:
     """Seconds until the next poll. ``received`` of at most ``limit`` records; ``previous`` interval in seconds."""
     if received >= limit:
         return 0.0
@@ -45,7 +49,6 @@ class PollSchedule:
     def __init__(self, redis: Redis, key_prefix: str) -> None:
         self._redis = redis
         self._key = f"{key_prefix}:polls"
-        self._intervals = f"{key_prefix}:polls:intervals"
         self._take = redis.register_script(_TAKE)
         self._next = redis.register_script(_NEXT)
 
@@ -65,8 +68,32 @@ class PollSchedule:
 
     def set_next(self, portal: str, seconds: float) -> None:
         """Says when a portal is due again."""
-        self._next(keys=[self._key, self._intervals], args=[portal, round(seconds * 1000)])
+        self._next(keys=[self._key], args=[portal, round(seconds * 1000)])
 
-    def interval_seconds(self, portal: str) -> float:
+
+class LaneSchedule:
+    """When each lane of one portal is due. A lane that was never polled is due now."""
+
+    def __init__(self, redis: Redis, stem: str) -> None:
+        self._redis = redis
+        self._key = f"{stem}:lanes"
+        self._next = redis.register_script(_NEXT_OF_LANE)
+
+    def waited_ms(self, lanes: Iterable[str]) -> dict[str, int]:
+        """Lane -> how long it has been due, in milliseconds; negative while it is not."""
+        names = list(lanes)
+        seconds, micros = self._redis.time()
+        now = int(seconds) * 1000 + int(micros) // 1000
+        told = self._redis.hmget(self._key, names)
+        return {
+            name: now - int(str(value).split()[0]) if value else 0 for name, value in zip(names, told, strict=True)
+        }
+
+    def interval_seconds(self, lane: str) -> float:
         """The interval that was set last; 0.0 when none was."""
-        return int(self._redis.hget(self._intervals, portal) or 0) / 1000
+        value = self._redis.hget(self._key, lane)
+        return int(str(value).split()[1]) / 1000 if value else 0.0
+
+    def set_next(self, lane: str, seconds: float) -> None:
+        """Says when a lane is due again."""
+        self._next(keys=[self._key], args=[lane, round(seconds * 1000)])

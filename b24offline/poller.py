@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, Literal
 from b24offline.errors import PaceExceeded, PortalError
 from b24offline.event import MalformedRecord, Record
 from b24offline.intake import entries
+from b24offline.lanes import DEFAULT_LANE, HELD_LANE
 from b24offline.portal_guard import PollRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from b24offline.catalogue import Catalogue
     from b24offline.event import Batch
     from b24offline.intake import Unrouted
+    from b24offline.lanes import Lane
     from b24offline.ledger import Entry, Ledger, Origin
     from b24offline.offline_queue import OfflineQueue
     from b24offline.portal_guard import PollLease, PortalGuard
     from b24offline.routing import Routes
     from b24offline.store import Store
-    from b24offline.timers import Timers
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +40,6 @@ class Polled:
     state: Literal["empty", "opened", "busy", "full", "recovering"]
     received: int = 0
     opened: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PollRules:
-    """How records are reserved: ``limit`` per call, ``order`` and ``filter_by`` as the portal takes them."""
-
-    limit: int
-    order: Mapping[str, str]
-    filter_by: Mapping[str, object]
-    unrouted: Unrouted
 
 
 class Poller:
@@ -64,8 +55,7 @@ class Poller:
         store: Store,
         catalogue: Catalogue,
         routes: Routes,
-        rules: PollRules,
-        timers: Timers,
+        unrouted: Unrouted,
     ) -> None:
         self._portal = portal
         self._queue = queue
@@ -74,17 +64,16 @@ class Poller:
         self._store = store
         self._catalogue = catalogue
         self._routes = routes
-        self._rules = rules
-        self._timers = timers
+        self._unrouted = unrouted
 
-    def poll(self) -> Polled:
-        """Reserves one batch of free records and opens it."""
-        lease = self._lease(gate=True)
+    def poll(self, lane: Lane) -> Polled:
+        """Reserves one batch of free records for a lane and opens it."""
+        lease = self._lease(gate=True, lane=lane.name)
         if isinstance(lease, PollRefused):
             return Polled(lease.reason)
         try:
             batch = self._queue.reserve(
-                limit=self._rules.limit, order=self._rules.order, filter_by=self._rules.filter_by
+                limit=lane.limit, order=lane.order, filter_by=lane.filter
             )
         except (PortalError, PaceExceeded) as error:
             self._after(lease, error)
@@ -92,7 +81,7 @@ class Poller:
         if batch is None:
             self._guard.give_back(lease)
             return Polled("empty")
-        self._open(batch, "poll", lease=lease)
+        self._open(batch, "poll", lease=lease, lane=lane.name)
         received = len(batch.records) + len(batch.malformed)
         return Polled("opened", received, (batch.process_id,))
 
@@ -129,7 +118,7 @@ class Poller:
         for record in due:
             if not self._routes.pipelines_for(record.name):
                 continue
-            lease = self._lease(gate=True, held=True)
+            lease = self._lease(gate=True, lane=HELD_LANE)
             if isinstance(lease, PollRefused):
                 break
             try:
@@ -140,13 +129,13 @@ class Poller:
             if batch is None:
                 self._guard.give_back(lease)
                 continue
-            self._open(batch, "held", lease=lease)
+            self._open(batch, "held", lease=lease, lane=HELD_LANE)
             opened.append(batch.process_id)
         return tuple(opened)
 
-    def _lease(self, *, gate: bool, held: bool = False) -> PollLease | PollRefused:
+    def _lease(self, *, gate: bool, lane: str = DEFAULT_LANE) -> PollLease | PollRefused:
         known = self._store.portal(self._portal).ledger_generation
-        lease = self._guard.take_poll_lease(known, gate=gate, held=held)
+        lease = self._guard.take_poll_lease(known, gate=gate, lane=lane)
         if lease.generation is not None and lease.generation != known:
             if known is not None:
                 log.warning("ledger lost, recovering from the portal", extra={"portal": self._portal})
@@ -157,9 +146,9 @@ class Poller:
         if isinstance(error, PaceExceeded) or error.executed == "no":
             self._guard.give_back(lease)
 
-    def _open(self, batch: Batch, origin: Origin, *, lease: PollLease) -> None:
+    def _open(self, batch: Batch, origin: Origin, *, lease: PollLease, lane: str) -> None:
         rows: tuple[Record | MalformedRecord, ...] = (*batch.records, *batch.malformed)
-        if not self._write(batch.process_id, rows, origin, poll_token=lease.token):
+        if not self._write(batch.process_id, rows, origin, poll_token=lease.token, lane=lane):
             # The lease ran out before the ledger was written; the records are orphans now and will be adopted.
             log.error("poll lease lost before the batch was opened", extra={"portal": self._portal})
 
@@ -169,13 +158,14 @@ class Poller:
         rows: Iterable[Record | MalformedRecord],
         origin: Origin,
         *,
+        lane: str = DEFAULT_LANE,
         poll_token: str = "",
         first_seen_ms: int = 0,
     ) -> bool:
-        made, unusable = entries(self._portal, rows, self._catalogue, self._routes, self._rules.unrouted)
+        made, unusable = entries(self._portal, rows, self._catalogue, self._routes, self._unrouted)
         self._count(made, unusable)
         opened = self._ledger.open(
-            process_id, made, origin=origin, poll_token=poll_token, first_seen_ms=first_seen_ms
+            process_id, made, origin=origin, lane=lane, poll_token=poll_token, first_seen_ms=first_seen_ms
         )
         return opened is not None
 

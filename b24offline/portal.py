@@ -23,7 +23,19 @@ class PortalState(StrEnum):
     BLOCKED = "blocked"
     """Blocked by hand at the vendor."""
     REMOVED = "removed"
-    """Removed by an operator, or the account is gone."""
+    """The account was deleted at the vendor; ends when an operator resumes or removes it."""
+
+
+class Wish(StrEnum):
+    """What the operator wants of a portal. Kept apart from its state: a call that succeeds ends no wish."""
+
+    RUN = "run"
+    PAUSED = "paused"
+    """No polls, no adoption, no redrive; runs under way finish and settle."""
+    DRAINING = "draining"
+    """As paused, until nothing is open; it is paused then."""
+    REMOVED = "removed"
+    """Not served at all, its tokens deleted; the name is kept so that no configuration brings it back."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,12 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Portal:
-    """One portal as the store knows it; times are aware datetimes."""
+    """One portal as the store knows it; times are aware datetimes.
+
+    ``state`` is what was observed, ``wish`` what the operator asked for. ``state_actor`` says who must act
+    before a state ends, in the words of `b24offline.errors.Actor`; ``""`` where the error did not tell.
+    ``token_version`` counts the pairs it has had.
+    """
 
     name: str
     client_endpoint: str
@@ -54,8 +71,22 @@ class Portal:
     state: PortalState
     state_reason: str
     state_since: datetime
+    state_actor: str
+    wish: Wish
+    wish_since: datetime
+    token_version: int
     ledger_generation: int | None
     created_at: datetime
+
+    @property
+    def polled(self) -> bool:
+        """Whether its queue may be asked for records: polls, adoption and redrive."""
+        return self.wish is Wish.RUN and self.state is not PortalState.REMOVED
+
+    @property
+    def served(self) -> bool:
+        """Whether what is open of it is still run and settled."""
+        return self.wish is not Wish.REMOVED
 
 
 @dataclass(frozen=True)

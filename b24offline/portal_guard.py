@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+from b24offline.lanes import DEFAULT_LANE, HELD_LANE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from b24offline.event import Record
     from b24offline.ledger import Ledger, Settling
     from b24offline.timers import Timers
+
+HELD_RECORDS: Final = 50
+"""Held batches have one record each, so that many of them weigh as much as one batch of a poll."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +54,23 @@ class PortalGuard:
         self._key = f"{ledger.stem}:guard"
 
     def take_poll_lease(
-        self, known_generation: int | None, *, gate: bool = True, held: bool = False
+        self, known_generation: int | None, *, gate: bool = True, lane: str = DEFAULT_LANE
     ) -> PollLease | PollRefused:
         """Takes the poll lease. ``known_generation``: what the store remembers, None for a portal never polled.
 
         The lease outlives the longest reserving call. A new generation must be durable before the call is sent.
-        ``gate``: whether too many open batches refuse it; ``held`` batches and all others are counted apart.
+        ``gate``: whether too many open batches of the lane refuse it.
         """
         token = secrets.token_hex(8)
         told = self._ledger.transition(
             "begin_poll",
             token,
             round(self._timers.poll_lease_seconds * 1000),
-            self._gate if gate else 1 << 30,
+            (self._gate * HELD_RECORDS if lane == HELD_LANE else self._gate) if gate else 1 << 30,
             round(self._timers.recovery_seconds * 1000),
             secrets.randbits(48),
             "" if known_generation is None else known_generation,
-            "held" if held else "poll",
+            lane,
         )
         if told[0] == "taken":
             return PollLease(token, int(told[1]))
@@ -77,6 +82,11 @@ class PortalGuard:
     def give_back(self, lease: PollLease) -> bool:
         """Ends the lease, after an answer that is known. Never after an unknown one: it then runs out by itself."""
         return bool(self._ledger.transition("end_poll", lease.token))
+
+    def poll_lease_left_seconds(self) -> float:
+        """How long a reserving call may still be under way; 0.0 when none is."""
+        until = self._redis.hget(self._key, "poll_until")
+        return max(0.0, (int(until) - self._ledger.now_ms()) / 1000) if until else 0.0
 
     def note_quiet(self, messages: Collection[str], settling: Settling | None) -> float:
         """Notes a quiet period, before an ``error`` call is sent or when a batch is adopted (no lease needed then).

@@ -19,8 +19,10 @@ class Standing:
 
 _TABLE: Final[tuple[tuple[type[errors.B24OfflineError], PortalState, float], ...]] = (
     (errors.AuthLost, PortalState.AUTH_LOST, 300),
-    (errors.ClientRejected, PortalState.AUTH_LOST, 300),
-    (errors.PaymentRequired, PortalState.AUTH_LOST, 300),
+    (errors.MemberMismatch, PortalState.AUTH_LOST, 300),
+    # Not lost: the refresh token is good, and the next try may find the fault mended.
+    (errors.ClientRejected, PortalState.PAUSED, 300),
+    (errors.PaymentRequired, PortalState.PAUSED, 300),
     (errors.PlanTooSmall, PortalState.PLAN_TOO_SMALL, 300),
     (errors.WrongAuthType, PortalState.NOT_ADMIN, 300),
     (errors.InsufficientScope, PortalState.NOT_ADMIN, 300),

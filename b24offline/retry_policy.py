@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from redis.exceptions import RedisError
-from sqlalchemy.exc import OperationalError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from b24offline import errors
 from b24offline.object_reader import NotReadable
@@ -54,8 +54,9 @@ _SOON: Final = (
     errors.ExpiredToken,
     errors.AuthServerUnavailable,
     errors.Moved,
-    OperationalError,
-    RedisError,
+    errors.StoreUnavailable,
+    RedisConnectionError,
+    RedisTimeoutError,
 )
 _LATE: Final = (
     errors.AuthLost,

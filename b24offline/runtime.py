@@ -1,19 +1,21 @@
 """Builds the objects of one process from its configuration. The only place that does.
 
 Sessions, Redis clients and database engines are made on first use and must not cross a fork: a child builds its own
-`Runtime`. Portals are read from the store and kept for a minute, so that a portal that was added or moved is noticed
-without a restart.
+`Runtime`. A portal is read from the store again after a second at the latest, so that one that was added, moved, paused
+or authorized anew is noticed without a restart; its objects are kept while nothing about it has changed.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from redis import Redis
 from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError
 
 from b24offline.catalogue import Catalogue, shipped_catalogue
 from b24offline.errors import ConfigError
@@ -23,8 +25,8 @@ from b24offline.oauth import TokenSource
 from b24offline.object_reader import ObjectReader
 from b24offline.offline_queue import OfflineQueue
 from b24offline.paced_client import PacedClient
-from b24offline.poll_schedule import PollSchedule
-from b24offline.poller import Poller, PollRules
+from b24offline.poll_schedule import LaneSchedule, PollSchedule
+from b24offline.poller import Poller
 from b24offline.portal_guard import PortalGuard
 from b24offline.rate_limit import Pace
 from b24offline.rest import PortalClient, make_session
@@ -38,9 +40,11 @@ if TYPE_CHECKING:
 
     from b24offline.config import Config
 
+log = logging.getLogger(__name__)
+
 LONGEST_SLEEP_SECONDS: Final = 5.0
 """The longest a worker sleeps for the pace; a longer wait comes back as a message."""
-_PORTAL_TTL_SECONDS: Final = 60.0
+_PORTAL_TTL_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class PortalKit:
     ledger: Ledger
     guard: PortalGuard
     poller: Poller
+    lanes: LaneSchedule
     settler: Settler
     snapshots: Snapshots
     reader: ObjectReader
@@ -138,7 +143,7 @@ class Runtime:
             return None
         if config.client_id is None or config.client_secret is None:
             raise ConfigError("B24_CLIENT_ID and B24_CLIENT_SECRET are required with B24_PORTAL_URL")
-        return self.store.seed_portal(
+        portal = self.store.seed_portal(
             config.portal_name,
             client_endpoint=config.portal_url,
             auth_url=config.auth_url,
@@ -147,13 +152,33 @@ class Runtime:
             connector=config.connector,
             refresh_token=config.refresh_token.get_secret_value() if config.refresh_token else None,
         )
+        if not portal.served:
+            log.warning("the configured portal was removed and stays so", extra={"portal": portal.name})
+        return portal
+
+    def turn(self, what: str, seconds: float) -> bool:
+        """Whether it is time for this again: true at most once in so many seconds, over all workers."""
+        key = f"{self.config.key_prefix}:turn:{what}"
+        return bool(self.redis.set(key, "1", nx=True, px=max(1, round(seconds * 1000))))
 
     def kit(self, name: str) -> PortalKit:
-        """The objects of one portal. Raises `UnknownPortal`."""
-        kept = self._kits.get(name)
-        if kept is not None and time.monotonic() - kept[0] < _PORTAL_TTL_SECONDS:
-            return kept[1]
-        kit = self._build(self.store.portal(name))
+        """The objects of one portal; its ``portal`` is at most a second old. Raises `UnknownPortal`."""
+        read_at, kit = self._kits.get(name, (0.0, None))
+        if kit is not None and time.monotonic() - read_at < _PORTAL_TTL_SECONDS:
+            return kit
+        try:
+            portal = self.store.portal(name)
+        except DBAPIError:
+            if kit is None:
+                raise
+            # Steps that run need no database: an outage of it is nothing that should fail them.
+            log.warning("portal not read again, the database is away", extra={"portal": name})
+            portal = kit.portal
+        if kit is None or _place(kit.portal) != _place(portal):
+            kit = self._build(portal)
+        if kit.portal.token_version < portal.token_version:
+            self.tokens.forget(name)
+        kit = replace(kit, portal=portal)
         self._kits[name] = (time.monotonic(), kit)
         return kit
 
@@ -180,8 +205,7 @@ class Runtime:
             store=self.store,
             catalogue=self.catalogue,
             routes=routes,
-            rules=PollRules(config.limit, config.order, config.filter, config.unrouted),
-            timers=timers,
+            unrouted=config.unrouted,
         )
         return PortalKit(
             portal=portal,
@@ -190,7 +214,13 @@ class Runtime:
             ledger=ledger,
             guard=guard,
             poller=poller,
+            lanes=LaneSchedule(self.redis, ledger.stem),
             settler=Settler(ledger, guard, queue, timers),
             snapshots=snapshots,
             reader=ObjectReader(client, self.catalogue, snapshots, ledger),
         )
+
+
+def _place(portal: Portal) -> tuple[str, str]:
+    """What the kit's objects were built with."""
+    return portal.client_endpoint, portal.connector

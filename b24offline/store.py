@@ -7,23 +7,23 @@ made after fork; its methods may be called from several threads.
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Engine, and_, case, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, and_, or_, select, update
 
 from b24offline.cipher import Cipher, load_or_create_key
-from b24offline.database import begin_exclusive, create_tables, insert_into, make_engine, storable
+from b24offline.database import begin_exclusive, insert_into, make_engine
 from b24offline.dead_letters import DeadLetter, DeadLetters
-from b24offline.errors import MemberMismatch, StoreError, UnknownPortal
-from b24offline.portal import Portal, PortalState, RefreshWait, Tokens
-from b24offline.store_tables import DEAD_LETTERS, METADATA, PORTALS, SCHEMA_VERSION, VERSION
+from b24offline.errors import MemberMismatch
+from b24offline.migrations import migrate
+from b24offline.portal import Portal, PortalState, RefreshWait, Tokens, Wish
+from b24offline.portal_admin import PortalAdmin
+from b24offline.store_tables import DEAD_LETTERS, PORTALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import ColumnElement, RowMapping, Table
+    from sqlalchemy import ColumnElement, Table
 
 __all__ = [
     "Cipher",
@@ -32,6 +32,7 @@ __all__ = [
     "PortalState",
     "Store",
     "Tokens",
+    "Wish",
     "load_or_create_key",
     "make_engine",
 ]
@@ -40,7 +41,7 @@ __all__ = [
 _LONGEST_WAIT_SECONDS: Final = 600.0
 
 
-class Store(DeadLetters):
+class Store(DeadLetters, PortalAdmin):
     """The durable store at a database URL, or on an engine that something else shares.
 
     ``clock`` gives epoch seconds. Methods that name a portal raise UnknownPortal when there is none, and
@@ -56,30 +57,12 @@ class Store(DeadLetters):
         return self._engine
 
     def create_schema(self) -> None:
-        """Create the tables; safe when several processes start at once.
+        """Create the tables, or bring an earlier version of them up to date; safe when several processes
+        start at once.
 
-        Raises StoreError when the database was written by another version of the tables.
+        Raises StoreError when the database was written by a later version of the tables.
         """
-        create_tables(self._engine, METADATA)
-        row = insert_into(self._engine, VERSION).values(only=1, version=SCHEMA_VERSION)
-        with self._engine.begin() as connection:
-            connection.execute(row.on_conflict_do_nothing())
-            found = connection.execute(select(VERSION.c.version)).scalar_one()
-        if found != SCHEMA_VERSION:
-            raise StoreError(
-                f"The database holds version {found} of the store, this program needs {SCHEMA_VERSION}. "
-                "Run the program's version that belongs to it, or restore a backup."
-            )
-
-    def portals(self) -> list[Portal]:
-        """Return all portals by name."""
-        with self._engine.connect() as connection:
-            rows = connection.execute(select(PORTALS).order_by(PORTALS.c.name)).mappings().all()
-        return [self._portal(row) for row in rows]
-
-    def portal(self, name: str) -> Portal:
-        """Return one portal."""
-        return self._portal(self._row(name))
+        migrate(self._engine)
 
     def seed_portal(
         self,
@@ -96,9 +79,9 @@ class Store(DeadLetters):
         """Bring a portal of the configuration into the store and return it as it is then.
 
         An absent portal is inserted. Of a present one the client, the connector and the authorization
-        address follow the configuration; its endpoint does not (see `set_endpoint`). Its tokens stay, with
-        two exceptions: it has none, or its authorization is lost and the configured refresh token is not
-        the one seeded before.
+        address follow the configuration; its endpoint does not (see `set_endpoint`), and the operator's
+        wish is kept. Its tokens stay, with two exceptions: it has none, or its authorization is lost and
+        the configured refresh token is not the one seeded before. A removed one is left as it is.
         """
         now = self._clock()
         from_configuration = {
@@ -113,27 +96,23 @@ class Store(DeadLetters):
             state=PortalState.ACTIVE.value,
             state_reason="",
             state_since=now,
+            wish=Wish.RUN.value,
+            wish_since=now,
             created_at=now,
             token_version=0,
             refresh_claimed_until=0.0,
             refresh_not_before=0.0,
             **from_configuration,
         )
-        row = row.on_conflict_do_update(index_elements=[PORTALS.c.name], set_=from_configuration)
-        self._write_unique(name, row)
+        present = PORTALS.c.wish != Wish.REMOVED.value
+        row = row.on_conflict_do_update(index_elements=[PORTALS.c.name], set_=from_configuration, where=present)
+        if not self._write_unique(name, row):
+            return self.portal(name)
         if member_id:
             self.bind_member(name, member_id)
         if refresh_token:
             self._seed_token(name, refresh_token)
         return self.portal(name)
-
-    def set_endpoint(self, name: str, client_endpoint: str) -> None:
-        """Use another endpoint from now on: an operator's confirmation that the portal has moved."""
-        self._change(name, client_endpoint=client_endpoint)
-
-    def authorize(self, name: str, refresh_token: str) -> None:
-        """Take a new refresh token, as after a new authorization; the next call refreshes with it."""
-        self._change(name, **self._seeded(refresh_token))
 
     def tokens(self, name: str) -> Tokens:
         """Return the pair in the store."""
@@ -195,16 +174,24 @@ class Store(DeadLetters):
         delay, claim = row["refresh_not_before"] - now, row["refresh_claimed_until"] - now
         return RefreshWait(seconds=max(0.0, delay, claim), failed=delay > 0)
 
-    def set_state(self, name: str, state: PortalState, reason: str = "", *, token_version: int | None = None) -> bool:
-        """Set a portal's state with the reason that is shown to people; the time is kept while the state is
-        the same.
+    def set_state(
+        self,
+        name: str,
+        state: PortalState,
+        reason: str = "",
+        *,
+        actor: str = "",
+        token_version: int | None = None,
+    ) -> bool:
+        """Set a portal's state with the reason that is shown to people, and who must act (see `Portal`);
+        the time is kept while the state is the same.
 
         With ``token_version`` only if the pair in the store still has that version; tells whether it was set.
         """
         if token_version is not None:
             current = PORTALS.c.token_version == token_version
-            return self._change_if(name, current, **self._state(state, reason))
-        self._change(name, **self._state(state, reason))
+            return self._change_if(name, current, **self._state(state, reason, actor))
+        self._change(name, **self._state(state, reason, actor))
         return True
 
     def set_generation(self, name: str, generation: int | None) -> None:
@@ -244,87 +231,8 @@ class Store(DeadLetters):
         lost = row["state"] == PortalState.AUTH_LOST.value
         if row["refresh_token"] is None or (lost and self._opened(row, "seeded_token") != refresh_token):
             # Another process may have seeded and refreshed since the row was read.
-            unchanged = PORTALS.c.token_version == row["token_version"]
+            unchanged = (PORTALS.c.token_version == row["token_version"]) & (PORTALS.c.wish != Wish.REMOVED.value)
             self._change_if(name, unchanged, **self._seeded(refresh_token))
-
-    def _seeded(self, refresh_token: str) -> dict[str, Any]:
-        """Return the values of a portal that only has a refresh token."""
-        values = self._pair("", refresh_token, None, PORTALS.c.token_version + 1)
-        return {**values, "seeded_token": values["refresh_token"]}
-
-    def _pair(self, access: str, refresh: str, expires_at: float | None, version: Any) -> dict[str, Any]:
-        """Return the values that come with a new pair; they end AUTH_LOST and leave every other state."""
-        lost = PORTALS.c.state == PortalState.AUTH_LOST.value
-        return {
-            "access_token": self._cipher.encrypt(access) if access else None,
-            "refresh_token": self._cipher.encrypt(refresh),
-            "expires_at": expires_at,
-            "token_version": version,
-            "refresh_claimed_until": 0.0,
-            "refresh_not_before": 0.0,
-            "state": case((lost, PortalState.ACTIVE.value), else_=PORTALS.c.state),
-            "state_reason": case((lost, ""), else_=PORTALS.c.state_reason),
-            "state_since": case((lost, self._clock()), else_=PORTALS.c.state_since),
-        }
-
-    def _state(self, state: PortalState, reason: str) -> dict[str, Any]:
-        since = case((PORTALS.c.state == state.value, PORTALS.c.state_since), else_=self._clock())
-        return {"state": state.value, "state_reason": storable(reason), "state_since": since}
-
-    def _change(self, name: str, **values: Any) -> None:
-        with self._engine.begin() as connection:
-            done = connection.execute(update(PORTALS).where(PORTALS.c.name == name).values(**values)).rowcount
-        if not done:
-            raise _unknown(name)
-
-    def _change_if(self, name: str, condition: ColumnElement[bool], **values: Any) -> bool:
-        statement = update(PORTALS).where(PORTALS.c.name == name, condition).values(**values)
-        with self._engine.begin() as connection:
-            return connection.execute(statement).rowcount > 0
-
-    def _write_unique(self, name: str, statement: Any) -> bool:
-        """Execute a write that may meet the rule of one name per queue; tells whether a row was written."""
-        written = None
-        try:
-            with self._engine.begin() as connection:
-                written = connection.execute(statement).rowcount > 0
-        except IntegrityError:
-            pass
-        if written is None:
-            raise MemberMismatch(
-                f"Portal {name} is the same Bitrix24 account, application and connector as another one "
-                "in the store. Remove one of the two names, or give one another connector."
-            )
-        return written
-
-    def _row(self, name: str) -> RowMapping:
-        with self._engine.connect() as connection:
-            row = connection.execute(select(PORTALS).where(PORTALS.c.name == name)).mappings().one_or_none()
-        if row is None:
-            raise _unknown(name)
-        return row
-
-    def _opened(self, row: RowMapping, column: str) -> str:
-        secret = row[column]
-        if secret is None:
-            return ""
-        return self._cipher.decrypt(secret, f"the {column.replace('_', ' ')} of portal {row['name']}")
-
-    def _portal(self, row: RowMapping) -> Portal:
-        return Portal(
-            name=row["name"],
-            client_endpoint=row["client_endpoint"],
-            auth_url=row["auth_url"],
-            client_id=row["client_id"],
-            client_secret=self._opened(row, "client_secret"),
-            connector=row["connector"],
-            member_id=row["member_id"],
-            state=PortalState(row["state"]),
-            state_reason=row["state_reason"],
-            state_since=datetime.fromtimestamp(row["state_since"], UTC),
-            ledger_generation=row["ledger_generation"],
-            created_at=datetime.fromtimestamp(row["created_at"], UTC),
-        )
 
 
 def _may_be(member_id: str) -> ColumnElement[bool]:
@@ -336,7 +244,3 @@ def _mismatch(name: str, known: str, answered: str) -> MemberMismatch:
         f"Portal {name} is recorded as the Bitrix24 account {known}, but {answered} answered. "
         "Check its address and refresh token; give another account another name."
     )
-
-
-def _unknown(name: str) -> UnknownPortal:
-    return UnknownPortal(f"No portal named {name} is in the store. Check the name, or configure the portal first.")

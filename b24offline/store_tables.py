@@ -17,8 +17,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 1
-"""Version of these tables, kept in the database beside them."""
+SCHEMA_VERSION: Final = 2
+"""Version of these tables, kept in the database beside them; `b24offline.migrations` leads from each to the next."""
 
 METADATA: Final = MetaData()
 
@@ -46,6 +46,11 @@ PORTALS: Final = Table(
     Column("state_since", Double, nullable=False),
     Column("ledger_generation", BigInteger),
     Column("created_at", Double, nullable=False),
+    # Defaults of the database, because processes of the version before write rows while an upgrade is under
+    # way.
+    Column("state_actor", String(32), nullable=False, server_default=""),
+    Column("wish", String(16), nullable=False, server_default="run"),
+    Column("wish_since", Double, nullable=False, server_default="0"),
     # Two names for one queue would poll it twice at once.
     UniqueConstraint("member_id", "client_id", "connector", name="portals_one_name_per_queue"),
 )

@@ -56,11 +56,7 @@ def bind_events(client: PacedClient, connector: str, events: Iterable[str]) -> B
     """
     wanted = sorted({name.upper() for name in events})
     listed = client.call("event.get", {}, kind="poll").result
-    have = {
-        str(row.get("event", "")).upper()
-        for row in (listed if isinstance(listed, list) else [])
-        if isinstance(row, dict) and str(row.get("offline", "0")) == "1"
-    }
+    have = _offline_names(listed)
     errors: dict[str, PortalError] = {}
     for start in range(0, len(wanted), _PART):
         commands = {
@@ -71,6 +67,37 @@ def bind_events(client: PacedClient, connector: str, events: Iterable[str]) -> B
     refused = {name: _why(error) for name, error in errors.items() if name not in have}
     added = tuple(name for name in wanted if name not in errors)
     return Bound(len(wanted) - len(added) - len(refused), added, refused)
+
+
+def unbind_events(client: PacedClient, connector: str) -> int:
+    """Ends every offline subscription of this connector; answers how many there were.
+
+    Names come from the portal's list, which holds those of other connectors too; theirs stay, since each call names the
+    connector. Raises the first refusal.
+    """
+    listed = client.call("event.get", {}, kind="poll").result
+    names = sorted(_offline_names(listed))
+    ended = 0
+    for start in range(0, len(names), _PART):
+        commands = {
+            name: Command("event.unbind", {"event": name, "event_type": "offline", "auth_connector": connector})
+            for name in names[start : start + _PART]
+        }
+        answer = client.batch(commands, kind="poll")
+        for error in answer.errors.values():
+            raise error
+        counts = [row.get("count") for row in answer.results.values() if isinstance(row, dict)]
+        ended += sum(count for count in counts if isinstance(count, int))
+    return ended
+
+
+def _offline_names(listed: object) -> set[str]:
+    """The names of the offline events in the portal's list of subscriptions."""
+    return {
+        str(row.get("event", "")).upper()
+        for row in (listed if isinstance(listed, list) else [])
+        if isinstance(row, dict) and str(row.get("offline", "0")) == "1"
+    }
 
 
 def _why(error: PortalError) -> str:

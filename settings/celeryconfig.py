@@ -35,7 +35,8 @@ task_serializer = result_serializer = event_serializer = "json"
 accept_content = ["json"]
 
 # Each queue with an exchange of its name: what any other stack declares when it sends to a queue by name.
-task_queues = tuple(Queue(name, Exchange(name), routing_key=name) for name in contract.QUEUES) + tuple(
+_ours = dict.fromkeys((*contract.QUEUES, *(lane.queue for lane in config.lanes)))
+task_queues = tuple(Queue(name, Exchange(name), routing_key=name) for name in _ours) + tuple(
     Queue(name, Exchange(""), routing_key=name, no_declare=True) for name in config.handoff_queues
 )
 task_default_queue = contract.QUEUE_EVENTS
@@ -75,6 +76,7 @@ include = (
     "tasks.redrive",
     "tasks.objects",
     "tasks.mirror",
+    "tasks.heartbeat",
 )
 beat_schedule = schedule.beat_schedule
 beat_schedule_filename = str(config.data_dir / "celerybeat-schedule")

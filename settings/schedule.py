@@ -9,8 +9,8 @@ from settings import config
 
 
 def _entry(task: str, seconds: float) -> dict[str, Any]:
-    # A beat that fires while no worker reads must not pile up entries: each is worth nothing after the next one. The
-    # expiry is generous because it is judged by the worker's wall clock, not by beat's.
+    # No expiry: it would be judged by the worker's wall clock, and one that runs ahead would discard every entry.
+    # What piled up while no worker read is cheap: a second tick or sweep of the same moment returns at once.
     return {"task": task, "schedule": seconds, "options": {"queue": QUEUE_POLL, "ignore_result": True}}
 
 

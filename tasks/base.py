@@ -26,6 +26,7 @@ from b24offline.runtime import PortalKit
 from b24offline.snapshots import Snapshot
 from settings import config
 from tasks import process, publishing
+from tasks.step_error import showable
 
 __all__ = ["Permanent", "Step", "Work", "current", "step"]
 
@@ -57,6 +58,11 @@ class Work:
     def client(self) -> PacedClient:
         """The portal's REST client, paced and with tokens."""
         return self._kit.client
+
+    @property
+    def connector(self) -> str:
+        """The portal's `auth_connector`: send it with what a step writes, or the write comes back as an event."""
+        return self._kit.portal.connector
 
     @property
     def idempotency_key(self) -> str:
@@ -109,7 +115,7 @@ class Step(Task):
 
 def step(function: Callable[..., Any]) -> Any:
     """Makes a step of a function: the first step of a chain receives the `Event`, later ones the result before them."""
-    name = f"{STEP_PREFIX}{function.__module__.rpartition('.')[2]}.{function.__name__}"
+    name = f"{STEP_PREFIX}{function.__module__.removeprefix('tasks.')}.{function.__name__}"
     return shared_task(base=Step, name=name, max_retries=None)(function)
 
 
@@ -164,14 +170,16 @@ def _after_error(task: Step, kit: PortalKit, ticket: publishing.Ticket, begun: B
     if isinstance(verdict, retry_policy.GiveUp):
         told = ledger.fail(run, attempt, verdict.reason, backoff_seconds=verdict.backoff_seconds)
         publishing.follow(kit, told)
-        raise error
+        raise showable(error) from None
     wait, counted, reason = verdict.wait_seconds, verdict.counted, verdict.reason
     if verdict.restart:
         ledger.restart_later(run, attempt, wait, counted=counted, reason=reason)
         _end_chain(task)
         return f"starts again in {wait:.0f} s: {reason}"
     ledger.repeat_step(run, attempt, wait, counted=counted, reason=reason)
-    raise task.retry(exc=error, countdown=wait, max_retries=None, argsrepr=ticket.title, kwargsrepr="")
+    shown = showable(error)
+    again = task.retry(exc=shown, countdown=wait, max_retries=None, argsrepr=ticket.title, kwargsrepr="", throw=False)
+    raise again.with_traceback(shown.__traceback__) from None
 
 
 def _end_chain(task: Step) -> None:

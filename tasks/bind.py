@@ -47,6 +47,8 @@ def bind(portal: str) -> str:
     """Checks the plan and binds the events of one portal. Answers what happened."""
     here = runtime()
     kit = here.kit(portal)
+    if not kit.portal.polled:
+        return f"not bound: {kit.portal.wish}"
     wanted = _wanted()
     try:
         check_plan(kit.client, portal)

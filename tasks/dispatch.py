@@ -26,8 +26,9 @@ def dispatch(portal: str, process_id: str) -> str:
     events = list(kit.ledger.events(process_id).values())
     runs = {run_id(event, name): event for event in events for name in routes.pipelines_for(event.name)}
     _prefetch(kit, runs)
+    lane = kit.ledger.lane(process_id)
     handed = kit.ledger.start(process_id)
-    sent = publish(kit, handed, runs) if handed else 0
+    sent = publish(kit, handed, {run: (event, lane) for run, event in runs.items()}) if handed else 0
     if events and not runs:
         send_settle(portal, process_id)
     return f"{sent} of {len(runs)} runs sent, {len(events)} events"

@@ -8,10 +8,11 @@ import time
 from celery import shared_task
 
 from b24offline import contract
-from b24offline.errors import AuthServerError, PaceExceeded, PortalError
+from b24offline.errors import PaceExceeded, PortalError, StoreError
+from b24offline.lanes import choose
 from b24offline.poll_schedule import next_interval_seconds
 from b24offline.portal_state import standing_after
-from b24offline.runtime import Runtime
+from b24offline.runtime import PortalKit, Runtime
 from b24offline.store import PortalState
 from settings import config
 from tasks.bind import bind_if_due
@@ -19,18 +20,17 @@ from tasks.process import runtime
 
 log = logging.getLogger(__name__)
 
-SERVED = frozenset(PortalState) - {PortalState.REMOVED}
-"""States in which a portal is still looked at; each ends when a call succeeds again."""
-
 
 @shared_task(name=contract.TASK_TICK)
 def tick() -> str:
     """Asks for a poll of every portal that is due. Answers which."""
     here = runtime()
+    if not here.turn("tick", config.tick_seconds / 2):
+        return "ticked just now"
     here.seeded  # noqa: B018 - the configuration's portal is brought into the store once per process
-    portals = [portal.name for portal in here.store.portals() if portal.state in SERVED]
-    if not portals:
-        log.warning("no portal to serve: set B24_PORTAL_URL, or add one to the store")
+    portals = [portal.name for portal in here.store.portals() if portal.polled]
+    if not portals and here.turn("nothing-to-serve", 60):
+        log.warning("no portal to serve: set B24_PORTAL_URL, or add one with b24offline portal add")
     here.schedule.seed(portals)
     due = here.schedule.take_due(config.poll_interval_max_seconds)
     for name in due:
@@ -44,43 +44,57 @@ def poll(portal: str) -> str:
     """Reserves a batch of one portal, opens it in the ledger, asks for its dispatch. Answers what happened."""
     here = runtime()
     kit = here.kit(portal)
+    if not kit.portal.polled:
+        return f"not polled: {kit.portal.wish}"
+    lanes = config.all_lanes
+    name = choose(lanes, kit.lanes.waited_ms(lanes))
+    if name is None:
+        return _come_again(here, kit, "no lane is due")
+    lane = lanes[name]
     try:
-        polled = kit.poller.poll()
-    except (PortalError, AuthServerError, PaceExceeded) as error:
+        polled = kit.poller.poll(lane)
+    except (PortalError, PaceExceeded, StoreError) as error:
         return _stand_back(here, portal, error)
     if polled.state in ("empty", "opened"):
         clear_state(here, portal)
-        previous = here.schedule.interval_seconds(portal)
+        previous = kit.lanes.interval_seconds(name)
         wait = next_interval_seconds(
-            previous,
-            polled.received,
-            config.limit,
-            config.poll_interval_min_seconds,
-            config.poll_interval_max_seconds,
+            previous, polled.received, lane.limit, lane.interval_min_seconds, lane.interval_max_seconds
         )
-        here.schedule.set_next(portal, wait)
+        kit.lanes.set_next(name, wait)
     elif polled.state == "full":
-        here.schedule.set_next(portal, config.poll_interval_min_seconds)
+        kit.lanes.set_next(name, lane.interval_min_seconds)
+    else:
+        return f"{name} {polled.state}"
     for process_id in polled.opened:
         dispatch = poll.app.signature(contract.TASK_DISPATCH, args=(portal, process_id))
-        dispatch.apply_async(queue=contract.QUEUE_EVENTS)
-    if polled.opened and polled.received >= config.limit:
-        poll.delay(portal)
-    return f"{polled.state}: {polled.received}"
+        dispatch.apply_async(queue=lane.queue)
+    return _come_again(here, kit, f"{name} {polled.state}: {polled.received}")
 
 
-def _stand_back(here: Runtime, portal: str, error: PortalError | PaceExceeded) -> str:
+def _come_again(here: Runtime, kit: PortalKit, told: str) -> str:
+    """Makes the portal due when its next lane is; a lane that is due already is polled by a message, at once."""
+    waited = kit.lanes.waited_ms(config.all_lanes)
+    wait = max(0.0, -max(waited.values()) / 1000)
+    if wait <= 0:
+        poll.delay(kit.portal.name)
+        wait = config.poll_interval_min_seconds
+    here.schedule.set_next(kit.portal.name, wait)
+    return told
+
+
+def _stand_back(here: Runtime, portal: str, error: PortalError | PaceExceeded | StoreError) -> str:
     standing = note_state(here, portal, error)
     here.schedule.set_next(portal, standing)
     return f"not polled for {standing:.0f} s: {type(error).__name__}"
 
 
-def note_state(here: Runtime, portal: str, error: PortalError | PaceExceeded) -> float:
+def note_state(here: Runtime, portal: str, error: PortalError | PaceExceeded | StoreError) -> float:
     """Writes the portal's state down after a call failed. Answers the seconds to stand back."""
     standing = standing_after(error, now_epoch=time.time(), time_scale=config.time_scale)
     if standing.state is not PortalState.ACTIVE and here.store.portal(portal).state is not standing.state:
-        here.store.set_state(portal, standing.state, str(error))
-        level = logging.WARNING if standing.state is PortalState.PAUSED else logging.ERROR
+        here.store.set_state(portal, standing.state, str(error), actor=error.actor)
+        level = logging.WARNING if error.actor == "nobody" else logging.ERROR
         log.log(level, "portal stands back", extra={"portal": portal, "state": standing.state, "why": str(error)})
     return standing.wait_seconds
 

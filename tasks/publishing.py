@@ -18,7 +18,9 @@ from celery.utils import uuid
 from b24offline import contract
 from b24offline.errors import ConfigError
 from b24offline.routing import routes
+from settings import config
 from tasks.celery_app import app
+from tasks.step_error import showable
 
 if TYPE_CHECKING:
     from b24offline.event import Event
@@ -80,22 +82,35 @@ def title_of(event: Event) -> str:
     return f"portal={event.portal} event={event.name} object={what}"
 
 
-def publish(kit: PortalKit, handed: Iterable[Handed], events: Mapping[str, Event] | None = None) -> int:
-    """Sends the first step of each run. A run whose pipeline cannot be built fails, and frees what waited for it."""
+def publish(kit: PortalKit, handed: Iterable[Handed], known: Mapping[str, tuple[Event, str]] | None = None) -> int:
+    """Sends the first step of each run. A run whose pipeline cannot be built fails, and frees what waited for it.
+
+    ``known``: run -> its event and lane, as far as the caller has them.
+    """
     todo = deque(handed)
     settleable: list[str] = []
     sent = 0
     with app.producer_pool.acquire(block=True) as producer, producer.batch():
         while todo:
             one = todo.popleft()
-            event = (events or {}).get(one.run) or kit.ledger.event_of(one.run)
-            if event is None:
+            found = (known or {}).get(one.run) or kit.ledger.event_of(one.run)
+            if found is None:
                 continue
+            event, lane = found
             try:
-                _send(one, event, producer)
+                _send(one, event, queue_of(lane), producer)
                 sent += 1
             except Exception as error:
-                log.exception("pipeline could not be built", extra={"portal": event.portal, "run": one.run})
+                log.error(  # noqa: TRY400 - the error's own text may quote the event
+                    "pipeline could not be built",
+                    exc_info=showable(error),
+                    extra={"portal": event.portal, "run": one.run},
+                )
+                if event.marked:
+                    # It was reported before and must not be again: it waits for a repaired pipeline.
+                    wait = config.timers.held_backoff_seconds[0]
+                    kit.ledger.restart_later(one.run, one.attempt, wait, counted=True, reason=type(error).__name__)
+                    continue
                 told = kit.ledger.fail(one.run, one.attempt, type(error).__name__, backoff_seconds=0.001)
                 settleable += told.settleable
                 if told.next:
@@ -123,7 +138,13 @@ def send_settle(portal: str, process_id: str, producer: Any = None) -> None:
     )
 
 
-def _send(one: Handed, event: Event, producer: Any) -> None:
+def queue_of(lane: str) -> str:
+    """The queue of a lane's steps; that of the default lane when the lane is not configured any more."""
+    known = config.all_lanes.get(lane)
+    return known.queue if known else contract.QUEUE_EVENTS
+
+
+def _send(one: Handed, event: Event, queue: str, producer: Any) -> None:
     steps = steps_of(event, one.pipeline)
     title = title_of(event)
     run = {"portal": event.portal, "run": one.run, "attempt": one.attempt}
@@ -144,7 +165,7 @@ def _send(one: Handed, event: Event, producer: Any) -> None:
         )
         if ours[position]:
             # Said in each message: a chain may go on in another stack's worker, which does not know our routes.
-            each.options.setdefault("queue", contract.QUEUE_EVENTS)
+            each.options.setdefault("queue", queue)
         each.set(
             task_id=root if position == 0 else uuid(),
             root_id=root,

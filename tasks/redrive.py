@@ -24,6 +24,8 @@ AT_ONCE: Final = 20
 def redrive(portal: str) -> str:
     """Takes marked records whose wait is over, and hands them to their pipelines as held ones."""
     kit = runtime().kit(portal)
+    if not kit.portal.polled:
+        return f"not redriven: {kit.portal.wish}"
     try:
         due = kit.guard.due_marked(kit.queue.marked(), config.timers.held_backoff_seconds[0])
         opened = kit.poller.redrive(islice(due, AT_ONCE))

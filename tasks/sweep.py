@@ -3,48 +3,60 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from celery import shared_task
 
 from b24offline import contract
+from b24offline.draining import drained
 from b24offline.errors import PaceExceeded, PortalError
-from b24offline.runtime import PortalKit
+from b24offline.portal import Wish
 from settings import config
 from tasks.process import runtime
 from tasks.publishing import publish, send_settle
 
 log = logging.getLogger(__name__)
 
+DAY_SECONDS: Final = 86_400
+
 
 @shared_task(name=contract.TASK_SWEEP)
 def sweep() -> str:
     """Looks at every portal once. Answers what was overdue."""
     here = runtime()
+    if not here.turn("sweep", config.timers.sweep_seconds / 2):
+        return "swept just now"
     runs = batches = 0
     for portal in here.store.portals():
+        if not portal.served:
+            continue
         kit = here.kit(portal.name)
         overdue = kit.ledger.take_overdue()
         for process_id in overdue.batches:
             send_settle(portal.name, process_id)
         runs += publish(kit, overdue.runs) if overdue.runs else 0
         batches += len(overdue.batches)
-        if config.adopt and _turn(kit, "adopt", config.timers.sighting_seconds / 3):
+        if portal.wish is Wish.DRAINING and drained(kit, portal, config.timers.sweep_seconds):
+            here.store.finish_drain(portal.name)
+            log.warning("portal is drained and paused", extra={"portal": portal.name})
+        if not portal.polled:
+            continue
+        if config.adopt and here.turn(f"adopt:{portal.name}", config.timers.sighting_seconds / 3):
             adopt.delay(portal.name)
-        if _turn(kit, "redrive", config.timers.held_backoff_seconds[0] / 3):
+        if here.turn(f"redrive:{portal.name}", config.timers.held_backoff_seconds[0] / 3):
             sweep.app.send_task(contract.TASK_REDRIVE, args=(portal.name,), queue=contract.QUEUE_POLL)
+    if here.turn("clean", DAY_SECONDS):
+        letters, portals = here.store.clean(config.retention_days, keep=config.portal_name)
+        log.info("store cleaned", extra={"dead_letters": letters, "portals": portals})
     return f"overdue: {runs} runs, {batches} batches"
-
-
-def _turn(kit: PortalKit, what: str, seconds: float) -> bool:
-    """Whether it is time for this again; at most once in so many seconds over all workers."""
-    key = f"{kit.ledger.stem}:turn:{what}"
-    return bool(runtime().redis.set(key, "1", nx=True, px=max(1, round(seconds * 1000))))
 
 
 @shared_task(name=contract.TASK_ADOPT)
 def adopt(portal: str) -> str:
     """Adopts reserved records of a portal that no batch of ours knows."""
     kit = runtime().kit(portal)
+    if not kit.portal.polled:
+        return f"not adopted: {kit.portal.wish}"
     try:
         adopted = kit.poller.adopt()
     except (PortalError, PaceExceeded) as error:

@@ -1,6 +1,7 @@
 -- due -> requested: takes the poll lease, which outlives the reserving call. ARGV: token, lease ms, gate (open batches of
--- this lane), recovery ms, new generation, generation the store knows ('' = this portal was never polled), lane: 'held'
--- counts held batches only, 'poll' all others. So records that keep failing never keep new events out.
+-- this lane), recovery ms, new generation, generation the store knows ('' = this portal was never polled), lane. Each lane
+-- counts its own batches, and held ones are a lane of their own: neither a flood nor records that keep failing keep the
+-- others out.
 -- Answers {'taken', generation} | {'busy', ms} | {'full', open} | {'recovering', ms, generation}.
 local generation = redis.call('HGET', GUARD, 'generation')
 if not generation then
@@ -16,8 +17,7 @@ if fields[1] and tonumber(fields[1]) > now then return { 'recovering', tonumber(
 if fields[2] and tonumber(fields[2]) > now then return { 'busy', tonumber(fields[2]) - now } end
 local open = 0
 for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
-  local held = redis.call('HGET', batch_key(pid), 'origin') == 'held'
-  if held == (ARGV[7] == 'held') then open = open + 1 end
+  if redis.call('HGET', batch_key(pid), 'lane') == ARGV[7] then open = open + 1 end
 end
 if open >= tonumber(ARGV[3]) then return { 'full', open } end
 redis.call('HSET', GUARD, 'poll_token', ARGV[1], 'poll_until', now + tonumber(ARGV[2]))

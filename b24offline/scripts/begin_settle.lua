@@ -6,7 +6,11 @@ local pid = ARGV[1]
 local key = batch_key(pid)
 local fields = redis.call('HMGET', key, 'first_seen', 'origin', 'settle_until')
 if not fields[1] then return { 'gone' } end
-if fields[3] and tonumber(fields[3]) > now then return { 'busy' } end
+if fields[3] and tonumber(fields[3]) > now then
+  redis.call('HSET', key, 'asked', 1)
+  return { 'busy' }
+end
+redis.call('HDEL', key, 'asked')
 local epoch = redis.call('HINCRBY', key, 'epoch', 1)
 redis.call('HSET', key, 'settle_token', ARGV[2], 'settle_until', now + tonumber(ARGV[3]))
 local records = redis.call('HGETALL', records_key(pid))

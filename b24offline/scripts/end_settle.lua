@@ -24,7 +24,8 @@ for _, id in ipairs(cjson.decode(ARGV[5])) do
 end
 if redis.call('HLEN', records_key(pid)) > 0 then
   redis.call('HDEL', key, 'settle_token', 'settle_until')
-  due('batch', pid, now + tonumber(ARGV[3]))
+  -- An outcome that came during this settle could only ask, and found it busy.
+  due('batch', pid, redis.call('HDEL', key, 'asked') == 1 and now or now + tonumber(ARGV[3]))
   return 'open'
 end
 redis.call('DEL', key, records_key(pid))

@@ -1,5 +1,6 @@
 -- requested -> open, or orphan -> open. One atomic step, before anything is dispatched.
--- ARGV: process id, origin, first-seen ms (0 = now), dispatch_due ms, settle_due ms, poll lease token ('' = none), payload
+-- ARGV: process id, origin, first-seen ms (0 = now), dispatch_due ms, settle_due ms, poll lease token ('' = none), payload,
+-- lane.
 -- payload: [{id, event, marked, skip, runs: [{id, pipeline, mailbox}]}]. Answers {opened 0|1, pending, runs not handed out}.
 local pid, origin, first_seen = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local dispatch_due, settle_due, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
@@ -36,7 +37,7 @@ for _, record in ipairs(records) do
     event = record.event, marked = record.marked, skip = record.skip, runs = table.concat(names, ','),
   }))
 end
-redis.call('HSET', key, 'origin', origin, 'first_seen', first_seen, 'opened', now, 'pending', pending,
+redis.call('HSET', key, 'origin', origin, 'lane', ARGV[8], 'first_seen', first_seen, 'opened', now, 'pending', pending,
   'size', #records, 'epoch', 0)
 redis.call('ZADD', BATCHES, now, pid)
 due('batch', pid, now + settle_due)

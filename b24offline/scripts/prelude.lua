@@ -30,22 +30,25 @@ local function backoff_left(mailbox)
   return math.max(0, tonumber(redis.call('GET', wait_key(mailbox)) or '0') - now)
 end
 
+-- How long a message may wait in a queue before the run is handed out again. It grows with the attempts: under a backlog
+-- deeper than the bound, a fixed one would make every message stale before it is read.
+local function queue_bound(bound, attempt) return bound * math.min(attempt, 8) end
+
 -- Hands a run out: the one place where an attempt token is made. Only the head of a mailbox may run.
--- Answers the new attempt, or nil where the run has to wait for another one. The bound of its wait in a queue grows with
--- the attempts: under a backlog deeper than the bound, fixed bounds would make every message stale before it is read.
-local function hand_out(run, queue_bound)
+-- Answers the new attempt, or nil where the run has to wait for another one.
+local function hand_out(run, bound)
   local key = run_key(run)
   local mailbox = redis.call('HGET', key, 'mailbox')
   if not mailbox or redis.call('LINDEX', mailbox, 0) ~= run then return nil end
   local attempt = redis.call('HINCRBY', key, 'attempt', 1)
   redis.call('HSET', key, 'state', 'ready', 'position', '-1')
-  due('run', run, now + queue_bound * math.min(attempt, 8))
+  due('run', run, now + queue_bound(bound, attempt))
   return attempt
 end
 
 -- Writes an outcome, frees the mailbox and tells who comes next. `backoff` delays the next run of this object and
 -- pipeline, so that an object that always fails and always changes makes no hot loop.
-local function conclude(run, outcome, reason, queue_bound, settle_due, backoff)
+local function conclude(run, outcome, reason, bound, settle_due, backoff)
   local key = run_key(run)
   local fields = redis.call('HMGET', key, 'mailbox', 'batches')
   redis.call('HSET', key, 'state', outcome, 'reason', reason)
@@ -60,7 +63,7 @@ local function conclude(run, outcome, reason, queue_bound, settle_due, backoff)
       if backoff > 0 then
         due('run', head, now + backoff)
       else
-        next_attempt = hand_out(head, queue_bound)
+        next_attempt = hand_out(head, bound)
         next_run = head
       end
     end

@@ -92,12 +92,17 @@ def test_unrouted_events_are_reported_when_asked(start_stack: Callable[..., Stac
     wait_until(lambda: stack.control.state()["marked"] == 2, "they are marked")
 
 
-def test_a_pipeline_that_cannot_be_built_fails_alone(start_stack: Callable[..., Stack]) -> None:
-    stack = start_stack(variables={"B24_PIPELINES": CHAINS})
+def test_a_pipeline_that_cannot_be_built_fails_alone_and_runs_once_repaired(
+    start_stack: Callable[..., Stack], redis: Redis
+) -> None:
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS}, time_scale=0.02)
     stack.control.change("crm_company", "update", count=1)
     stack.control.change("crm_deal", "update", count=5)
     wait_until(lambda: stack.counters.get("events_reported", 0) == 1, "the broken one is reported")
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 5, "the others are acknowledged")
+    wait_until(lambda: stack.counters.get("batches_held", 0) == 1, "the marked record is held")
+    redis.set("test:repaired", 1)
+    wait_until(stack.settled, "it runs once its pipeline is repaired", 60)
 
 
 def test_two_pipelines_of_one_event_and_an_early_end(start_stack: Callable[..., Stack], redis: Redis) -> None:

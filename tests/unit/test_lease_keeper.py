@@ -16,7 +16,7 @@ from b24offline.lease_keeper import LeaseKeeper
 from b24offline.ledger import Handed, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 pytestmark = pytest.mark.unit
 
@@ -24,10 +24,10 @@ SHORT = replace(TIMERS, lease_seconds=30.0)
 
 
 @pytest.fixture
-def running(redis: Redis) -> Iterator[tuple[Ledger, Handed]]:
+def running(redis: Redis) -> tuple[Ledger, Handed]:
     ledger = ledger_on(redis, SHORT)
     (handed,) = opened(ledger, "p1", entry_of(1))
-    yield ledger, ran(ledger, handed)
+    return ledger, ran(ledger, handed)
 
 
 def expire(redis: Redis, ledger: Ledger, run: str) -> None:

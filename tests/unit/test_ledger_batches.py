@@ -42,7 +42,7 @@ def test_opening_writes_everything_in_one_step(redis: Redis) -> None:
     assert ledger.open("p1", [entry_of(1), entry_of(2, None, "a", "b")], origin="poll") == 3
     assert list(ledger.open_batches()) == ["p1"]
     assert ledger.events("p1") == {1: event_of(1), 2: event_of(2)}
-    assert ledger.event_of(run_of(2, "b")) == event_of(2)
+    assert ledger.event_of(run_of(2, "b")) == (event_of(2), "default")
     assert ledger.event_of("9@9/none") is None
     due = due_times(redis, ledger)
     assert set(due) == {f"run:{run_of(1)}", f"run:{run_of(2, 'a')}", f"run:{run_of(2, 'b')}", "batch:p1"}
@@ -215,6 +215,7 @@ def test_forgetting_frees_the_mailboxes_and_leaves_no_tombstone(redis: Redis) ->
     assert ledger.begin_settle("p1") == "gone"
     assert not redis.exists(f"{ledger.stem}:tomb:p1")
     assert run_state(redis, ledger, run_of(1)) is None
+    assert redis.lrange(ledger.mailbox(event_of(2, "7"), PIPELINE), 0, -1) == [run_of(2)]
     pass_time(redis, ledger, TIMERS.dispatch_due_seconds + 1)
     assert ledger.take_overdue().runs == (Handed(run_of(2), 1),)
 

@@ -117,6 +117,20 @@ def test_between_two_steps_the_bound_is_that_of_a_queue(redis: Redis) -> None:
     assert ledger.take_overdue().runs == ()
 
 
+def test_a_step_that_waits_long_for_a_worker_is_no_crash(redis: Redis) -> None:
+    """A backlog deeper than the bound must not fail healthy runs."""
+    ledger, handed = begun(redis, 1)
+    for attempt in range(1, 8):
+        assert ledger.pass_on(handed.run, attempt, 0)
+        pass_time(redis, ledger, TIMERS.run_queue_seconds * (attempt - 0.5))
+        assert ledger.take_overdue().runs == (), "the bound did not grow with the attempts"
+        pass_time(redis, ledger, TIMERS.run_queue_seconds)
+        assert ledger.take_overdue().runs == (Handed(handed.run, attempt + 1),)
+        assert ledger.begin_step(handed.run, attempt, STEP_STRIDE) is None, "the message of a replaced attempt ran"
+        assert ledger.begin_step(handed.run, attempt + 1, 0) is not None
+    assert "runs_crashed" not in ledger.counters()
+
+
 @pytest.mark.parametrize(("counted", "failures"), [(True, 1), (False, 0)])
 def test_a_repeated_step_comes_by_message_and_is_guarded(redis: Redis, counted: bool, failures: int) -> None:
     ledger, handed = begun(redis, 1)
@@ -235,3 +249,13 @@ def test_a_success_leaves_no_backoff(redis: Redis) -> None:
     ledger, handed = begun(redis, 1, deal="7")
     ledger.succeed(handed.run, handed.attempt)
     assert opened(ledger, "p2", entry_of(2, "7")) == (Handed(run_of(2), 1),)
+
+
+def test_the_backoff_holds_for_a_run_that_nobody_dispatched(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1, deal="7")
+    ledger.fail(handed.run, handed.attempt, "x", backoff_seconds=90)
+    ledger.open("p2", [entry_of(2, "7")], origin="poll")
+    pass_time(redis, ledger, TIMERS.dispatch_due_seconds + 1)
+    assert ledger.take_overdue().runs == ()
+    pass_time(redis, ledger, 30)
+    assert ledger.take_overdue().runs == (Handed(run_of(2), 1),)

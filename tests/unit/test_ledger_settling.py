@@ -43,6 +43,17 @@ def test_one_settler_at_a_time(redis: Redis) -> None:
     assert second.events == {1: event_of(1)}
 
 
+def test_an_outcome_that_comes_while_a_settle_runs_is_not_left_waiting(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    opened(ledger, "p1", entry_of(1))
+    settling = taken(ledger)
+    assert ledger.begin_settle("p1") == "busy"
+    assert ledger.end_settle(settling, (), TIMERS.settle_due_seconds) == "open"
+    assert ledger.take_overdue().batches == ("p1",)
+    assert ledger.end_settle(taken(ledger), (), TIMERS.settle_due_seconds) == "open"
+    assert ledger.take_overdue().batches == (), "nobody asked, so it waits"
+
+
 def test_a_settler_that_lost_its_lease_changes_nothing(redis: Redis) -> None:
     ledger = ledger_on(redis)
     (handed,) = opened(ledger, "p1", entry_of(1))
@@ -101,7 +112,7 @@ def test_a_shared_run_lives_until_its_last_batch_needs_it_no_more(redis: Redis) 
     ledger.succeed(run_of(1), 1)
     ledger.end_settle(taken(ledger, "p2"), [1], 1)
     assert taken(ledger, "p1").outcomes == {1: "succeeded"}
-    assert ledger.event_of(run_of(1)) == event_of(1)
+    assert ledger.event_of(run_of(1)) == (event_of(1), "default")
 
 
 def test_a_batch_with_a_lost_run_is_damaged_not_done(redis: Redis) -> None:

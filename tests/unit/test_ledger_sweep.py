@@ -209,3 +209,20 @@ def test_whatever_single_key_is_lost_the_ledger_goes_on(redis: Redis, lost: str)
     assert ledger.open_batches() == {}
     assert due_times(redis, ledger) == {}
     assert opened(ledger, "p1", entry_of(1), origin="adopted") in {(Handed(handed.run, 1),), ()}
+
+
+def test_an_outcome_whose_successor_vanished_hands_out_nothing(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1, "7"), entry_of(2, "7"))
+    redis.delete(f"{ledger.stem}:run:{run_of(2)}")
+    told = ledger.succeed(handed.run, handed.attempt)
+    assert (told.recorded, told.next) == (True, None)
+    assert run_state(redis, ledger, run_of(2)) is None
+
+
+def test_an_outcome_does_not_bring_a_lost_batch_back_half(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1))
+    redis.delete(f"{ledger.stem}:batch:p1")
+    assert ledger.succeed(handed.run, handed.attempt).settleable == ()
+    assert ledger.open("p1", [entry_of(1)], origin="adopted") == 0, "the remains stood in the way of adoption"

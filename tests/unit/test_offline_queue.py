@@ -128,9 +128,30 @@ def shown(recorder: Recorder) -> list[str]:
     return [method for method, _ in recorder.calls]
 
 
-@given(limit=ids | st.integers(), order=orders | json_values, rule=filters | json_values, connector=process_ids)
+@given(
+    limit=ids | st.integers() | st.just(50),
+    order=st.just({"ID": "ASC"}) | orders | json_values,
+    rule=st.none() | filters | json_values,
+    connector=st.just("b24") | process_ids,
+)
 def test_no_reserving_call_deletes(limit: Any, order: Any, rule: Any, connector: Any) -> None:
     attempted(lambda queue: queue.reserve(limit=limit, order=order, filter_by=rule), {"events": []}, connector)
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, False, None, "5", 5.0, math.nan])
+def test_no_reserving_call_without_a_whole_limit(limit: Any) -> None:
+    with pytest.raises(UnsafeOrder, match="limit"):
+        OfflineQueue(Recorder(), "acme", "b24").reserve(limit=limit, order={})
+
+
+@pytest.mark.parametrize(
+    "process_id", ["", None, " ", PID + "\n", "\n" + PID, "a b", "a'b", "é", 0, 7, True, "a" * 129]
+)
+def test_no_call_with_a_process_id_that_is_not_whole(process_id: Any) -> None:
+    queue = OfflineQueue(Recorder([]), "acme", "b24")
+    for act in (lambda: ClearOrder(process_id, (1,)), lambda: queue.reread(process_id)):
+        with pytest.raises(UnsafeOrder, match="process id"):
+            act()
 
 
 @given(ids)
@@ -139,7 +160,11 @@ def test_no_reserving_call_for_a_marked_record_deletes(record_id: Any) -> None:
     assert bool(recorder.calls) == (type(record_id) is int and record_id > 0)
 
 
-@given(process_id=process_ids, numbers=st.lists(ids, max_size=4) | ids, shape=st.sampled_from([tuple, list, set]))
+@given(
+    process_id=st.just(PID) | process_ids,
+    numbers=st.lists(st.integers(1, 5), min_size=1, max_size=3) | st.lists(ids, max_size=4) | ids,
+    shape=st.sampled_from([tuple, tuple, list, set]),
+)
 def test_no_acknowledgement_clears_more_than_it_names(process_id: Any, numbers: Any, shape: type) -> None:
     given_ids = shape(numbers) if isinstance(numbers, list) else numbers
     recorder = attempted(lambda queue: queue.acknowledge(ClearOrder(process_id, given_ids)))

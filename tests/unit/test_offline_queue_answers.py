@@ -102,6 +102,7 @@ def test_rows_that_were_not_asked_for_are_left_out() -> None:
             row_of(3),
             row_of(4, ERROR="1"),
             row_of(5, PROCESS_ID="other", ERROR="1"),
+            row_of(6, PROCESS_ID="a,b"),
         ]
     )
     queue = OfflineQueue(pages, "acme", "b24")

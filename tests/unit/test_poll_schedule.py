@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b24offline.poll_schedule import PollSchedule, next_interval_seconds
+from b24offline.poll_schedule import LaneSchedule, PollSchedule, next_interval_seconds
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -79,8 +79,6 @@ def test_a_portal_is_due_when_it_was_said(redis: Redis) -> None:
     schedule.set_next("a", 0)
     schedule.set_next("b", 30)
     assert schedule.take_due(60) == ["a"]
-    assert schedule.interval_seconds("b") == 30.0
-    assert schedule.interval_seconds("unknown") == 0.0
 
 
 def test_a_dropped_portal_does_not_come_back_by_a_late_answer(redis: Redis) -> None:
@@ -97,3 +95,16 @@ def test_the_limit_leaves_the_rest_due(redis: Redis) -> None:
     taken = [schedule.take_due(60, limit=4) for _ in range(4)]
     assert [len(one) for one in taken] == [4, 4, 2, 0]
     assert len({name for one in taken for name in one}) == 10
+
+
+def test_lanes_of_a_portal_are_due_apart(redis: Redis) -> None:
+    lanes = LaneSchedule(redis, "coretest:{acme}")
+    assert lanes.waited_ms(["deals", "default"]) == {"deals": 0, "default": 0}, "a lane never polled is due now"
+    lanes.set_next("deals", 30)
+    lanes.set_next("default", 0)
+    waited = lanes.waited_ms(["deals", "default"])
+    assert -30_000 <= waited["deals"] < -25_000
+    assert 0 <= waited["default"] < 5_000
+    assert lanes.interval_seconds("deals") == 30.0
+    assert lanes.interval_seconds("unknown") == 0.0
+    assert LaneSchedule(redis, "coretest:{other}").waited_ms(["deals"]) == {"deals": 0}

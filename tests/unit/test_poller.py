@@ -11,10 +11,11 @@ from portal_desk import CONNECTOR, PortalDesk, refusal
 
 from b24offline.catalogue import shipped_catalogue
 from b24offline.errors import PaceExceeded, QueryLimitExceeded, UnknownAnswer
+from b24offline.lanes import Lane
 from b24offline.ledger import Settling
 from b24offline.offline_queue import OfflineQueue
-from b24offline.poller import Polled, Poller, PollRules
-from b24offline.portal_guard import PollLease
+from b24offline.poller import Polled, Poller
+from b24offline.portal_guard import HELD_RECORDS, PollLease
 from b24offline.routing import Routes
 from b24offline.settler import Settler
 from b24offline.store import Cipher, Store
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from b24offline.event import Event
 
 pytestmark = pytest.mark.unit
+
+LANE = Lane(name="default", limit=2)
 
 GET = "event.offline.get"
 
@@ -64,8 +67,7 @@ class Bench:
             store=self.store,
             catalogue=shipped_catalogue(),
             routes=routes,
-            rules=PollRules(2, {"ID": "ASC"}, {}, unrouted),
-            timers=TIMERS,
+            unrouted=unrouted,
         )
         self.settler = Settler(self.ledger, self.guard, self.queue, TIMERS)
 
@@ -86,7 +88,7 @@ class Bench:
         """A reserving call whose answer was lost after the portal had carried it out; answers its process id."""
         self.desk.lose.append(GET)
         with pytest.raises(UnknownAnswer):
-            self.poller.poll()
+            self.poller.poll(LANE)
         (process_id,) = {row.process_id for row in self.desk.rows().values()} - {""}
         return process_id
 
@@ -105,19 +107,19 @@ def bench(redis: Redis, tmp_path: Path) -> Bench:
 
 def test_a_poll_reserves_and_opens_one_batch(bench: Bench) -> None:
     bench.changes("1", "2", "3")
-    polled = bench.poller.poll()
+    polled = bench.poller.poll(LANE)
     (pid,) = polled.opened
     assert polled == Polled("opened", 2, (pid,))
     assert bench.desk.methods() == ["get"]
     assert list(bench.ledger.open_batches()) == [pid]
     assert {one.object.object_id for one in bench.ledger.events(pid).values() if one.object} == {"1", "2"}
     assert len(bench.ledger.start(pid)) == 2
-    assert bench.poller.poll().received == 1
+    assert bench.poller.poll(LANE).received == 1
 
 
 def test_an_empty_queue_gives_the_lease_back(bench: Bench) -> None:
-    assert bench.poller.poll() == Polled("empty")
-    assert bench.poller.poll() == Polled("empty")
+    assert bench.poller.poll(LANE) == Polled("empty")
+    assert bench.poller.poll(LANE) == Polled("empty")
     assert bench.desk.methods() == ["get", "get"]
     assert bench.ledger.open_batches() == {}
 
@@ -125,7 +127,7 @@ def test_an_empty_queue_gives_the_lease_back(bench: Bench) -> None:
 def test_the_generation_is_in_the_store_before_the_call_is_sent(bench: Bench) -> None:
     seen = []
     bench.desk.before = lambda method: seen.append(bench.store.portal(PORTAL).ledger_generation)
-    bench.poller.poll()
+    bench.poller.poll(LANE)
     assert seen[0] is not None
     assert str(seen[0]) == bench.redis.hget(f"{bench.ledger.stem}:guard", "generation")
 
@@ -133,33 +135,33 @@ def test_the_generation_is_in_the_store_before_the_call_is_sent(bench: Bench) ->
 def test_while_another_reserving_call_is_under_way_none_is_sent(bench: Bench) -> None:
     bench.changes("1")
     answers = []
-    bench.desk.before = lambda method: answers.append(bench.poller.poll().state) if not answers else None
-    assert bench.poller.poll().state == "opened"
+    bench.desk.before = lambda method: answers.append(bench.poller.poll(LANE).state) if not answers else None
+    assert bench.poller.poll(LANE).state == "opened"
     assert answers == ["busy"]
     assert bench.desk.methods() == ["get"]
 
 
 def test_too_many_open_batches_send_none(bench: Bench) -> None:
     bench.changes(*"1234567")
-    assert [bench.poller.poll().state for _ in range(4)] == ["opened", "opened", "opened", "full"]
+    assert [bench.poller.poll(LANE).state for _ in range(4)] == ["opened", "opened", "opened", "full"]
     assert bench.desk.methods() == ["get"] * 3
 
 
 def test_after_loss_of_the_ledger_none_is_sent_for_a_while(bench: Bench) -> None:
-    bench.poller.poll()
+    bench.poller.poll(LANE)
     bench.redis.flushall()
     bench.changes("1")
-    assert bench.poller.poll().state == "recovering"
+    assert bench.poller.poll(LANE).state == "recovering"
     assert bench.poller.adopt() == ()
     assert bench.desk.methods() == ["get"]
     bench.later(TIMERS.recovery_seconds + 1)
-    assert bench.poller.poll().state == "opened"
+    assert bench.poller.poll(LANE).state == "opened"
 
 
 def test_a_lost_answer_keeps_the_lease_and_adoption_brings_the_records_back(bench: Bench) -> None:
     bench.changes("1", "2")
     pid = bench.lost_reservation()
-    assert bench.poller.poll().state == "busy"
+    assert bench.poller.poll(LANE).state == "busy"
     assert bench.poller.adopt() == (), "adopted beside a reserving call that may live"
     assert bench.adopted() == (pid,)
     assert bench.outcomes(pid) == {1: "unfinished", 2: "unfinished"}
@@ -194,7 +196,7 @@ def test_an_adopted_batch_is_quiet_and_counts_as_old_as_its_first_sight(bench: B
 
 def test_adoption_opens_a_closed_process_id_again(bench: Bench) -> None:
     bench.changes("1")
-    (pid,) = bench.poller.poll().opened
+    (pid,) = bench.poller.poll(LANE).opened
     settling = bench.ledger.begin_settle(pid)
     assert isinstance(settling, Settling)
     bench.ledger.end_settle(settling, settling.outcomes, 1)
@@ -206,7 +208,7 @@ def test_adoption_opens_a_closed_process_id_again(bench: Bench) -> None:
 
 def test_a_batch_of_ours_is_not_adopted(bench: Bench) -> None:
     bench.changes("1")
-    bench.poller.poll()
+    bench.poller.poll(LANE)
     for _ in range(3):
         bench.later(TIMERS.sighting_seconds + 1)
         assert bench.poller.adopt() == ()
@@ -223,15 +225,15 @@ def test_adoption_gives_its_lease_back_even_after_an_error(bench: Bench) -> None
     bench.desk.refuse["event.offline.list"] = refusal(UnknownAnswer, "event.offline.list")
     with pytest.raises(UnknownAnswer):
         bench.poller.adopt()
-    assert bench.poller.poll().state == "empty"
+    assert bench.poller.poll(LANE).state == "empty"
 
 
 @pytest.mark.parametrize("error", [refusal(QueryLimitExceeded, GET), PaceExceeded(PORTAL, 9.0)])
 def test_a_call_that_was_surely_not_executed_gives_the_lease_back(bench: Bench, error: Exception) -> None:
     bench.desk.refuse[GET] = error
     with pytest.raises(type(error)):
-        bench.poller.poll()
-    assert bench.poller.poll().state == "empty"
+        bench.poller.poll(LANE)
+    assert bench.poller.poll(LANE).state == "empty"
 
 
 def test_a_lease_lost_during_the_call_opens_nothing(bench: Bench) -> None:
@@ -244,7 +246,7 @@ def test_a_lease_lost_during_the_call_opens_nothing(bench: Bench) -> None:
             assert isinstance(bench.guard.take_poll_lease(generation), PollLease)
 
     bench.desk.before = slow
-    bench.poller.poll()
+    bench.poller.poll(LANE)
     assert bench.ledger.open_batches() == {}
     bench.desk.before = lambda method: None
     assert len(bench.adopted()) == 1
@@ -254,7 +256,7 @@ def test_a_lease_lost_during_the_call_opens_nothing(bench: Bench) -> None:
 def test_an_event_without_route_follows_the_policy(redis: Redis, tmp_path: Path, policy: str, outcome: str) -> None:
     bench = Bench(redis, tmp_path, unrouted=policy)
     bench.desk.change("1", "ONCRMLEADADD")
-    (pid,) = bench.poller.poll().opened
+    (pid,) = bench.poller.poll(LANE).opened
     assert bench.outcomes(pid) == {1: outcome}
     assert bench.ledger.counters()["events_unrouted"] == 1
 
@@ -262,7 +264,7 @@ def test_an_event_without_route_follows_the_policy(redis: Redis, tmp_path: Path,
 def test_rows_that_cannot_be_read_fail_alone(bench: Bench) -> None:
     bench.changes("1", "2")
     bench.desk.distort = lambda row: {**row, "TIMESTAMP_X": "never"} if row["ID"] == "1" else row
-    (pid,) = bench.poller.poll().opened
+    (pid,) = bench.poller.poll(LANE).opened
     assert bench.outcomes(pid) == {1: "failed", 2: "unfinished"}
 
 
@@ -298,11 +300,11 @@ def test_a_marked_record_is_reserved_alone_and_held(bench: Bench) -> None:
 
 
 def test_records_that_keep_failing_do_not_keep_new_events_out(redis: Redis, tmp_path: Path) -> None:
-    bench = Bench(redis, tmp_path, gate=2)
-    marked(bench, "1", "2", "3")
-    assert len(bench.poller.redrive(list(bench.queue.marked()))) == 2
+    bench = Bench(redis, tmp_path, gate=1)
+    marked(bench, *(str(number) for number in range(100, 100 + HELD_RECORDS + 1)))
+    assert len(bench.poller.redrive(list(bench.queue.marked()))) == HELD_RECORDS
     bench.changes("8", "9")
-    assert bench.poller.poll().state == "opened"
+    assert bench.poller.poll(LANE).state == "opened"
 
 
 def test_a_marked_record_without_pipeline_stays_marked(bench: Bench) -> None:
@@ -323,7 +325,7 @@ def test_an_unknown_answer_of_redrive_keeps_the_lease(bench: Bench) -> None:
     bench.desk.lose.append(GET)
     with pytest.raises(UnknownAnswer):
         bench.poller.redrive(list(bench.queue.marked()))
-    assert bench.poller.poll().state == "busy"
+    assert bench.poller.poll(LANE).state == "busy"
     (pid,) = bench.adopted()
     (handed,) = bench.ledger.start(pid)
     begun = bench.ledger.begin_step(handed.run, handed.attempt, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from core_events import (
@@ -16,8 +16,9 @@ from core_events import (
     record_of,
 )
 
+from b24offline.lanes import HELD_LANE
 from b24offline.ledger import Settling
-from b24offline.portal_guard import PollLease, PollRefused
+from b24offline.portal_guard import HELD_RECORDS, PollLease, PollRefused
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 
-def lease_of(guard: PortalGuard, known: int | None = None, **more: bool) -> PollLease:
+def lease_of(guard: PortalGuard, known: int | None = None, **more: Any) -> PollLease:
     lease = guard.take_poll_lease(known, **more)
     assert isinstance(lease, PollLease)
     return lease
 
 
-def refused(guard: PortalGuard, known: int | None = None, **more: bool) -> PollRefused:
+def refused(guard: PortalGuard, known: int | None = None, **more: Any) -> PollRefused:
     lease = guard.take_poll_lease(known, **more)
     assert isinstance(lease, PollRefused)
     return lease
@@ -107,16 +108,26 @@ def test_too_many_open_batches_refuse_a_poll_but_not_an_adoption(redis: Redis) -
     lease_of(guard, gate=False)
 
 
-def test_held_batches_are_counted_apart(redis: Redis) -> None:
+def test_each_lane_counts_its_own_batches(redis: Redis) -> None:
     ledger = ledger_on(redis)
     guard = guard_on(redis, ledger, gate=1)
-    opened(ledger, "p1", entry_of(1), origin="held")
-    assert refused(guard, held=True).reason == "full"
+    opened(ledger, "p1", entry_of(1), lane="deals")
+    assert refused(guard, lane="deals").reason == "full"
     guard.give_back(lease_of(guard))
     opened(ledger, "p2", entry_of(2))
     assert refused(guard).reason == "full"
     ledger.forget("p1")
-    lease_of(guard, held=True)
+    lease_of(guard, lane="deals")
+
+
+def test_held_batches_have_a_lane_and_a_larger_gate(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    guard = guard_on(redis, ledger, gate=1)
+    for number in range(1, HELD_RECORDS + 1):
+        guard.give_back(lease_of(guard, lane=HELD_LANE))
+        opened(ledger, f"p{number}", entry_of(number), origin="held", lane=HELD_LANE)
+    assert refused(guard, lane=HELD_LANE).reason == "full"
+    lease_of(guard)
 
 
 def settling_of(redis: Redis, process_id: str = "p1") -> Settling:

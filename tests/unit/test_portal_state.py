@@ -23,8 +23,8 @@ def of(kind: type[errors.PortalError]) -> Standing:
     ("kind", "state"),
     [
         (errors.AuthLost, PortalState.AUTH_LOST),
-        (errors.ClientRejected, PortalState.AUTH_LOST),
-        (errors.PaymentRequired, PortalState.AUTH_LOST),
+        (errors.ClientRejected, PortalState.PAUSED),
+        (errors.PaymentRequired, PortalState.PAUSED),
         (errors.PlanTooSmall, PortalState.PLAN_TOO_SMALL),
         (errors.WrongAuthType, PortalState.NOT_ADMIN),
         (errors.InsufficientScope, PortalState.NOT_ADMIN),
@@ -50,7 +50,8 @@ def test_what_a_person_must_end_waits_longer_than_what_passes() -> None:
     for _, kind in inspect.getmembers(errors, inspect.isclass):
         if issubclass(kind, errors.PortalError):
             standing = of(kind)
-            passing = standing.state is PortalState.PAUSED
+            by_a_person = kind in {errors.ClientRejected, errors.PaymentRequired}
+            passing = standing.state is PortalState.PAUSED and not by_a_person
             assert (standing.wait_seconds < 60) == passing
             assert standing.wait_seconds > 0
 

@@ -47,11 +47,11 @@ def test_a_refused_request_is_not_counted(redis):
 
 
 def test_waiting_as_told_is_enough(redis):
-    pace = make_pace(redis)
+    pace = make_pace(redis, requests_per_second=4.0)
     drained(pace, "run")
     for _ in range(3):
         wait = pace.take("acme", "run")
-        assert 0 < wait <= 0.05
+        assert 0 < wait <= 0.25
         time.sleep(wait)
         assert pace.take("acme", "run") == 0
 
@@ -123,10 +123,10 @@ def test_no_order_of_kinds_exceeds_its_ceiling(redis, rate, burst, share, order)
 
 
 def test_after_a_slow_down_nobody_goes_then_settling_first_and_no_burst(redis):
-    pace = make_pace(redis)
+    pace = make_pace(redis, requests_per_second=1.0)
     pace.slow_down("acme", 0.4)
-    assert pace.take("acme", "settle") == pytest.approx(0.4, abs=0.1)
-    assert pace.take("acme", "run") == pytest.approx(0.4 + 3 * 0.05, abs=0.1)
+    assert pace.take("acme", "settle") == pytest.approx(0.4, abs=0.3)
+    assert pace.take("acme", "run") == pytest.approx(0.4 + 3 * 1.0, abs=0.3)
     assert pace.take("other", "run") == 0
     time.sleep(pace.take("acme", "settle"))
     assert drained(pace, "settle") == 1
@@ -170,7 +170,7 @@ def test_every_key_is_named_for_its_portal_and_ends_by_itself(redis):
     pace.slow_down("acme", 3)
     pace.pause_method("acme", "m", 0.0)
     assert sorted(redis.keys()) == ["t:{acme}:pace:bucket", "t:{acme}:pace:method:m"]
-    assert all(0 < redis.pttl(key) <= 61_000 for key in redis.keys())
+    assert all(0 < redis.pttl(key) <= 61_000 for key in redis.scan_iter())
 
 
 def test_clients_that_return_bytes_do_as_well(valkey, redis):

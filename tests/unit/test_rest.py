@@ -139,9 +139,11 @@ def test_a_malformed_method_is_refused_before_sending(portal, method):
     assert portal.requests == []
 
 
-@pytest.mark.parametrize("params", [{"auth": "x"}, {"n": float("nan")}])
-def test_impossible_parameters_are_refused_before_sending(portal, params):
-    with pytest.raises(ValueError):
+@pytest.mark.parametrize(
+    ("params", "words"), [({"auth": "x"}, "parameter auth"), ({"n": float("nan")}, "JSON compliant")]
+)
+def test_impossible_parameters_are_refused_before_sending(portal, params, words):
+    with pytest.raises(ValueError, match=words):
         client_of(portal).call("m", params, token=TOKEN)
     assert portal.requests == []
 
@@ -179,7 +181,7 @@ def two_commands():
 
 def batch_body(**parts):
     maps = ("result", "result_error", "result_total", "result_next", "result_time")
-    return {"result": {**dict.fromkeys(maps, []), **parts}}
+    return {"result": {**{name: [] for name in maps}, **parts}}
 
 
 def test_a_batch_sends_command_lines_and_splits_results_from_errors(portal):
@@ -210,6 +212,12 @@ def test_a_batch_with_numbered_commands_may_answer_with_lists(portal):
     assert answer.totals == {"0": 1, "1": 2}
     assert type(answer.errors["2"]) is errors.UnknownAnswer
     assert portal.sent["cmd"]["0"] == "a"
+
+
+def test_a_command_in_both_maps_has_failed(portal):
+    portal.answer = batch_body(result={"a": 1, "b": 2}, result_error={"a": {"error": "X"}})
+    answer = client_of(portal).batch(two_commands(), token=TOKEN)
+    assert (answer.results, list(answer.errors)) == ({"b": 2}, ["a"])
 
 
 def test_a_command_in_neither_map_may_have_been_executed(portal):
@@ -305,5 +313,5 @@ def test_a_query_arrives_as_php_reads_it(params):
     ],
 )  # fmt: skip
 def test_what_a_query_cannot_carry_is_refused(params):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"cannot|PHP renames"):
         php_query(params)

@@ -52,8 +52,8 @@ class Script:
         self.stop = threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
-        self.threads = [threading.Thread(target=self.accept)]
-        self.threads[0].start()
+        self.accepting = threading.Thread(target=self.accept)
+        self.accepting.start()
 
     def accept(self):
         while True:
@@ -62,8 +62,8 @@ class Script:
             except OSError:
                 return
             self.connections += 1
-            self.threads.append(threading.Thread(target=self.serve, args=(connection,)))
-            self.threads[-1].start()
+            # A failed test keeps its client, and so the connection, alive: do not wait for its end.
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
     def serve(self, connection):
         try:
@@ -84,7 +84,7 @@ class Script:
         self.stop.set()
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
-        self.threads[0].join()
+        self.accepting.join()
 
     def client(self, session=None, scheme="http", host="127.0.0.1", **limits):
         url = f"{scheme}://{host}:{self.port}/rest/"
@@ -160,12 +160,28 @@ def test_a_lost_answer_is_unknown_in_time_and_never_sent_again(fault):
     assert "canary" not in str(caught.value)
 
 
+def test_silence_after_a_while_of_dripping_is_not_waited_for_in_full():
+    def play(connection, stop):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n")
+        for _ in range(16):
+            stop.wait(0.05)
+            connection.sendall(b"1")
+        stop.wait(30)
+
+    with Script(play) as server:
+        begun = time.monotonic()
+        with pytest.raises(errors.UnknownAnswer):
+            server.client(read_timeout_seconds=1.0).call("m", {}, token="t")
+        assert time.monotonic() - begun < 1.5
+
+
 def test_an_answer_that_inflates_is_cut_off():
     bomb = gzip.compress(b" " * 10_000_000)
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
     with Script(answering(head + bomb)) as server:
+        client = server.client(read_timeout_seconds=5)
         with pytest.raises(errors.UnknownAnswer, match="longer than 1000 bytes"):
-            server.client(read_timeout_seconds=5).call("m", {}, token="t")
+            client.call("m", {}, token="t")
 
 
 def test_an_answer_of_exactly_the_limit_is_taken():

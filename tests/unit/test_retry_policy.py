@@ -9,7 +9,7 @@ from core_events import TIMERS
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisConnectionError
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from b24offline import errors
 from b24offline.object_reader import NotReadable
@@ -53,7 +53,7 @@ OF_THE_PORTAL = [
     errors.ClientRejected,
     errors.PaymentRequired,
 ]
-OF_OUR_STORES = [OperationalError("x", None, Exception()), RedisConnectionError("down")]
+OF_OUR_STORES = [errors.StoreUnavailable("down"), RedisConnectionError("down")]
 
 
 @pytest.mark.parametrize("held", [True, False])

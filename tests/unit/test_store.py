@@ -14,17 +14,16 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from b24offline.errors import (
-    ConfigError,
     MemberMismatch,
     StoreError,
     UnknownDeadLetter,
     UnknownPortal,
     WrongKey,
 )
-from b24offline.store import Cipher, PortalState, Store, Tokens, load_or_create_key, make_engine
+from b24offline.store import Cipher, PortalState, Store, Tokens, load_or_create_key
 
 POSTGRES = os.environ.get("B24_TEST_DATABASE_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 KEY = Fernet.generate_key().decode()
@@ -274,18 +273,16 @@ def test_nothing_secret_is_readable_in_the_file_and_the_file_is_private(tmp_path
 
 
 def test_errors_of_the_database_show_no_values(store):
-    with pytest.raises(Exception, match="hidden") as caught, store.engine.begin() as connection:
-        row = {"only": 7, "version": None, "name": "canary"}
-        connection.execute(
-            text("INSERT INTO schema_version (\"only\", version) SELECT :only, :version WHERE :name <> ''"), row
-        )
-    assert "canary" not in str(caught.value)
+    statement = text('INSERT INTO schema_version ("only", version) VALUES (:number, :version)')
+    with pytest.raises(DBAPIError, match="hidden") as caught, store.engine.begin() as connection:
+        connection.execute(statement, {"number": 424242, "version": None})
+    assert "parameters: {" not in str(caught.value)
 
 
 def test_another_key_is_told_and_a_second_one_opens(store, url):
     store.seed_portal("acme", **PORTAL, refresh_token="r0")
     other = Fernet.generate_key().decode()
-    with pytest.raises(WrongKey, match="client secret of portal acme.*B24_SECRET_KEY") as caught:
+    with pytest.raises(WrongKey, match=r"client secret of portal acme.*B24_SECRET_KEY") as caught:
         Store(url, Cipher([other])).portals()
     assert KEY not in str(caught.value)
     both = Store(url, Cipher([other, KEY]))
@@ -295,19 +292,6 @@ def test_another_key_is_told_and_a_second_one_opens(store, url):
     only = Store(url, Cipher([other]))
     assert (only.tokens("acme").refresh, only.portal("acme").client_secret) == ("r0", "canary-secret")
     assert only.dead_letters()[0].payload == {"data": "canary \0 \U0001f600"}
-
-
-@pytest.mark.parametrize("keys", [[], [""], ["short"], [KEY, "x" * 44], ["\u00e9" * 44]])
-def test_a_malformed_key_is_told_without_showing_it(keys):
-    with pytest.raises(WrongKey, match="make one with") as caught:
-        Cipher(keys)
-    assert "xxxx" not in str(caught.value)
-
-
-def test_text_of_any_kind_survives_encryption():
-    cipher = Cipher([KEY])
-    for words in ("", "\0", "\U0001f600", "\ud83d", "x" * 1_000_000):
-        assert cipher.decrypt(cipher.encrypt(words), "it") == words
 
 
 def add_letter(store, **other):
@@ -359,13 +343,6 @@ def test_a_database_of_another_version_is_left_alone(store):
         store.create_schema()
 
 
-@pytest.mark.parametrize("url", ["mysql://user:hidden@host/db", "nonsense", ""])
-def test_another_database_is_refused_without_showing_its_password(url):
-    with pytest.raises(ConfigError, match=r"sqlite:///.*postgresql://") as caught:
-        make_engine(url)
-    assert "hidden" not in str(caught.value)
-
-
 def start_together(barrier, results, url, folder):
     barrier.wait()
     store = Store(url or f"sqlite:///{folder}/new.db", Cipher([load_or_create_key(folder)]))
@@ -388,9 +365,3 @@ def test_processes_that_start_together_agree(url, tmp_path):
     assert len(seen) == 1
     assert stat.S_IMODE((tmp_path / "data" / "secret.key").stat().st_mode) == 0o600
     assert [f.name for f in (tmp_path / "data").iterdir()] == ["secret.key"]
-
-
-def test_a_key_file_without_a_key_is_told(tmp_path):
-    (tmp_path / "secret.key").write_text("nonsense")
-    with pytest.raises(WrongKey, match="holds no key"):
-        load_or_create_key(tmp_path)

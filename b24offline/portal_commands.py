@@ -1,0 +1,215 @@
+"""`b24offline portal`: adding portals, and saying what is wanted of them.
+
+Changes go into the store, where beat's next tick finds them; nothing needs a restart.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+from pydantic import TypeAdapter, ValidationError
+
+from b24offline.command_line import as_sentences, failure, refusal, runtime, show_json, show_table
+from b24offline.config import Config
+from b24offline.overview import Overview, overview, overviews
+from b24offline.portal import Portal, Wish
+from b24offline.portal_removal import remove as remove_portal
+from b24offline.status_command import TITLES, row, seconds
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from b24offline.runtime import Runtime
+
+_LOOK_SECONDS = 0.5
+
+
+@click.group()
+def portal() -> None:
+    """Add, show, pause, move and remove portals."""
+
+
+@portal.command()
+@click.argument("name")
+@click.option("--url", required=True, help="REST address, https://name.bitrix24.com/rest/")
+@click.option("--client-id", required=True, help="Client id of the application in the portal.")
+@click.option("--client-secret-file", type=click.File("r"), required=True, help="File with its secret; - reads stdin.")
+@click.option("--refresh-token-file", type=click.File("r"), required=True, help="File with the first refresh token.")
+@click.option("--auth-url", help="Where tokens are refreshed. Default: B24_AUTH_URL.")
+@click.option("--connector", help="auth_connector of the queue. Default: B24_CONNECTOR.")
+@as_sentences
+def add(
+    name: str,
+    url: str,
+    client_id: str,
+    client_secret_file: TextIO,
+    refresh_token_file: TextIO,
+    auth_url: str | None,
+    connector: str | None,
+) -> None:
+    """Add a portal, or bring back one that was removed."""
+    secret, token = client_secret_file.read(), refresh_token_file.read()
+    here = runtime()
+    added = here.store.add_portal(
+        checked("portal_name", "NAME", name),
+        client_endpoint=checked("portal_url", "--url", url),
+        auth_url=checked("auth_url", "--auth-url", auth_url or here.config.auth_url),
+        client_id=checked("client_id", "--client-id", client_id),
+        client_secret=checked("client_secret", "--client-secret-file", secret),
+        connector=checked("connector", "--connector", connector or here.config.connector),
+        refresh_token=checked("refresh_token", "--refresh-token-file", token),
+    )
+    click.echo(f"Portal {added.name} is added; it is polled as soon as beat and the workers run.")
+
+
+@portal.command("list")
+@click.option("--all", "removed", is_flag=True, help="Removed ones, too.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_sentences
+def list_portals(removed: bool, as_json: bool) -> None:
+    """List the portals."""
+    found = overviews(runtime(), removed=removed)
+    if as_json:
+        show_json([one.as_json() for one in found])
+    else:
+        show_table(TITLES, [row(one) for one in found])
+
+
+@portal.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_sentences
+def show(name: str, as_json: bool) -> None:
+    """Show one portal; never its secrets."""
+    here = runtime()
+    one = overview(here, here.store.portal(name))
+    if as_json:
+        show_json(one.as_json())
+        return
+    show_table(("what", "is"), [(key, value) for key, value in _facts(one) if value])
+
+
+@portal.command()
+@click.argument("name")
+@as_sentences
+def pause(name: str) -> None:
+    """Stop polling a portal until resume. What is open still runs and settles."""
+    runtime().store.set_wish(name, Wish.PAUSED)
+    click.echo(f"Portal {name} is paused: no polls, no adoption, no redrive. What is open still runs and settles.")
+
+
+@portal.command()
+@click.argument("name")
+@as_sentences
+def resume(name: str) -> None:
+    """End pause or drain; a portal that stands back is tried again."""
+    runtime().store.set_wish(name, Wish.RUN)
+    click.echo(f"Portal {name} is to run.")
+
+
+@portal.command()
+@click.argument("name")
+@click.option("--wait", is_flag=True, help="Return when nothing is open any more.")
+@click.option("--timeout", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Seconds for --wait.")
+@as_sentences
+def drain(name: str, wait: bool, timeout: float) -> None:
+    """Stop polling a portal, settle what is open, then leave it paused."""
+    here = runtime()
+    if here.store.portal(name).wish is not Wish.PAUSED or here.kit(name).ledger.open_batches():
+        here.store.set_wish(name, Wish.DRAINING)
+    click.echo(f"Portal {name} drains: {_open(overview(here, here.store.portal(name)))}.")
+    if wait:
+        _await_drained(here, name, timeout)
+
+
+@portal.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Although something is open, or the portal cannot be reached.")
+@as_sentences
+def remove(name: str, force: bool) -> None:
+    """Unsubscribe a portal's events and forget its tokens. Drain it first."""
+    for line in remove_portal(runtime(), name, force=force):
+        click.echo(line)
+
+
+@portal.command()
+@click.argument("name")
+@click.option("--refresh-token-file", type=click.File("r"), required=True, help="File with the token; - reads stdin.")
+@as_sentences
+def authorize(name: str, refresh_token_file: TextIO) -> None:
+    """Take the refresh token of a new authorization."""
+    token = checked("refresh_token", "--refresh-token-file", refresh_token_file.read())
+    runtime().store.authorize(name, token)
+    click.echo(f"Portal {name} has a new refresh token; the next call uses it.")
+
+
+@portal.command()
+@click.argument("name")
+@click.option("--url", required=True, help="The new REST address.")
+@as_sentences
+def move(name: str, url: str) -> None:
+    """Confirm that a portal has a new address. Its tokens will be sent there."""
+    address = checked("portal_url", "--url", url)
+    runtime().store.set_endpoint(name, address)
+    click.echo(f"Portal {name} is called at {address} from now on.")
+
+
+def checked(field: str, option: str, value: str) -> str:
+    """A value by the rules of the setting it corresponds to. Raises the refusal that names the option."""
+    info = Config.model_fields[field]
+    kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+    try:
+        found = TypeAdapter(kind).validate_python(value.strip())
+    except ValidationError as error:
+        reason = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
+        raise refusal(f"{option} {reason}. Nothing was changed.") from None
+    text: str = found.get_secret_value() if hasattr(found, "get_secret_value") else found
+    return text
+
+
+def _facts(one: Overview) -> list[tuple[str, str]]:
+    about: Portal = one.portal
+    ledger = one.ledger
+    return [
+        ("portal", about.name),
+        ("wish", f"{about.wish} since {about.wish_since:%Y-%m-%d %H:%M:%S} UTC"),
+        ("state", f"{about.state} since {about.state_since:%Y-%m-%d %H:%M:%S} UTC"),
+        ("reason", about.state_reason),
+        ("address", about.client_endpoint),
+        ("authorization", about.auth_url),
+        ("application", about.client_id),
+        ("connector", about.connector),
+        ("account", about.member_id or "not known before the first refresh"),
+        ("open", _open(one)),
+        ("overdue runs", str(ledger.overdue_runs) if ledger else ""),
+        ("next poll", "" if ledger is None or ledger.next_poll_seconds is None else seconds(ledger.next_poll_seconds)),
+        ("dead letters", str(one.dead_letters)),
+        *((f"  {name}", str(count)) for name, count in sorted(ledger.counters.items() if ledger else ())),
+        *((f"the {need.actor} must act", need.what) for need in one.needs),
+    ]
+
+
+def _open(one: Overview) -> str:
+    if one.ledger is None:
+        return "the ledger cannot be reached"
+    batches = one.ledger.open_batches
+    if not batches:
+        return "nothing is open"
+    return f"{len(batches)} batches are open, the oldest for {seconds(max(batches.values()))}"
+
+
+def _await_drained(here: Runtime, name: str, timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    told = ""
+    while (now := overview(here, here.store.portal(name))).portal.wish is Wish.DRAINING:
+        if (line := f"{len(now.ledger.open_batches) if now.ledger else '?'} batches open") != told:
+            click.echo(line)
+            told = line
+        if time.monotonic() > deadline:
+            raise failure(f"Portal {name} is not drained after {timeout_seconds:.0f} s: {_open(now)}. Do workers run?")
+        time.sleep(_LOOK_SECONDS)
+    if now.portal.wish is not Wish.PAUSED:
+        raise failure(f"Portal {name} does not drain any more: it is to be {now.portal.wish}.")
+    click.echo(f"Portal {name} is drained and paused.")

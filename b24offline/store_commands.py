@@ -1,0 +1,31 @@
+"""`b24offline store`: the durable store."""
+
+from __future__ import annotations
+
+import click
+
+from b24offline.command_line import as_sentences, runtime
+
+
+@click.group()
+def store() -> None:
+    """The database of portals, tokens and dead letters."""
+
+
+@store.command()
+@as_sentences
+def migrate() -> None:
+    """Bring the tables to this program's version; every process does so at its start, too."""
+    here = runtime()
+    here.store.create_schema()
+    click.echo("The store is of this program's version.")
+
+
+@store.command()
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Default: B24_RETENTION_DAYS.")
+@as_sentences
+def clean(days: float | None) -> None:
+    """Delete dead letters that ended, and portals that were removed, long ago. The workers do so daily."""
+    here = runtime()
+    letters, portals = here.store.clean(days or here.config.retention_days, keep=here.config.portal_name)
+    click.echo(f"Deleted {letters} dead letters and {portals} removed portals.")

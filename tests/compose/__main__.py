@@ -1,0 +1,170 @@
+"""Brings compose.yaml up for real, kills what serves the portal, and compares mirror and portal: `make compose-test`.
+
+Ends with 0 when all of it held, 1 when something did not, 2 when there is no engine to try it on.
+"""
+
+from __future__ import annotations
+
+import base64
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+from tests.compose.engine import Failed, NoEngine, run
+from tests.compose.project import WORKERS, Project, wait_until
+
+RATE, SECONDS = 20, 25
+DRAIN_SECONDS = 180
+OUR_SERVICES = ("beat", "flower", "settle", "worker")
+KILL_MAIN = "kill -9 $(cat /proc/1/task/1/children)"
+"""Ends what the container's init started; a signal to init itself is ignored from the inside."""
+
+_began = time.monotonic()
+
+
+def say(text: str) -> None:
+    print(f"{time.monotonic() - _began:4.0f} s  {text}", flush=True)
+
+
+def expect(true: object, what: str) -> None:
+    if not true:
+        raise Failed(f"expected, but not so: {what}")
+
+
+def changes_survive_the_death_of_workers(project: Project) -> None:
+    """Changes arrive; a worker's container is killed, settle's main process too; at the end nothing is missing."""
+    wait_until(lambda: project.ask("bound"), "the workers subscribe their events", 120)
+    say(f"{RATE} changes a second for {SECONDS} s")
+    project.ask("traffic", str(RATE), str(SECONDS))
+    wait_until(
+        lambda: project.ask("progress")["counters"].get("events_seen", 0) > RATE, "events are served", 60
+    )
+    victim = project.containers("worker")[0]
+    run("docker", "kill", "--signal", "KILL", victim.id)
+    [dead] = [one for one in project.containers("worker") if one.id == victim.id]
+    expect((dead.status, dead.exit_code) == ("exited", 137), f"{dead.name} is dead, not {dead.status}")
+    say(f"SIGKILL to the container {victim.name}")
+    [settle] = project.containers("settle")
+    run("docker", "exec", settle.id, "sh", "-c", KILL_MAIN, check=False)
+    wait_until(lambda: project.containers("settle")[0].restarts == 1, "settle is restarted by the engine", 60)
+    say("SIGKILL to settle's main process; the engine restarted it")
+    run("docker", "start", victim.id)
+    say(f"{victim.name} is started again")
+    project.wait_until_healthy()
+    wait_until(lambda: not project.ask("progress")["running"], "the changes end", SECONDS + 60)
+
+    def drained() -> bool:
+        return project.ask("progress")["waiting"] == 0
+
+    wait_until(drained, "nothing waits in the portal's queue or the ledger", DRAIN_SECONDS)
+    now, found = project.ask("progress"), project.ask("difference")
+    counters = now["counters"]
+    expect(now["changes"] == RATE * SECONDS, f"{RATE * SECONDS} changes were made, not {now['changes']}")
+    expect(found["compared"] > RATE, "objects were compared")
+    expect(not (found["missing"] or found["stale"] or found["extra"]), f"the mirror is the portal: {found}")
+    expect(
+        counters.get("events_acknowledged", 0) >= found["compared"],
+        f"acknowledged by the workers: {counters}",
+    )
+    told = ("events_seen", "events_acknowledged", "runs_swept", "batches_adopted", "runs_retried")
+    say(
+        f"{now['changes']} changes of {found['compared']} objects, none missing, stale or extra: "
+        + ", ".join(f"{name} {counters.get(name, 0)}" for name in told)
+    )
+
+
+def containers_are_confined(project: Project) -> None:
+    """No root, no writable image, no capability; published ports on loopback only; secrets in files only."""
+    texts = [project.logs()]
+    for one in project.containers():
+        texts.append(str(one.raw))
+        host = one.raw["HostConfig"]
+        for published in (host["PortBindings"] or {}).values():
+            expect(
+                [port["HostIp"] for port in published] == ["127.0.0.1"], f"{one.name} publishes on loopback"
+            )
+        expect(host["Memory"] > 0, f"{one.name} has a memory limit")
+        if one.service in OUR_SERVICES:
+            expect(host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"], f"{one.name} is confined")
+            who = run("docker", "exec", one.id, "sh", "-c", "id -u; command -v gcc hatchling || true").split()
+            expect(who == ["10001"], f"{one.name} is an ordinary user without build tools, not {who}")
+    for file in project.secrets.iterdir():
+        secret = file.read_text("utf-8").strip().rpartition(":")[2]
+        if not file.name.startswith("."):
+            expect(len(secret) > 20, f"{file.name} holds a secret")
+            expect(
+                not any(secret in text for text in texts),
+                f"{file.name} stays out of logs and `docker inspect`",
+            )
+    say("containers are confined, secrets are in no log and no environment")
+
+
+def flower_shows_and_refuses(project: Project) -> None:
+    """A password is asked, tasks are seen without an option of the workers, and nothing can be revoked."""
+    login = (project.secrets / "flower_logins").read_text("utf-8").strip()
+
+    def ask(path: str, *, verb: str = "GET", login: str = login) -> tuple[int, str]:
+        request = urllib.request.Request(f"http://127.0.0.1:{project.flower_port}{path}", method=verb)
+        request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, ""
+
+    expect(ask("/api/tasks", login="admin:guess")[0] == 401, "a wrong password is refused")
+    expect(ask("/api/tasks")[0] == 200, "the right password is taken")
+    wait_until(lambda: "b24offline.tick" in ask("/api/tasks")[1], "Flower sees tasks", 60)
+    wait_until(
+        lambda: ask("/api/workers")[1].count("@") >= WORKERS + 1,
+        "Flower sees each worker by its own name",
+        60,
+    )
+    expect(ask("/api/task/revoke/some-id?terminate=true", verb="POST")[0] == 403, "Flower revokes nothing")
+    say("Flower asks for a password, shows tasks and refuses commands")
+
+
+def workers_leave_in_time(project: Project) -> None:
+    """SIGTERM ends worker, settle and beat by themselves, before the engine would kill them."""
+    for service in ("worker", "settle", "beat"):
+        one = project.containers(service)[0]
+        began = time.monotonic()
+        run("docker", "stop", "--time", "30", one.id)
+        [ended] = [each for each in project.containers(service) if each.id == one.id]
+        expect(
+            ended.status == "exited" and ended.exit_code != 137,
+            f"{one.name} ends by itself: {ended.exit_code}",
+        )
+        say(f"{one.name} left {time.monotonic() - began:.1f} s after SIGTERM")
+
+
+STEPS: tuple[Callable[[Project], None], ...] = (
+    changes_survive_the_death_of_workers,
+    containers_are_confined,
+    flower_shows_and_refuses,
+    workers_leave_in_time,
+)
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with Project(say) as project:
+            say("all containers are healthy")
+            for step in STEPS:
+                step(project)
+    except NoEngine as error:
+        say(str(error))
+        return 2
+    except Failed as error:
+        say(f"FAILED: {error}")
+        return 1
+    say("compose.yaml works, a killed worker included")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""Runs inside a container that reaches portal, ledger and database: ``python - COMMAND [ARGUMENT] < probe.py``.
+
+Prints one JSON value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Any
+
+from b24offline.config import Config
+from b24offline.emulator.client import Control
+from b24offline.runtime import Runtime
+from demo.comparison import compare
+
+PORTAL = "demo"
+
+
+def bound(control: Control, _here: Runtime) -> Any:
+    return control.state()["bindings"]
+
+
+def traffic(control: Control, _here: Runtime, rate: str = "10", seconds: str = "10") -> Any:
+    control.start_traffic(rate=float(rate), seconds=float(seconds))
+    return True
+
+
+def progress(control: Control, here: Runtime) -> Any:
+    state, stream, ledger = control.state(), control.traffic(), here.kit(PORTAL).ledger
+    return {
+        "running": stream["running"],
+        "changes": stream["count"],
+        "waiting": state["free"] + state["reserved"] + state["marked"] + len(ledger.open_batches()),
+        "counters": ledger.counters(),
+    }
+
+
+def difference(control: Control, here: Runtime) -> Any:
+    return dataclasses.asdict(compare(control.objects(since_changes=True), here.mirror.rows(PORTAL)))
+
+
+COMMANDS = {"bound": bound, "traffic": traffic, "progress": progress, "difference": difference}
+
+if __name__ == "__main__":
+    portal = Control("http://127.0.0.1:8000/control/")
+    print(json.dumps(COMMANDS[sys.argv[1]](portal, Runtime(Config.load()), *sys.argv[2:])))

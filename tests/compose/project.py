@@ -1,0 +1,173 @@
+"""One deployment of compose.yaml with its demo portal: brought up under a name of its own, and taken away again."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from tests.compose.engine import CHECKOUT, Failed, clean_environ, find_compose, run
+
+IMAGE = "b24offline:compose-test"
+WORKERS = 2
+HOPELESS_RESTARTS = 4
+LINE = 600
+"""Characters shown of a line of a log."""
+PROBE = Path(__file__).with_name("probe.py").read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class Container:
+    """What the engine says of one container."""
+
+    id: str
+    service: str
+    number: int
+    status: str
+    health: str
+    exit_code: int
+    restarts: int
+    raw: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Service and number."""
+        return f"{self.service} {self.number}"
+
+    @property
+    def serves(self) -> bool:
+        """Whether it runs, and is healthy where it has a check."""
+        return self.status == "running" and self.health in ("healthy", "")
+
+
+def wait_until(true: Callable[[], Any], what: str, seconds: float) -> Any:
+    """The first true answer; raises Failed when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not (answer := true()):
+        if time.monotonic() > deadline:
+            raise Failed(f"not within {seconds:g} s: {what}")
+        time.sleep(1)
+    return answer
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Project:
+    """Builds the image, makes secrets, starts everything; ends all of it on exit, with the logs if it failed."""
+
+    def __init__(self, say: Callable[[str], None], *, flower: bool = True) -> None:
+        self._say = say
+        self._compose = find_compose()
+        self._folder = tempfile.TemporaryDirectory(prefix="b24offline-compose-")
+        self.secrets = Path(self._folder.name) / "secrets"
+        self.name = f"b24offline-{secrets.token_hex(4)}"
+        self.flower_port = free_port()
+        self._environ = clean_environ(
+            {
+                "B24OFFLINE_IMAGE": IMAGE,
+                "B24OFFLINE_SECRETS": str(self.secrets),
+                "COMPOSE_PROFILES": "flower" if flower else "",
+                "FLOWER_PORT": str(self.flower_port),
+            }
+        )
+
+    def __enter__(self) -> Self:
+        try:
+            self._say("building the image")
+            run("docker", "build", "--network", "host", "--tag", IMAGE, ".", timeout_seconds=1200)
+            run(str(CHECKOUT / "compose" / "make-secrets"), "--demo", str(self.secrets))
+            self._say(f"starting the containers of {self.name}")
+            self.compose("up", "--detach", "--no-build", "--scale", f"worker={WORKERS}", timeout_seconds=600)
+            self.wait_until_healthy()
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is not None:
+                self._say("it failed; the ends of the logs:")
+                self._say("\n".join(line[:LINE] for line in self.logs(lines=40).splitlines()))
+        finally:
+            self._say("taking everything away")
+            self.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", timeout_seconds=300)
+            self._folder.cleanup()
+        if left := self._left():
+            raise Failed(f"left behind: {left}")
+
+    def compose(self, *arguments: str, timeout_seconds: float = 120, check: bool = True) -> str:
+        """Runs a Compose command as the documentation says it for the demo."""
+        return run(
+            *(*self._compose, "-p", self.name, "--env-file", "compose/demo.env", *arguments),
+            environ=self._environ,
+            timeout_seconds=timeout_seconds,
+            check=check,
+        )
+
+    def containers(self, service: str | None = None) -> list[Container]:
+        """All containers, stopped ones too, by service and number."""
+        label = f"label=com.docker.compose.project={self.name}"
+        ids = run("docker", "ps", "--all", "--quiet", "--filter", label).split()
+        found = [_container(raw) for raw in json.loads(run("docker", "inspect", *ids))] if ids else []
+        chosen = [one for one in found if service in (None, one.service)]
+        return sorted(chosen, key=lambda one: (one.service, one.number))
+
+    def wait_until_healthy(self, seconds: float = 300) -> None:
+        """Until every container runs and is healthy."""
+
+        def all_serve() -> bool:
+            found = self.containers()
+            if any(one.restarts >= HOPELESS_RESTARTS for one in found):
+                raise Failed("a container does not come up")
+            return bool(found) and all(one.serves for one in found)
+
+        try:
+            wait_until(all_serve, "all containers are healthy", seconds)
+        except Failed as error:
+            states = ", ".join(f"{one.name} {one.status} {one.health}" for one in self.containers())
+            raise Failed(f"{error}: {states}") from None
+
+    def ask(self, *command: str) -> Any:
+        """What the probe answers inside the settle container, next to portal, ledger and database."""
+        [settle] = self.containers("settle")
+        return json.loads(run("docker", "exec", "-i", settle.id, "python", "-", *command, stdin=PROBE))
+
+    def logs(self, lines: int | None = None) -> str:
+        """The output of all containers."""
+        found: list[str] = []
+        for one in self.containers():
+            tail = ("--tail", str(lines)) if lines else ()
+            found.append(f"--- {one.name}: {one.status}, exit code {one.exit_code}, {one.restarts} restarts")
+            found.append(run("sh", "-c", 'exec docker logs "$@" 2>&1', "logs", *tail, one.id, check=False))
+        return "\n".join(found)
+
+    def _left(self) -> str:
+        label = f"label=com.docker.compose.project={self.name}"
+        kinds = (("ps", "--all"), ("volume", "ls"), ("network", "ls"))
+        return " ".join(run("docker", *kind, "--quiet", "--filter", label).strip() for kind in kinds).strip()
+
+
+def _container(raw: dict[str, Any]) -> Container:
+    labels, state = raw["Config"]["Labels"], raw["State"]
+    return Container(
+        id=raw["Id"],
+        service=labels["com.docker.compose.service"],
+        number=int(labels["com.docker.compose.container-number"]),
+        status=state["Status"],
+        health=state.get("Health", {}).get("Status", ""),
+        exit_code=int(state["ExitCode"]),
+        restarts=int(raw["RestartCount"]),
+        raw=raw,
+    )

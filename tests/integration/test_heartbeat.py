@@ -1,0 +1,44 @@
+"""The file whose age tells a health check that worker and beat live."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.integration.stack import Stack, wait_until
+
+
+def touched_again(file: Path) -> bool:
+    """Whether the file is touched once more within a few seconds."""
+    before = file.stat().st_mtime_ns if file.exists() else 0
+    deadline = time.monotonic() + 6
+    while time.monotonic() < deadline:
+        if file.exists() and file.stat().st_mtime_ns > before:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_worker_touches_the_file_until_it_ends(start_stack: Callable[..., Stack], tmp_path: Path) -> None:
+    file = tmp_path / "heartbeat"
+    stack = start_stack(with_beat=False, bind=False, variables={"B24_HEARTBEAT_FILE": str(file)})
+    wait_until(file.exists, "the worker's first heartbeat")
+    assert touched_again(file)
+    stack.workers[0].kill()
+    assert not touched_again(file)
+
+
+def test_beat_touches_the_file_with_each_tick(start_stack: Callable[..., Stack], tmp_path: Path) -> None:
+    file = tmp_path / "heartbeat"
+    stack = start_stack(workers=0, bind=False, variables={"B24_HEARTBEAT_FILE": str(file)})
+    wait_until(file.exists, "beat's first tick")
+    assert touched_again(file)
+    stack.beat.kill()
+    assert not touched_again(file)
+
+
+def test_a_file_that_cannot_be_written_ends_no_worker(start_stack: Callable[..., Stack], tmp_path: Path) -> None:
+    stack = start_stack(bind=False, variables={"B24_HEARTBEAT_FILE": str(tmp_path / "missing" / "heartbeat")})
+    wait_until(lambda: stack.control.state()["bindings"], "events are bound all the same")
+    assert stack.workers[0].log_tail(100_000).count("heartbeat file cannot be written") == 1
