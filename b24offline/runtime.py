@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from redis import Redis
-from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 
 from b24offline.catalogue import Catalogue, shipped_catalogue
@@ -97,8 +96,8 @@ class Runtime:
 
     @cached_property
     def mirror(self) -> Mirror:
-        """The mirror table, made."""
-        mirror = Mirror(create_engine(self.config.database_url, pool_pre_ping=True))
+        """The mirror table, made; in the database of the store."""
+        mirror = Mirror(self.store.engine)
         mirror.create_schema()
         return mirror
 

@@ -129,9 +129,9 @@ def _keep(stack: Stack, console: Console) -> None:
     variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in flower.items())
     console.print(
         f"\nEverything keeps running until Ctrl-C.\n"
-        f"  Flower:       cd {project_folder()} && {variables} {sys.executable} -m celery -A tasks flower\n"
+        f"  Flower:       cd {project_folder()} && {variables} {sys.executable} -m celery -A tasks flower --address=127.0.0.1 --read-only\n"
         f"  the portal:   {stack.emulator.url}/control/state\n"
-        f"  its traffic:  curl -X POST -d '{{\"rate\": {10}}}' {stack.emulator.url}/control/traffic\n"
+        f"  its traffic:  curl -X POST -d '{{\"rate\": 10}}' {stack.emulator.url}/control/traffic\n"
         f"  the mirror:   {stack.config.database_url}\n"
         f"  logs:         {stack.folder}/*.log\n"
         f"  the ledger:   {stack.valkey.url}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,8 @@ from redis import Redis
 
 from b24offline import processes
 from b24offline.contract import QUEUES
+from tasks.base import Permanent
+from tasks.step_error import showable
 from tests.integration import careless_chains
 from tests.integration.onlookers import BrokerLog, Events, Flower
 from tests.integration.stack import PORTAL, Stack, wait_until
@@ -20,6 +23,7 @@ from tests.integration.stack import PORTAL, Stack, wait_until
 FETCH, UPSERT = "b24offline.step.objects.fetch", "b24offline.step.mirror.upsert"
 QUOTE = careless_chains.quote.name
 CANARY = "CANARY-7f3a9c51"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "flower.md"
 VARIABLES = {"B24_PIPELINES": "tests.integration.careless_chains", "B24_MAX_ATTEMPTS": "2"}
 
 
@@ -108,6 +112,22 @@ def test_no_customer_data_and_no_token_comes_to_light(watched, redis: Redis, val
     assert b"the title is no number" in seen["w0.log"]
 
 
+def test_the_text_of_an_error_stays_behind_and_its_place_does_not() -> None:
+    try:
+        int(CANARY)
+    except ValueError as error:
+        first, cause = showable(error), error
+    try:
+        raise Permanent("the title is no number") from cause
+    except Permanent as error:
+        second = showable(error)
+    told = ["".join(traceback.format_exception(one)) for one in (first, second)]
+    assert not [text for text in told if CANARY in text]
+    assert all("test_flower.py" in text for text in told)
+    assert "StepFailed: ValueError" in told[0]
+    assert "the title is no number" in told[1]
+
+
 def known_secrets(stack: Stack) -> set[str]:
     """What must never be seen: both tokens of now, the first refresh token, the client's secret, the store's key."""
     tokens = stack.runtime.store.tokens(PORTAL)
@@ -120,8 +140,15 @@ def places(text: bytes, secret: str) -> list[bytes]:
     return [text[max(0, one.start() - 200) : one.end() + 60] for one in re.finditer(re.escape(secret.encode()), text)]
 
 
-def test_read_only_shows_and_refuses(watched) -> None:
-    stack, flower = watched("--read-only")
+def test_read_only_shows_and_refuses_and_the_documented_config_shortens_titles(watched, tmp_path: Path) -> None:
+    [config] = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    path = tmp_path / "flowerconfig.py"
+    path.write_text(config)
+    stack, flower = watched("--read-only", f"--conf={path}")
+    [deal] = stack.control.change("crm_deal", "update")
+    wait_until(lambda: flower.rows(UPSERT, state="SUCCESS"), "the step is shown")
+    [task_id] = flower.tasks(taskname=UPSERT)
+    assert f"{PORTAL} ONCRMDEALUPDATE crm_deal {deal}" in flower.get(f"/task/{task_id}").text
     [worker] = flower.get("/api/workers").json()
     assert flower.post(f"/api/worker/shutdown/{worker}").status_code == 403
     assert flower.post("/api/task/send-task/b24offline.tick").status_code == 403
