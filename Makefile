@@ -13,13 +13,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check compose-test
+.PHONY: help install run demo test check compose-test faults
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(RUNTIME) ## set up .venv with what the product needs
 	@echo "Ready: $(BIN)/b24offline --help"
+
+run: $(RUNTIME) ## serve your portals from this machine: Valkey, beat, workers, Flower
+	$(BIN)/python -m b24offline.cli up $(ARGS)
 
 demo: $(RUNTIME) ## show the pipeline at work on an emulated portal
 	$(BIN)/python -m demo $(ARGS)
@@ -29,6 +32,10 @@ test: $(DEV) ## run the tests
 
 compose-test: $(BIN)/python ## start compose.yaml for real, kill a worker, compare; needs Docker
 	$(BIN)/python -m tests.compose
+
+faults: $(DEV) ## kill, break and repeat everything (ROW=12 SEED=7 MINUTES=5 BROKER=rabbitmq), then judge
+	$(BIN)/python -m tests.faults $(foreach row,$(ROW),--row $(row)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 
 check: $(DEV) ## lint, format, types, generated documents
 	$(BIN)/ruff check .

@@ -11,6 +11,8 @@ COMMANDS: Final = {
     "up": "b24offline.up:up",
     "portal": "b24offline.portal_commands:portal",
     "status": "b24offline.status_command:status",
+    "marked": "b24offline.marked_command:marked",
+    "dead": "b24offline.dead_commands:dead",
     "store": "b24offline.store_commands:store",
 }
 """Name -> where the command is."""

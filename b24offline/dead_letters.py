@@ -106,9 +106,9 @@ class DeadLetters:
             raise UnknownDeadLetter(f"There is no dead letter {letter_id}. List them to see the numbers.")
         return self._letter(row)
 
-    def end_dead_letter(self, letter_id: int) -> bool:
-        """Mark a letter as ended; False when it was already, or does not exist."""
-        return self._end(DEAD_LETTERS.c.id == letter_id) > 0
+    def end_dead_letter(self, letter_id: int, note: str = "") -> bool:
+        """Mark a letter as ended; False when it was already, or does not exist. ``note`` is added to its reason."""
+        return self._end(DEAD_LETTERS.c.id == letter_id, note) > 0
 
     def end_dead_letters_of(self, portal: str, record_id: int) -> int:
         """Mark the open letters of a record as ended, as when it has run after all; returns how many."""
@@ -123,10 +123,13 @@ class DeadLetters:
             count: int = connection.execute(query).scalar_one()
         return count
 
-    def _end(self, which: ColumnElement[bool]) -> int:
+    def _end(self, which: ColumnElement[bool], note: str = "") -> int:
         statement = update(DEAD_LETTERS).where(which, DEAD_LETTERS.c.ended_at.is_(None))
+        values: dict[str, object] = {"ended_at": self._clock()}
+        if note:
+            values["reason"] = DEAD_LETTERS.c.reason + storable(f"; {note}")
         with self._engine.begin() as connection:
-            return connection.execute(statement.values(ended_at=self._clock())).rowcount
+            return connection.execute(statement.values(**values)).rowcount
 
     def _letter(self, row: RowMapping) -> DeadLetter:
         values = dict(row)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def drained(kit: PortalKit, portal: Portal, patience_seconds: float) -> bool:
-    """Whether nothing is left to settle.
+    """Whether nothing is left to settle. Parked events are: they may wait for a person for ever.
 
     A poll that was asked for just before the operator's wish takes its lease a moment later, so the wish must be
     ``patience_seconds`` old.
@@ -19,4 +19,4 @@ def drained(kit: PortalKit, portal: Portal, patience_seconds: float) -> bool:
     age_seconds = (datetime.now(UTC) - portal.wish_since).total_seconds()
     if age_seconds < patience_seconds or kit.guard.poll_lease_left_seconds() > 0:
         return False
-    return not kit.ledger.open_batches()
+    return not kit.ledger.working_batches()

@@ -18,6 +18,8 @@ from b24offline.contract import QUEUE_EVENTS
 DEFAULT_LANE: Final = "default"
 HELD_LANE: Final = "held"
 """The lane of marked records that run again; it has no polls of its own."""
+PARKED_LANE: Final = "parked"
+"""Where batches wait that only a person can end; they count for no gate."""
 PRIORITY_WORTH_MS: Final = 1000
 """Milliseconds of waiting that one step of priority is worth."""
 
@@ -58,8 +60,9 @@ def lanes_from_json(value: object) -> object:
     names = [row.get("name") if isinstance(row, Mapping) else getattr(row, "name", None) for row in rows]
     if len(set(names)) != len(names):
         raise ValueError("must give each lane a name of its own")
-    if {DEFAULT_LANE, HELD_LANE} & set(names):
-        raise ValueError(f"must not name a lane {DEFAULT_LANE!r} or {HELD_LANE!r}: those exist already")
+    ours = (DEFAULT_LANE, HELD_LANE, PARKED_LANE)
+    if set(ours) & set(names):
+        raise ValueError(f"must not name a lane {' or '.join(map(repr, ours))}: those exist already")
     return tuple(rows)
 
 

@@ -15,10 +15,10 @@ import secrets
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from b24offline.event import Event
-from b24offline.lanes import DEFAULT_LANE
+from b24offline.lanes import DEFAULT_LANE, PARKED_LANE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Origin = Literal["poll", "adopted", "held"]
 Outcome = Literal["succeeded", "failed", "superseded", "unfinished"]
 
+HELD_CHANCES: Final = 8
+"""Counted errors, and crashes beyond their budget, after which a held run is parked."""
 STEP_STRIDE = 1_000_000
 """A position is step * STEP_STRIDE + repeat, so one number orders every delivery of an attempt."""
 
@@ -87,10 +89,11 @@ class Concluded:
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """What a sweep has to start again: runs to publish and batches to settle."""
+    """What a sweep has to do: runs to publish, batches to settle, held runs to park or, if parked, to look after."""
 
     runs: tuple[Handed, ...]
     batches: tuple[str, ...]
+    hopeless: tuple[Handed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,7 @@ class Ledger:
             {
                 "id": str(entry.event.record_id),
                 "event": entry.event.to_json(),
+                "message": entry.event.message_id,
                 "marked": entry.event.marked,
                 "skip": entry.skip,
                 "runs": [
@@ -199,6 +203,15 @@ class Ledger:
         rows: Any = self._redis.zrange(f"{self.stem}:batches", 0, -1, withscores=True)
         return {str(pid): int(opened) for pid, opened in rows}
 
+    def working_batches(self) -> dict[str, int]:
+        """As `open_batches`, without those that wait for a person only."""
+        opened = self.open_batches()
+        with self._redis.pipeline(transaction=False) as pipe:
+            for process_id in opened:
+                pipe.hget(f"{self.stem}:batch:{process_id}", "lane")
+            lanes = pipe.execute()
+        return {pid: opened[pid] for pid, lane in zip(opened, lanes, strict=True) if lane != PARKED_LANE}
+
     def events(self, process_id: str) -> dict[int, Event]:
         """Record id -> event, of what is left of a batch."""
         rows = self._redis.hgetall(f"{self.stem}:batch:{process_id}:records")
@@ -216,6 +229,10 @@ class Ledger:
             if text:
                 return Event.from_json(json.loads(text)["event"]), self.lane(process_id)
         return None
+
+    def run_fields(self, run: str, *names: str) -> tuple[str, ...]:
+        """Fields of a run's hash, ``""`` where there is none; for looking, never for deciding."""
+        return tuple(str(value or "") for value in self._redis.hmget(f"{self.stem}:run:{run}", list(names)))
 
     # -- runs ------------------------------------------------------------------------------------------------
 
@@ -244,9 +261,21 @@ class Ledger:
         """The run starts again from its first step after the delay, by the sweep."""
         return self._wait(run, attempt, delay_seconds, 0, counted, reason)
 
+    def hold_back(self, run: str, attempt: int, *, reason: str) -> bool:
+        """A held run failed and starts again later; how much later grows with its failures."""
+        return self._wait(run, attempt, -1, 0, True, reason)
+
+    @property
+    def _held_rules(self) -> tuple[int, int, str]:
+        """Crash budget, chances and waits (JSON, milliseconds) of held runs."""
+        waits = json.dumps([_milliseconds(seconds) for seconds in self._timers.held_backoff_seconds])
+        return self._crash_budget, HELD_CHANCES, waits
+
     def _wait(self, run: str, attempt: int, delay: float, grace: float, counted: bool, reason: str) -> bool:
         guard = _milliseconds(grace) if grace else 0
-        return bool(self.transition("wait_run", run, attempt, _milliseconds(delay), guard, int(counted), reason))
+        delay_ms = _milliseconds(delay) if delay >= 0 else -1
+        told = self.transition("wait_run", run, attempt, delay_ms, guard, int(counted), reason, *self._held_rules)
+        return bool(told)
 
     def succeed(self, run: str, attempt: int) -> Concluded:
         """Records success; a second call, or one of a replaced attempt, changes nothing."""
@@ -267,7 +296,9 @@ class Ledger:
         bound = _milliseconds(self._timers.run_queue_seconds)
         due = _milliseconds(self._timers.settle_due_seconds)
         backoff = _milliseconds(backoff_seconds)
-        return self._concluded(self.transition("crash_run", run, attempt, self._crash_budget, backoff, bound, due))
+        budget, chances, waits = self._held_rules
+        told = self.transition("crash_run", run, attempt, budget, backoff, bound, due, chances, waits)
+        return self._concluded(told)
 
     @staticmethod
     def _concluded(told: Sequence[Any]) -> Concluded:
@@ -278,8 +309,10 @@ class Ledger:
         """Takes what is overdue, once: each entry gets a new due time before it is answered."""
         bound = _milliseconds(self._timers.run_queue_seconds)
         due = _milliseconds(self._timers.settle_due_seconds)
-        runs, batches = self.transition("take_overdue", bound, due, self._crash_budget, limit)
-        return Overdue(_pairs(runs), tuple(str(pid) for pid in batches))
+        budget, chances, waits = self._held_rules
+        age = _milliseconds(self._timers.park_seconds)
+        told = self.transition("take_overdue", bound, due, budget, limit, chances, waits, age)
+        return Overdue(_pairs(told[0]), tuple(str(pid) for pid in told[1]), _pairs(told[2]))
 
     # -- settling --------------------------------------------------------------------------------------------
 

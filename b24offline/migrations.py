@@ -25,6 +25,7 @@ STEPS: Final[Mapping[int, tuple[str, ...]]] = {
         "ALTER TABLE portals ADD COLUMN state_actor VARCHAR(32) NOT NULL DEFAULT ''",
         "ALTER TABLE portals ADD COLUMN wish VARCHAR(16) NOT NULL DEFAULT 'run'",
         "ALTER TABLE portals ADD COLUMN wish_since DOUBLE PRECISION NOT NULL DEFAULT 0",
+        "ALTER TABLE portals ADD COLUMN authorized_at DOUBLE PRECISION NOT NULL DEFAULT 0",
     ),
 }
 """Version -> the statements that lead to the next one; SQLite and PostgreSQL understand both."""

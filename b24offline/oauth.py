@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, cast
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
+from b24offline.crash_points import crash_point
 from b24offline.error_mapping import TOKEN_METHOD, error_from_token_answer, without_secrets
 from b24offline.errors import (
     AuthLost,
@@ -106,6 +107,11 @@ class TokenSource:
             self._cache[portal] = tokens
         return tokens
 
+    def version_used(self, portal: str) -> int | None:
+        """The version of the pair that this process calls with; None when it has none in hand."""
+        tokens = self._cache.get(portal)
+        return tokens.version if tokens else None
+
     def forget(self, portal: str) -> None:
         """Read the pair from the store again before the next call, as after a new authorization."""
         self._cache.pop(portal, None)
@@ -170,6 +176,7 @@ class TokenSource:
         except MemberMismatch as error:
             self._store.set_state(portal.name, PortalState.AUTH_LOST, str(error), token_version=tokens.version)
             raise
+        crash_point("tokens.saved")
         if not saved:
             _log.warning("another pair of tokens was stored during a refresh", extra={"portal": portal.name})
             return self._store.tokens(portal.name)

@@ -35,7 +35,7 @@ class LedgerView:
     """What the ledger knows of a portal. Ages and waits in seconds.
 
     Attributes:
-        open_batches: process id -> age.
+        open_batches: process id -> age; without those that are parked.
         overdue_runs: runs that the next sweep starts again.
         next_poll_seconds: until the next poll, negative when it is late; None when none is planned.
         counters: since the ledger began.
@@ -139,7 +139,7 @@ def _ledger_view(runtime: Runtime, name: str) -> LedgerView:
     # A member is a portal's name, perhaps with more behind a character that no name holds.
     times = [at for member, at in planned if (match := _NAME.match(str(member))) and match[0] == name]
     return LedgerView(
-        open_batches={pid: (now - opened) / 1000 for pid, opened in ledger.open_batches().items()},
+        open_batches={pid: (now - opened) / 1000 for pid, opened in ledger.working_batches().items()},
         overdue_runs=ledger.overdue_runs(),
         next_poll_seconds=(min(times) - now) / 1000 if times else None,
         counters=ledger.counters(),

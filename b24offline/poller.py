@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from b24offline.crash_points import crash_point
 from b24offline.errors import PaceExceeded, PortalError
 from b24offline.event import MalformedRecord, Record
 from b24offline.intake import entries
@@ -71,10 +72,9 @@ class Poller:
         lease = self._lease(gate=True, lane=lane.name)
         if isinstance(lease, PollRefused):
             return Polled(lease.reason)
+        crash_point("poll.leased")
         try:
-            batch = self._queue.reserve(
-                limit=lane.limit, order=lane.order, filter_by=lane.filter
-            )
+            batch = self._queue.reserve(limit=lane.limit, order=lane.order, filter_by=lane.filter)
         except (PortalError, PaceExceeded) as error:
             self._after(lease, error)
             raise
@@ -99,7 +99,10 @@ class Poller:
             for process_id, first_seen_ms in self._guard.sight(groups).items():
                 rows = groups[process_id]
                 self._guard.note_quiet({r.message_id for r in rows if isinstance(r, Record)}, None)
-                if self._write(process_id, rows, "adopted", first_seen_ms=first_seen_ms):
+                # Marked records run for days; in the lane of new ones they would keep polls out.
+                marked = all(isinstance(row, Record) and row.marked for row in rows)
+                lane = HELD_LANE if marked else DEFAULT_LANE
+                if self._write(process_id, rows, "adopted", lane=lane, first_seen_ms=first_seen_ms):
                     adopted.append(process_id)
                     log.warning(
                         "orphaned batch adopted",

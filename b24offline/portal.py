@@ -58,7 +58,8 @@ class Portal:
 
     ``state`` is what was observed, ``wish`` what the operator asked for. ``state_actor`` says who must act
     before a state ends, in the words of `b24offline.errors.Actor`; ``""`` where the error did not tell.
-    ``token_version`` counts the pairs it has had.
+    ``authorized_at`` is when a person authorized it last, ``token_version`` counts
+    the pairs it has had.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Portal:
     state_actor: str
     wish: Wish
     wish_since: datetime
+    authorized_at: datetime
     token_version: int
     ledger_generation: int | None
     created_at: datetime

@@ -53,6 +53,7 @@ class PortalAdmin(PortalRows):
             "state_since": now,
             "wish": Wish.RUN.value,
             "wish_since": now,
+            "authorized_at": now,
             "refresh_claimed_until": 0.0,
             "refresh_not_before": 0.0,
         }

@@ -6,10 +6,12 @@ Changes go into the store, where beat's next tick finds them; nothing needs a re
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 from pydantic import TypeAdapter, ValidationError
+from redis.exceptions import RedisError
 
 from b24offline.command_line import as_sentences, failure, refusal, runtime, show_json, show_table
 from b24offline.config import Config
@@ -105,7 +107,9 @@ def pause(name: str) -> None:
 @as_sentences
 def resume(name: str) -> None:
     """End pause or drain; a portal that stands back is tried again."""
-    runtime().store.set_wish(name, Wish.RUN)
+    here = runtime()
+    here.store.set_wish(name, Wish.RUN)
+    _poll_soon(here, name)
     click.echo(f"Portal {name} is to run.")
 
 
@@ -141,7 +145,9 @@ def remove(name: str, force: bool) -> None:
 def authorize(name: str, refresh_token_file: TextIO) -> None:
     """Take the refresh token of a new authorization."""
     token = checked("refresh_token", "--refresh-token-file", refresh_token_file.read())
-    runtime().store.authorize(name, token)
+    here = runtime()
+    here.store.authorize(name, token)
+    _poll_soon(here, name)
     click.echo(f"Portal {name} has a new refresh token; the next call uses it.")
 
 
@@ -152,7 +158,9 @@ def authorize(name: str, refresh_token_file: TextIO) -> None:
 def move(name: str, url: str) -> None:
     """Confirm that a portal has a new address. Its tokens will be sent there."""
     address = checked("portal_url", "--url", url)
-    runtime().store.set_endpoint(name, address)
+    here = runtime()
+    here.store.set_endpoint(name, address)
+    _poll_soon(here, name)
     click.echo(f"Portal {name} is called at {address} from now on.")
 
 
@@ -167,6 +175,12 @@ def checked(field: str, option: str, value: str) -> str:
         raise refusal(f"{option} {reason}. Nothing was changed.") from None
     text: str = found.get_secret_value() if hasattr(found, "get_secret_value") else found
     return text
+
+
+def _poll_soon(here: Runtime, name: str) -> None:
+    """Let the next tick poll it, however long it was to stand back; without a ledger it does so anyway."""
+    with suppress(RedisError):
+        here.schedule.set_next(name, 0)
 
 
 def _facts(one: Overview) -> list[tuple[str, str]]:

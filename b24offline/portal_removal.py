@@ -53,7 +53,8 @@ def _refuse_undrained(runtime: Runtime, portal: Portal) -> None:
     if portal.wish is not Wish.PAUSED:
         raise StoreError(f"Portal {name} is to {_DOING[portal.wish]}. First: b24offline portal drain {name} --wait")
     try:
-        left = len(runtime.kit(name).ledger.open_batches())
+        ledger = runtime.kit(name).ledger
+        left, parked = len(ledger.working_batches()), len(ledger.open_batches())
     except RedisError as error:
         raise StoreError(
             f"Portal {name} is not removed: the ledger cannot be reached ({type(error).__name__}), so nobody knows "
@@ -61,6 +62,11 @@ def _refuse_undrained(runtime: Runtime, portal: Portal) -> None:
         ) from None
     if left:
         raise StoreError(f"Portal {name} has {left} open batches. First: b24offline portal drain {name} --wait")
+    if parked:
+        raise StoreError(
+            f"Portal {name} has {parked} parked events. Redrive or drop them first: "
+            f"b24offline dead list --portal {name}. {_FORCE}"
+        )
 
 
 _DOING: Final = {Wish.RUN: "run", Wish.DRAINING: "drain, and is not done"}

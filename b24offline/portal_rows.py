@@ -41,7 +41,7 @@ class PortalRows:
     def _seeded(self, refresh_token: str) -> dict[str, Any]:
         """Return the values of a portal that only has a refresh token."""
         values = self._pair("", refresh_token, None, PORTALS.c.token_version + 1)
-        return {**values, "seeded_token": values["refresh_token"]}
+        return {**values, "seeded_token": values["refresh_token"], "authorized_at": self._clock()}
 
     def _pair(self, access: str, refresh: str, expires_at: float | None, version: Any) -> dict[str, Any]:
         """Return the values that come with a new pair; they end AUTH_LOST and leave every other state."""
@@ -118,6 +118,7 @@ class PortalRows:
             state_actor=row["state_actor"],
             wish=Wish(row["wish"]),
             wish_since=datetime.fromtimestamp(row["wish_since"] or row["created_at"], UTC),
+            authorized_at=datetime.fromtimestamp(row["authorized_at"] or row["created_at"], UTC),
             token_version=row["token_version"],
             ledger_generation=row["ledger_generation"],
             created_at=datetime.fromtimestamp(row["created_at"], UTC),

@@ -24,6 +24,7 @@ from b24offline.oauth import TokenSource
 from b24offline.object_reader import ObjectReader
 from b24offline.offline_queue import OfflineQueue
 from b24offline.paced_client import PacedClient
+from b24offline.parking import Parking
 from b24offline.poll_schedule import LaneSchedule, PollSchedule
 from b24offline.poller import Poller
 from b24offline.portal_guard import PortalGuard
@@ -58,6 +59,7 @@ class PortalKit:
     poller: Poller
     lanes: LaneSchedule
     settler: Settler
+    parking: Parking
     snapshots: Snapshots
     reader: ObjectReader
 
@@ -214,7 +216,8 @@ class Runtime:
             guard=guard,
             poller=poller,
             lanes=LaneSchedule(self.redis, ledger.stem),
-            settler=Settler(ledger, guard, queue, timers),
+            settler=Settler(ledger, guard, queue, timers, self.store),
+            parking=Parking(ledger, self.store, timers),
             snapshots=snapshots,
             reader=ObjectReader(client, self.catalogue, snapshots, ledger),
         )

@@ -10,11 +10,13 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from b24offline.crash_points import crash_point
 from b24offline.errors import PaceExceeded, PortalError
 from b24offline.offline_queue import ClearOrder, ReportOrder, ReportRules
 from b24offline.settlement import SettlePlan, SettleView, needs_look, plan_settlement
 
 if TYPE_CHECKING:
+    from b24offline.dead_letters import DeadLetters
     from b24offline.event import Record
     from b24offline.ledger import Ledger, Settling
     from b24offline.offline_queue import OfflineQueue
@@ -38,9 +40,17 @@ class Settled:
 
 
 class Settler:
-    """Settles batches of one portal."""
+    """Settles batches of one portal. ``letters`` is the durable store; without it no dead letter is ended."""
 
-    def __init__(self, ledger: Ledger, guard: PortalGuard, queue: OfflineQueue, timers: Timers) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        guard: PortalGuard,
+        queue: OfflineQueue,
+        timers: Timers,
+        letters: DeadLetters | None = None,
+    ) -> None:
+        self._letters = letters
         self._ledger = ledger
         self._guard = guard
         self._queue = queue
@@ -69,23 +79,36 @@ class Settler:
             raise
 
     def _settle(self, settling: Settling) -> Settled:
+        crash_point("settle.leased")
         view = self._view(settling)
         if needs_look(view):
             view = self._looked(view, settling)
+            crash_point("settle.looked")
         plan = plan_settlement(view)
         done = list(plan.gone)
         if plan.superseded and not self._own(settling, view, plan.superseded):
             return Settled("lost", kept=len(view.outcomes))
         if plan.clear:
+            crash_point("settle.before_clear")
             self._queue.acknowledge(ClearOrder(settling.process_id, plan.clear))
             done += plan.clear
             self._ledger.count("events_acknowledged", len(plan.clear))
             self._ledger.count("events_superseded", len(plan.superseded))
+        self._end_letters(settling, done)
         reported = self._report(settling, view, plan) if plan.report else 0
         # What was reported is dropped only by a later look that finds it gone: the answer alone proves nothing.
         wait = self._next_look_seconds(plan, view.now_ms)
+        crash_point("settle.before_end")
         state = self._ledger.end_settle(settling, done, wait)
         return Settled(state, len(plan.clear), reported, len(plan.keep))
+
+    def _end_letters(self, settling: Settling, done: list[int]) -> None:
+        """Before the ledger forgets the records, so that a death in between ends the letters the next time."""
+        if self._letters is None:
+            return
+        for record in done:
+            if settling.events[record].marked:
+                self._letters.end_dead_letters_of(self._ledger.portal, record)
 
     def _view(self, settling: Settling) -> SettleView:
         messages = {event.message_id for event in settling.events.values()}
@@ -138,6 +161,7 @@ class Settler:
             lease_until_ms=now + round(left * 1000),
             rules=self._rules,
         )
+        crash_point("settle.before_error")
         self._queue.report(order)
         self._ledger.count("events_reported", len(records))
         for record in records:

@@ -51,6 +51,7 @@ PORTALS: Final = Table(
     Column("state_actor", String(32), nullable=False, server_default=""),
     Column("wish", String(16), nullable=False, server_default="run"),
     Column("wish_since", Double, nullable=False, server_default="0"),
+    Column("authorized_at", Double, nullable=False, server_default="0"),
     # Two names for one queue would poll it twice at once.
     UniqueConstraint("member_id", "client_id", "connector", name="portals_one_name_per_queue"),
 )

@@ -17,6 +17,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from b24offline import retry_policy
 from b24offline.contract import HEADER_WORK, STEP_PREFIX
+from b24offline.crash_points import crash_point
 from b24offline.errors import ConfigError
 from b24offline.event import Event, ObjectKey
 from b24offline.ledger import STEP_STRIDE, Begun
@@ -154,6 +155,7 @@ def _run_in_lease(task: Step, ticket: publishing.Ticket, args: tuple[Any, ...], 
         publishing.follow(kit, kit.ledger.succeed(ticket.run, ticket.attempt))
     else:
         kit.ledger.pass_on(ticket.run, ticket.attempt, position)
+        crash_point("step.passed")
     return result
 
 

@@ -9,6 +9,7 @@ from celery import shared_task
 
 from b24offline import contract
 from b24offline.errors import PaceExceeded, PortalError
+from b24offline.portal import Portal
 from b24offline.routing import routes
 from b24offline.runtime import Runtime
 from b24offline.subscriptions import bind_events, check_plan, fingerprint
@@ -25,6 +26,11 @@ def _wanted() -> tuple[str, ...]:
     return config.events or routes.event_names
 
 
+def _fingerprint(portal: Portal) -> str:
+    """Changes when other events must be bound, and with a new authorization: a new installation begins with none."""
+    return fingerprint(f"{portal.connector}@{portal.authorized_at.timestamp()}", _wanted())
+
+
 def _key(here: Runtime, portal: str) -> str:
     return f"{here.kit(portal).ledger.stem}:bound"
 
@@ -33,8 +39,7 @@ def bind_if_due(here: Runtime, portal: str) -> bool:
     """Asks for a portal's subscriptions when they were not made, changed, or are a day old."""
     if not config.auto_bind:
         return False
-    connector = here.kit(portal).portal.connector
-    if here.redis.get(_key(here, portal)) == fingerprint(connector, _wanted()):
+    if here.redis.get(_key(here, portal)) == _fingerprint(here.kit(portal).portal):
         return False
     if not here.redis.set(f"{_key(here, portal)}:asked", "1", nx=True, ex=RETRY_SECONDS):
         return False
@@ -60,7 +65,7 @@ def bind(portal: str) -> str:
         return f"not bound: {type(error).__name__}"
     for name, why in bound.refused.items():
         log.error("event cannot be bound", extra={"portal": portal, "event": name, "why": why})
-    here.redis.set(_key(here, portal), fingerprint(kit.portal.connector, wanted), ex=DAY_SECONDS)
+    here.redis.set(_key(here, portal), _fingerprint(kit.portal), ex=DAY_SECONDS)
     log.info(
         "subscriptions looked at",
         extra={"portal": portal, "bound": len(bound.added), "present": bound.present, "refused": len(bound.refused)},

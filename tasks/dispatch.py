@@ -7,6 +7,7 @@ import logging
 from celery import shared_task
 
 from b24offline import contract
+from b24offline.crash_points import crash_point
 from b24offline.errors import ConfigError, PaceExceeded, PortalError
 from b24offline.event import Event, ObjectKey
 from b24offline.ledger import run_id
@@ -28,6 +29,7 @@ def dispatch(portal: str, process_id: str) -> str:
     _prefetch(kit, runs)
     lane = kit.ledger.lane(process_id)
     handed = kit.ledger.start(process_id)
+    crash_point("dispatch.started")
     sent = publish(kit, handed, {run: (event, lane) for run, event in runs.items()}) if handed else 0
     if events and not runs:
         send_settle(portal, process_id)

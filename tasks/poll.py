@@ -8,7 +8,8 @@ import time
 from celery import shared_task
 
 from b24offline import contract
-from b24offline.errors import PaceExceeded, PortalError, StoreError
+from b24offline.crash_points import crash_point
+from b24offline.errors import AuthLost, PaceExceeded, PortalError, StoreError
 from b24offline.lanes import choose
 from b24offline.poll_schedule import next_interval_seconds
 from b24offline.portal_state import standing_after
@@ -67,6 +68,7 @@ def poll(portal: str) -> str:
     else:
         return f"{name} {polled.state}"
     for process_id in polled.opened:
+        crash_point("poll.opened")
         dispatch = poll.app.signature(contract.TASK_DISPATCH, args=(portal, process_id))
         dispatch.apply_async(queue=lane.queue)
     return _come_again(here, kit, f"{name} {polled.state}: {polled.received}")
@@ -93,7 +95,12 @@ def note_state(here: Runtime, portal: str, error: PortalError | PaceExceeded | S
     """Writes the portal's state down after a call failed. Answers the seconds to stand back."""
     standing = standing_after(error, now_epoch=time.time(), time_scale=config.time_scale)
     if standing.state is not PortalState.ACTIVE and here.store.portal(portal).state is not standing.state:
-        here.store.set_state(portal, standing.state, str(error), actor=error.actor)
+        used = here.tokens.version_used(portal) if isinstance(error, AuthLost) else None
+        stale = isinstance(error, AuthLost) and used is None
+        if stale or not here.store.set_state(portal, standing.state, str(error), actor=error.actor, token_version=used):
+            # Somebody authorized the portal anew while the call was under way with the pair before.
+            here.tokens.forget(portal)
+            return config.poll_interval_min_seconds
         level = logging.WARNING if error.actor == "nobody" else logging.ERROR
         log.log(level, "portal stands back", extra={"portal": portal, "state": standing.state, "why": str(error)})
     return standing.wait_seconds

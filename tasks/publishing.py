@@ -16,6 +16,7 @@ from celery.canvas import Signature, _chain
 from celery.utils import uuid
 
 from b24offline import contract
+from b24offline.crash_points import crash_point
 from b24offline.errors import ConfigError
 from b24offline.routing import routes
 from settings import config
@@ -108,8 +109,7 @@ def publish(kit: PortalKit, handed: Iterable[Handed], known: Mapping[str, tuple[
                 )
                 if event.marked:
                     # It was reported before and must not be again: it waits for a repaired pipeline.
-                    wait = config.timers.held_backoff_seconds[0]
-                    kit.ledger.restart_later(one.run, one.attempt, wait, counted=True, reason=type(error).__name__)
+                    kit.ledger.hold_back(one.run, one.attempt, reason=type(error).__name__)
                     continue
                 told = kit.ledger.fail(one.run, one.attempt, type(error).__name__, backoff_seconds=0.001)
                 settleable += told.settleable
@@ -123,6 +123,7 @@ def publish(kit: PortalKit, handed: Iterable[Handed], known: Mapping[str, tuple[
 def follow(kit: PortalKit, told: Concluded) -> None:
     """After an outcome: starts the object's next run, settles batches whose last outcome it was."""
     for process_id in told.settleable:
+        crash_point("outcome.settleable")
         send_settle(kit.portal.name, process_id)
     if told.next:
         publish(kit, [told.next])

@@ -36,6 +36,8 @@ def sweep() -> str:
             send_settle(portal.name, process_id)
         runs += publish(kit, overdue.runs) if overdue.runs else 0
         batches += len(overdue.batches)
+        for one in overdue.hopeless:
+            kit.parking.park(one)
         if portal.wish is Wish.DRAINING and drained(kit, portal, config.timers.sweep_seconds):
             here.store.finish_drain(portal.name)
             log.warning("portal is drained and paused", extra={"portal": portal.name})

@@ -25,7 +25,7 @@ end
 if redis.call('HLEN', records_key(pid)) > 0 then
   redis.call('HDEL', key, 'settle_token', 'settle_until')
   -- An outcome that came during this settle could only ask, and found it busy.
-  due('batch', pid, redis.call('HDEL', key, 'asked') == 1 and now or now + tonumber(ARGV[3]))
+  due('batch', pid, redis.call('HDEL', key, 'asked') == 1 and now or now + batch_rest(pid, tonumber(ARGV[3])))
   return 'open'
 end
 redis.call('DEL', key, records_key(pid))

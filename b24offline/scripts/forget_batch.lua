@@ -3,7 +3,8 @@
 local pid = ARGV[1]
 for _, text in ipairs(redis.call('HVALS', records_key(pid))) do
   for _, run in ipairs(split(cjson.decode(text).runs)) do
-    local fields = redis.call('HMGET', run_key(run), 'mailbox', 'batches')
+    local fields = redis.call('HMGET', run_key(run), 'mailbox', 'batches', 'message', 'pipeline')
+    if fields[3] then redis.call('SREM', aside_key(fields[3], fields[4]), run) end
     if fields[1] and fields[2] == pid then
       redis.call('LREM', fields[1], 0, run)
       redis.call('DEL', run_key(run))

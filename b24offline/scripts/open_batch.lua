@@ -1,7 +1,7 @@
 -- requested -> open, or orphan -> open. One atomic step, before anything is dispatched.
 -- ARGV: process id, origin, first-seen ms (0 = now), dispatch_due ms, settle_due ms, poll lease token ('' = none), payload,
 -- lane.
--- payload: [{id, event, marked, skip, runs: [{id, pipeline, mailbox}]}]. Answers {opened 0|1, pending, runs not handed out}.
+-- payload: [{id, event, message, marked, skip, runs: [{id, pipeline, mailbox}]}]. Answers {opened 0|1, pending, runs not handed out}.
 local pid, origin, first_seen = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local dispatch_due, settle_due, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 if lease ~= '' then
@@ -23,7 +23,7 @@ for _, record in ipairs(records) do
     if not state then
       redis.call('HSET', hash, 'state', 'ready', 'pipeline', run.pipeline, 'record', record.id, 'batches', pid,
         'mailbox', run.mailbox, 'attempt', 0, 'position', '-1', 'failures', 0, 'crashes', 0,
-        'marked', record.marked and 1 or 0, 'seen', now, 'reason', '')
+        'marked', record.marked and 1 or 0, 'seen', now, 'reason', '', 'message', record.message)
       redis.call('RPUSH', run.mailbox, run.id)
       due('run', run.id, now + dispatch_due)
       pending = pending + 1

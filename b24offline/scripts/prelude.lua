@@ -8,6 +8,8 @@ local DUE = stem .. ':due'
 local BATCHES = stem .. ':batches'
 local GUARD = stem .. ':guard'
 local STATS = stem .. ':stats'
+-- Longer than a portal keeps a reserved record.
+local ASIDE_SECONDS = 40 * 86400
 local FINAL = { succeeded = true, failed = true, superseded = true }
 
 local function run_key(run) return stem .. ':run:' .. run end
@@ -15,6 +17,7 @@ local function batch_key(pid) return stem .. ':batch:' .. pid end
 local function records_key(pid) return stem .. ':batch:' .. pid .. ':records' end
 local function tomb_key(pid) return stem .. ':tomb:' .. pid end
 local function wait_key(mailbox) return stem .. ':wait:' .. string.sub(mailbox, #stem + 7) end
+local function aside_key(message, pipeline) return stem .. ':aside:' .. message .. '|' .. pipeline end
 local function count(field, by) redis.call('HINCRBY', STATS, field, by or 1) end
 local function due(kind, name, at) redis.call('ZADD', DUE, at, kind .. ':' .. name) end
 local function undue(kind, name) redis.call('ZREM', DUE, kind .. ':' .. name) end
@@ -46,11 +49,63 @@ local function hand_out(run, bound)
   return attempt
 end
 
+-- How long an open batch rests between two looks, in ms. One whose unfinished runs are all parked rests longer.
+local function batch_rest(pid, usual)
+  local fields = redis.call('HMGET', batch_key(pid), 'rest', 'pending')
+  return fields[1] and tonumber(fields[2]) > 0 and tonumber(fields[1]) or usual
+end
+
+-- A run became final: counts its batches down. Answers those that can settle.
+local function count_down(pids, settle_due)
+  local settleable = {}
+  for _, pid in ipairs(pids) do
+    if redis.call('EXISTS', batch_key(pid)) == 1 then
+      if redis.call('HINCRBY', batch_key(pid), 'pending', -1) <= 0 then
+        due('batch', pid, now + settle_due)
+        settleable[#settleable + 1] = pid
+      end
+    end
+  end
+  return settleable
+end
+
+-- Writes the outcome of a run that stands aside, that is, of one that nobody hands out. Its batches are settled by the
+-- next sweep.
+local function conclude_aside(run, outcome, reason)
+  local fields = redis.call('HMGET', run_key(run), 'mailbox', 'batches', 'message', 'pipeline')
+  redis.call('HSET', run_key(run), 'state', outcome, 'reason', reason)
+  undue('run', run)
+  if fields[1] then redis.call('LREM', fields[1], 0, run) end
+  if fields[3] then redis.call('SREM', aside_key(fields[3], fields[4]), run) end
+  count_down(split(fields[2]), 0)
+  for _, pid in ipairs(split(fields[2])) do
+    if redis.call('EXISTS', batch_key(pid)) == 1 then due('batch', pid, now) end
+  end
+end
+
+-- Those that stand aside for one message and pipeline: {run, record id, seen ms, failures, crashes}.
+local function standing_aside(aside)
+  local found = {}
+  for _, other in ipairs(redis.call('SMEMBERS', aside)) do
+    local fields = redis.call('HMGET', run_key(other), 'state', 'record', 'seen', 'failures', 'crashes')
+    if fields[1] == 'waiting' or fields[1] == 'parked' then
+      found[#found + 1] = {
+        other, tonumber(fields[2]), tonumber(fields[3]), tonumber(fields[4]), tonumber(fields[5]),
+      }
+    elseif not fields[1] or FINAL[fields[1]] then
+      redis.call('SREM', aside, other)
+    end
+  end
+  return found
+end
+
 -- Writes an outcome, frees the mailbox and tells who comes next. `backoff` delays the next run of this object and
 -- pipeline, so that an object that always fails and always changes makes no hot loop.
+-- A success also covers older records of the same message that stand aside, if this one was seen after they had been
+-- reserved: what they stand for had happened when it began.
 local function conclude(run, outcome, reason, bound, settle_due, backoff)
   local key = run_key(run)
-  local fields = redis.call('HMGET', key, 'mailbox', 'batches')
+  local fields = redis.call('HMGET', key, 'mailbox', 'batches', 'message', 'pipeline', 'record', 'seen')
   redis.call('HSET', key, 'state', outcome, 'reason', reason)
   undue('run', run)
   count('runs_' .. outcome)
@@ -68,14 +123,66 @@ local function conclude(run, outcome, reason, bound, settle_due, backoff)
       end
     end
   end
-  local settleable = {}
-  for _, pid in ipairs(split(fields[2])) do
-    if redis.call('EXISTS', batch_key(pid)) == 1 then
-      if redis.call('HINCRBY', batch_key(pid), 'pending', -1) <= 0 then
-        due('batch', pid, now + settle_due)
-        settleable[#settleable + 1] = pid
+  local settleable = count_down(split(fields[2]), settle_due)
+  if fields[3] then
+    local aside = aside_key(fields[3], fields[4])
+    redis.call('SREM', aside, run)
+    for _, other in ipairs(standing_aside(aside)) do
+      if outcome == 'succeeded' and other[2] < tonumber(fields[5]) and other[3] < tonumber(fields[6]) then
+        conclude_aside(other[1], 'superseded', 'a newer one succeeded')
+        count('runs_superseded')
       end
     end
   end
   return { next_run, next_attempt, settleable }
+end
+
+-- Chances that a held run has used up: errors, and crashes beyond their budget.
+local function used_up(run, budget)
+  local fields = redis.call('HMGET', run_key(run), 'failures', 'crashes')
+  return tonumber(fields[1]) + math.max(0, tonumber(fields[2]) - budget)
+end
+
+-- Takes a held run out of its mailbox while it waits long or is parked: newer changes of its object must not wait for it.
+-- Of one message and pipeline only the newest record stays; it takes over what the older ones have used up.
+local function step_aside(run)
+  local fields = redis.call('HMGET', run_key(run), 'mailbox', 'message', 'pipeline', 'record')
+  local first = redis.call('LINDEX', fields[1], 0) == run
+  redis.call('LREM', fields[1], 0, run)
+  local head = redis.call('LINDEX', fields[1], 0)
+  if first and head and redis.call('HGET', run_key(head), 'state') == 'ready' then
+    due('run', head, now + backoff_left(fields[1]))
+  end
+  if not fields[2] then return end
+  local aside = aside_key(fields[2], fields[3])
+  redis.call('SADD', aside, run)
+  redis.call('EXPIRE', aside, ASIDE_SECONDS)
+  local newest, number, failures, crashes = run, tonumber(fields[4]), 0, 0
+  local all = standing_aside(aside)
+  for _, one in ipairs(all) do
+    if one[2] > number then newest, number = one[1], one[2] end
+    failures, crashes = math.max(failures, one[4]), math.max(crashes, one[5])
+  end
+  for _, one in ipairs(all) do
+    if one[2] < number then
+      conclude_aside(one[1], 'superseded', 'a newer one is held')
+      count('runs_superseded')
+      redis.call('HSET', run_key(newest), 'failures', failures, 'crashes', crashes)
+    end
+  end
+end
+
+-- A held run waits aside; a new attempt number makes its messages void, as others may run now. One that has used up its chances is due at once, and the sweep parks it.
+-- `delay` in ms; -1: by what it has used up, from `waits` (JSON array of ms).
+local function wait_aside(run, delay, budget, chances, waits)
+  redis.call('HSET', run_key(run), 'state', 'waiting')
+  redis.call('HINCRBY', run_key(run), 'attempt', 1)
+  step_aside(run)
+  if FINAL[redis.call('HGET', run_key(run), 'state')] then return end
+  local used = used_up(run, budget)
+  if delay < 0 then
+    local table_of = cjson.decode(waits)
+    delay = table_of[math.min(math.max(used, 1), #table_of)]
+  end
+  due('run', run, used >= chances and now or now + delay)
 end

@@ -1,10 +1,13 @@
 -- What is overdue, taken by one sweep: every entry gets a new due time, so that a second sweep finds nothing.
--- ARGV: queue bound ms, settle_due ms, crash budget, limit.
--- Answers {runs to publish [run, attempt, ...], batches to look after [pid, ...]}.
-local publish, settle, seen_batch, handed = {}, {}, {}, {}
+-- ARGV: queue bound ms, settle_due ms, crash budget, limit, chances of a held run, its waits (JSON, ms), age at which it is
+-- parked ms.
+-- Answers {runs to publish [run, attempt, ...], batches to look after [pid, ...], runs to park [run, attempt, ...]}.
+local publish, settle, park, seen_batch, handed = {}, {}, {}, {}, {}
+local budget, chances, age = tonumber(ARGV[3]), tonumber(ARGV[5]), tonumber(ARGV[7])
 
 -- Whether the run may go: a mailbox whose head is gone or final, or that is gone itself, must not block the others.
 local function first_in_line(run, mailbox)
+  if not redis.call('LPOS', mailbox, run) then redis.call('RPUSH', mailbox, run) end
   local head = redis.call('LINDEX', mailbox, 0)
   while head and head ~= run do
     local state = redis.call('HGET', run_key(head), 'state')
@@ -12,8 +15,12 @@ local function first_in_line(run, mailbox)
     redis.call('LPOP', mailbox)
     head = redis.call('LINDEX', mailbox, 0)
   end
-  if not head then redis.call('RPUSH', mailbox, run) end
   return true
+end
+
+-- Whether a held run is given up. What was never tried in vain is not, however old.
+local function hopeless(run, seen, reason)
+  return used_up(run, budget) >= chances or (reason ~= '' and now - tonumber(seen) >= age)
 end
 
 -- Whether a batch still holds the run's record. One whose batch vanished can neither begin nor settle: it would block its
@@ -38,20 +45,29 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
   local kind, name = string.match(member, '^(%a+):(.*)$')
   if kind == 'batch' then
     if redis.call('EXISTS', batch_key(name)) == 1 then
-      due('batch', name, now + tonumber(ARGV[2]))
+      due('batch', name, now + batch_rest(name, tonumber(ARGV[2])))
       if not seen_batch[name] then settle[#settle + 1] = name; seen_batch[name] = true end
     else
       redis.call('ZREM', DUE, member)
     end
   else
-    local fields = redis.call('HMGET', run_key(name), 'state', 'mailbox', 'crashes', 'marked', 'batches', 'record')
+    local fields = redis.call('HMGET', run_key(name), 'state', 'mailbox', 'crashes', 'marked', 'batches', 'record',
+      'seen', 'reason', 'attempt')
     if not fields[1] or FINAL[fields[1]] then
       redis.call('ZREM', DUE, member)
     elseif not wanted(fields[5], fields[6]) then
       redis.call('LREM', fields[2], 0, name)
       redis.call('DEL', run_key(name))
       redis.call('ZREM', DUE, member)
+    elseif fields[1] == 'parked'
+      or (fields[4] == '1' and fields[1] ~= 'running' and hopeless(name, fields[7], fields[8])) then
+      -- Its letter is written before it is parked, and looked for again while it is.
+      due('run', name, now + tonumber(ARGV[2]))
+      park[#park + 1] = name
+      park[#park + 1] = fields[9]
     elseif not first_in_line(name, fields[2]) then
+      -- One that stood aside is handed out like all others when it is its turn.
+      if fields[1] == 'waiting' then redis.call('HSET', run_key(name), 'state', 'ready') end
       due('run', name, now + tonumber(ARGV[1]))
     elseif fields[1] == 'ready' and backoff_left(fields[2]) > 0 then
       due('run', name, now + backoff_left(fields[2]))
@@ -61,7 +77,10 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
         crashes = redis.call('HINCRBY', run_key(name), 'crashes', 1)
         count('runs_crashed')
       end
-      if crashes >= tonumber(ARGV[3]) and fields[4] ~= '1' and fields[1] == 'running' then
+      if fields[1] == 'running' and fields[4] == '1' and crashes > budget then
+        redis.call('HSET', run_key(name), 'reason', 'crashed')
+        wait_aside(name, -1, budget, chances, ARGV[6])
+      elseif crashes >= budget and fields[4] ~= '1' and fields[1] == 'running' then
         local told = conclude(name, 'failed', 'lease expired', tonumber(ARGV[1]), tonumber(ARGV[2]), 0)
         if told[1] ~= '' then
           publish[#publish + 1] = told[1]
@@ -79,4 +98,4 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
     end
   end
 end
-return { publish, settle }
+return { publish, settle, park }

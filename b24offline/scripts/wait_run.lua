@@ -1,11 +1,16 @@
--- running -> waiting. ARGV: run, attempt, delay ms, grace ms, counted 0|1, reason.
+-- running -> waiting. ARGV: run, attempt, delay ms, grace ms, counted 0|1, reason, crash budget, chances of a held run,
+-- JSON of the waits of a held run.
 -- grace > 0: a repeat of the step is under way by message and the ledger only guards it. grace = 0: the sweep starts the
--- run again from its first step. Answers 1 or 0.
+-- run again from its first step; a held one stands aside meanwhile. delay -1: from the waits. Answers 1 or 0.
 local key = run_key(ARGV[1])
-local fields = redis.call('HMGET', key, 'state', 'attempt')
+local fields = redis.call('HMGET', key, 'state', 'attempt', 'marked')
 if not fields[1] or FINAL[fields[1]] or fields[2] ~= ARGV[2] then return 0 end
 redis.call('HSET', key, 'state', 'waiting', 'reason', ARGV[6])
 if ARGV[5] == '1' then redis.call('HINCRBY', key, 'failures', 1) end
-due('run', ARGV[1], now + tonumber(ARGV[3]) + tonumber(ARGV[4]))
+if fields[3] == '1' and ARGV[4] == '0' then
+  wait_aside(ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9])
+else
+  due('run', ARGV[1], now + tonumber(ARGV[3]) + tonumber(ARGV[4]))
+end
 count('runs_retried')
 return 1

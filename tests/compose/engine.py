@@ -68,6 +68,4 @@ def find_compose() -> Sequence[str]:
             except Failed:
                 continue
             return command
-    raise NoEngine(
-        "Neither `docker compose` nor `docker-compose` works. Install Compose; nothing was tested."
-    )
+    raise NoEngine("Neither `docker compose` nor `docker-compose` works. Install Compose; nothing was tested.")

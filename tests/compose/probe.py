@@ -8,7 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import time
 from typing import Any
+
+from sqlalchemy import create_engine, text
 
 from b24offline.config import Config
 from b24offline.emulator.client import Control
@@ -27,6 +30,22 @@ def traffic(control: Control, _here: Runtime, rate: str = "10", seconds: str = "
     return True
 
 
+def backlog(control: Control, _here: Runtime, count: str) -> Any:
+    return control.backlog(int(count))
+
+
+def hold(_control: Control, here: Runtime, seconds: str) -> Any:
+    with create_engine(here.config.database_url).begin() as connection:
+        connection.execute(text("LOCK TABLE objects IN EXCLUSIVE MODE"))
+        time.sleep(float(seconds))
+    return True
+
+
+def held(_control: Control, here: Runtime) -> Any:
+    with create_engine(here.config.database_url).connect() as connection:
+        return connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one()
+
+
 def progress(control: Control, here: Runtime) -> Any:
     state, stream, ledger = control.state(), control.traffic(), here.kit(PORTAL).ledger
     return {
@@ -34,6 +53,7 @@ def progress(control: Control, here: Runtime) -> Any:
         "changes": stream["count"],
         "waiting": state["free"] + state["reserved"] + state["marked"] + len(ledger.open_batches()),
         "counters": ledger.counters(),
+        "requests": state["requests"],
     }
 
 
@@ -41,7 +61,15 @@ def difference(control: Control, here: Runtime) -> Any:
     return dataclasses.asdict(compare(control.objects(since_changes=True), here.mirror.rows(PORTAL)))
 
 
-COMMANDS = {"bound": bound, "traffic": traffic, "progress": progress, "difference": difference}
+COMMANDS = {
+    "bound": bound,
+    "traffic": traffic,
+    "backlog": backlog,
+    "hold": hold,
+    "held": held,
+    "progress": progress,
+    "difference": difference,
+}
 
 if __name__ == "__main__":
     portal = Control("http://127.0.0.1:8000/control/")

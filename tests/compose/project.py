@@ -144,6 +144,11 @@ class Project:
         [settle] = self.containers("settle")
         return json.loads(run("docker", "exec", "-i", settle.id, "python", "-", *command, stdin=PROBE))
 
+    def ask_and_leave(self, *command: str) -> None:
+        """The same for a command that lasts; it dies with the settle container's main process at the latest."""
+        [settle] = self.containers("settle")
+        run("docker", "exec", "--detach", settle.id, "python", "-c", PROBE, *command)
+
     def logs(self, lines: int | None = None) -> str:
         """The output of all containers."""
         found: list[str] = []

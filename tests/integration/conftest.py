@@ -32,9 +32,7 @@ def broker_url(request: pytest.FixtureRequest, valkey: EmbeddedValkey) -> str:
 
 
 @pytest.fixture
-def start_stack(
-    tmp_path: Path, valkey: EmbeddedValkey, redis: Any
-) -> Iterator[Callable[..., Stack]]:
+def start_stack(tmp_path: Path, valkey: EmbeddedValkey, redis: Any) -> Iterator[Callable[..., Stack]]:
     """Starts stacks; each ends, with its log shown, after the test. The ledger is empty at first."""
     with ExitStack() as running:
 

@@ -85,9 +85,7 @@ def test_unrouted_events_follow_the_policy(start_stack: Callable[..., Stack]) ->
 
 
 def test_unrouted_events_are_reported_when_asked(start_stack: Callable[..., Stack]) -> None:
-    stack = start_stack(
-        variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKADD", "B24_UNROUTED": "report"}
-    )
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKADD", "B24_UNROUTED": "report"})
     stack.control.change("task", "add", count=2)
     wait_until(lambda: stack.control.state()["marked"] == 2, "they are marked")
 

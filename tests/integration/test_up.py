@@ -137,29 +137,11 @@ def test_a_killed_supervisor_takes_all_with_it_and_a_new_one_goes_on(deployment:
     assert Redis.from_url(address, decode_responses=True).get("canary") == "kept"
 
 
-def test_what_a_killed_supervisor_left_running_is_ended_before_a_new_valkey_starts(deployment: Deployment) -> None:
-    running(deployment)
-    members = (deployment.up.folder / "data" / "up.members").open("rb")
-    with members:
-        stubborn = subprocess.Popen(
-            [sys.executable, "-c", "import fcntl,os,sys,time; os.kill(os.getppid(),0); time.sleep(600)"],
-            pass_fds=(members.fileno(),),
-        )
-    try:
-        deployment.up.kill()
-        wait_until(lambda: [p.pid for p in deployment.up.left()] == [stubborn.pid], "only the stubborn one is left", 20)
-        deployment.up.start()
-        assert _alive(stubborn.pid), "it holds the file open without a lock, so it is nobody's"
-    finally:
-        stubborn.kill()
-        stubborn.wait()
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_within_15_seconds_and_goes_on_after_a_restart(deployment: Deployment, number: int) -> None:
     running(deployment)
     deployment.control.start_traffic(rate=20, seconds=600)
-    wait_until(lambda: deployment.runtime.kit(PORTAL).ledger.open_batches(), "work is under way")
+    wait_until(deployment.runtime.kit(PORTAL).ledger.open_batches, "work is under way")
     took = deployment.up.interrupt(number)
     assert took < 15
     assert not deployment.up.left()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 PIPELINES = ("a", "b")
-FINAL = {"succeeded", "failed"}
+FINAL = {"succeeded", "failed", "superseded"}
 choices = st.integers(0, 1_000)
 
 
@@ -45,6 +45,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.messages: list[Handed] = []
         self.done: set[str] = set()
         self.settling: list[Settling] = []
+        self.hopeless: list[Handed] = []
 
     def hand(self, handed: Iterable[Handed]) -> None:
         for one in handed:
@@ -115,7 +116,12 @@ class LedgerMachine(RuleBasedStateMachine):
         if told.recorded:
             assert one.run not in self.done
             self.done.add(one.run)
+        self.note_superseded()
         self.hand([told.next] if told.next else [])
+
+    def note_superseded(self) -> None:
+        """A success, and a held run that steps aside, end older runs of the same message that stand aside."""
+        self.done |= {run for run, fields in self.runs().items() if fields["state"] == "superseded"}
 
     @precondition(lambda self: self.messages)
     @rule(choice=choices, counted=st.booleans(), restart=st.booleans())
@@ -123,6 +129,7 @@ class LedgerMachine(RuleBasedStateMachine):
         one = self.message(choice)
         how = self.ledger.restart_later if restart else self.ledger.repeat_step
         assert not (how(one.run, one.attempt, 5, counted=counted, reason="x") and one.run in self.done)
+        self.note_superseded()
 
     @precondition(lambda self: self.messages)
     @rule(choice=choices)
@@ -131,11 +138,12 @@ class LedgerMachine(RuleBasedStateMachine):
         told = self.ledger.crash(one.run, one.attempt, backoff_seconds=2)
         if told.recorded and self.state(one.run) == "failed":
             self.done.add(one.run)
+        self.note_superseded()
         self.hand([told.next] if told.next else [])
 
-    # -- time, sweep, settle
+    # -- time, sweep
 
-    @rule(seconds=st.sampled_from([1, 10, TIMERS.lease_seconds, TIMERS.run_queue_seconds, 6_000]))
+    @rule(seconds=st.sampled_from([1, 10, TIMERS.lease_seconds, TIMERS.run_queue_seconds, 6_000, TIMERS.park_seconds]))
     def time_passes(self, seconds: float) -> None:
         pass_time(self.redis, self.ledger, seconds)
 
@@ -144,6 +152,35 @@ class LedgerMachine(RuleBasedStateMachine):
         overdue = self.ledger.take_overdue(limit)
         self.done |= {run for run in self.runs() if self.state(run) in FINAL}
         self.hand(overdue.runs)
+        self.hopeless += overdue.hopeless
+
+    # -- parking
+
+    @precondition(lambda self: self.hopeless)
+    @rule(choice=choices)
+    def park(self, choice: int) -> None:
+        one = self.hopeless[choice % len(self.hopeless)]
+        told = self.ledger.transition("park_run", one.run, one.attempt, 86_400_000, "parked")
+        assert told in {"parked", "kept", "moved", "done"}
+        assert not (told in {"parked", "kept"} and one.run in self.done)
+        self.note_superseded()
+
+    @precondition(lambda self: self.hopeless)
+    @rule(choice=choices)
+    def redrive(self, choice: int) -> None:
+        one = self.hopeless[choice % len(self.hopeless)]
+        told = self.ledger.transition("redrive_run", one.run, 0, "held", 1)
+        assert not (told == "redriven" and one.run in self.done)
+
+    @precondition(lambda self: self.hopeless)
+    @rule(choice=choices)
+    def drop(self, choice: int) -> None:
+        one = self.hopeless[choice % len(self.hopeless)]
+        if self.ledger.transition("drop_run", one.run, "dropped") == "dropped":
+            assert one.run not in self.done
+            self.done.add(one.run)
+
+    # -- settle
 
     @precondition(lambda self: self.pids)
     @rule(choice=choices)
@@ -192,7 +229,11 @@ class LedgerMachine(RuleBasedStateMachine):
                 continue
             assert run not in self.done, "a run that was done is open again"
             assert f"run:{run}" in due, "nobody will ever look at this run again"
-            assert run in places[fields["mailbox"]]
+            aside = run not in places[fields["mailbox"]]
+            assert not aside or (fields["state"] in {"parked", "waiting"} and fields["marked"] == "1")
+            assert not (fields["state"] == "parked" and not aside), "a parked run blocks its mailbox"
+            if aside:
+                continue
             if fields["state"] in {"running", "waiting"}:
                 assert active.setdefault(fields["mailbox"], run) == run, "two runs of one object and pipeline"
         assert {f"batch:{pid}" for pid in self.ledger.open_batches()} <= due
@@ -207,6 +248,10 @@ class LedgerMachine(RuleBasedStateMachine):
             pass_time(self.redis, self.ledger, 8 * TIMERS.run_queue_seconds)
             overdue = self.ledger.take_overdue()
             self.hand(overdue.runs)
+            for one in overdue.hopeless:
+                if self.ledger.transition("park_run", one.run, one.attempt, 1, "parked") in {"parked", "kept"}:
+                    assert self.ledger.transition("redrive_run", one.run, 0, "held", 1) == "redriven"
+            self.note_superseded()
             for one in overdue.runs:
                 if self.ledger.begin_step(one.run, one.attempt, 0):
                     self.conclude(one, "succeeded")

@@ -198,10 +198,12 @@ def test_a_held_run_never_fails_by_crashing(redis: Redis) -> None:
     ledger, handed = begun(redis, 1, marked=True)
     for number in range(1, 8):
         assert ledger.crash(handed.run, handed.attempt, backoff_seconds=1).settleable == ()
-        pass_time(redis, ledger, number + 1)
+        pass_time(redis, ledger, number + 1 if number <= 3 else TIMERS.held_backoff_seconds[number - 4] + 1)
         (handed,) = ledger.take_overdue().runs
         ran(ledger, handed)
     pass_time(redis, ledger, TIMERS.lease_seconds + 1)
+    assert ledger.take_overdue().runs == (), "a held run that crashed often was started again at once"
+    pass_time(redis, ledger, TIMERS.held_backoff_seconds[4] + 1)
     assert ledger.take_overdue().runs != ()
     assert run_state(redis, ledger, handed.run) == "ready"
 

@@ -1,0 +1,32 @@
+"""Places between two arrows where a fault run may kill a process. Nothing happens in production.
+
+A fault run names a folder in `B24OFFLINE_TEST_CRASH` and puts a file named after a point into it. The first process
+that comes by takes the file away and dies: alone if the file says "child", else with the whole group of its worker.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Final
+
+VARIABLE: Final = "B24OFFLINE_TEST_CRASH"
+"""Names the folder; unset everywhere but in fault runs. Not a setting, hence without the prefix of those."""
+
+_folder: Final = os.environ.get(VARIABLE)
+
+
+def crash_point(name: str) -> None:
+    """Dies by SIGKILL when a fault run armed the point ``name``; else returns at once."""
+    if _folder is None:
+        return
+    armed = Path(_folder, name)
+    try:
+        whom = armed.read_text("utf-8")
+        armed.rename(Path(_folder, f"{name}.fired"))
+    except FileNotFoundError:
+        return
+    if whom == "child":
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.killpg(os.getpgrp(), signal.SIGKILL)

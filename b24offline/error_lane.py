@@ -1,0 +1,99 @@
+"""What the error lane of a portal holds, from the ledger alone: marked, held and parked events with their ages.
+
+Looks only, in many small reads; what changes meanwhile may be seen before or after. Calls no portal.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from b24offline.event import Event
+from b24offline.lanes import HELD_LANE, PARKED_LANE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+    from b24offline.ledger import Ledger
+
+Place = Literal["marked", "held", "parked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One event of the error lane. No customer data.
+
+    Attributes:
+        portal: name of the portal.
+        place: "marked" (free on the portal, seen there), "held" (reserved, it runs again) or "parked".
+        record_id: its record.
+        event: its name; "" for a marked one, of which only the id is kept.
+        object: what it points to, or "".
+        pipeline: whose run it is, or "".
+        state: of the run: "ready", "running", "waiting", "parked", or "".
+        failures: counted errors.
+        crashes: deaths of its process.
+        reason: of the last failure.
+        age_seconds: since it was first seen there; an operator's redrive begins anew.
+        next_seconds: until the sweep looks at it, negative when it is late; None when the ledger has no time.
+    """
+
+    portal: str
+    place: Place
+    record_id: int
+    event: str
+    object: str
+    pipeline: str
+    state: str
+    failures: int
+    crashes: int
+    reason: str
+    age_seconds: float
+    next_seconds: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+def error_lane(redis: Redis, ledger: Ledger) -> Iterator[Waiting]:
+    """What waits in the error lane of one portal."""
+    now = ledger.now_ms()
+    for sighting, first in sorted(redis.hgetall(f"{ledger.stem}:marked").items()):
+        record = int(str(sighting).partition("@")[0])
+        age = (now - int(first)) / 1000
+        yield Waiting(ledger.portal, "marked", record, "", "", "", "", 0, 0, "", age, None)
+    for process_id in ledger.open_batches():
+        yield from _of_batch(redis, ledger, process_id, now)
+
+
+def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Iterator[Waiting]:
+    lane = ledger.lane(process_id)
+    if lane not in {HELD_LANE, PARKED_LANE}:
+        return
+    for text in redis.hvals(f"{ledger.stem}:batch:{process_id}:records"):
+        record: dict[str, Any] = json.loads(text)
+        event = Event.from_json(record["event"])
+        for run in filter(None, record["runs"].split(",")):
+            names = ("state", "failures", "crashes", "reason", "seen")
+            state, failures, crashes, reason, seen = ledger.run_fields(run, *names)
+            if state in {"", "succeeded", "superseded"}:
+                continue
+            due = redis.zscore(f"{ledger.stem}:due", f"run:{run}")
+            yield Waiting(
+                portal=ledger.portal,
+                place="parked" if state == "parked" else "held",
+                record_id=event.record_id,
+                event=event.name,
+                object=str(event.object) if event.object else "",
+                pipeline=run.partition("/")[2],
+                state=state,
+                failures=int(failures or 0),
+                crashes=int(crashes or 0),
+                reason=reason,
+                age_seconds=(now_ms - int(seen or now_ms)) / 1000,
+                next_seconds=None if due is None else (due - now_ms) / 1000,
+            )

@@ -1,0 +1,31 @@
+-- waiting | ready | parked -> parked, after its dead letter was written. ARGV: run, attempt as the sweep answered it, ms until
+-- it is looked at again, lane of parked batches.
+-- The new attempt number makes every message of before void. A batch without other unfinished runs moves to the lane.
+-- Answers 'parked' | 'kept' (was parked before) | 'moved' (somebody had it first) | 'done' (closed, or final).
+local run, rest = ARGV[1], tonumber(ARGV[3])
+local key = run_key(run)
+local fields = redis.call('HMGET', key, 'state', 'attempt', 'batches')
+if not fields[1] or FINAL[fields[1]] then return 'done' end
+if fields[2] ~= ARGV[2] or fields[1] == 'running' then return 'moved' end
+if fields[1] ~= 'parked' then
+  redis.call('HSET', key, 'state', 'parked')
+  redis.call('HINCRBY', key, 'attempt', 1)
+  count('runs_parked')
+end
+step_aside(run)
+if FINAL[redis.call('HGET', key, 'state')] then return 'done' end
+due('run', run, now + rest)
+for _, pid in ipairs(split(fields[3])) do
+  local busy = redis.call('EXISTS', batch_key(pid)) == 0
+  for _, text in ipairs(redis.call('HVALS', records_key(pid))) do
+    for _, other in ipairs(split(cjson.decode(text).runs)) do
+      local state = redis.call('HGET', run_key(other), 'state')
+      if not state or (state ~= 'parked' and not FINAL[state]) then busy = true end
+    end
+  end
+  if not busy then
+    redis.call('HSET', batch_key(pid), 'lane', ARGV[4], 'rest', rest)
+    due('batch', pid, now + rest)
+  end
+end
+return fields[1] == 'parked' and 'kept' or 'parked'

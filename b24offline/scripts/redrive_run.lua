@@ -1,0 +1,18 @@
+-- parked, or waiting aside -> waiting, with all its chances again. ARGV: run, delay ms, lane of held batches, settle_due ms.
+-- Answers 'redriven', the run's state when it is neither, or 'unknown'.
+local run, at = ARGV[1], now + tonumber(ARGV[2])
+local key = run_key(run)
+local fields = redis.call('HMGET', key, 'state', 'mailbox', 'batches')
+if not fields[1] then return 'unknown' end
+local aside = fields[1] == 'waiting' and not redis.call('LPOS', fields[2], run)
+if fields[1] ~= 'parked' and not aside then return fields[1] end
+redis.call('HSET', key, 'state', 'waiting', 'failures', 0, 'crashes', 0, 'reason', '', 'seen', now)
+due('run', run, at)
+for _, pid in ipairs(split(fields[3])) do
+  if redis.call('EXISTS', batch_key(pid)) == 1 then
+    if redis.call('HDEL', batch_key(pid), 'rest') == 1 then redis.call('HSET', batch_key(pid), 'lane', ARGV[3]) end
+    due('batch', pid, at + tonumber(ARGV[4]))
+  end
+end
+count('runs_redriven')
+return 'redriven'

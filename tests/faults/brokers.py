@@ -1,0 +1,95 @@
+"""Brokers that a fault row may kill: a Valkey or a RabbitMQ of our own, on a free port, that comes back."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Protocol
+
+import kombu
+
+from b24offline.contract import QUEUES
+from b24offline.embedded import EmbeddedValkey
+from tests.rabbit import RabbitNode
+
+
+class Broker(Protocol):
+    """A server that can be killed and started again."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+
+    def kill(self) -> None:
+        """SIGKILL; what it had not on disk is lost."""
+
+    def start(self) -> None:
+        """Starts it again, at the same address."""
+
+    def files(self) -> list[Path]:
+        """What it has on disk."""
+
+
+class ValkeyBroker:
+    """An embedded Valkey without a file: a kill loses every message."""
+
+    def __init__(self, server: EmbeddedValkey) -> None:
+        self._server = server
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self._server.url
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+        return self._server.port
+
+    def kill(self) -> None:
+        """SIGKILL; everything is lost."""
+        os.kill(self._server.pid, signal.SIGKILL)
+        self._server.stop()
+
+    def start(self) -> None:
+        """Starts it again, empty."""
+        self._server.start()
+
+    def files(self) -> list[Path]:
+        """Nothing: what it is told is read on the wire."""
+        return []
+
+
+class RabbitBroker:
+    """A RabbitMQ node: durable queues survive a kill, with what was synced."""
+
+    def __init__(self, node: RabbitNode, folder: Path) -> None:
+        self._node = node
+        self._folder = folder
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self._node.url
+
+    def kill(self) -> None:
+        """SIGKILL to the node and what it started."""
+        self._node.__exit__()
+
+    def start(self) -> None:
+        """Starts it again on its files."""
+        self._node.__enter__()
+
+    def files(self) -> list[Path]:
+        """The files of its queues."""
+        return [one for one in (self._folder / "mnesia").rglob("*") if one.is_file()]
+
+
+def empty_queues(url: str, others: tuple[str, ...] = ("shop",)) -> None:
+    """Messages of an earlier row in our own broker are nobody's."""
+    with kombu.Connection(url) as connection, connection.channel() as channel:
+        for name in (*QUEUES, *others):
+            queue = kombu.Queue(name, kombu.Exchange(name), routing_key=name)(channel)
+            queue.declare()
+            queue.purge()

@@ -1,0 +1,145 @@
+"""Pipelines of the fault runs: each execution of a step is written into the journal, and fails as a row asked.
+
+Imported by the workers (`B24_PIPELINES`), never by a row.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import signals
+from celery.canvas import Signature, signature
+
+from b24offline.event import Event, stamp_seconds
+from b24offline.routing import route
+from tasks import mirror, objects
+from tasks.base import Permanent, current, step
+from tasks.celery_app import app
+from tests.faults.evidence import fingerprint
+from tests.faults.journal import COPIES, COUNTED, TRACKED, VISIBILITY, Journal
+
+if VISIBILITY in os.environ:
+    app.conf.broker_transport_options = {
+        **app.conf.broker_transport_options,
+        "visibility_timeout": float(os.environ[VISIBILITY]),
+    }
+
+_journals: dict[int, Journal] = {}
+
+
+def journal() -> Journal:
+    """The journal, with a connection of this process."""
+    pid = os.getpid()
+    if pid not in _journals:
+        _journals[pid] = Journal.of_environment()
+    return _journals[pid]
+
+
+@contextmanager
+def noted(*, last: bool) -> Iterator[str]:
+    """Writes the span of this step."""
+    work = current()
+    name = work.event.object
+    span = journal().start(
+        entity=name.entity if name else "",
+        object=name.object_id if name else "",
+        delivery=f"{work.event.record_id}@{stamp_seconds(work.event.stamp)}",
+        pipeline=work.pipeline,
+        attempt=work.attempt,
+        last=last,
+        pid=os.getpid(),
+    )
+    try:
+        yield span
+    except Exception:
+        journal().end(span, ok=False)
+        raise
+    journal().end(span)
+
+
+def behave(word: str, argument: float) -> None:
+    """What goes wrong in a handler."""
+    if word == "slow":
+        time.sleep(argument)
+    elif word == "fail":
+        raise ValueError("fails as the row asked")
+    elif word == "permanent":
+        raise Permanent("never works, as the row asked")
+    elif word == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif word == "segv":
+        ctypes.string_at(0)
+    elif word == "exit":
+        sys.exit(3)
+    elif word == "hang":
+        time.sleep(3600)
+
+
+@step
+def begin(event: Event) -> dict[str, Any]:
+    """Fetches the object, as the shipped step does."""
+    with noted(last=False):
+        reference: dict[str, Any] = objects.fetch.run(event)
+        return reference
+
+
+@step
+def work(reference: dict[str, Any]) -> Any:
+    """Has its effect on what the object is now, and mirrors it."""
+    with noted(last=True) as span:
+        word, argument = journal().mode(f"{reference['entity']} {reference['object_id']}")
+        after = word.removesuffix("_after") if word.endswith("_after") else ""
+        if not after:
+            behave(word, argument)
+        journal().effect(span, fingerprint(objects.load(reference).data))
+        mirror.upsert.run(reference)
+        if after:
+            behave(after, argument)
+        return object() if word == "unserializable" else reference
+
+
+@step
+def count(event: Event) -> None:
+    """One step, which needs no object."""
+    with noted(last=True) as span:
+        journal().effect(span, "")
+
+
+@route(*TRACKED)
+def tracked(event: Event) -> Signature:
+    """Every event of every entity."""
+    return begin.s() | work.s()
+
+
+@route(*COUNTED)
+def counted(event: Event) -> Signature:
+    """A second pipeline of the same event."""
+    return count.s()
+
+
+@route("ONCRMDEALMOVETOCATEGORY")
+def announced(event: Event) -> Signature:
+    """Given to another stack, and finished here."""
+    return begin.s() | signature("shop.announce", queue="shop") | work.s()
+
+
+@signals.after_task_publish.connect
+def _send_again(sender: Any = None, headers: Any = None, body: Any = None, **told: Any) -> None:
+    copies = int(os.environ.get(COPIES, "1"))
+    with app.producer_pool.acquire(block=True) as producer:
+        for _ in range(copies - 1):
+            producer.publish(
+                body,
+                headers=headers,
+                exchange=told["exchange"],
+                routing_key=told["routing_key"],
+                serializer="json",
+                correlation_id=headers["id"],
+            )

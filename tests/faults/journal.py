@@ -1,0 +1,100 @@
+"""The journal of the handlers, and what they are told to do: in a Valkey of its own, which no fault touches."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from typing import Any, Final
+
+from redis import Redis
+
+VARIABLE: Final = "B24OFFLINE_TEST_JOURNAL"
+"""The journal's address, in the environment of the workers."""
+COPIES: Final = "B24OFFLINE_TEST_COPIES"
+"""How often the workers send each message, if more than once."""
+VISIBILITY: Final = "B24OFFLINE_TEST_VISIBILITY"
+"""The `visibility_timeout` of a Redis broker in seconds, where a row wants another one."""
+CUSTOMER: Final = "Website form"
+"""Part of the title of every lead that the emulator makes up: it must not be found in messages and logs."""
+
+_LINES: Final = "lines"
+_MODES: Final = "modes"
+_USED: Final = "used"
+
+ENTITIES: Final = {
+    "crm_lead": "CRMLEAD",
+    "crm_deal": "CRMDEAL",
+    "crm_contact": "CRMCONTACT",
+    "crm_company": "CRMCOMPANY",
+    "crm_item": "CRMDYNAMICITEM",
+    "task": "TASK",
+}
+TRACKED: Final = tuple(f"ON{name}{verb}" for name in ENTITIES.values() for verb in ("ADD", "UPDATE", "DELETE"))
+COUNTED: Final = ("ONCRMLEADUPDATE",)
+PIPELINES: Final[dict[str, tuple[str, ...]]] = {
+    name: ("tracked", "counted") if name in COUNTED else ("tracked",) for name in TRACKED
+}
+"""Event name -> the pipelines of `tests.faults.chains`."""
+
+
+class Journal:
+    """Reads and writes the journal. Written by handlers, read by the row after its drain."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = Redis.from_url(url, decode_responses=True)
+
+    @classmethod
+    def of_environment(cls) -> Journal:
+        """The journal of this worker."""
+        return cls(os.environ[VARIABLE])
+
+    # -- handlers --------------------------------------------------------------------------------------------
+
+    def start(self, **values: Any) -> str:
+        """A step begins; answers the name of its span."""
+        span = uuid.uuid4().hex
+        self._write(span, "start", **values)
+        return span
+
+    def effect(self, span: str, saw: str) -> None:
+        """The step does now what must not be done twice."""
+        self._write(span, "effect", saw=saw)
+
+    def end(self, span: str, *, ok: bool = True) -> None:
+        """The step ended, well or by an error that its handler raised."""
+        self._write(span, "end" if ok else "fail")
+
+    def _write(self, span: str, mark: str, **values: Any) -> None:
+        self._redis.rpush(_LINES, json.dumps({"span": span, "mark": mark, "wall": time.time(), **values}))
+
+    def mode(self, name: str) -> tuple[str, float]:
+        """What the handler of this object does now: a word and a number. ("", 0.0): its work."""
+        for key in (name, "*"):
+            told = self._redis.hget(_MODES, key)
+            if not told:
+                continue
+            word, argument, times = str(told).split(":")
+            if not times or self._redis.hincrby(_USED, f"{key}:{word}") <= int(times):
+                return word, float(argument or 0)
+        return "", 0.0
+
+    # -- rows ------------------------------------------------------------------------------------------------
+
+    def tell(self, word: str, argument: float = 0.0, *, name: str = "*", times: int | None = None) -> None:
+        """Tells the handlers of an object ("crm_deal 7"), or all, what to do, the first ``times`` times or always."""
+        self._redis.hdel(_USED, f"{name}:{word}")
+        self._redis.hset(_MODES, name, f"{word}:{argument}:{'' if times is None else times}")
+
+    def tell_nothing(self) -> None:
+        """From now on all handlers do their work."""
+        self._redis.delete(_MODES)
+
+    def lines(self) -> list[str]:
+        """Every line, in order."""
+        return list(self._redis.lrange(_LINES, 0, -1))
+
+    def count(self, mark: str) -> int:
+        """How many marks of a kind there are."""
+        return sum(1 for line in self.lines() if json.loads(line)["mark"] == mark)

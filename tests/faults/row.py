@@ -1,0 +1,169 @@
+"""A row of the fault table: what is done to a deployment, what is allowed to be left of it, and how it came out."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.faults.brokers import Broker
+from tests.faults.checker import Verdict, judge
+from tests.faults.stage import Plan, Stage, wait_until
+
+Play = Callable[[Stage], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fault, or one variant of it.
+
+    Attributes:
+        number: its number in the table.
+        name: which variant, in few words.
+        play: makes traffic and injects the fault; the drain and the checks follow.
+        plan: the deployment.
+        repeats: how many effects may happen again; None: any.
+        overlap: whether runs of one object may overlap, as when the ledger is lost.
+        leaves: whether marked, held or parked records may be left after the drain.
+        invisible: whether there may be changes that the portal never queued.
+        drain_seconds: how long the drain may take.
+        brokers: the kinds of brokers for which it means something.
+    """
+
+    number: int
+    name: str
+    play: Play
+    plan: Plan = field(default_factory=Plan)
+    repeats: int | None = 0
+    overlap: bool = False
+    leaves: bool = False
+    invisible: bool = False
+    drain_seconds: float = 150.0
+    brokers: tuple[str, ...] = ("valkey", "rabbitmq")
+
+    @property
+    def title(self) -> str:
+        """How the row is called."""
+        return f"{self.number} {self.name}"
+
+
+@dataclass
+class Result:
+    """How a row came out; ``problems`` is empty when it is green."""
+
+    row: Row
+    seed: int
+    injected: list[str] = field(default_factory=list)
+    changes: int = 0
+    verdict: Verdict = field(default_factory=Verdict)
+    leaks: list[str] = field(default_factory=list)
+    recovery_seconds: float | None = None
+    seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+    logs: str = ""
+
+    @property
+    def green(self) -> bool:
+        """Whether the row held."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for a file."""
+        return {
+            "row": self.row.number,
+            "name": self.row.name,
+            "seed": self.seed,
+            "green": self.green,
+            "injected": self.injected,
+            "changes": self.changes,
+            **asdict(self.verdict),
+            "leaks": self.leaks,
+            "recovery_seconds": self.recovery_seconds,
+            "seconds": round(self.seconds, 1),
+            "problems": self.problems,
+            "logs": self.logs,
+        }
+
+
+_registered: list[Row] = []
+
+
+def fault(number: int, name: str, **more: Any) -> Callable[[Play], Play]:
+    """Registers a function as a row: ``@fault(13, "reserving answer lost")``."""
+
+    def register(play: Play) -> Play:
+        _registered.append(Row(number, name, play, **more))
+        return play
+
+    return register
+
+
+def rows() -> list[Row]:
+    """All registered rows, by number and in the order in which they were registered."""
+    return sorted(_registered, key=lambda row: row.number)
+
+
+def run(row: Row, *, seed: int, broker: Broker | None = None, keep_logs: Path | None = None) -> Result:
+    """Plays a row on a deployment of its own, drains it, and judges."""
+    result = Result(row, seed)
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix=f"b24offline-fault-{row.number}-"))
+    try:
+        with Stage(folder, row.plan, seed=seed, broker=broker) as stage:
+            try:
+                _play(row, stage, result)
+            except Exception as error:  # noqa: BLE001 - whatever a row meets is its result, and the next row runs
+                result.problems.append(f"{type(error).__name__}: {error}")
+                if not isinstance(error, AssertionError):
+                    result.problems.append(traceback.format_exc(limit=-3))
+            try:
+                _judge(row, stage, result)
+            except Exception as error:  # noqa: BLE001
+                result.problems.append(f"not judged: {type(error).__name__}: {error}")
+    except Exception as error:  # noqa: BLE001
+        result.problems.append(f"the deployment did not start: {type(error).__name__}: {error}")
+    result.seconds = time.monotonic() - began
+    if result.problems and keep_logs is not None:
+        kept = keep_logs / f"{row.number}-{row.name.replace(' ', '-').replace('/', '-')}-{seed}"
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir(parents=True)
+        for log in folder.glob("*.log"):
+            shutil.copy(log, kept)
+        result.logs = str(kept)
+    shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+def _play(row: Row, stage: Stage, result: Result) -> None:
+    row.play(stage)
+    done = stage.at_rest if row.leaves else stage.empty
+    wait_until(done, "the queue is drained", row.drain_seconds)
+    if stage.last_fault:
+        result.recovery_seconds = round(time.time() - stage.last_fault, 1)
+
+
+def _judge(row: Row, stage: Stage, result: Result) -> None:
+    found = stage.evidence()
+    verdict = judge(found)
+    result.verdict, result.changes, result.injected = verdict, len(found.changes), stage.injected
+    result.leaks = sorted(stage.leaks())
+    for what in ("lost", "stale", "unfinished", "destroyed", "stuck"):
+        cases = getattr(verdict, what)
+        if cases:
+            result.problems.append(f"{what} {len(cases)}: {'; '.join(cases[:3])}")
+    if verdict.overlap and not row.overlap:
+        result.problems.append(f"overlap {len(verdict.overlap)}: {'; '.join(verdict.overlap[:3])}")
+    if row.repeats is not None and verdict.repeats > row.repeats:
+        result.problems.append(f"{verdict.repeats} repeats, allowed are {row.repeats}")
+    if verdict.invisible and not row.invisible:
+        result.problems.append(f"{verdict.invisible} changes were never queued")
+    if result.leaks:
+        result.problems.append(f"leaks: {', '.join(result.leaks[:5])}")
+    if not stage.injected:
+        result.problems.append("no fault was injected")
+    result.problems += stage.failures

@@ -1,0 +1,271 @@
+"""Rows 11, 12 and 26 to 29: the broker dies, the ledger is emptied, messages are doubled, purged and late."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import kombu
+from celery import Celery
+
+from b24offline.contract import QUEUES
+from b24offline.processes import CeleryProcess
+from tests.faults.journal import COPIES, VISIBILITY
+from tests.faults.row import Plan, fault
+from tests.faults.stage import Stage, wait_until
+
+OWN = Plan(own_broker=True)
+
+
+def _broker_away(stage: Stage, seconds: float) -> None:
+    stage.settle_some()
+    stage.journal.tell("slow", 0.2)
+    before = stage.journal.count("effect")
+    stage.change(30)
+    wait_until(lambda: stage.journal.count("effect") >= before + 3, "handlers run")
+    stage.broker.kill()
+    time.sleep(seconds)
+    stage.broker.start()
+    stage.noted(f"broker killed for {seconds:g} s")
+    stage.journal.tell_nothing()
+    stage.change(10, "crm_contact")
+    _revive(stage)
+
+
+def _revive(stage: Stage) -> None:
+    """What a supervisor does: starts what has ended."""
+
+    def all_settled() -> bool:
+        stage.restart()
+        for beat in stage.beats:
+            if not beat.alive:
+                beat.start()
+        return stage.empty()
+
+    wait_until(all_settled, "all settles, dead processes being restarted", 150)
+
+
+@fault(11, "broker killed for 0.2 s", plan=OWN)
+def broker_blinks(stage: Stage) -> None:
+    _broker_away(stage, 0.2)
+
+
+@fault(11, "broker killed for 3 s", plan=OWN)
+def broker_away(stage: Stage) -> None:
+    _broker_away(stage, 3)
+
+
+@fault(11, "broker killed for 12 s", plan=OWN)
+def broker_away_long(stage: Stage) -> None:
+    _broker_away(stage, 12)
+
+
+@fault(11, "ledger and broker killed for 3 s", repeats=None, overlap=True, brokers=("valkey",))
+def everything_away(stage: Stage) -> None:
+    _broker_away(stage, 3)
+
+
+@fault(12, "FLUSHALL idle", repeats=None, overlap=True)
+def flushed_idle(stage: Stage) -> None:
+    stage.settle_some()
+    stage.redis.flushall()
+    stage.noted("FLUSHALL")
+    stage.change(10)
+
+
+@fault(12, "FLUSHALL mid-batch", repeats=None, overlap=True)
+def flushed_in_batch(stage: Stage) -> None:
+    stage.settle_some()
+    stage.journal.tell("slow", 0.2)
+    before = stage.journal.count("effect")
+    stage.change(20)
+    wait_until(lambda: stage.journal.count("effect") >= before + 4, "handlers run")
+    stage.redis.flushall()
+    stage.noted("FLUSHALL")
+    stage.journal.tell_nothing()
+
+
+@fault(12, "FLUSHALL mid-settle", repeats=None, overlap=True)
+def flushed_in_settle(stage: Stage) -> None:
+    stage.settle_some()
+    fault_id = stage.control.fault("event.offline.clear", "hold", stage="before", times=1, seconds=2)
+    stage.change(10)
+    wait_until(lambda: stage.control.held(fault_id), "a clear is under way")
+    stage.redis.flushall()
+    stage.noted("FLUSHALL")
+    stage.control.disarm(fault_id)
+
+
+@fault(12, "FLUSHALL mid-report", repeats=None, overlap=True, plan=Plan(variables={"B24_MAX_ATTEMPTS": "1"}))
+def flushed_in_report(stage: Stage) -> None:
+    stage.settle_some()
+    deals = stage.change(5)
+    stage.journal.tell("permanent", name=f"crm_deal {deals[0]}", times=1)
+    fault_id = stage.control.fault("event.offline.error", "hold", stage="before", times=1, seconds=2)
+    stage.change(5)
+    wait_until(lambda: stage.control.held(fault_id), "an error is under way", 90)
+    stage.redis.flushall()
+    stage.noted("FLUSHALL")
+    stage.control.disarm(fault_id)
+    stage.control.change("crm_deal", "update", ids=[deals[0]])
+
+
+@fault(12, "FLUSHALL mid-redrive", repeats=None, overlap=True, plan=Plan(variables={"B24_MAX_ATTEMPTS": "1"}))
+def flushed_in_redrive(stage: Stage) -> None:
+    stage.settle_some()
+    deals = stage.change(5)
+    stage.journal.tell("permanent", name=f"crm_deal {deals[0]}", times=1)
+    fault_id = stage.control.fault("event.offline.get", "hold", stage="after", times=1, seconds=2, where={"error": "1"})
+    wait_until(lambda: stage.control.held(fault_id), "a marked record is reserved", 120)
+    stage.redis.flushall()
+    stage.noted("FLUSHALL")
+    stage.control.disarm(fault_id)
+    stage.control.change("crm_deal", "update", ids=[deals[0]])
+
+
+@fault(12, "FLUSHALL every 7 s with kills", repeats=None, overlap=True, plan=Plan(workers=2), drain_seconds=240)
+def flushed_often(stage: Stage) -> None:
+    stage.settle_some()
+    stage.control.start_traffic(rate=8, seed=stage.seed)
+    for turn in range(4):
+        time.sleep(7)
+        stage.redis.flushall()
+        stage.noted("FLUSHALL")
+        if turn % 2:
+            stage.rng.choice(stage.workers).kill()
+            stage.noted("SIGKILL of a worker")
+            stage.restart()
+    stage.control.stop_traffic()
+
+
+def _copies(stage: Stage, copies: int) -> None:
+    stage.noted(f"every message {copies} times")
+    stage.change(20)
+    stage.change(10, "crm_lead")
+    for deal in stage.change(3, "crm_company"):
+        stage.journal.tell("fail", name=f"crm_company {deal}", times=1)
+    stage.change(10)
+
+
+@fault(26, "every message twice", plan=Plan(variables={COPIES: "2"}))
+def twice(stage: Stage) -> None:
+    _copies(stage, 2)
+
+
+@fault(26, "every message five times", plan=Plan(variables={COPIES: "5"}), drain_seconds=240)
+def five_times(stage: Stage) -> None:
+    _copies(stage, 5)
+
+
+@fault(27, "task longer than the visibility timeout", plan=Plan(variables={VISIBILITY: "1"}), brokers=("valkey",))
+def invisible_for_long(stage: Stage) -> None:
+    stage.settle_some()
+    stage.journal.tell("slow", 4, times=4)
+    stage.change(10)
+    stage.noted("tasks of 4 s, visibility timeout of 1 s")
+    for deal in stage.change(3, "crm_company"):
+        stage.journal.tell("fail", name=f"crm_company {deal}", times=4)
+
+
+def _remote(stage: Stage) -> Celery:
+    app = Celery("faults", broker=stage.broker.url)
+    app.conf.control_exchange = "b24offline"
+    return app
+
+
+def _revoke(stage: Stage, *, terminate: bool) -> None:
+    stage.settle_some()
+    stage.journal.tell("slow", 1)
+    stage.change(20)
+    before = stage.journal.count("effect")
+    wait_until(lambda: stage.journal.count("effect") > before, "handlers run")
+    with _remote(stage) as app:
+        active = app.control.inspect(timeout=5).active() or {}
+        running = [task["id"] for tasks in active.values() for task in tasks if "chains" in task["name"]]
+        reserved = app.control.inspect(timeout=5).reserved() or {}
+        waiting = [task["id"] for tasks in reserved.values() for task in tasks]
+        for one in (*running, *waiting):
+            app.control.revoke(one, terminate=terminate, signal="SIGKILL")
+    stage.expect(running or waiting, "something was revoked")
+    stage.noted(f"{len(running)} running and {len(waiting)} waiting tasks revoked{', terminated' if terminate else ''}")
+    stage.journal.tell_nothing()
+
+
+@fault(28, "revoked while waiting and running")
+def revoked(stage: Stage) -> None:
+    _revoke(stage, terminate=False)
+
+
+@fault(28, "revoked and terminated", repeats=3)
+def terminated(stage: Stage) -> None:
+    _revoke(stage, terminate=True)
+
+
+@fault(28, "purged", drain_seconds=200)
+def purged(stage: Stage) -> None:
+    stage.settle_some()
+    stage.journal.tell("slow", 0.5)
+    stage.change(30)
+    before = stage.journal.count("effect")
+    wait_until(lambda: stage.journal.count("effect") > before, "handlers run")
+    number = 0
+    with kombu.Connection(stage.broker.url) as connection, connection.channel() as channel:
+        for name in QUEUES:
+            number += kombu.Queue(name, kombu.Exchange(name), routing_key=name)(channel).purge()
+    stage.noted(f"{number} messages purged")
+    stage.journal.tell_nothing()
+
+
+@fault(29, "two beats")
+def two_beats(stage: Stage) -> None:
+    stage.beats.append(stage.new_beat("beat-2").start())
+    stage.settle_some()
+    stage.noted("a second beat")
+    before, began = len(stage.calls("event.offline.get")), time.monotonic()
+    stage.change(10)
+    time.sleep(10)
+    rate = (len(stage.calls("event.offline.get")) - before) / (time.monotonic() - began)
+    stage.expect(rate <= 1.5, f"{rate:.1f} reserving calls a second")
+
+
+@fault(29, "beat dead for 10 intervals")
+def no_beat(stage: Stage) -> None:
+    stage.settle_some()
+    stage.beats[0].kill()
+    stage.noted("SIGKILL of beat")
+    stage.change(10)
+    time.sleep(10)
+    stage.beats[0].start()
+
+
+@fault(29, "schedule file corrupt")
+def corrupt_schedule(stage: Stage) -> None:
+    stage.settle_some()
+    stage.beats[0].kill()
+    for file in stage.folder.glob("beat-schedule*"):
+        file.write_bytes(os.urandom(2048))
+    (stage.folder / "beat-schedule").write_bytes(os.urandom(2048))
+    stage.noted("beat's schedule file is noise")
+    stage.beats[0].start()
+    stage.change(10)
+
+
+@fault(8, "worker frozen beyond its lease", overlap=True, repeats=6, plan=Plan(workers=2))
+def frozen(stage: Stage) -> None:
+    """When it goes on, its leases have passed to the other worker: what it still does must not count."""
+    stage.settle_some()
+    stage.journal.tell("slow", 0.4)
+    before = stage.journal.count("effect")
+    stage.change(20)
+    wait_until(lambda: stage.journal.count("effect") >= before + 2, "handlers run")
+    _signal(stage.workers[0], signal.SIGSTOP)
+    stage.noted("SIGSTOP for 6 s")
+    threading.Event().wait(6)
+    _signal(stage.workers[0], signal.SIGCONT)
+    stage.journal.tell_nothing()
+
+
+def _signal(process: CeleryProcess, number: int) -> None:
+    os.killpg(process.pid or 0, number)

@@ -1,0 +1,232 @@
+"""Rows 1 to 10: processes die between two arrows."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from tests.faults.row import Plan, fault
+from tests.faults.stage import Stage, wait_until
+
+FAILS = Plan(variables={"B24_MAX_ATTEMPTS": "1"})
+"""A failure is final at once, so that a batch comes to its report soon."""
+
+
+@fault(1, "before the reserving call")
+def before_reserving(stage: Stage) -> None:
+    stage.settle_some()
+    stage.arm("poll.leased")
+    stage.change(10)
+    stage.await_crash("poll.leased")
+
+
+@fault(2, "reserved, ledger not written")
+def reserved_not_written(stage: Stage) -> None:
+    stage.settle_some()
+    stage.change(10)
+    stage.kill_at_call("event.offline.get", "after")
+    wait_until(lambda: stage.counters.get("batches_adopted", 0), "the orphan is adopted", 90)
+    stage.expect(stage.counters["batches_adopted"] == 1, "adopted once")
+
+
+@fault(3, "ledger written, not dispatched")
+def not_dispatched(stage: Stage) -> None:
+    stage.settle_some()
+    stage.arm("poll.opened")
+    stage.change(10)
+    stage.await_crash("poll.opened")
+
+
+@fault(3, "handed out, not published")
+def handed_not_published(stage: Stage) -> None:
+    stage.settle_some()
+    stage.arm("dispatch.started")
+    stage.change(10)
+    stage.await_crash("dispatch.started")
+
+
+@fault(4, "child dies before the effect")
+def child_before_effect(stage: Stage) -> None:
+    stage.settle_some()
+    stage.journal.tell("kill", times=1)
+    stage.change(10)
+    wait_until(lambda: "exited prematurely" in stage.workers[0].log_tail(60000), "a child died")
+    stage.noted("SIGKILL of a child before its effect")
+
+
+@fault(4, "child dies after the effect", repeats=1)
+def child_after_effect(stage: Stage) -> None:
+    stage.settle_some()
+    stage.journal.tell("kill_after", times=1)
+    stage.change(10)
+    wait_until(lambda: "exited prematurely" in stage.workers[0].log_tail(60000), "a child died")
+    stage.noted("SIGKILL of a child after its effect")
+
+
+@fault(5, "between two steps", repeats=1)
+def between_steps(stage: Stage) -> None:
+    stage.settle_some()
+    stage.arm("step.passed")
+    stage.change(10)
+    stage.await_crash("step.passed")
+
+
+@fault(6, "last outcome, settle not sent")
+def settle_not_sent(stage: Stage) -> None:
+    stage.settle_some()
+    stage.arm("outcome.settleable")
+    stage.change(10)
+    stage.await_crash("outcome.settleable")
+
+
+@fault(7, "before S1", plan=FAILS)
+def before_look(stage: Stage) -> None:
+    _some_fail(stage)
+    stage.arm("settle.leased")
+    stage.await_crash("settle.leased")
+
+
+@fault(7, "after S1", plan=FAILS)
+def during_look(stage: Stage) -> None:
+    _some_fail(stage)
+    stage.arm("settle.looked")
+    stage.await_crash("settle.looked")
+
+
+@fault(7, "before S2", plan=FAILS)
+def before_clear(stage: Stage) -> None:
+    _some_fail(stage)
+    stage.arm("settle.before_clear")
+    stage.await_crash("settle.before_clear")
+
+
+@fault(7, "after S2", plan=FAILS)
+def after_clear(stage: Stage) -> None:
+    _some_fail(stage)
+    stage.kill_at_call("event.offline.clear", "after")
+
+
+@fault(7, "before S3", plan=FAILS)
+def before_error(stage: Stage) -> None:
+    _some_fail(stage)
+    stage.arm("settle.before_error")
+    stage.await_crash("settle.before_error")
+
+
+@fault(7, "after S3", plan=FAILS)
+def after_error(stage: Stage) -> None:
+    _some_fail(stage)
+    stage.kill_at_call("event.offline.error", "after")
+
+
+@fault(7, "before S5", plan=FAILS)
+def before_close(stage: Stage) -> None:
+    _some_fail(stage)
+    stage.arm("settle.before_end")
+    stage.await_crash("settle.before_end")
+
+
+def _some_fail(stage: Stage) -> None:
+    """A batch of which three events fail once, with final effect: they are reported, then run again."""
+    stage.settle_some()
+    for deal in stage.change(10)[:3]:
+        stage.journal.tell("permanent", name=f"crm_deal {deal}", times=1)
+
+
+@fault(8, "worker group, 50 running", plan=Plan(workers=2, concurrency=3), repeats=6)
+def whole_group(stage: Stage) -> None:
+    stage.settle_some()
+    stage.journal.tell("slow", 0.3)
+    stage.change(50, "crm_contact")
+    stage.change(20)
+    wait_until(lambda: stage.journal.count("effect") >= 14, "handlers run")
+    stage.workers[0].kill()
+    stage.noted("SIGKILL of a worker's group")
+    stage.journal.tell_nothing()
+
+
+@fault(8, "every worker", repeats=3)
+def every_worker(stage: Stage) -> None:
+    stage.settle_some()
+    stage.journal.tell("slow", 0.3)
+    stage.change(25)
+    wait_until(lambda: stage.journal.count("effect") >= 10, "handlers run")
+    stage.kill()
+    stage.noted("SIGKILL of all workers")
+    stage.journal.tell_nothing()
+    stage.restart()
+
+
+def _stopped_by(stage: Stage, number: int, what: str) -> None:
+    stage.settle_some()
+    stage.journal.tell("slow", 0.3)
+    stage.change(25)
+    wait_until(lambda: stage.journal.count("effect") >= 8, "handlers run")
+    [worker] = stage.workers
+    os.kill(worker.pid or 0, number)
+    stage.noted(what)
+    wait_until(lambda: not worker.alive, "the worker ended", 60)
+    stage.journal.tell_nothing()
+    stage.restart()
+
+
+@fault(9, "SIGTERM")
+def told_to_end(stage: Stage) -> None:
+    _stopped_by(stage, signal.SIGTERM, "SIGTERM of the worker")
+
+
+@fault(9, "SIGQUIT", repeats=3)
+def told_to_quit(stage: Stage) -> None:
+    _stopped_by(stage, signal.SIGQUIT, "SIGQUIT of the worker")
+
+
+@fault(9, "deploy restart")
+def deployed(stage: Stage) -> None:
+    stage.settle_some()
+    stage.journal.tell("slow", 0.2)
+    stage.change(50)
+    wait_until(lambda: stage.journal.count("effect") >= 8, "handlers run")
+    following = stage.new_worker("w-next").start()
+    os.kill(stage.workers[0].pid or 0, signal.SIGTERM)
+    stage.workers.append(following)
+    stage.noted("a new worker beside the old one, SIGTERM of the old one")
+    wait_until(lambda: not stage.workers[0].alive, "the old worker ended", 60)
+    stage.journal.tell_nothing()
+
+
+def _one_dies(stage: Stage, word: str, *, budget: bool = True) -> None:
+    """One event of 50 always dies by ``word``: it fails after its crash budget, the others are untouched."""
+    stage.settle_some()
+    changed = stage.change(25)
+    unlucky = f"crm_deal {changed[0]}"
+    stage.journal.tell(word, name=unlucky)
+    stage.control.change("crm_deal", "update", ids=[changed[0]])
+    stage.noted(f"one event of 25: {word}")
+    wait_until(lambda: stage.counters.get("events_reported", 0) >= 1, "it fails after its budget", 120)
+    stage.expect(stage.counters["events_acknowledged"] >= 28, "the others are acknowledged meanwhile")
+    stage.journal.tell_nothing()
+
+
+@fault(10, "killed, as by lack of memory", repeats=0)
+def out_of_memory(stage: Stage) -> None:
+    _one_dies(stage, "kill")
+
+
+@fault(10, "segmentation fault")
+def segmentation_fault(stage: Stage) -> None:
+    _one_dies(stage, "segv")
+
+
+@fault(10, "sys.exit")
+def exits(stage: Stage) -> None:
+    _one_dies(stage, "exit")
+
+
+@fault(10, "soft time limit", plan=Plan(arguments=("--soft-time-limit", "3"), variables={"B24_MAX_ATTEMPTS": "2"}))
+def too_slow(stage: Stage) -> None:
+    _one_dies(stage, "hang")
+
+
+@fault(10, "hard time limit", plan=Plan(arguments=("--soft-time-limit", "0", "--time-limit", "4")))
+def far_too_slow(stage: Stage) -> None:
+    _one_dies(stage, "hang")

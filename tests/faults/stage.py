@@ -1,0 +1,281 @@
+"""What a fault row plays on: a whole deployment of real processes, its portal, its broker, and their enemies."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from b24offline import crash_points, processes
+from b24offline.config import Config
+from b24offline.embedded import EmbeddedValkey
+from b24offline.emulator.client import Control, EmulatorProcess
+from b24offline.processes import CeleryProcess
+from b24offline.runtime import PortalKit, Runtime
+from tests.faults import evidence
+from tests.faults.brokers import Broker, ValkeyBroker, empty_queues
+from tests.faults.evidence import Evidence
+from tests.faults.journal import PIPELINES, VARIABLE, Journal
+from tests.faults.leaks import Wiretap, in_files
+
+PORTAL: Final = "acme"
+CONNECTOR: Final = "b24offline"
+START_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 0.1
+
+
+class NotInTime(AssertionError):
+    """Something that a row waited for did not happen."""
+
+
+def wait_until(true: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+    """The first true answer. Raises `NotInTime` with ``what`` when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not (answer := true()):
+        if time.monotonic() > deadline:
+            raise NotInTime(f"not within {seconds:g} s: {what}")
+        time.sleep(LOOK_SECONDS)
+    return answer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a row's deployment looks. ``variables`` go into its environment, ``arguments`` to its workers."""
+
+    workers: int = 1
+    concurrency: int = 3
+    objects: int = 150
+    scale: float = 0.05
+    own_broker: bool = False
+    with_beat: bool = True
+    portals: tuple[str, ...] = ()
+    limits_off: bool = True
+    variables: Mapping[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+
+
+class Stage:
+    """One deployment. ``broker`` None: a Valkey, that of the ledger unless the plan wants its own."""
+
+    def __init__(self, folder: Path, plan: Plan, *, seed: int, broker: Broker | None = None) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.injected: list[str] = []
+        self.failures: list[str] = []
+        self.last_fault = 0.0
+        self._given = broker
+        self._exit = ExitStack()
+        self._taps: list[Wiretap] = []
+
+    def __enter__(self) -> Self:
+        with ExitStack() as started:
+            self.valkey = started.enter_context(EmbeddedValkey(self.folder / "valkey"))
+            self.ledger_server = ValkeyBroker(self.valkey)
+            self.broker: Broker = self._given or self.ledger_server
+            if self._given is None and self.plan.own_broker:
+                self.broker = ValkeyBroker(started.enter_context(EmbeddedValkey(self.folder / "broker")))
+            journal = started.enter_context(EmbeddedValkey(self.folder / "journal"))
+            self.journal = Journal(journal.url)
+            self.emulator = started.enter_context(
+                EmulatorProcess(
+                    objects=self.plan.objects,
+                    seed=self.seed,
+                    portals=self.plan.portals,
+                    limits_off=self.plan.limits_off,
+                    arguments=("--threads", "64"),
+                )
+            )
+            self.control: Control = self.emulator.control()
+            self.redis = Redis.from_url(self.valkey.url, decode_responses=True)
+            self.crashes = self.folder / "crashes"
+            self.crashes.mkdir(parents=True)
+            self.variables = {**self._variables(journal.url), **self.plan.variables}
+            empty_queues(self.broker.url)
+            self.runtime = Runtime(Config.load({k: v for k, v in self.variables.items() if "_TEST_" not in k}))
+            self.runtime.seeded, self.runtime.mirror  # noqa: B018 - made before the workers race for them
+            self.environ = processes.child_environ(self.variables)
+            self.workers = [self.new_worker(f"w{n}") for n in range(self.plan.workers)]
+            self.beats = [self.new_beat("beat")]
+            for server in {self.ledger_server.port, *([self.broker.port] if _is_valkey(self.broker) else [])}:
+                self._taps.append(Wiretap(server))
+                self._taps[-1].start()
+                started.callback(self._taps[-1].stop)
+            started.callback(self._end_processes)
+            for process in (*self.workers, *(self.beats if self.plan.with_beat else [])):
+                process.start()
+            if self.plan.with_beat:
+                wait_until(lambda: self.control.state()["bindings"], "events are bound at start", START_SECONDS)
+            self._exit = started.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    def _end_processes(self) -> None:
+        for process in (*self.workers, *self.beats):
+            process.kill()
+
+    def _variables(self, journal_url: str) -> dict[str, str]:
+        return {
+            "B24_REDIS_URL": self.valkey.url,
+            "CELERY_BROKER_URL": self.broker.url,
+            "B24_DATA_DIR": str(self.folder / "data"),
+            "B24_PORTAL_URL": self.emulator.rest,
+            "B24_PORTAL_NAME": PORTAL,
+            "B24_CLIENT_ID": self.emulator.client_id,
+            "B24_CLIENT_SECRET": self.emulator.client_secret,
+            "B24_REFRESH_TOKEN": str(self.emulator.hello["refresh_token"]),
+            "B24_AUTH_URL": self.emulator.auth_url,
+            "B24_TIME_SCALE": str(self.plan.scale),
+            "B24_REQUESTS_PER_SECOND": "100",
+            "B24_BURST": "200",
+            "B24_POLL_INTERVAL_MAX_SECONDS": "1",
+            "B24_PIPELINES": "tests.faults.chains",
+            VARIABLE: journal_url,
+            crash_points.VARIABLE: str(self.crashes),
+        }
+
+    def new_worker(self, name: str, variables: Mapping[str, str] | None = None) -> CeleryProcess:
+        """A worker of this deployment, not started."""
+        return processes.worker(
+            name,
+            environ={**self.environ, **(variables or {})},
+            folder=self.folder,
+            concurrency=self.plan.concurrency,
+            arguments=self.plan.arguments,
+        )
+
+    def new_beat(self, name: str) -> CeleryProcess:
+        """A beat of this deployment, not started."""
+        return processes.beat(environ=self.environ, folder=self.folder, name=name)
+
+    # -- what happens ----------------------------------------------------------------------------------------
+
+    def change(self, count: int = 10, entity: str = "crm_deal", action: str = "update") -> list[str]:
+        """Changes objects; answers their ids."""
+        return self.control.change(entity, action, count=count)
+
+    def settle_some(self, count: int = 4) -> None:
+        """A few changes that go through, so that everything has been seen to work before a fault."""
+        self.change(count)
+        wait_until(self.empty, "the first changes are settled", 90)
+
+    def noted(self, what: str) -> None:
+        """A fault was injected now."""
+        self.injected.append(what)
+        self.last_fault = time.time()
+
+    def arm(self, point: str, whom: str = "group") -> None:
+        """The next process that comes to a crash point dies there."""
+        (self.crashes / f"{point}.new").write_text(whom)
+        (self.crashes / f"{point}.new").rename(self.crashes / point)
+
+    def await_crash(self, point: str, seconds: float = 60.0) -> None:
+        """Waits until somebody died at a point, notes it, and starts the workers again."""
+        wait_until((self.crashes / f"{point}.fired").exists, f"a process dies at {point}", seconds)
+        (self.crashes / f"{point}.fired").unlink()
+        wait_until(lambda: not all(worker.alive for worker in self.workers), f"a worker is dead at {point}", 10)
+        self.noted(f"SIGKILL at {point}")
+        self.restart()
+
+    def kill_at_call(self, match: str, stage: str, seconds: float = 60.0, **where: Any) -> None:
+        """Kills all workers while a call of theirs is under way (``stage``: executed or not), starts them again."""
+        fault = self.control.fault(match, "hold", stage=stage, times=1, seconds=30, where=where)
+        wait_until(lambda: self.control.held(fault), f"{match} is under way", seconds)
+        self.kill()
+        self.noted(f"SIGKILL {stage} {match}")
+        self.control.disarm(fault)
+        self.restart()
+
+    def kill(self) -> None:
+        """SIGKILL to every worker and its children."""
+        for worker in self.workers:
+            worker.kill()
+
+    def restart(self) -> None:
+        """Starts the workers that are dead."""
+        for worker in self.workers:
+            if not worker.alive:
+                worker.kill()
+                worker.start()
+
+    def expect(self, true: object, what: str) -> None:
+        """A row's own expectation."""
+        if not true:
+            self.failures.append(what)
+
+    # -- how it stands ---------------------------------------------------------------------------------------
+
+    @property
+    def kit(self) -> PortalKit:
+        """The portal's objects, for looking at the ledger."""
+        return self.runtime.kit(PORTAL)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """The ledger's counters."""
+        return self.kit.ledger.counters()
+
+    def known(self) -> frozenset[int]:
+        """Records that the deployment says it holds or has parked."""
+        ledger = self.kit.ledger
+        held = {
+            record
+            for process_id in ledger.open_batches()
+            for record, event in ledger.events(process_id).items()
+            if event.marked
+        }
+        return frozenset(held | {letter.record_id for letter in self.runtime.store.dead_letters(PORTAL, limit=10_000)})
+
+    def empty(self) -> bool:
+        """Whether nothing is in the portal's queue, on its way there, or open here."""
+        with suppress(RedisError):
+            state = self.control.state()
+            return not (state["records"] or state["late_calls"] or self.kit.ledger.open_batches())
+        return False
+
+    def at_rest(self) -> bool:
+        """Whether all that is left in the portal's queue is marked, held or parked."""
+        with suppress(RedisError):
+            if self.control.state()["late_calls"]:
+                return False
+            known = self.known()
+            return all(one["marked"] or one["id"] in known for one in self.control.records())
+        return False
+
+    def history(self, *kinds: str) -> list[dict[str, Any]]:
+        """The entries of some kinds in the history of records."""
+        return [one for one in self.control.history() if one["kind"] in kinds]
+
+    def calls(self, method: str, after: int = 0) -> list[dict[str, Any]]:
+        """The executed calls of a method."""
+        return [one for one in self.control.requests(after) if one["method"] == method and one["status"] is not None]
+
+    def evidence(self) -> Evidence:
+        """Everything the checker looks at."""
+        return Evidence(
+            moments=evidence.moments(one for one in self.control.history() if one["connector"] == CONNECTOR),
+            changes=evidence.changes(one for one in self.control.changes() if one["connector"] != CONNECTOR),
+            spans=evidence.spans(self.journal.lines()),
+            pipelines=PIPELINES,
+            known=self.known(),
+            objects=evidence.objects(self.control.objects(since_changes=True)),
+        )
+
+    def leaks(self) -> set[str]:
+        """Tokens and customers' fields where they must not be."""
+        heard = {one for tap in self._taps for one in tap.found}
+        return heard | in_files([*self.folder.glob("*.log"), *self.broker.files()])
+
+
+def _is_valkey(broker: Broker) -> bool:
+    return isinstance(broker, ValkeyBroker)

@@ -1,0 +1,84 @@
+"""The three ways from the portal into the ledger: polls, adoption of orphans, redrive of marked records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .ledger_moves import opened
+from .state import FREE, Batch, Bounds, Call, Rules, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .state import Move
+
+RESERVING = {"get", "get-marked", "picked"}
+
+
+def _may_reserve(state: State, rules: Rules, bounds: Bounds) -> bool:
+    if state.recovery or (state.poll and rules.poll_lease) or len(state.calls) >= bounds.in_flight:
+        return False
+    return sum(call.kind in RESERVING for call in state.calls) < bounds.polls
+
+
+def poll(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
+    """A reserving call is sent under the poll lease. Nothing to be found now, it may still find something late."""
+    free = any(record.process == FREE and not record.marked for record in state.records)
+    if not _may_reserve(state, rules, bounds) or not (free or (state.changes and bounds.idle_polls)):
+        return
+    call = Call("get", 0, 0, 0, bounds.reserving, owner=True)
+    if call in state.calls:
+        return
+    yield ("poll",), state._replace(poll=bounds.poll_lease, calls=tuple(sorted((*state.calls, call))))
+
+
+def sighted(state: State, rules: Rules, bounds: Bounds) -> State:
+    """Orphans and free marked records are noted as early as they can be listed: noting later only waits longer."""
+    lane = state.lane
+    if rules.error_lane:
+        seen = dict(lane)
+        wait = bounds.redrive_wait if rules.redrive_wait else 0
+        lane = tuple(
+            (record.id, seen.get(record.id, wait))
+            for record in state.records
+            if record.marked and record.process == FREE
+        )
+    orphans = state.orphans
+    if not state.recovery and not (state.poll and rules.poll_lease):
+        known = {batch.process for batch in state.batches}
+        noted = dict(orphans)
+        wait = bounds.sighting if rules.two_sightings else 0
+        listed = sorted(record.process for record in state.records if record.process not in {FREE, *known})
+        orphans = tuple((process, noted.get(process, wait)) for process in listed)
+    return state if orphans == state.orphans and lane == state.lane else state._replace(orphans=orphans, lane=lane)
+
+
+def adopt(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
+    """Orphans that were seen long enough ago are opened."""
+    if not rules.adoption or state.recovery or (state.poll and rules.poll_lease):
+        return
+    due = {process for process, left in state.orphans if not left}
+    if not due:
+        return
+    after = state
+    for record in state.records:
+        if record.process in due:
+            young = 0 if rules.two_sightings else bounds.report_age
+            batch = Batch(record.process, record.id, record.stamp, young, 0)
+            after = opened(after, batch, rules, marked=record.marked)
+    if after is not state:
+        quiet = bounds.quiet if rules.quiet_adoption else state.quiet
+        yield ("adopted", *sorted(due)), after._replace(quiet=quiet)
+
+
+def redrive(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
+    """A free marked record that was seen long enough ago is reserved by its id."""
+    if not rules.error_lane or not _may_reserve(state, rules, bounds) or (state.quiet and rules.quiet_redrive):
+        return
+    for number, left in state.lane:
+        call = Call("get-marked", 0, number, 0, bounds.reserving, owner=True)
+        if not left and call not in state.calls:
+            yield (
+                ("redrive", number),
+                state._replace(poll=bounds.poll_lease, calls=tuple(sorted((*state.calls, call)))),
+            )

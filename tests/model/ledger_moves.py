@@ -1,0 +1,121 @@
+"""What happens in our ledger and in the processes that run events: batches open and close, runs begin and end, all is lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .state import Batch, Bounds, Rules, Run, State, Straggler, run_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .state import Move
+
+RUNNING = {"fresh", "stale"}
+
+
+def opened(state: State, batch: Batch, rules: Rules, *, marked: bool) -> State:
+    """The ledger after a batch was written; nothing changes where its process id is open already."""
+    if any(one.process == batch.process for one in state.batches):
+        return state
+    runs = state.runs
+    known = run_of(state, batch.record, batch.stamp)
+    if known is None:
+        runs = tuple(sorted((*runs, Run(batch.record, batch.stamp, "fresh", marked, 1))))
+    elif marked and not known.marked and rules.own_run_when_held:
+        runs = tuple(
+            sorted(
+                run._replace(state="fresh", marked=True, attempt=run.attempt + 1) if run is known else run
+                for run in runs
+            )
+        )
+    orphans = tuple(entry for entry in state.orphans if entry[0] != batch.process)
+    return state._replace(batches=tuple(sorted((*state.batches, batch))), runs=runs, orphans=orphans)
+
+
+def closed(state: State, batch: Batch, rules: Rules) -> State:
+    """The ledger after a batch was dropped: its run goes with it, unless another batch has the same delivery."""
+    batches = tuple(one for one in state.batches if one is not batch)
+    settlers = tuple(one for one in state.settlers if one.process != batch.process or one.stage == "clear")
+    runs, stragglers = state.runs, state.stragglers
+    if not any(one.record == batch.record and one.stamp == batch.stamp for one in batches):
+        of_it = [run for run in runs if run.record == batch.record and run.stamp == batch.stamp]
+        stragglers = left_running(stragglers, of_it, rules)
+        if rules.unique_attempts:
+            stragglers = tuple(one for one in stragglers if (one.record, one.stamp) != (batch.record, batch.stamp))
+        runs = tuple(run for run in runs if run not in of_it)
+    return state._replace(batches=batches, runs=runs, stragglers=stragglers, settlers=settlers)
+
+
+def left_running(stragglers: tuple[Straggler, ...], runs: list[Run], rules: Rules) -> tuple[Straggler, ...]:
+    """The stragglers after the ledger forgot these runs. One whose attempt can never match again can only do good."""
+    if rules.unique_attempts:
+        return stragglers
+    more = {Straggler(run.record, run.stamp, run.attempt, run.state == "fresh") for run in runs if run.state in RUNNING}
+    return tuple(sorted({*stragglers, *more}))
+
+
+def run_moves(state: State, rules: Rules) -> Iterator[Move]:
+    """Runs begin again, succeed, fail for good, or lose their lease; stragglers come to an end.
+
+    A run begins with its batch: whatever a later beginning leads to, beginning again leads to as well.
+    """
+    for run in state.runs:
+        if run.state not in RUNNING:
+            continue
+        rest = tuple(one for one in state.runs if one is not run)
+        name = (run.record, run.stamp, run.attempt)
+        fresh = run.state == "fresh"
+        done = tuple(sorted((*rest, run._replace(state="done"))))
+        yield ("run_succeeds", *name, fresh), state._replace(runs=done, covered=state.covered or fresh)
+        if not fresh:
+            yield ("run_begins_again", *name), state._replace(runs=tuple(sorted((*rest, run._replace(state="fresh")))))
+        if not run.marked or not rules.held_never_fails:
+            yield ("run_fails", *name), state._replace(runs=tuple(sorted((*rest, run._replace(state="failed")))))
+        if state.freezes:
+            again = run._replace(state="fresh", attempt=run.attempt + 1)
+            straggler = Straggler(run.record, run.stamp, run.attempt, fresh)
+            yield (
+                ("run_freezes", *name),
+                state._replace(
+                    runs=tuple(sorted((*rest, again))),
+                    stragglers=tuple(sorted({*state.stragglers, straggler})),
+                    freezes=state.freezes - 1,
+                ),
+            )
+    for straggler in state.stragglers:
+        found = run_of(state, straggler.record, straggler.stamp)
+        runs = state.runs
+        if found and found.attempt == straggler.attempt and found.state not in {"done", "failed"}:
+            runs = tuple(sorted(one._replace(state="done") if one is found else one for one in runs))
+        yield (
+            ("straggler_ends", straggler.record, straggler.stamp, straggler.attempt, straggler.fresh),
+            state._replace(
+                runs=runs,
+                covered=state.covered or straggler.fresh,
+                stragglers=tuple(one for one in state.stragglers if one is not straggler),
+            ),
+        )
+
+
+def loss(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
+    """The ledger is lost as a whole; a change of the generation is noticed at once, which is the earliest."""
+    if not state.losses or not (state.batches or state.quiet or state.poll or state.calls):
+        return
+    calls = tuple(sorted(call._replace(owner=False) for call in state.calls))
+    yield (
+        ("ledger_lost",),
+        state._replace(
+            runs=(),
+            batches=(),
+            poll=0,
+            quiet=0,
+            recovery=bounds.recovery if rules.recovery_pause else 0,
+            orphans=(),
+            lane=(),
+            settlers=tuple(one for one in state.settlers if one.stage == "clear"),
+            calls=calls,
+            stragglers=left_running(state.stragglers, list(state.runs), rules),
+            losses=state.losses - 1,
+        ),
+    )

@@ -1,0 +1,168 @@
+"""What the portal and the network do: changes, the execution of calls (in time, late, twice), time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .ledger_moves import opened
+from .state import FREE, Batch, Bounds, Call, Record, Rules, State, new_process, new_record, new_stamp, record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .state import Move
+
+
+def without(calls: tuple[Call, ...], call: Call) -> tuple[Call, ...]:
+    """The calls less one of them."""
+    at = calls.index(call)
+    return calls[:at] + calls[at + 1 :]
+
+
+def change(state: State) -> Iterator[Move]:
+    """The object changes: a free record of the message is stamped again, marked or not; else a new one is queued."""
+    if not state.changes:
+        return
+    runs = tuple(run._replace(state="stale") if run.state == "fresh" else run for run in state.runs)
+    stragglers = tuple(sorted({one._replace(fresh=False) for one in state.stragglers}))
+    lane = state.lane
+    for record in state.records:
+        if record.process == FREE:
+            stamped = record._replace(stamp=new_stamp(state, record))
+            records = tuple(stamped if one is record else one for one in state.records)
+            lane = tuple(entry for entry in lane if entry[0] != record.id)
+            label = ("change_repeats", record.id)
+            break
+    else:
+        number = new_record(state)
+        records = (*state.records, Record(number, FREE, marked=False, stamp=0))
+        label = ("change_new", number)
+    yield (
+        label,
+        state._replace(
+            records=records, covered=False, runs=runs, stragglers=stragglers, lane=lane, changes=state.changes - 1
+        ),
+    )
+
+
+def _down(number: int) -> int:
+    return number - 1 if number else 0
+
+
+def tick(state: State, rules: Rules) -> Iterator[Move]:
+    """Time passes: leases and periods run down, calls that outlived their life are gone."""
+    poll = _down(state.poll)
+    batches = tuple(b._replace(young=_down(b.young), lease=_down(b.lease)) for b in state.batches)
+    leased = {batch.process for batch in batches if batch.lease}
+    settlers = tuple(
+        one for one in state.settlers if one.stage == "clear" or not rules.settle_lease or one.process in leased
+    )
+    held = bool(poll) or not rules.poll_lease
+    calls = tuple(
+        sorted(call._replace(life=call.life - 1, owner=call.owner and held) for call in state.calls if call.life)
+    )
+    later = state._replace(
+        batches=batches,
+        poll=poll,
+        quiet=_down(state.quiet),
+        recovery=_down(state.recovery),
+        orphans=tuple((process, _down(left)) for process, left in state.orphans),
+        lane=tuple((record, _down(left)) for record, left in state.lane),
+        settlers=settlers,
+        calls=calls,
+    )
+    if later != state:
+        yield ("tick",), later
+
+
+def network(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
+    """Each call on the network is executed, or copied once to be executed twice."""
+    seen = None
+    for call in state.calls:
+        if call == seen:
+            continue
+        seen = call
+        if call.kind == "get":
+            yield from _choose(state, call, bounds)
+        elif call.kind == "get-marked":
+            yield from _take_marked(state, call, rules, bounds)
+        elif call.kind == "picked":
+            yield from _reserve(state, call, rules, bounds)
+        elif call.kind == "clear":
+            yield from _clear(state, call, rules)
+        elif call.kind == "error":
+            yield from _error(state, call)
+        if state.repeats and call.kind != "picked" and len(state.calls) <= bounds.in_flight:
+            copy = call._replace(owner=False)
+            yield (
+                ("copied", call.kind, call.process, call.record),
+                state._replace(calls=tuple(sorted((*state.calls, copy))), repeats=state.repeats - 1),
+            )
+
+
+def _choose(state: State, call: Call, bounds: Bounds) -> Iterator[Move]:
+    for record in state.records:
+        if record.process == FREE and not record.marked:
+            picked = Call("picked", 0, record.id, 0, bounds.choosing, call.owner)
+            yield (
+                ("get_picks", record.id),
+                state._replace(calls=tuple(sorted((*without(state.calls, call), picked)))),
+            )
+
+
+def _put(state: State, call: Call, record: Record, rules: Rules, bounds: Bounds) -> Iterator[Move]:
+    """The record gets a new process id. The answer arrives and the batch is opened, or it is lost with its caller."""
+    process = new_process(state)
+    moved = record._replace(process=process)
+    records = tuple(moved if one is record else one for one in state.records)
+    if not rules.explicit_keep:
+        records = tuple(one for one in records if one is not moved)
+    after = state._replace(records=records, calls=without(state.calls, call))
+    marked = call.kind == "get-marked"
+    label = ("reserved_marked" if marked else "reserved", record.id, record.process, process)
+    if call.owner:
+        batch = Batch(process, record.id, record.stamp, bounds.report_age, 0)
+        yield (*label, "opened"), opened(after, batch, rules, marked=marked)._replace(poll=0)
+    yield (*label, "answer lost"), after
+
+
+def _reserve(state: State, call: Call, rules: Rules, bounds: Bounds) -> Iterator[Move]:
+    record = record_of(state, call.record)
+    if record is not None:
+        yield from _put(state, call, record, rules, bounds)
+
+
+def _take_marked(state: State, call: Call, rules: Rules, bounds: Bounds) -> Iterator[Move]:
+    record = record_of(state, call.record)
+    if record is not None and record.process == FREE and record.marked:
+        yield from _put(state, call, record, rules, bounds)
+
+
+def _clear(state: State, call: Call, rules: Rules) -> Iterator[Move]:
+    if rules.process_scope:
+        gone = [r for r in state.records if r.process == call.process and call.record in {0, r.id}]
+    else:
+        gone = [r for r in state.records if r.process == FREE]
+    if gone:
+        after = state._replace(
+            records=tuple(record for record in state.records if record not in gone), calls=without(state.calls, call)
+        )
+        if [record.id for record in gone] != [call.record]:
+            after = after._replace(wrong="records were cleared that no outcome covers")
+        yield ("clear", call.process, tuple(record.id for record in gone)), after
+
+
+def _error(state: State, call: Call) -> Iterator[Move]:
+    records: list[Record] = []
+    marked, deleted = [], []
+    for record in state.records:
+        if record.marked:
+            records.append(record)
+        elif record.process == call.process:
+            records.append(record._replace(process=FREE, marked=True))
+            marked.append(record.id)
+        else:
+            deleted.append(record.id)
+    if marked or deleted:
+        after = state._replace(records=tuple(records), calls=without(state.calls, call))
+        yield ("error", call.process, tuple(marked), tuple(deleted)), after

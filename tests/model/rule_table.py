@@ -1,0 +1,111 @@
+"""Every rule with what the model says about it: the loss without it, or that another rule covers for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from .state import Bounds, Rules
+
+LOST: Final = "lost"
+CLEARED: Final = "cleared"
+STUCK: Final = "stuck"
+
+CALM: Final = Bounds(losses=0, repeats=0)
+"""Two changes; late calls, deaths, lost answers and failing runs, which are never bounded."""
+TWICE: Final = Bounds(losses=0)
+"""One call is executed twice."""
+LOSS: Final = Bounds(repeats=0)
+"""The ledger is lost once."""
+BOTH: Final = Bounds()
+THREE: Final = Bounds(changes=3, losses=0, repeats=0)
+PROMPT: Final = Bounds(losses=0, repeats=0, reserving=0)
+"""No reserving call outlives the poll lease."""
+PROMPT_LOSS: Final = replace(PROMPT, losses=1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Rules that are off together and what must come of it. `steps`: length of the shortest history, 0 for none."""
+
+    off: tuple[str, ...]
+    bounds: Bounds
+    violation: str
+    steps: int
+    means: str
+
+    @property
+    def rules(self) -> Rules:
+        """All rules but those that are off."""
+        return replace(Rules(), **dict.fromkeys(self.off, False))
+
+    @property
+    def drains(self) -> bool:
+        """Whether the states must be followed to their end to see it."""
+        return self.violation == STUCK
+
+    @property
+    def name(self) -> str:
+        """The rules that are off."""
+        return " + ".join(self.off)
+
+
+NEEDED: Final = (
+    Case(("explicit_keep",), CALM, LOST, 4, "`clear=0` is sent with every reserving call"),
+    Case(("process_scope",), CALM, CLEARED, 8, "`clear` names a process id"),
+    Case(("ids_given",), CALM, CLEARED, 6, "`clear` names record ids, at least one"),
+    Case(("look_live",), replace(TWICE, linger=True), LOST, 13, "before `error`: the record is still in the batch"),
+    Case(("newer_is_greater",), CALM, LOST, 16, "only a record with a greater id supersedes"),
+    Case(("report_age",), TWICE, LOST, 12, "nothing is reported of a batch younger than 75 s"),
+    Case(("settle_lease",), TWICE, LOST, 13, "a look is good for a call only while its settle lease lasts"),
+    Case(("quiet_settle",), CALM, LOST, 15, "no `clear` and no `error` in a quiet period"),
+    Case(("quiet_superseded",), THREE, LOST, 22, "a quiet period is noted before a superseded record is cleared"),
+    Case(("held_never_fails",), CALM, STUCK, 16, "the run of a held record never fails for good"),
+    Case(("adoption",), CALM, STUCK, 3, "orphans are adopted"),
+    Case(("error_lane",), CALM, STUCK, 5, "marked records are run again"),
+)
+"""Rules without which the model loses a change, or never runs it."""
+
+ASKED_FOR: Final = (
+    Case(
+        ("unique_attempts",), replace(CALM, freezes=1), LOST, 20, "an attempt's token never comes back for a later run"
+    ),
+    Case(("unique_attempts",), LOSS, LOST, 25, "the same, after loss of the ledger"),
+    Case(
+        ("own_run_when_held",),
+        replace(CALM, linger=True),
+        STUCK,
+        14,
+        "a held record is run, though an older batch with its failed run is still open",
+    ),
+    Case(
+        ("lease_to_clear",),
+        replace(LOSS, pauses=1),
+        LOST,
+        21,
+        "the settle lease is still in hand when `clear` is sent",
+    ),
+)
+"""Rules that the exploration of the protocol brought up."""
+
+TOGETHER: Final = (
+    Case(("quiet_redrive", "redrive_wait"), TWICE, LOST, 20, "two periods before a marked record is reserved"),
+    Case(("quiet_adoption", "two_sightings"), LOSS, LOST, 17, "two periods before an adopted record is cleared"),
+    Case(("report_age", "poll_lease"), PROMPT, LOST, 12, "two guards against overlapping reserving calls"),
+    Case(("report_age", "recovery_pause"), PROMPT_LOSS, LOST, 13, "the same, after loss of the ledger"),
+)
+"""Rules that cover for each other: one may be off, both may not."""
+
+SPARE: Final = (
+    Case(("quiet_redrive",), TWICE, "", 0, "the wait of a marked record is longer than a quiet period"),
+    Case(("redrive_wait",), TWICE, "", 0, "a quiet period ends later than the call that marked"),
+    Case(("quiet_adoption",), LOSS, "", 0, "between two sightings every call of before has ended"),
+    Case(("two_sightings",), LOSS, "", 0, "the quiet period of the adoption is as long"),
+    Case(("poll_lease",), TWICE, "", 0, "the age of reports covers overlapping calls"),
+    Case(("report_age",), PROMPT, "", 0, "the poll lease covers, where no call outlives it or is doubled"),
+    Case(("recovery_pause",), LOSS, "", 0, "the age of reports covers"),
+    Case(("look_newer",), CALM, "", 0, "the newer event is deleted, but the older one is marked and run again"),
+    Case(("unmarked_only",), CALM, "", 0, "a held run never fails, so it is never reported"),
+    Case(("close_when_finished",), LOSS, "", 0, "the records are adopted, and run again"),
+)
+"""Rules whose loss alone the model does not notice, and why."""

@@ -1,0 +1,239 @@
+"""What the model of the protocol is made of: one message of one portal, its bounds, and the rules as switches.
+
+Time is whole ticks. Every age is a countdown, so states that differ only in how long ago something ended are one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+FREE: Final = 0
+"""The process id of a free record."""
+
+
+Label = tuple[object, ...]
+"""What happened, for a line of a history: a verb and its objects."""
+
+
+class Record(NamedTuple):
+    """A record in the portal's queue. `stamp` moves with a repeat; `id` grows."""
+
+    id: int
+    process: int
+    marked: bool
+    stamp: int
+
+
+class Run(NamedTuple):
+    """The run of one delivery (record, stamp) in the ledger; one for all batches that hold the delivery."""
+
+    record: int
+    stamp: int
+    state: str  # fresh (running, began after the last change), stale (running, began before it), done, failed
+    marked: bool
+    attempt: int
+
+
+class Batch(NamedTuple):
+    """An open batch with its one record of the message. `young`: ticks until a report is allowed."""
+
+    process: int
+    record: int
+    stamp: int
+    young: int
+    lease: int
+
+
+class Settler(NamedTuple):
+    """A process that settles. `stage`: look (live was seen), supersede, report, or clear (nothing left to look at)."""
+
+    process: int
+    record: int
+    stage: str
+
+
+class Call(NamedTuple):
+    """A request on the network. `life`: for how many ticks the portal may still execute it; `owner`: somebody waits.
+
+    A reserving call has stages: sent (get, get-marked), picked (its rows are chosen, not yet written), answered.
+    """
+
+    kind: str
+    process: int
+    record: int
+    stamp: int
+    life: int
+    owner: bool
+
+
+class Straggler(NamedTuple):
+    """A handler that still runs although its attempt was replaced or the ledger forgot it."""
+
+    record: int
+    stamp: int
+    attempt: int
+    fresh: bool
+
+
+class State(NamedTuple):
+    """Everything about one message id. `covered`: a run that began after the last change has been completed."""
+
+    records: tuple[Record, ...]
+    covered: bool
+    runs: tuple[Run, ...]
+    batches: tuple[Batch, ...]
+    poll: int
+    quiet: int
+    recovery: int
+    orphans: tuple[tuple[int, int], ...]
+    lane: tuple[tuple[int, int], ...]
+    settlers: tuple[Settler, ...]
+    calls: tuple[Call, ...]
+    stragglers: tuple[Straggler, ...]
+    changes: int
+    repeats: int
+    losses: int
+    freezes: int
+    pauses: int
+    wrong: str
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Ticks, in the order of the protocol's timers, and how often each fault may strike.
+
+    `life`: a request is executed at most so long after it was sent. `choosing`: between the choice of rows and their
+    reservation. `reserving`: like `life`, for reserving calls, which by default outlive the poll lease, too.
+    `in_flight`: calls on the network at once.
+    """
+
+    life: int = 1
+    reserving: int = 1
+    choosing: int = 0
+    report_age: int = 1
+    poll_lease: int = 1
+    recovery: int = 1
+    settle_lease: int = 1
+    quiet: int = 2
+    sighting: int = 2
+    redrive_wait: int = 3
+    changes: int = 2
+    repeats: int = 1
+    losses: int = 1
+    freezes: int = 0
+    pauses: int = 0
+    in_flight: int = 2
+    polls: int = 2
+    idle_polls: bool = False
+    linger: bool = False
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The protocol's rules. All on is the protocol; a test switches them off one by one, or some together."""
+
+    explicit_keep: bool = True
+    process_scope: bool = True
+    ids_given: bool = True
+    look_live: bool = True
+    look_newer: bool = True
+    newer_is_greater: bool = True
+    report_age: bool = True
+    quiet_settle: bool = True
+    quiet_redrive: bool = True
+    redrive_wait: bool = True
+    quiet_superseded: bool = True
+    quiet_adoption: bool = True
+    two_sightings: bool = True
+    recovery_pause: bool = True
+    poll_lease: bool = True
+    settle_lease: bool = True
+    lease_to_clear: bool = True
+    unmarked_only: bool = True
+    held_never_fails: bool = True
+    close_when_finished: bool = True
+    adoption: bool = True
+    error_lane: bool = True
+    unique_attempts: bool = True
+    own_run_when_held: bool = True
+
+
+def initial(bounds: Bounds) -> State:
+    """Nothing queued, nothing known, everything covered."""
+    return State(
+        records=(),
+        covered=True,
+        runs=(),
+        batches=(),
+        poll=0,
+        quiet=0,
+        recovery=0,
+        orphans=(),
+        lane=(),
+        settlers=(),
+        calls=(),
+        stragglers=(),
+        changes=bounds.changes,
+        repeats=bounds.repeats,
+        losses=bounds.losses,
+        freezes=bounds.freezes,
+        pauses=bounds.pauses,
+        wrong="",
+    )
+
+
+def new_process(state: State) -> int:
+    """The smallest process id that nothing refers to: states that differ only in old names are one."""
+    used = {record.process for record in state.records}
+    used.update(batch.process for batch in state.batches)
+    used.update(call.process for call in state.calls)
+    used.update(settler.process for settler in state.settlers)
+    used.update(process for process, _ in state.orphans)
+    number = 1
+    while number in used:
+        number += 1
+    return number
+
+
+def new_record(state: State) -> int:
+    """The smallest id that is greater than every one that something refers to."""
+    used = [record.id for record in state.records]
+    used += [run.record for run in state.runs]
+    used += [batch.record for batch in state.batches]
+    used += [call.record for call in state.calls]
+    used += [settler.record for settler in state.settlers]
+    used += [straggler.record for straggler in state.stragglers]
+    return max(used, default=0) + 1
+
+
+def new_stamp(state: State, record: Record) -> int:
+    """The stamp after a repeat: the smallest that no delivery of this record has."""
+    used = {run.stamp for run in state.runs if run.record == record.id}
+    used.update(batch.stamp for batch in state.batches if batch.record == record.id)
+    used.update(straggler.stamp for straggler in state.stragglers if straggler.record == record.id)
+    used.update(call.stamp for call in state.calls if call.record == record.id)
+    number = 0
+    while number in used:
+        number += 1
+    return number
+
+
+def record_of(state: State, number: int) -> Record | None:
+    """The record with this id, if the queue has it."""
+    for record in state.records:
+        if record.id == number:
+            return record
+    return None
+
+
+def run_of(state: State, record: int, stamp: int) -> Run | None:
+    """The run of a delivery, if the ledger has it."""
+    for run in state.runs:
+        if run.record == record and run.stamp == stamp:
+            return run
+    return None
+
+
+Move = tuple[Label, State]
+"""Something that may happen, and the state after it."""

@@ -1,0 +1,260 @@
+"""`b24offline dead` and `marked`, with a real store and ledger behind them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+from core_events import PIPELINE, event_of, pass_time, run_of, run_state
+
+from b24offline.cli import main
+from b24offline.config import Config
+from b24offline.lanes import HELD_LANE
+from b24offline.ledger import Entry
+from b24offline.letter_selection import parsed_span
+from b24offline.runtime import Runtime
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from redis import Redis
+
+    from b24offline.embedded import EmbeddedValkey
+    from b24offline.runtime import PortalKit
+
+pytestmark = pytest.mark.unit
+
+CANARY = "canary of a customer"
+
+
+class Desk:
+    """A deployment with portals whose events were parked, and an operator before it."""
+
+    def __init__(self, folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in {"B24_REDIS_URL": url, "B24_DATA_DIR": str(folder), "B24_KEY_PREFIX": "desk"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("USER", "olga")
+        monkeypatch.setenv("LOGNAME", "olga")
+        self.runtime = Runtime(Config.load())
+        for portal in ("acme", "globex"):
+            self.runtime.store.add_portal(
+                portal,
+                client_endpoint=f"https://{portal}.example/rest/",
+                auth_url="https://auth.example",
+                client_id="app",
+                client_secret="s",
+                connector="b24offline",
+                refresh_token=portal,
+            )
+
+    def kit(self, portal: str = "acme") -> PortalKit:
+        return self.runtime.kit(portal)
+
+    def hold(self, record: int, portal: str = "acme", *, reason: str = "ValueError", **changes: Any) -> None:
+        """A held run that failed and stands aside."""
+        changes = {"portal": portal, "data": {"NAME": CANARY}, "marked": True, **changes}
+        event = event_of(record, **changes)
+        ledger = self.kit(portal).ledger
+        ledger.open(f"p{record}", [Entry(event, (PIPELINE,))], origin="held", lane=HELD_LANE)
+        (handed,) = ledger.start(f"p{record}")
+        assert ledger.hold_back(handed.run, handed.attempt, reason=reason)
+
+    def park(self, record: int, portal: str = "acme", **more: Any) -> None:
+        self.hold(record, portal, **more)
+        kit = self.kit(portal)
+        pass_time(self.runtime.redis, kit.ledger, self.runtime.timers.park_seconds + 1)
+        for one in kit.ledger.take_overdue().hopeless:
+            kit.parking.park(one)
+
+    def state(self, record: int, portal: str = "acme") -> str | None:
+        return run_state(self.runtime.redis, self.kit(portal).ledger, run_of(record))
+
+    def run(self, *words: str, code: int = 0, answer: str | None = None) -> Result:
+        told = CliRunner().invoke(main, words, input=answer)
+        assert told.exit_code == code, told.output
+        return told
+
+    def json(self, *words: str, code: int = 0) -> Any:
+        return json.loads(self.run(*words, "--json", code=code).stdout)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, valkey: EmbeddedValkey, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return Desk(tmp_path, valkey.url, monkeypatch)
+
+
+@pytest.fixture
+def three(desk: Desk) -> Desk:
+    desk.park(1)
+    desk.park(2, reason="KeyError", name="ONCRMLEADADD")
+    desk.park(3, "globex")
+    return desk
+
+
+def test_list_shows_what_is_open_and_where_it_is(three: Desk) -> None:
+    lines = three.run("dead", "list").stdout.splitlines()
+    assert lines[0].split() == ["id", "portal", "record", "event", "object", "pipeline", "reason", "age", "now"]
+    assert [line.split()[:3] for line in lines[1:]] == [["1", "acme", "1"], ["2", "acme", "2"], ["3", "globex", "3"]]
+    assert {line.split()[-1] for line in lines[1:]} == {"parked"}
+    assert CANARY not in "".join(lines)
+
+
+def test_without_letters_it_says_so(desk: Desk) -> None:
+    assert desk.run("dead", "list").stdout == "No dead letters.\n"
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ((), [1, 2, 3]),
+        (("--portal", "acme"), [1, 2]),
+        (("--event", "oncrmleadadd"), [2]),
+        (("--reason", "Value"), [1, 3]),
+        (("--portal", "acme", "--reason", "ValueError"), [1]),
+        (("--older-than", "1h"), []),
+        (("--older-than", "0s"), [1, 2, 3]),
+        (("--limit", "2"), [1, 2]),
+        (("--ended",), []),
+    ],
+)
+def test_list_filters(three: Desk, filters: tuple[str, ...], found: list[int]) -> None:
+    assert [letter["id"] for letter in three.json("dead", "list", *filters)] == found
+
+
+@pytest.mark.parametrize("span", ["", "7", "d", "-1d", "1y", "1.d"])
+def test_a_span_that_is_none_is_refused(desk: Desk, span: str) -> None:
+    assert "no span of time" in desk.run("dead", "list", "--older-than", span, code=2).output
+
+
+def test_spans() -> None:
+    assert [parsed_span(text) for text in ("90s", "15m", "1.5h", "7 d", "2W")] == [90, 900, 5400, 604_800, 1_209_600]
+
+
+def test_show_holds_the_payload_back_until_asked(three: Desk) -> None:
+    assert CANARY not in three.run("dead", "show", "1").output
+    assert three.json("dead", "show", "1", "--payload")["payload"]["data"] == {"NAME": CANARY}
+    assert "no dead letter 9" in three.run("dead", "show", "9", code=2).output
+
+
+def test_redrive_starts_the_run_and_leaves_the_letter_open(three: Desk) -> None:
+    told = three.run("dead", "redrive", "1")
+    assert "1 redriven" in told.output
+    assert (three.state(1), three.state(2)) == ("waiting", "parked")
+    assert len(three.runtime.store.dead_letters()) == 3
+    pass_time(three.runtime.redis, three.kit().ledger, 1)
+    assert [one.run for one in three.kit().ledger.take_overdue().runs] == [run_of(1)]
+    told = three.run("dead", "redrive", "1", code=1)
+    assert "not redriven: its run is ready" in told.output
+
+
+def test_many_are_redriven_at_a_pace(desk: Desk) -> None:
+    for record in range(1, 22):
+        desk.park(record)
+    desk.run("dead", "redrive", "--portal", "acme")
+    ledger = desk.kit().ledger
+    pass_time(desk.runtime.redis, ledger, 2)
+    assert 9 <= len(ledger.take_overdue().runs) <= 14
+    pass_time(desk.runtime.redis, ledger, 3)
+    assert all(desk.state(record) == "ready" or ledger.take_overdue().runs for record in range(1, 22))
+
+
+@pytest.mark.parametrize("command", ["redrive", "drop"])
+def test_a_dry_run_changes_nothing(three: Desk, command: str) -> None:
+    told = three.run("dead", command, "--reason", "ValueError", "--dry-run")
+    assert "2 would be" in told.output
+    assert {three.state(1), three.state(3, "globex")} == {"parked"}
+    assert [letter["id"] for letter in three.json("dead", command, "--all", "--dry-run")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("command", ["redrive", "drop"])
+@pytest.mark.parametrize("words", [(), ("1", "--all"), ("1", "77"), ("1", "--portal", "globex")])
+def test_nothing_happens_to_what_was_not_clearly_named(three: Desk, command: str, words: tuple[str, ...]) -> None:
+    assert "Nothing was changed" in three.run("dead", command, *words, code=2).output
+    assert three.state(1) == "parked"
+
+
+def test_drop_asks_first(three: Desk) -> None:
+    three.run("dead", "drop", "1", code=1, answer="n\n")
+    three.run("dead", "drop", "1", "--json", code=2)
+    assert three.state(1) == "parked"
+    three.run("dead", "drop", "1", answer="y\n")
+    assert three.state(1) == "succeeded"
+
+
+def test_drop_ends_the_letter_and_says_who(three: Desk) -> None:
+    told = three.run("dead", "drop", "--all", "--yes")
+    assert "3 dropped" in told.output
+    assert three.runtime.store.dead_letters() == []
+    ended = three.json("dead", "list", "--ended")
+    assert [letter["reason"] for letter in ended] == [f"{why}; dropped by olga" for why in _reasons()]
+    assert all(letter["ended_at"] and letter["now"] == "ended" for letter in ended)
+    assert three.kit().ledger.take_overdue().batches == ("p1", "p2")
+    assert three.kit().ledger.counters()["runs_dropped"] == 2
+
+
+def _reasons() -> list[str]:
+    return ["ValueError", "KeyError", "ValueError"]
+
+
+@pytest.mark.parametrize(("command", "open_letters"), [("redrive", 3), ("drop", 2)])
+def test_after_loss_of_the_ledger_it_says_what_will_happen(three: Desk, command: str, open_letters: int) -> None:
+    three.runtime.redis.flushall()
+    told = three.run("dead", command, "1", *(["--yes"] if command == "drop" else []), code=1)
+    assert "adoption brings it back" in told.output
+    assert len(three.runtime.store.dead_letters()) == open_letters
+    assert three.json("dead", "list")[0]["now"] == "unknown"
+
+
+def test_a_forgotten_portal_is_no_obstacle(three: Desk) -> None:
+    three.runtime.store.remove_portal("globex")
+    with three.runtime.store.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM portals WHERE name = 'globex'")
+    assert three.json("dead", "list", "--portal", "globex")[0]["now"] == "unknown"
+    three.run("dead", "drop", "3", "--yes", code=1)
+    assert three.json("dead", "list", "--portal", "globex") == []
+
+
+def test_json_tells_what_became_of_each(three: Desk) -> None:
+    three.run("dead", "redrive", "1")
+    pass_time(three.runtime.redis, three.kit().ledger, 1)
+    three.kit().ledger.take_overdue()
+    assert three.json("dead", "drop", "1", "2", "--yes", code=1) == {"letters": {"1": "ready", "2": "dropped"}}
+
+
+def test_export_is_complete_and_for_its_owner_only(three: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "letters.jsonl"
+    assert "2 dead letters" in three.run("dead", "export", "--portal", "acme", "--to", str(path)).output
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["record_id"] for row in rows] == [1, 2]
+    assert rows[0]["payload"]["data"] == {"NAME": CANARY}
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "Nothing was exported" in three.run("dead", "export", "--to", str(path), code=2).output
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_marked_sums_up_and_lists(three: Desk) -> None:
+    three.hold(4)
+    three.runtime.redis.hset(f"{three.kit().ledger.stem}:marked", "9@2026-04-03", three.kit().ledger.now_ms() - 90_000)
+    lines = three.run("marked").stdout.splitlines()
+    assert lines[1].split() == ["acme", "1", "90", "s", "1", "0", "s", "2", "336.0", "h"]
+    assert lines[2].split() == ["globex", "0", "-", "0", "-", "1", "168.0", "h"]
+    records = three.run("marked", "--portal", "acme", "--records").stdout
+    assert [line.split()[1:3] for line in records.splitlines()[1:]] == [
+        ["marked", "9"],
+        ["parked", "1"],
+        ["parked", "2"],
+        ["held", "4"],
+    ]
+    assert CANARY not in records
+    assert {row["state"] for row in three.json("marked")} == {"", "parked", "waiting"}
+    assert "No portal named" in three.run("marked", "--portal", "initech", code=2).output
+
+
+def test_a_ledger_that_is_away_is_a_sentence(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.park(1)
+    monkeypatch.setenv("B24_REDIS_URL", "redis://127.0.0.1:1/0")
+    assert desk.json("dead", "list")[0]["now"] == "?"
+    assert "ledger cannot be reached" in desk.run("dead", "redrive", "1", code=1).output
+    assert "ledger cannot be reached" in desk.run("marked", code=1).output

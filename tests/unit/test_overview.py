@@ -1,0 +1,81 @@
+"""Who must act, told from the store and the ledger alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from b24offline.overview import LedgerView, needs
+from b24offline.portal import Portal, PortalState, Wish
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(days=2)
+PORTAL = Portal(
+    name="acme",
+    client_endpoint="https://acme.example/rest/",
+    auth_url="https://auth.example/oauth/token/",
+    client_id="app.1",
+    client_secret="canary",
+    connector="b24offline",
+    member_id=None,
+    state=PortalState.ACTIVE,
+    state_reason="",
+    state_since=LONG_AGO,
+    state_actor="",
+    wish=Wish.RUN,
+    wish_since=LONG_AGO,
+    authorized_at=LONG_AGO,
+    token_version=1,
+    ledger_generation=1,
+    created_at=LONG_AGO,
+)
+LEDGER = LedgerView(open_batches={}, overdue_runs=0, next_poll_seconds=3.0, counters={})
+BUSY = replace(LEDGER, open_batches={"p": 5.0})
+
+
+def actors(portal=PORTAL, ledger=LEDGER, dead=0):
+    return [need.actor for need in needs(portal, ledger, dead, NOW)]
+
+
+def test_a_portal_that_is_served_needs_nobody():
+    assert actors() == actors(ledger=BUSY) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "actor"),
+    [
+        (PortalState.AUTH_LOST, "portal administrator"),
+        (PortalState.NOT_ADMIN, "portal administrator"),
+        (PortalState.PLAN_TOO_SMALL, "portal administrator"),
+        (PortalState.BLOCKED, "operator"),
+        (PortalState.REMOVED, "operator"),
+    ],
+)
+def test_states_that_do_not_pass_name_who_ends_them(state, actor):
+    assert actors(replace(PORTAL, state=state)) == [actor]
+    assert actors(replace(PORTAL, state=state, state_actor="developer")) == ["developer"]
+    assert actors(replace(PORTAL, state=state, wish=Wish.PAUSED)) == []
+    assert actors(replace(PORTAL, state=state, wish=Wish.PAUSED), BUSY) == [actor]
+    assert actors(replace(PORTAL, state=state, wish=Wish.REMOVED), BUSY, 3) == []
+
+
+def test_what_passes_by_itself_becomes_somebodys_after_an_hour():
+    young = replace(PORTAL, state=PortalState.PAUSED, state_since=NOW - timedelta(minutes=5))
+    assert actors(young) == []
+    assert actors(replace(young, state_actor="operator")) == ["operator"]
+    assert actors(replace(young, state_since=LONG_AGO)) == ["operator"]
+
+
+def test_nobody_polling_is_noticed():
+    assert actors(ledger=replace(LEDGER, next_poll_seconds=-59)) == []
+    assert actors(ledger=replace(LEDGER, next_poll_seconds=-61)) == ["operator"]
+    assert actors(ledger=replace(LEDGER, next_poll_seconds=None)) == ["operator"]
+    assert actors(replace(PORTAL, wish_since=NOW), replace(LEDGER, next_poll_seconds=None)) == []
+    assert actors(replace(PORTAL, wish=Wish.PAUSED), replace(LEDGER, next_poll_seconds=None)) == []
+
+
+def test_dead_letters_and_a_ledger_that_is_away_need_the_operator():
+    assert actors(dead=1) == ["operator"]
+    assert actors(ledger=None) == ["operator"]

@@ -1,0 +1,382 @@
+"""Parking: the letter first, then the ledger; any number of times, in any order, after any loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from core_events import (
+    PIPELINE,
+    PORTAL,
+    TIMERS,
+    due_times,
+    entry_of,
+    guard_on,
+    ledger_on,
+    opened,
+    pass_time,
+    ran,
+    run_of,
+    run_state,
+)
+from cryptography.fernet import Fernet
+from sqlalchemy.exc import OperationalError
+
+from b24offline.lanes import HELD_LANE
+from b24offline.ledger import HELD_CHANCES, Handed, Settling
+from b24offline.parking import Parking, run_of_letter
+from b24offline.portal_guard import HELD_RECORDS, PollLease
+from b24offline.store import Cipher, Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from redis import Redis
+
+pytestmark = pytest.mark.unit
+
+RUN = run_of(1)
+DAY = TIMERS.held_backoff_seconds[-1]
+
+
+class Bench:
+    """A ledger and a store, with one held batch whose run has begun."""
+
+    def __init__(self, redis: Redis, folder: Path) -> None:
+        self.redis = redis
+        self.ledger = ledger_on(redis)
+        self.store = Store(f"sqlite:///{folder / 'store.db'}", Cipher((Fernet.generate_key().decode(),)))
+        self.store.create_schema()
+        self.parking = Parking(self.ledger, self.store, TIMERS)
+        self.handed = self.hold(1)
+
+    def hold(self, record: int, deal: str = "1") -> Handed:
+        entry = entry_of(record, deal, marked=True)
+        (handed,) = opened(self.ledger, f"p{record}", entry, origin="held", lane=HELD_LANE)
+        return ran(self.ledger, handed)
+
+    def until_due(self, run: str) -> None:
+        self.later(due_times(self.redis, self.ledger)[f"run:{run}"] + 1)
+
+    def later(self, seconds: float) -> None:
+        pass_time(self.redis, self.ledger, seconds)
+
+    def fail_once(self, handed: Handed, reason: str = "ValueError") -> None:
+        assert self.ledger.hold_back(handed.run, handed.attempt, reason=reason)
+
+    def spend(self, handed: Handed) -> Handed:
+        """Fails until the sweep gives up, and answers what it hands to parking."""
+        for number in range(HELD_CHANCES):
+            self.fail_once(handed)
+            assert run_state(self.redis, self.ledger, handed.run) == "waiting"
+            if number < HELD_CHANCES - 1:
+                self.until_due(handed.run)
+                (handed,) = self.ledger.take_overdue().runs
+                ran(self.ledger, handed)
+        overdue = self.ledger.take_overdue()
+        assert overdue.runs == ()
+        (hopeless,) = overdue.hopeless
+        return hopeless
+
+    def parked(self) -> Handed:
+        hopeless = self.spend(self.handed)
+        assert self.parking.park(hopeless) == "parked"
+        return hopeless
+
+    def state(self, record: int = 1) -> str | None:
+        return run_state(self.redis, self.ledger, run_of(record))
+
+    def again(self, record: int, deal: str = "1") -> Handed:
+        """A newer, unmarked record of the same message arrives and begins."""
+        self.later(1)
+        (handed,) = opened(self.ledger, f"p{record}", entry_of(record, deal))
+        return ran(self.ledger, handed)
+
+
+@pytest.fixture
+def bench(redis: Redis, tmp_path: Path) -> Bench:
+    return Bench(redis, tmp_path)
+
+
+def test_after_eight_failures_the_sweep_gives_up_at_once(bench: Bench) -> None:
+    bench.spend(bench.handed)
+    assert bench.ledger.take_overdue().hopeless == (), "one sweep took it, the next one waits"
+    bench.later(TIMERS.settle_due_seconds + 1)
+    assert len(bench.ledger.take_overdue().hopeless) == 1, "a sweep that died is made up for"
+
+
+def test_the_waits_grow(bench: Bench) -> None:
+    waits, handed = [], bench.handed
+    for _ in range(HELD_CHANCES - 1):
+        bench.fail_once(handed)
+        waits.append(round(due_times(bench.redis, bench.ledger)[f"run:{RUN}"]))
+        bench.until_due(RUN)
+        (handed,) = bench.ledger.take_overdue().runs
+        ran(bench.ledger, handed)
+    assert waits == [300, 900, 2700, 7200, 21_600, 86_400, 86_400]
+
+
+def test_crashes_beyond_their_budget_count_as_failures(bench: Bench) -> None:
+    handed, hopeless = bench.handed, ()
+    for _ in range(HELD_CHANCES + 3):
+        bench.later(TIMERS.lease_seconds + 1)
+        overdue = bench.ledger.take_overdue()
+        if not overdue.runs:
+            bench.until_due(RUN)
+            overdue = bench.ledger.take_overdue()
+        if overdue.hopeless:
+            hopeless = overdue.hopeless
+            break
+        (handed,) = overdue.runs
+        ran(bench.ledger, handed)
+    assert [one.run for one in hopeless] == [RUN]
+    assert bench.ledger.run_fields(RUN, "crashes", "failures", "reason") == (str(HELD_CHANCES + 3), "0", "crashed")
+
+
+def test_a_record_that_waits_for_a_week_is_given_up_whatever_the_reason(bench: Bench) -> None:
+    assert bench.ledger.restart_later(RUN, bench.handed.attempt, 300, counted=False, reason="AuthLost")
+    bench.later(TIMERS.park_seconds + 1)
+    (hopeless,) = bench.ledger.take_overdue().hopeless
+    bench.parking.park(hopeless)
+    assert [letter.reason for letter in bench.store.dead_letters()] == ["AuthLost"]
+
+
+def test_what_was_never_tried_in_vain_is_tried_however_old(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    ledger.open("p1", [entry_of(1, marked=True)], origin="held", lane=HELD_LANE)
+    pass_time(redis, ledger, TIMERS.park_seconds * 2)
+    assert ledger.take_overdue().runs == (Handed(RUN, 1),)
+
+
+def test_an_unmarked_run_is_never_parked(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1))
+    for _ in range(HELD_CHANCES + 2):
+        ran(ledger, handed)
+        ledger.restart_later(RUN, handed.attempt, 1, counted=True, reason="ValueError")
+        pass_time(redis, ledger, TIMERS.park_seconds + 1)
+        overdue = ledger.take_overdue()
+        assert overdue.hopeless == ()
+        (handed,) = overdue.runs
+
+
+def test_parking_writes_the_letter_and_keeps_the_record(bench: Bench) -> None:
+    hopeless = bench.parked()
+    (letter,) = bench.store.dead_letters()
+    assert (letter.portal, letter.record_id, letter.pipeline, letter.reason) == (PORTAL, 1, PIPELINE, "ValueError")
+    assert (letter.object, letter.event_name) == ("crm_deal 1", "ONCRMDEALUPDATE")
+    assert letter.payload["data"] == {"FIELDS": {"ID": "1"}}
+    assert run_of_letter(letter) == RUN
+    assert bench.state() == "parked"
+    assert bench.ledger.begin_step(RUN, hopeless.attempt, 0) is None, "a message of before the parking began"
+    settling = bench.ledger.begin_settle("p1")
+    assert isinstance(settling, Settling)
+    assert settling.outcomes == {1: "unfinished"}
+    assert bench.ledger.counters()["runs_parked"] == 1
+
+
+def test_parking_again_changes_nothing_but_a_letter_that_was_lost(bench: Bench) -> None:
+    hopeless = bench.parked()
+    assert bench.parking.park(hopeless) == "moved"
+    bench.store.end_dead_letter(bench.store.dead_letters()[0].id)
+    bench.later(DAY + 1)
+    (check,) = bench.ledger.take_overdue().hopeless
+    assert bench.parking.park(check) == "kept"
+    assert len(bench.store.dead_letters()) == 1
+    assert bench.ledger.counters()["runs_parked"] == 1
+    assert due_times(bench.redis, bench.ledger)[f"run:{RUN}"] > DAY - 5
+    assert due_times(bench.redis, bench.ledger)["batch:p1"] > DAY - 5
+
+
+def test_a_death_between_letter_and_ledger_is_made_up_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    hopeless = bench.spend(bench.handed)
+
+    def die(*_: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.ledger, "transition", die)
+        with pytest.raises(ConnectionError):
+            bench.parking.park(hopeless)
+    assert len(bench.store.dead_letters()) == 1, "the ledger was written before the letter"
+    assert bench.state() == "waiting"
+    bench.later(TIMERS.settle_due_seconds + 1)
+    (again,) = bench.ledger.take_overdue().hopeless
+    assert bench.parking.park(again) == "parked"
+    assert len(bench.store.dead_letters()) == 1
+
+
+def test_without_a_store_nothing_is_parked(bench: Bench) -> None:
+    hopeless = bench.spend(bench.handed)
+    with bench.store.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE dead_letters RENAME TO away")
+    with pytest.raises(OperationalError):
+        bench.parking.park(hopeless)
+    assert bench.state() == "waiting"
+
+
+@pytest.mark.parametrize("what", ["redriven", "running"])
+def test_parking_that_comes_late_finds_the_run_moved(bench: Bench, what: str) -> None:
+    hopeless = bench.spend(bench.handed)
+    assert bench.parking.redrive(RUN) == "redriven"
+    bench.later(1)
+    (handed,) = bench.ledger.take_overdue().runs
+    if what == "running":
+        ran(bench.ledger, handed)
+    assert bench.parking.park(hopeless) in {"moved", "done"}
+    assert bench.state() in {"ready", "running"}
+
+
+def test_parking_that_comes_after_the_settle_leaves_no_open_letter(bench: Bench) -> None:
+    hopeless = bench.parked()
+    assert bench.parking.drop(RUN, "somebody") == "dropped"
+    assert bench.parking.park(hopeless) == "done"
+    assert bench.state() == "succeeded"
+
+
+def test_loss_of_the_ledger_keeps_the_letter_and_adoption_parks_into_it(bench: Bench) -> None:
+    bench.parked()
+    bench.redis.flushall()
+    assert bench.parking.redrive(RUN) == "unknown"
+    assert bench.parking.drop(RUN, "somebody") == "unknown"
+    hopeless = bench.spend(bench.hold(1))
+    assert bench.parking.park(hopeless) == "parked"
+    assert [letter.id for letter in bench.store.dead_letters()] == [1]
+
+
+def test_parked_batches_leave_the_gate_of_the_held_ones(bench: Bench) -> None:
+    gate = guard_on(bench.redis, bench.ledger, gate=1)
+    for record in range(2, HELD_RECORDS + 1):
+        bench.ledger.open(f"p{record}", [entry_of(record, marked=True)], origin="held", lane=HELD_LANE)
+    assert not isinstance(gate.take_poll_lease(None, lane=HELD_LANE), PollLease)
+    for record in range(2, HELD_RECORDS + 1):
+        bench.ledger.forget(f"p{record}")
+    bench.parked()
+    for record in range(2, HELD_RECORDS + 1):
+        bench.ledger.open(f"p{record}", [entry_of(record, marked=True)], origin="held", lane=HELD_LANE)
+    assert isinstance(gate.take_poll_lease(None, lane=HELD_LANE), PollLease)
+    assert "p1" not in bench.ledger.working_batches()
+    assert "p1" in bench.ledger.open_batches()
+
+
+def test_a_parked_run_does_not_hold_its_object_up(bench: Bench) -> None:
+    bench.parked()
+    assert bench.ledger.succeed(run_of(2), bench.again(2).attempt).recorded
+
+
+def test_a_held_run_that_waits_does_not_hold_its_object_up(bench: Bench) -> None:
+    bench.ledger.open("p2", [entry_of(2, "1")], origin="poll")
+    assert bench.ledger.start("p2") == (), "two runs of one object at once"
+    bench.fail_once(bench.handed)
+    bench.later(1)
+    (handed,) = bench.ledger.take_overdue().runs
+    assert handed.run == run_of(2)
+
+
+def test_one_that_stood_aside_waits_for_its_turn(bench: Bench) -> None:
+    bench.fail_once(bench.handed)
+    newer = bench.again(2)
+    bench.later(50)
+    bench.ledger.renew(newer.run, newer.attempt, 0)
+    bench.redis.zadd(f"{bench.ledger.stem}:due", {f"run:{RUN}": 0})
+    assert bench.ledger.take_overdue().runs == ()
+    assert bench.state() == "ready"
+    told = bench.ledger.fail(newer.run, newer.attempt, "x", backoff_seconds=0.001)
+    assert told.recorded
+    bench.later(1)
+    assert [one.run for one in bench.ledger.take_overdue().runs] == [RUN]
+
+
+@pytest.mark.parametrize("parked", [True, False])
+def test_success_of_a_newer_record_of_the_message_supersedes(bench: Bench, parked: bool) -> None:
+    if parked:
+        bench.parked()
+    else:
+        bench.fail_once(bench.handed)
+    newer = bench.again(2)
+    assert bench.ledger.succeed(newer.run, newer.attempt).recorded
+    assert bench.state() == "superseded"
+    assert "p1" in bench.ledger.take_overdue().batches
+    settling = bench.ledger.begin_settle("p1")
+    assert isinstance(settling, Settling)
+    assert settling.outcomes == {1: "succeeded"}
+    assert not list(bench.redis.scan_iter("*:aside:*"))
+
+
+@pytest.mark.parametrize("why", ["failed", "older", "other message", "other pipeline", "seen before"])
+def test_nothing_else_supersedes(bench: Bench, why: str) -> None:
+    bench.parked()
+    bench.later(1)
+    entry = {
+        "older": entry_of(0, "1", stamp="2026-04-03T08:44:09+02:00"),
+        "other message": entry_of(2, "1", message_id="f" * 32),
+        "other pipeline": entry_of(2, "1", "other"),
+    }.get(why, entry_of(2, "1"))
+    (newer,) = opened(bench.ledger, "p2", entry)
+    if why == "seen before":
+        bench.redis.hset(f"{bench.ledger.stem}:run:{newer.run}", "seen", bench.ledger.run_fields(RUN, "seen")[0])
+    ran(bench.ledger, newer)
+    if why == "failed":
+        bench.ledger.fail(newer.run, newer.attempt, "x", backoff_seconds=1)
+    else:
+        assert bench.ledger.succeed(newer.run, newer.attempt).recorded
+    assert bench.state() == "parked"
+
+
+def test_of_one_message_only_the_newest_held_record_stays_and_keeps_the_count(bench: Bench) -> None:
+    for _ in range(3):
+        bench.fail_once(bench.handed)
+        bench.until_due(RUN)
+        (bench.handed,) = bench.ledger.take_overdue().runs
+        ran(bench.ledger, bench.handed)
+    bench.fail_once(bench.handed)
+    bench.fail_once(bench.hold(2))
+    assert bench.state(1) == "superseded"
+    assert bench.ledger.run_fields(run_of(2), "state", "failures") == ("waiting", "4")
+
+
+def test_an_older_one_that_steps_aside_later_gives_way(bench: Bench) -> None:
+    bench.ledger.open("p2", [entry_of(2, "1", marked=True)], origin="held", lane=HELD_LANE)
+    bench.fail_once(bench.handed)
+    bench.later(1)
+    (newer,) = bench.ledger.take_overdue().runs
+    ran(bench.ledger, newer)
+    bench.fail_once(newer)
+    assert (bench.state(1), bench.state(2)) == ("superseded", "waiting")
+
+
+def test_redrive_gives_all_chances_again(bench: Bench) -> None:
+    bench.parked()
+    bench.later(TIMERS.park_seconds + 1)
+    assert bench.parking.redrive(RUN, delay_seconds=100) == "redriven"
+    assert bench.parking.redrive(RUN) == "redriven"
+    assert bench.ledger.lane("p1") == HELD_LANE
+    bench.later(1)
+    overdue = bench.ledger.take_overdue()
+    assert ([one.run for one in overdue.runs], overdue.hopeless) == ([RUN], ())
+    ran(bench.ledger, overdue.runs[0])
+    assert bench.parking.redrive(RUN) == "running"
+    assert bench.ledger.succeed(RUN, overdue.runs[0].attempt).settleable == ("p1",)
+    assert bench.parking.redrive(RUN) == "succeeded"
+    assert len(bench.store.dead_letters()) == 1, "the letter ends when the record is settled, not before"
+
+
+@pytest.mark.parametrize("order", ["first", "after a redrive", "while it waits"])
+def test_drop_is_an_outcome_that_settles(bench: Bench, order: str) -> None:
+    if order == "while it waits":
+        bench.fail_once(bench.handed)
+    else:
+        bench.parked()
+    if order == "after a redrive":
+        bench.parking.redrive(RUN)
+    assert bench.parking.drop(RUN, "somebody") == "dropped"
+    assert bench.parking.drop(RUN, "somebody") == "succeeded"
+    assert bench.ledger.run_fields(RUN, "state", "reason") == ("succeeded", "dropped by somebody")
+    assert bench.ledger.take_overdue().batches == ("p1",)
+    assert bench.ledger.take_overdue().runs == ()
+
+
+def test_what_runs_is_not_dropped(bench: Bench) -> None:
+    assert bench.parking.drop(RUN, "somebody") == "running"
+    assert bench.parking.drop("9@1/x", "somebody") == "unknown"
+    assert bench.state() == "running"

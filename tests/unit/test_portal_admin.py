@@ -1,0 +1,151 @@
+"""What operators want of portals, in the store."""
+
+from __future__ import annotations
+
+import pytest
+from test_store import KEY, PORTAL, Clock, add_letter, pair
+
+from b24offline.errors import MemberMismatch, PortalExists, StoreError, UnknownPortal
+from b24offline.portal import PortalState, Wish
+from b24offline.store import Cipher, Store
+
+NEW = {**PORTAL, "refresh_token": "r1"}
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path, clock):
+    store = Store(f"sqlite:///{tmp_path}/b24.db", Cipher([KEY]), clock=clock)
+    store.create_schema()
+    yield store
+    store.engine.dispose()
+
+
+def test_an_added_portal_is_to_run(store, clock):
+    added = store.add_portal("acme", **NEW)
+    assert (added.wish, added.state, added.polled, added.served) == (Wish.RUN, PortalState.ACTIVE, True, True)
+    assert store.tokens("acme").refresh == "r1"
+    assert added.wish_since.timestamp() == clock.now
+
+
+def test_a_name_or_a_queue_is_added_once(store):
+    store.add_portal("acme", **NEW)
+    with pytest.raises(PortalExists, match="in the store already"):
+        store.add_portal("acme", **{**NEW, "connector": "other"})
+    with pytest.raises(PortalExists, match="Portal acme has this address"):
+        store.add_portal("twin", **NEW)
+    assert [portal.name for portal in store.portals()] == ["acme"]
+    store.add_portal("other", **{**NEW, "connector": "other"})
+
+
+@pytest.mark.parametrize("wish", [Wish.PAUSED, Wish.DRAINING])
+def test_a_wish_outlives_states_tokens_and_the_configuration(store, clock, wish):
+    store.seed_portal("acme", **PORTAL, refresh_token="r0")
+    clock.now += 5
+    store.set_wish("acme", wish)
+    since = store.portal("acme").wish_since
+    clock.now += 5
+    store.set_wish("acme", wish)
+    store.set_state("acme", PortalState.AUTH_LOST, "why", actor="operator")
+    store.seed_portal("acme", **PORTAL, refresh_token="r9")
+    version = store.tokens("acme").version
+    store.save_tokens("acme", pair(version + 1), version)
+    store.set_state("acme", PortalState.ACTIVE)
+    found = store.portal("acme")
+    assert (found.wish, found.wish_since, found.polled, found.served) == (wish, since, False, True)
+
+
+def test_only_a_draining_portal_finishes_draining(store):
+    store.add_portal("acme", **NEW)
+    assert not store.finish_drain("acme")
+    store.set_wish("acme", Wish.DRAINING)
+    assert store.finish_drain("acme")
+    assert store.portal("acme").wish is Wish.PAUSED
+
+
+def test_a_removed_portal_holds_no_secret_and_is_not_seeded_back(store):
+    store.seed_portal("acme", **PORTAL, refresh_token="r0", member_id="m1")
+    version = store.tokens("acme").version
+    store.remove_portal("acme")
+    assert not store.save_tokens("acme", pair(version + 1), version), "a refresh under way stores nothing"
+    assert (store.tokens("acme").refresh, store.portal("acme").client_secret) == ("", "")
+    again = store.seed_portal("acme", **PORTAL, refresh_token="r2", member_id="m1")
+    assert (again.wish, again.served, again.polled) == (Wish.REMOVED, False, False)
+    assert (store.tokens("acme").refresh, again.client_secret, again.member_id) == ("", "", None)
+    for act in (
+        lambda: store.set_wish("acme", Wish.RUN),
+        lambda: store.set_endpoint("acme", "https://b.example/rest/"),
+        lambda: store.authorize("acme", "r"),
+    ):
+        with pytest.raises(StoreError, match="was removed"):
+            act()
+    with pytest.raises(ValueError, match="remove_portal"):
+        store.set_wish("acme", Wish.REMOVED)
+
+
+def test_a_removed_portal_is_added_again_as_a_new_one(store):
+    store.add_portal("acme", **NEW)
+    store.bind_member("acme", "m1")
+    store.set_generation("acme", 7)
+    store.set_state("acme", PortalState.BLOCKED, "why", actor="operator")
+    store.remove_portal("acme")
+    store.add_portal("other name", **NEW)
+    store.bind_member("other name", "m1")
+    again = store.add_portal("acme", **{**NEW, "connector": "c2", "refresh_token": "r3"})
+    assert (again.wish, again.state, again.state_reason, again.state_actor) == (Wish.RUN, PortalState.ACTIVE, "", "")
+    assert again.ledger_generation == 7, "what was known of the ledger makes the first poll careful"
+    assert store.tokens("acme").refresh == "r3"
+    store.add_portal("acme2", **{**NEW, "client_endpoint": "https://c.example/rest/"})
+    with pytest.raises(MemberMismatch):
+        store.bind_member("acme2", "m1")
+
+
+def test_resuming_a_deleted_account_tries_it_again_and_leaves_other_states(store):
+    store.add_portal("acme", **NEW)
+    store.set_state("acme", PortalState.REMOVED, "gone", actor="operator")
+    assert not store.portal("acme").polled
+    store.set_wish("acme", Wish.RUN)
+    assert store.portal("acme").polled
+    store.set_state("acme", PortalState.BLOCKED, "why")
+    store.set_wish("acme", Wish.RUN)
+    assert store.portal("acme").state is PortalState.BLOCKED
+
+
+def test_a_new_authorization_is_noted_and_a_refresh_is_not(store, clock):
+    store.add_portal("acme", **NEW)
+    first = store.portal("acme").authorized_at
+    clock.now += 5
+    version = store.tokens("acme").version
+    store.save_tokens("acme", pair(version + 1), version)
+    assert store.portal("acme").authorized_at == first
+    store.authorize("acme", "r2")
+    assert store.portal("acme").authorized_at > first
+
+
+def test_what_is_old_is_cleaned_and_the_configured_name_is_kept(store, clock):
+    for name in ("gone", "configured", "runs"):
+        store.add_portal(name, **{**NEW, "connector": name})
+    store.remove_portal("gone")
+    store.remove_portal("configured")
+    ended, open_letter = add_letter(store), add_letter(store, record_id=5)
+    store.end_dead_letter(ended)
+    assert store.clean(30) == (0, 0)
+    clock.now += 31 * 86_400
+    assert store.clean(30, keep="configured") == (1, 1)
+    assert [portal.name for portal in store.portals()] == ["configured", "runs"]
+    assert [letter.id for letter in store.dead_letters()] == [open_letter]
+    assert store.clean(30) == (0, 1)
+
+
+def test_an_unknown_portal_is_named(store):
+    for act in (
+        lambda: store.set_wish("nobody", Wish.PAUSED),
+        lambda: store.remove_portal("nobody"),
+        lambda: store.set_endpoint("nobody", "https://b.example/rest/"),
+    ):
+        with pytest.raises(UnknownPortal, match="nobody"):
+            act()
