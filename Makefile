@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check compose-test faults
+.PHONY: help install run demo test check compose-test faults model
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,3 +77,8 @@ $(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
 $(DEV): requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/python
 	$(call install,requirements-dev.lock)
 	@touch $(RUNTIME) $@
+
+DEPTH ?= 1
+
+model: $(DEV) ## explore the protocol for one message, rule by rule; DEPTH=2 takes minutes
+	$(BIN)/python -m tests.model --depth $(DEPTH) $(ARGS)

@@ -194,6 +194,15 @@ class Ledger:
         """Hands out the runs of a batch that nobody handed out yet."""
         return _pairs(self.transition("start_batch", process_id, _milliseconds(self._timers.run_queue_seconds)))
 
+    def postpone(self, process_id: str, wait_seconds: float) -> int:
+        """The dispatch of a batch comes again after the wait; until then its runs are not overdue. Answers how many."""
+        bound = _milliseconds(wait_seconds + self._timers.dispatch_due_seconds)
+        return int(self.transition("postpone_batch", process_id, bound))
+
+    def opened_ms(self, process_id: str) -> int:
+        """When a batch was opened, on the ledger's clock; 0 when it is not open."""
+        return int(self._redis.hget(f"{self.stem}:batch:{process_id}", "opened") or 0)
+
     def forget(self, process_id: str) -> None:
         """Drops a damaged batch; the portal's list brings its records back as orphans."""
         self.transition("forget_batch", process_id)

@@ -40,10 +40,13 @@ class ObjectReader:
         self._snapshots = snapshots
         self._ledger = ledger
 
-    def prefetch(self, keys: Iterable[ObjectKey]) -> int:
-        """Reads objects in bulk and keeps them for their runs. Answers how many; what fails is read again later."""
+    def prefetch(self, keys: Iterable[ObjectKey], not_before_ms: int = 0) -> int:
+        """Reads objects in bulk and keeps them for their runs; not those that were read since the given time.
+
+        Answers how many it read. What a portal refuses for a single object is left to that object's run.
+        """
         wanted = {}
-        for key in keys:
+        for key in self._snapshots.missing(keys, not_before_ms) if not_before_ms else keys:
             read = self._catalogue.getter(key)
             if read is not None:
                 wanted[key] = read

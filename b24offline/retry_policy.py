@@ -78,7 +78,7 @@ def decide(
     A held run (of a record that was reported before) is never given up here: it may not be reported twice.
     """
     reason = type(error).__name__
-    passing = _uncounted_wait_seconds(error, timers, now_epoch)
+    passing = uncounted_wait_seconds(error, timers, now_epoch)
     if passing is not None:
         return Again(passing, counted=False, restart=passing > LONGEST_REPEAT_SECONDS, reason=reason)
     if held:
@@ -91,7 +91,7 @@ def decide(
     return Again(wait, counted=True, restart=wait > LONGEST_REPEAT_SECONDS, reason=reason)
 
 
-def _uncounted_wait_seconds(error: BaseException, timers: Timers, now_epoch: float) -> float | None:
+def uncounted_wait_seconds(error: BaseException, timers: Timers, now_epoch: float) -> float | None:
     """The wait after an error that is nobody's attempt; None for one that is counted."""
     soon, late = timers.step_backoff_seconds[2], timers.held_backoff_seconds[0]
     if isinstance(error, errors.PaceExceeded):

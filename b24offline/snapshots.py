@@ -47,6 +47,18 @@ class Snapshots:
                 pipe.set(self._key(snapshot.object), text, px=self._ttl_ms)
             pipe.execute()
 
+    def missing(self, keys: Iterable[ObjectKey], not_before_ms: int) -> list[ObjectKey]:
+        """Those of the objects that nobody read at or after the given time."""
+        wanted = list(keys)
+        if not wanted:
+            return []
+        texts = self._redis.mget([self._key(key) for key in wanted])
+        return [
+            key
+            for key, text in zip(wanted, texts, strict=True)
+            if text is None or int(json.loads(text)[0]) < not_before_ms
+        ]
+
     def get(self, key: ObjectKey, not_before_ms: int) -> Snapshot | None:
         """The snapshot of an object, if one was read at or after the given time."""
         text = self._redis.get(self._key(key))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from typing import Final
 
 from celery import shared_task
 
@@ -11,13 +13,17 @@ from b24offline.crash_points import crash_point
 from b24offline.errors import ConfigError, PaceExceeded, PortalError
 from b24offline.event import Event, ObjectKey
 from b24offline.ledger import run_id
+from b24offline.retry_policy import LONGEST_REPEAT_SECONDS, uncounted_wait_seconds
 from b24offline.routing import routes
 from b24offline.runtime import PortalKit
+from settings import config
 from tasks.objects import FETCH
 from tasks.process import runtime
-from tasks.publishing import publish, send_settle, steps_of
+from tasks.publishing import publish, queue_of, send_settle, steps_of
 
 log = logging.getLogger(__name__)
+
+SHORTEST_WAIT_SECONDS: Final = 0.5
 
 
 @shared_task(name=contract.TASK_DISPATCH)
@@ -26,8 +32,13 @@ def dispatch(portal: str, process_id: str) -> str:
     kit = runtime().kit(portal)
     events = list(kit.ledger.events(process_id).values())
     runs = {run_id(event, name): event for event in events for name in routes.pipelines_for(event.name)}
-    _prefetch(kit, runs)
     lane = kit.ledger.lane(process_id)
+    wait = _prefetch(kit, process_id, runs)
+    if wait > 0:
+        # Started now, each run would read its object by itself: fifty requests where one would do.
+        kit.ledger.postpone(process_id, wait)
+        dispatch.apply_async((portal, process_id), queue=queue_of(lane), countdown=wait)
+        return f"waits {wait:.0f} s for the portal, {len(events)} events"
     handed = kit.ledger.start(process_id)
     crash_point("dispatch.started")
     sent = publish(kit, handed, {run: (event, lane) for run, event in runs.items()}) if handed else 0
@@ -36,18 +47,22 @@ def dispatch(portal: str, process_id: str) -> str:
     return f"{sent} of {len(runs)} runs sent, {len(events)} events"
 
 
-def _prefetch(kit: PortalKit, runs: dict[str, Event]) -> None:
+def _prefetch(kit: PortalKit, process_id: str, runs: dict[str, Event]) -> float:
+    """Reads the objects that the runs will fetch. Answers the seconds to wait when the portal cannot be read now."""
     wanted: dict[ObjectKey, None] = {}
     for run, event in runs.items():
         if event.object and event.action != "delete" and _fetches(event, run.partition("/")[2]):
             wanted[event.object] = None
     if not wanted:
-        return
+        return 0.0
     try:
-        kit.reader.prefetch(wanted)
+        kit.reader.prefetch(wanted, kit.ledger.opened_ms(process_id))
     except (PortalError, PaceExceeded) as error:
-        # Each step reads its object by itself then, and waits or fails by its own rules.
-        log.warning("objects not read in bulk", extra={"portal": kit.portal.name, "why": type(error).__name__})
+        passing = uncounted_wait_seconds(error, config.timers, time.time())
+        # What does not pass is judged run by run, by the rules of each.
+        log.info("objects not read in bulk", extra={"portal": kit.portal.name, "why": type(error).__name__})
+        return 0.0 if passing is None else min(max(passing, SHORTEST_WAIT_SECONDS), LONGEST_REPEAT_SECONDS)
+    return 0.0
 
 
 def _fetches(event: Event, pipeline: str) -> bool:

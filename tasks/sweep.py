@@ -6,11 +6,14 @@ import logging
 from typing import Final
 
 from celery import shared_task
+from sqlalchemy.exc import SQLAlchemyError
 
 from b24offline import contract
 from b24offline.draining import drained
 from b24offline.errors import PaceExceeded, PortalError
+from b24offline.ledger import Handed
 from b24offline.portal import Wish
+from b24offline.runtime import PortalKit
 from settings import config
 from tasks.process import runtime
 from tasks.publishing import publish, send_settle
@@ -37,7 +40,7 @@ def sweep() -> str:
         runs += publish(kit, overdue.runs) if overdue.runs else 0
         batches += len(overdue.batches)
         for one in overdue.hopeless:
-            kit.parking.park(one)
+            _park(kit, one)
         if portal.wish is Wish.DRAINING and drained(kit, portal, config.timers.sweep_seconds):
             here.store.finish_drain(portal.name)
             log.warning("portal is drained and paused", extra={"portal": portal.name})
@@ -51,6 +54,17 @@ def sweep() -> str:
         letters, portals = here.store.clean(config.retention_days, keep=config.portal_name)
         log.info("store cleaned", extra={"dead_letters": letters, "portals": portals})
     return f"overdue: {runs} runs, {batches} batches"
+
+
+def _park(kit: PortalKit, one: Handed) -> None:
+    try:
+        kit.parking.park(one)
+    except (SQLAlchemyError, OverflowError) as error:
+        # It is due again soon; what is overdue beside it must not wait for the store.
+        log.error(  # noqa: TRY400 - a database's error quotes the row
+            "event not parked, the store refused its dead letter",
+            extra={"portal": kit.portal.name, "run": one.run, "why": type(error).__name__},
+        )
 
 
 @shared_task(name=contract.TASK_ADOPT)

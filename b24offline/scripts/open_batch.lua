@@ -27,6 +27,14 @@ for _, record in ipairs(records) do
       redis.call('RPUSH', run.mailbox, run.id)
       due('run', run.id, now + dispatch_due)
       pending = pending + 1
+    elseif state == 'failed' and record.marked and redis.call('HGET', hash, 'marked') == '0' then
+      -- It was reported, and the batch it failed in has not been settled to its end: the sweep starts it again, as a
+      -- held one. A new attempt number, because messages of the failed ones may still be on their way.
+      redis.call('HINCRBY', hash, 'attempt', 1)
+      redis.call('HSET', hash, 'state', 'waiting', 'batches', redis.call('HGET', hash, 'batches') .. ',' .. pid,
+        'failures', 0, 'crashes', 0, 'marked', 1, 'seen', now, 'reason', '')
+      due('run', run.id, now)
+      pending = pending + 1
     else
       -- the same delivery under a second process id (overlapping reserving calls): one run serves both batches
       redis.call('HSET', hash, 'batches', redis.call('HGET', hash, 'batches') .. ',' .. pid)

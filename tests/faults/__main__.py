@@ -17,8 +17,10 @@ from tests.faults import (  # noqa: F401 - modules of rows register them
     report,
     rows_answers,
     rows_brokers,
+    rows_guards,
     rows_handlers,
     rows_kills,
+    rows_neighbours,
     rows_portal,
     rows_races,
 )

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from celery import signals
+from celery import current_task, signals
 from celery.canvas import Signature, signature
 
 from b24offline.event import Event, stamp_seconds
@@ -22,14 +22,22 @@ from b24offline.routing import route
 from tasks import mirror, objects
 from tasks.base import Permanent, current, step
 from tasks.celery_app import app
+from tests.faults import sabotage
 from tests.faults.evidence import fingerprint
-from tests.faults.journal import COPIES, COUNTED, TRACKED, VISIBILITY, Journal
+from tests.faults.journal import COPIES, COUNTED, HARD_LIMIT, SOFT_LIMIT, TRACKED, VISIBILITY, Journal
 
 if VISIBILITY in os.environ:
     app.conf.broker_transport_options = {
         **app.conf.broker_transport_options,
         "visibility_timeout": float(os.environ[VISIBILITY]),
     }
+
+if SOFT_LIMIT in os.environ:
+    app.conf.task_soft_time_limit = float(os.environ[SOFT_LIMIT])
+if HARD_LIMIT in os.environ:
+    app.conf.task_soft_time_limit, app.conf.task_time_limit = None, float(os.environ[HARD_LIMIT])
+if sabotage.VARIABLE in os.environ:
+    sabotage.GUARDS[os.environ[sabotage.VARIABLE]]()
 
 _journals: dict[int, Journal] = {}
 
@@ -52,6 +60,7 @@ def noted(*, last: bool) -> Iterator[str]:
         object=name.object_id if name else "",
         delivery=f"{work.event.record_id}@{stamp_seconds(work.event.stamp)}",
         pipeline=work.pipeline,
+        run=current_task.request.root_id,
         attempt=work.attempt,
         last=last,
         pid=os.getpid(),

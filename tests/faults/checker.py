@@ -98,14 +98,13 @@ def _same_call(deleted: Moment, following: Moment) -> bool:
 
 def _completed(spans: Iterable[Span]) -> dict[tuple[Name, str], list[tuple[float, Span]]]:
     """Object and pipeline -> its completed runs as (start of the run, last span), by start."""
-    began: dict[tuple[str, str, int], float] = {}
+    began: dict[str, float] = {}
     for one in spans:
-        run = (one.delivery, one.pipeline, one.attempt)
-        began[run] = min(one.start, began.get(run, one.start))
+        began[one.run] = min(one.start, began.get(one.run, one.start))
     found: dict[tuple[Name, str], list[tuple[float, Span]]] = defaultdict(list)
     for one in spans:
         if one.last and one.ok:
-            found[one.name, one.pipeline].append((began[one.delivery, one.pipeline, one.attempt], one))
+            found[one.name, one.pipeline].append((began[one.run], one))
     for runs in found.values():
         runs.sort(key=lambda pair: pair[0])
     return found
@@ -154,22 +153,21 @@ def _unfinished(found: Evidence) -> Iterator[str]:
 
 
 def _overlaps(spans: Iterable[Span]) -> Iterator[str]:
-    groups: dict[tuple[Name, str], dict[tuple[str, int], list[Span]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[Name, str], dict[str, list[Span]]] = defaultdict(lambda: defaultdict(list))
     for one in spans:
         if one.name[1]:
-            groups[one.name, one.pipeline][one.delivery, one.attempt].append(one)
+            groups[one.name, one.pipeline][one.run].append(one)
     for (name, pipeline), runs in groups.items():
         hulls = [
-            (min(one.start for one in run), max(one.last_sign for one in run), delivery, attempt)
-            for (delivery, attempt), run in runs.items()
+            (min(one.start for one in run), max(one.last_sign for one in run), run[0].delivery) for run in runs.values()
         ]
         for first, second in combinations(sorted(hulls), 2):
             if second[0] < first[1]:
-                yield f"{name} {pipeline}: {first[2]} attempt {first[3]} beside {second[2]} attempt {second[3]}"
-        for (delivery, attempt), run in runs.items():
+                yield f"{name} {pipeline}: {first[2]} at {first[0]:.3f} beside {second[2]} at {second[0]:.3f}"
+        for run in runs.values():
             for one, other in combinations(sorted(run, key=lambda span: span.start), 2):
                 if other.start < one.last_sign:
-                    yield f"{name} {pipeline}: {delivery} attempt {attempt} twice at once"
+                    yield f"{name} {pipeline}: {one.delivery} twice at {other.start:.3f}"
 
 
 def _repeats(spans: Iterable[Span]) -> int:

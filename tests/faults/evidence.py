@@ -56,7 +56,7 @@ class Span:
         name: the event's object; two empty texts when it has none.
         delivery: the record and its stamp in epoch seconds.
         pipeline: the pipeline.
-        attempt: the attempt token of the run.
+        run: different for every time that the run was handed out; its steps share it.
         last: whether the run is complete with this step.
         start, effect, end: epoch seconds; ``effect`` is when the handler did what must not be done twice.
         ok: whether it ended well.
@@ -67,7 +67,7 @@ class Span:
     name: Name
     delivery: str
     pipeline: str
-    attempt: int
+    run: str
     last: bool
     start: float
     effect: float | None = None
@@ -155,7 +155,7 @@ def spans(lines: Iterable[str]) -> tuple[Span, ...]:
                 name=(str(row["entity"]), str(row["object"])),
                 delivery=str(row["delivery"]),
                 pipeline=str(row["pipeline"]),
-                attempt=int(row["attempt"]),
+                run=str(row["run"]),
                 last=bool(row["last"]),
                 start=wall,
             )

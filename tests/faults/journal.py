@@ -16,6 +16,9 @@ COPIES: Final = "B24OFFLINE_TEST_COPIES"
 """How often the workers send each message, if more than once."""
 VISIBILITY: Final = "B24OFFLINE_TEST_VISIBILITY"
 """The `visibility_timeout` of a Redis broker in seconds, where a row wants another one."""
+SOFT_LIMIT: Final = "B24OFFLINE_TEST_SOFT_SECONDS"
+HARD_LIMIT: Final = "B24OFFLINE_TEST_HARD_SECONDS"
+"""Time limits of tasks, where a row wants other ones; those of the settings win over a worker's command line."""
 CUSTOMER: Final = "Website form"
 """Part of the title of every lead that the emulator makes up: it must not be found in messages and logs."""
 
@@ -34,7 +37,8 @@ ENTITIES: Final = {
 TRACKED: Final = tuple(f"ON{name}{verb}" for name in ENTITIES.values() for verb in ("ADD", "UPDATE", "DELETE"))
 COUNTED: Final = ("ONCRMLEADUPDATE",)
 PIPELINES: Final[dict[str, tuple[str, ...]]] = {
-    name: ("tracked", "counted") if name in COUNTED else ("tracked",) for name in TRACKED
+    **{name: ("tracked", "counted") if name in COUNTED else ("tracked",) for name in TRACKED},
+    "ONCRMDEALMOVETOCATEGORY": ("announced",),
 }
 """Event name -> the pipelines of `tests.faults.chains`."""
 

@@ -15,7 +15,6 @@ from tests.faults.row import Result
 NAMES: dict[int, str] = {
     30: "wall clock of a worker jumps",
     38: "rolling upgrade with open batches",
-    40: "each guard switched off",
     44: "two deployments, one portal",
 }
 """What rows are about that no function plays yet."""

@@ -128,6 +128,7 @@ def flushed_in_redrive(stage: Stage) -> None:
 @fault(12, "FLUSHALL every 7 s with kills", repeats=None, overlap=True, plan=Plan(workers=2), drain_seconds=240)
 def flushed_often(stage: Stage) -> None:
     stage.settle_some()
+    stage.journal.tell("slow", 0.3)
     stage.control.start_traffic(rate=8, seed=stage.seed)
     for turn in range(4):
         time.sleep(7)
@@ -138,6 +139,7 @@ def flushed_often(stage: Stage) -> None:
             stage.noted("SIGKILL of a worker")
             stage.restart()
     stage.control.stop_traffic()
+    stage.journal.tell_nothing()
 
 
 def _copies(stage: Stage, copies: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 
+from tests.faults.journal import SOFT_LIMIT
 from tests.faults.row import Plan, fault
 from tests.faults.stage import Stage, wait_until
 
@@ -36,7 +37,7 @@ def raises_and_works(stage: Stage) -> None:
     stage.expect(not stage.history("marked"), "nothing was reported")
 
 
-@fault(31, "hangs", plan=Plan(arguments=("--soft-time-limit", "3"), variables={"B24_MAX_ATTEMPTS": "2"}))
+@fault(31, "hangs", plan=Plan(variables={SOFT_LIMIT: "3", "B24_MAX_ATTEMPTS": "2"}))
 def hangs(stage: Stage) -> None:
     stage.settle_some()
     [unlucky] = stage.change(1, "crm_company")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from tests.faults.journal import HARD_LIMIT, SOFT_LIMIT
 from tests.faults.row import Plan, fault
 from tests.faults.stage import Stage, wait_until
 
@@ -222,11 +223,11 @@ def exits(stage: Stage) -> None:
     _one_dies(stage, "exit")
 
 
-@fault(10, "soft time limit", plan=Plan(arguments=("--soft-time-limit", "3"), variables={"B24_MAX_ATTEMPTS": "2"}))
+@fault(10, "soft time limit", plan=Plan(variables={SOFT_LIMIT: "3", "B24_MAX_ATTEMPTS": "2"}))
 def too_slow(stage: Stage) -> None:
     _one_dies(stage, "hang")
 
 
-@fault(10, "hard time limit", plan=Plan(arguments=("--soft-time-limit", "0", "--time-limit", "4")))
+@fault(10, "hard time limit", plan=Plan(variables={HARD_LIMIT: "4"}))
 def far_too_slow(stage: Stage) -> None:
     _one_dies(stage, "hang")

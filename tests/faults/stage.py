@@ -72,6 +72,7 @@ class Stage:
         self.injected: list[str] = []
         self.failures: list[str] = []
         self.last_fault = 0.0
+        self.neighbours: list[CeleryProcess] = []
         self._given = broker
         self._exit = ExitStack()
         self._taps: list[Wiretap] = []
@@ -121,7 +122,7 @@ class Stage:
         self._exit.close()
 
     def _end_processes(self) -> None:
-        for process in (*self.workers, *self.beats):
+        for process in (*self.workers, *self.beats, *self.neighbours):
             process.kill()
 
     def _variables(self, journal_url: str) -> dict[str, str]:

@@ -137,3 +137,22 @@ def test_expired_tokens_cost_one_refresh(start_stack: Callable[..., Stack]) -> N
     stack.control.change("task", "update", count=10)
     wait_until(lambda: stack.settled() and stack.compare().equal, "the rest is settled")
     assert stack.control.state()["token_refreshes"] == before + 1
+
+
+def test_a_backlog_beyond_the_pace_is_read_in_bulk(start_stack: Callable[..., Stack]) -> None:
+    """Two requests a second: read one by one, 300 objects would take 150 s."""
+    stack = start_stack(
+        objects=2400,
+        concurrency=12,
+        variables={"B24_REQUESTS_PER_SECOND": "2", "B24_BURST": "3", "B24_LIMIT": "20"},
+        time_scale=0.1,
+    )
+    stack.control.limits(drain=2, holds=5, off=False)
+    for entity in ("crm_deal", "crm_lead", "task"):
+        stack.control.change(entity, "update", count=100)
+    wait_until(stack.settled, "all is settled", 120)
+    assert stack.compare().equal
+    singles = [one for one in stack.control.requests() if one["method"].endswith(".get") and not one.get("batch")]
+    reads = [one for one in singles if one["method"].startswith(("crm.", "tasks."))]
+    assert len(reads) < 10, f"{len(reads)} objects were read one by one"
+    assert stack.control.state()["bucket"]["refused"] <= 3, "our pace keeps the portal's limit"

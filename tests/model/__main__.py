@@ -78,7 +78,7 @@ def main() -> int:
         if not wanted:
             print(f"no case has {chosen.rule!r} off; there are: {', '.join(sorted({n for c in cases for n in c.off}))}")
             return 2
-        return 0 if all([one(case, 1_000) for case in wanted]) else 1
+        return 0 if all(one(case, 1_000) for case in wanted) else 1
     good = [whole(name, bounds) for depth in range(1, chosen.depth + 1) for name, bounds in WHOLE[depth]]
     good += [one(case, 0) for case in cases]
     return 0 if all(good) else 1

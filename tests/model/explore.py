@@ -140,7 +140,7 @@ def explore(
     transitions = 0
     check = Drains(rules, bounds) if drains else None
 
-    def told(violation: str, state: State | None, complete: bool) -> Explored:
+    def found(violation: str, state: State | None, complete: bool) -> Explored:
         history: list[Label] = []
         while state is not None and (step := came[state]) is not None:
             history.append(step[1])
@@ -150,9 +150,9 @@ def explore(
     while front:
         following = []
         for state in front:
-            for label, after in moves(state, rules, bounds):
+            for label, unreduced in moves(state, rules, bounds):
                 transitions += 1
-                after = reduced(after, rules, bounds)
+                after = reduced(unreduced, rules, bounds)
                 if after in came:
                     continue
                 came[after] = (state, label)
@@ -160,9 +160,9 @@ def explore(
                 if not wrong and check and check.stuck(after):
                     wrong = "stuck: left alone, the protocol never runs the last change or never ends"
                 if wrong:
-                    return told(wrong, after, False)
+                    return found(wrong, after, False)
                 following.append(after)
             if len(came) > limit or time.monotonic() - began > seconds:
-                return told("", None, False)
+                return found("", None, False)
         front = following
-    return told("", None, True)
+    return found("", None, True)

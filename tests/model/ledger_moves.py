@@ -1,4 +1,4 @@
-"""What happens in our ledger and in the processes that run events: batches open and close, runs begin and end, all is lost."""
+"""What happens in our ledger and our workers: batches open and close, runs begin and end, all of it is lost."""
 
 from __future__ import annotations
 

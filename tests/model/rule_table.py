@@ -18,10 +18,10 @@ TWICE: Final = Bounds(losses=0)
 LOSS: Final = Bounds(repeats=0)
 """The ledger is lost once."""
 BOTH: Final = Bounds()
-THREE: Final = Bounds(changes=3, losses=0, repeats=0)
 PROMPT: Final = Bounds(losses=0, repeats=0, reserving=0)
 """No reserving call outlives the poll lease."""
 PROMPT_LOSS: Final = replace(PROMPT, losses=1)
+PROMPT_THREE: Final = replace(PROMPT, changes=3)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,13 @@ NEEDED: Final = (
     Case(("report_age",), TWICE, LOST, 12, "nothing is reported of a batch younger than 75 s"),
     Case(("settle_lease",), TWICE, LOST, 13, "a look is good for a call only while its settle lease lasts"),
     Case(("quiet_settle",), CALM, LOST, 15, "no `clear` and no `error` in a quiet period"),
-    Case(("quiet_superseded",), THREE, LOST, 22, "a quiet period is noted before a superseded record is cleared"),
+    Case(
+        ("quiet_superseded",),
+        PROMPT_THREE,
+        LOST,
+        22,
+        "a quiet period is noted before a superseded record is cleared",
+    ),
     Case(("held_never_fails",), CALM, STUCK, 16, "the run of a held record never fails for good"),
     Case(("adoption",), CALM, STUCK, 3, "orphans are adopted"),
     Case(("error_lane",), CALM, STUCK, 5, "marked records are run again"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .explore import Label
+    from .state import Label
 
 
 def _batch(process: object) -> str:

@@ -132,7 +132,8 @@ def pass_time(redis: Redis, ledger: Ledger, seconds: float) -> None:
             for name in redis.hkeys(key):
                 redis.hincrby(key, name, -shift)
         elif tail.startswith("wait:"):
-            redis.set(key, int(redis.get(key)) - shift, keepttl=True)
+            if (until := redis.get(key)) is not None:  # it may end between the two calls
+                redis.set(key, int(until) - shift, keepttl=True, xx=True)
         elif kind == "hash" and tail != "stats" and not tail.endswith(":records"):
             for name in redis.hkeys(key):
                 if name.startswith(_PASSING):

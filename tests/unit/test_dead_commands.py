@@ -11,9 +11,11 @@ from core_events import PIPELINE, event_of, pass_time, run_of, run_state
 
 from b24offline.cli import main
 from b24offline.config import Config
+from b24offline.draining import drained
 from b24offline.lanes import HELD_LANE
 from b24offline.ledger import Entry
 from b24offline.letter_selection import parsed_span
+from b24offline.portal import Wish
 from b24offline.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -258,3 +260,11 @@ def test_a_ledger_that_is_away_is_a_sentence(desk: Desk, monkeypatch: pytest.Mon
     assert desk.json("dead", "list")[0]["now"] == "?"
     assert "ledger cannot be reached" in desk.run("dead", "redrive", "1", code=1).output
     assert "ledger cannot be reached" in desk.run("marked", code=1).output
+
+
+def test_a_portal_with_parked_events_is_drained_but_not_removed(three: Desk) -> None:
+    three.runtime.store.set_wish("globex", Wish.PAUSED)
+    portal = three.runtime.store.portal("globex")
+    assert drained(three.kit("globex"), portal, 0.0)
+    assert "1 parked events" in three.run("portal", "remove", "globex", code=2).output
+    assert three.state(3, "globex") == "parked"

@@ -28,7 +28,7 @@ def moment(seq: int, kind: str, record: int = 1, **more: object) -> Moment:
 def span(start: float, end: float | None, record: int = 1, **more: object) -> Span:
     values = {"span": f"{record}-{start}", "name": DEAL, "delivery": f"{record}@100", "pipeline": "tracked"}
     ends = {"effect": end, "end": end, "ok": end is not None, "saw": "now"}
-    return Span(**{**values, "attempt": 1, "last": True, "start": start, **ends, **more})  # type: ignore[arg-type]
+    return Span(**{**values, "run": f"{record}", "last": True, "start": start, **ends, **more})  # type: ignore[arg-type]
 
 
 def story(moments: list[Moment], runs: list[Span], **more: object) -> Evidence:
@@ -143,12 +143,12 @@ def test_one_step_twice_at_once_is_an_overlap() -> None:
 
 
 def test_a_run_that_was_killed_ends_with_its_last_sign() -> None:
-    assert not judge(story(LIFE, [span(5, None, attempt=1), span(6, 8, attempt=2)])).overlap
-    assert judge(story(LIFE, [span(5, None, effect=7.0), span(6, 8, attempt=2)])).overlap
+    assert not judge(story(LIFE, [span(5, None, run="1"), span(6, 8, run="2")])).overlap
+    assert judge(story(LIFE, [span(5, None, effect=7.0), span(6, 8, run="2")])).overlap
 
 
 def test_effects_beyond_the_first_are_repeats() -> None:
-    assert judge(story(LIFE, [span(5, 6), span(7, 8, attempt=2), span(9, 10, attempt=3)])).repeats == 2
+    assert judge(story(LIFE, [span(5, 6), span(7, 8, run="2"), span(9, 10, run="3")])).repeats == 2
     assert judge(story(LIFE, [span(5, 6), span(7, 8, 2)])).repeats == 0
 
 
@@ -173,7 +173,7 @@ def test_the_journal_is_put_together_in_any_order_after_its_start(marks: list[st
         "object": "7",
         "delivery": "1@100",
         "pipeline": "tracked",
-        "attempt": 1,
+        "run": "r",
         "last": True,
     }
     lines = [json.dumps({"span": "s", "mark": mark, "wall": 5.0, "saw": "now", **known}) for mark in marks]

@@ -16,17 +16,14 @@ from core_events import (
     opened,
     pass_time,
     ran,
-    run_of,
-    run_state,
 )
-from cryptography.fernet import Fernet
+from parking_bench import DAY, RUN, Bench
 from sqlalchemy.exc import OperationalError
 
 from b24offline.lanes import HELD_LANE
 from b24offline.ledger import HELD_CHANCES, Handed, Settling
-from b24offline.parking import Parking, run_of_letter
+from b24offline.parking import run_of_letter
 from b24offline.portal_guard import HELD_RECORDS, PollLease
-from b24offline.store import Cipher, Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,63 +31,6 @@ if TYPE_CHECKING:
     from redis import Redis
 
 pytestmark = pytest.mark.unit
-
-RUN = run_of(1)
-DAY = TIMERS.held_backoff_seconds[-1]
-
-
-class Bench:
-    """A ledger and a store, with one held batch whose run has begun."""
-
-    def __init__(self, redis: Redis, folder: Path) -> None:
-        self.redis = redis
-        self.ledger = ledger_on(redis)
-        self.store = Store(f"sqlite:///{folder / 'store.db'}", Cipher((Fernet.generate_key().decode(),)))
-        self.store.create_schema()
-        self.parking = Parking(self.ledger, self.store, TIMERS)
-        self.handed = self.hold(1)
-
-    def hold(self, record: int, deal: str = "1") -> Handed:
-        entry = entry_of(record, deal, marked=True)
-        (handed,) = opened(self.ledger, f"p{record}", entry, origin="held", lane=HELD_LANE)
-        return ran(self.ledger, handed)
-
-    def until_due(self, run: str) -> None:
-        self.later(due_times(self.redis, self.ledger)[f"run:{run}"] + 1)
-
-    def later(self, seconds: float) -> None:
-        pass_time(self.redis, self.ledger, seconds)
-
-    def fail_once(self, handed: Handed, reason: str = "ValueError") -> None:
-        assert self.ledger.hold_back(handed.run, handed.attempt, reason=reason)
-
-    def spend(self, handed: Handed) -> Handed:
-        """Fails until the sweep gives up, and answers what it hands to parking."""
-        for number in range(HELD_CHANCES):
-            self.fail_once(handed)
-            assert run_state(self.redis, self.ledger, handed.run) == "waiting"
-            if number < HELD_CHANCES - 1:
-                self.until_due(handed.run)
-                (handed,) = self.ledger.take_overdue().runs
-                ran(self.ledger, handed)
-        overdue = self.ledger.take_overdue()
-        assert overdue.runs == ()
-        (hopeless,) = overdue.hopeless
-        return hopeless
-
-    def parked(self) -> Handed:
-        hopeless = self.spend(self.handed)
-        assert self.parking.park(hopeless) == "parked"
-        return hopeless
-
-    def state(self, record: int = 1) -> str | None:
-        return run_state(self.redis, self.ledger, run_of(record))
-
-    def again(self, record: int, deal: str = "1") -> Handed:
-        """A newer, unmarked record of the same message arrives and begins."""
-        self.later(1)
-        (handed,) = opened(self.ledger, f"p{record}", entry_of(record, deal))
-        return ran(self.ledger, handed)
 
 
 @pytest.fixture
@@ -160,6 +100,21 @@ def test_an_unmarked_run_is_never_parked(redis: Redis) -> None:
         (handed,) = overdue.runs
 
 
+def test_a_reported_record_is_held_though_its_first_batch_is_still_open(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    (first,) = opened(ledger, "p1", entry_of(1))
+    ledger.fail(RUN, first.attempt, "ValueError", backoff_seconds=0.001)
+    pass_time(redis, ledger, 1)
+    assert opened(ledger, "p2", entry_of(1)) == (), "an unmarked delivery ran twice"
+    assert opened(ledger, "p3", entry_of(1, marked=True), origin="held", lane=HELD_LANE) == ()
+    (held,) = ledger.take_overdue().runs
+    assert held.attempt > first.attempt, "a message of the failed run would be taken for one of the held run"
+    begun = ledger.begin_step(RUN, held.attempt, 0)
+    assert begun is not None
+    assert begun.held
+    assert set(ledger.succeed(RUN, held.attempt).settleable) == {"p1", "p2", "p3"}
+
+
 def test_parking_writes_the_letter_and_keeps_the_record(bench: Bench) -> None:
     hopeless = bench.parked()
     (letter,) = bench.store.dead_letters()
@@ -186,6 +141,15 @@ def test_parking_again_changes_nothing_but_a_letter_that_was_lost(bench: Bench) 
     assert bench.ledger.counters()["runs_parked"] == 1
     assert due_times(bench.redis, bench.ledger)[f"run:{RUN}"] > DAY - 5
     assert due_times(bench.redis, bench.ledger)["batch:p1"] > DAY - 5
+
+
+def test_a_parked_run_is_never_handed_out_whatever_its_history_says(bench: Bench) -> None:
+    bench.parked()
+    now = bench.ledger.now_ms()
+    bench.redis.hset(f"{bench.ledger.stem}:run:{RUN}", mapping={"failures": 0, "seen": now})
+    bench.redis.zadd(f"{bench.ledger.stem}:due", {f"run:{RUN}": now - 1})
+    overdue = bench.ledger.take_overdue()
+    assert (overdue.runs, [one.run for one in overdue.hopeless]) == ((), [RUN])
 
 
 def test_a_death_between_letter_and_ledger_is_made_up_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,92 +221,6 @@ def test_parked_batches_leave_the_gate_of_the_held_ones(bench: Bench) -> None:
     assert isinstance(gate.take_poll_lease(None, lane=HELD_LANE), PollLease)
     assert "p1" not in bench.ledger.working_batches()
     assert "p1" in bench.ledger.open_batches()
-
-
-def test_a_parked_run_does_not_hold_its_object_up(bench: Bench) -> None:
-    bench.parked()
-    assert bench.ledger.succeed(run_of(2), bench.again(2).attempt).recorded
-
-
-def test_a_held_run_that_waits_does_not_hold_its_object_up(bench: Bench) -> None:
-    bench.ledger.open("p2", [entry_of(2, "1")], origin="poll")
-    assert bench.ledger.start("p2") == (), "two runs of one object at once"
-    bench.fail_once(bench.handed)
-    bench.later(1)
-    (handed,) = bench.ledger.take_overdue().runs
-    assert handed.run == run_of(2)
-
-
-def test_one_that_stood_aside_waits_for_its_turn(bench: Bench) -> None:
-    bench.fail_once(bench.handed)
-    newer = bench.again(2)
-    bench.later(50)
-    bench.ledger.renew(newer.run, newer.attempt, 0)
-    bench.redis.zadd(f"{bench.ledger.stem}:due", {f"run:{RUN}": 0})
-    assert bench.ledger.take_overdue().runs == ()
-    assert bench.state() == "ready"
-    told = bench.ledger.fail(newer.run, newer.attempt, "x", backoff_seconds=0.001)
-    assert told.recorded
-    bench.later(1)
-    assert [one.run for one in bench.ledger.take_overdue().runs] == [RUN]
-
-
-@pytest.mark.parametrize("parked", [True, False])
-def test_success_of_a_newer_record_of_the_message_supersedes(bench: Bench, parked: bool) -> None:
-    if parked:
-        bench.parked()
-    else:
-        bench.fail_once(bench.handed)
-    newer = bench.again(2)
-    assert bench.ledger.succeed(newer.run, newer.attempt).recorded
-    assert bench.state() == "superseded"
-    assert "p1" in bench.ledger.take_overdue().batches
-    settling = bench.ledger.begin_settle("p1")
-    assert isinstance(settling, Settling)
-    assert settling.outcomes == {1: "succeeded"}
-    assert not list(bench.redis.scan_iter("*:aside:*"))
-
-
-@pytest.mark.parametrize("why", ["failed", "older", "other message", "other pipeline", "seen before"])
-def test_nothing_else_supersedes(bench: Bench, why: str) -> None:
-    bench.parked()
-    bench.later(1)
-    entry = {
-        "older": entry_of(0, "1", stamp="2026-04-03T08:44:09+02:00"),
-        "other message": entry_of(2, "1", message_id="f" * 32),
-        "other pipeline": entry_of(2, "1", "other"),
-    }.get(why, entry_of(2, "1"))
-    (newer,) = opened(bench.ledger, "p2", entry)
-    if why == "seen before":
-        bench.redis.hset(f"{bench.ledger.stem}:run:{newer.run}", "seen", bench.ledger.run_fields(RUN, "seen")[0])
-    ran(bench.ledger, newer)
-    if why == "failed":
-        bench.ledger.fail(newer.run, newer.attempt, "x", backoff_seconds=1)
-    else:
-        assert bench.ledger.succeed(newer.run, newer.attempt).recorded
-    assert bench.state() == "parked"
-
-
-def test_of_one_message_only_the_newest_held_record_stays_and_keeps_the_count(bench: Bench) -> None:
-    for _ in range(3):
-        bench.fail_once(bench.handed)
-        bench.until_due(RUN)
-        (bench.handed,) = bench.ledger.take_overdue().runs
-        ran(bench.ledger, bench.handed)
-    bench.fail_once(bench.handed)
-    bench.fail_once(bench.hold(2))
-    assert bench.state(1) == "superseded"
-    assert bench.ledger.run_fields(run_of(2), "state", "failures") == ("waiting", "4")
-
-
-def test_an_older_one_that_steps_aside_later_gives_way(bench: Bench) -> None:
-    bench.ledger.open("p2", [entry_of(2, "1", marked=True)], origin="held", lane=HELD_LANE)
-    bench.fail_once(bench.handed)
-    bench.later(1)
-    (newer,) = bench.ledger.take_overdue().runs
-    ran(bench.ledger, newer)
-    bench.fail_once(newer)
-    assert (bench.state(1), bench.state(2)) == ("superseded", "waiting")
 
 
 def test_redrive_gives_all_chances_again(bench: Bench) -> None:

@@ -1,0 +1,54 @@
+"""Row 37: a step of another stack fails, is revoked, or its worker is gone."""
+
+from __future__ import annotations
+
+import os
+
+from b24offline.processes import CeleryProcess
+from tests.faults.row import Plan, fault
+from tests.faults.stage import Stage, wait_until
+
+SHOP = Plan(objects=200, variables={"B24_HANDOFF_QUEUES": "shop", "B24_MAX_ATTEMPTS": "2"})
+
+
+def _shop(stage: Stage, name: str = "shop") -> CeleryProcess:
+    """A worker of the other stack, which shares the broker with us and nothing else. It ends with the row."""
+    environ = {**os.environ, "SHOP_BROKER_URL": stage.broker.url, "SHOP_REDIS_URL": stage.valkey.url}
+    command = ["worker", "-n", f"{name}@%h", "-c", "2", "-l", "INFO", "--without-mingle", "--without-gossip"]
+    application = "tests.integration.foreign_stack"
+    log = stage.folder / f"{name}.log"
+    process = CeleryProcess(name, command, environ=environ, log_path=log, application=application)
+    stage.neighbours.append(process)
+    return process.start()
+
+
+def _move_deals(stage: Stage, count: int, funnel: int) -> list[str]:
+    return stage.control.change("crm_deal", "update", count=count, fields={"CATEGORY_ID": str(funnel)})
+
+
+@fault(37, "a step of another stack fails", plan=SHOP, drain_seconds=240)
+def refused(stage: Stage) -> None:
+    _shop(stage)
+    stage.settle_some()
+    deals = _move_deals(stage, 5, 5)
+    stage.redis.sadd("shop:refuse", *deals[:2])
+    stage.noted("another stack fails two of five")
+    wait_until(
+        lambda: stage.counters.get("events_reported", 0) == 2, "their outcome arrives, and they are reported", 90
+    )
+    stage.redis.delete("shop:refuse")
+
+
+@fault(37, "the other stack's worker is killed", plan=SHOP, drain_seconds=300)
+def worker_gone(stage: Stage) -> None:
+    shop = _shop(stage)
+    stage.settle_some()
+    _move_deals(stage, 5, 5)
+    wait_until(stage.empty, "the other stack takes part", 90)
+    shop.kill()
+    stage.noted("SIGKILL of another stack's worker")
+    _move_deals(stage, 5, 7)
+    stage.change(10, "crm_contact")
+    acknowledged = stage.counters.get("events_acknowledged", 0)
+    wait_until(lambda: stage.counters["events_acknowledged"] >= acknowledged + 1, "others are acknowledged", 60)
+    _shop(stage, "shop-again")

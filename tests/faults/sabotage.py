@@ -1,0 +1,121 @@
+"""Switches one guard of the product off, in the workers of a row that must turn red for it.
+
+The checker is worth what it notices: each of these is a mistake that an integration could make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from b24offline import ledger, offline_queue, portal_guard, settlement, settler
+from b24offline.event import Event, Record
+from b24offline.ledger import Ledger, Settling
+from b24offline.paced_client import PacedClient
+from b24offline.settlement import SettlePlan, SettleView
+
+VARIABLE: Final = "B24OFFLINE_TEST_WITHOUT"
+"""The guard that is off, in the environment of the workers."""
+
+
+class _TrueThoughEmpty(tuple[int, ...]):
+    """What a check for emptiness does not catch."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def _altered(method: str, **params: Any) -> None:
+    """Sends a method's calls with other parameters; None leaves one out."""
+    honest = PacedClient.call
+
+    def call(self: PacedClient, name: str, given: Any = None, **more: Any) -> Any:
+        if name == method:
+            given = {key: value for key, value in {**(given or {}), **params}.items() if value is not None}
+        return honest(self, name, given, **more)
+
+    PacedClient.call = call  # type: ignore[method-assign]
+
+
+def _planned(change: Callable[[SettleView, SettlePlan], SettlePlan]) -> None:
+    def plan(view: SettleView) -> SettlePlan:
+        return change(view, settlement.plan_settlement(view))
+
+    settler.plan_settlement = plan  # type: ignore[attr-defined]
+
+
+def _explicit_keep() -> None:
+    _altered("event.offline.get", clear=1)
+
+
+def _connector() -> None:
+    _altered("event.offline.clear", auth_connector=None)
+
+
+def _empty_list() -> None:
+    offline_queue.ClearOrder.__post_init__ = lambda self: None  # type: ignore[method-assign]
+    _planned(lambda view, plan: replace(plan, clear=_TrueThoughEmpty(plan.clear)))
+
+
+def _close_only_finished() -> None:
+    def everything(view: SettleView, plan: SettlePlan) -> SettlePlan:
+        unfinished = tuple(record for record, outcome in view.outcomes.items() if outcome == "unfinished")
+        return replace(plan, clear=tuple(sorted({*plan.clear, *unfinished})))
+
+    _planned(everything)
+
+
+def _look() -> None:
+    def looked(self: settler.Settler, view: SettleView, settling: Settling) -> SettleView:
+        live = {number: _remembered(event, settling.process_id) for number, event in view.events.items()}
+        return replace(view, live=live, newer=dict.fromkeys(live, False), now_ms=self._ledger.now_ms())
+
+    settler.Settler._looked = looked  # type: ignore[method-assign]
+
+
+def _remembered(event: Event, process_id: str) -> Record:
+    row = {
+        "ID": str(event.record_id),
+        "TIMESTAMP_X": event.stamp,
+        "EVENT_NAME": event.name,
+        "EVENT_DATA": event.data,
+        "MESSAGE_ID": event.message_id,
+    }
+    return offline_queue.parse_record(row, process_id=process_id, marked=event.marked)
+
+
+def _mailbox() -> None:
+    honest = Ledger.mailbox
+
+    def mailbox(self: Ledger, event: Event, pipeline: str) -> str:
+        return f"{honest(self, event, pipeline)}:{event.record_id}"
+
+    Ledger.mailbox = mailbox  # type: ignore[method-assign]
+
+
+def _attempt_token() -> None:
+    honest = ledger._script_text
+
+    def text(name: str) -> str:
+        check = "if fields[2] ~= attempt or position <= tonumber(fields[3]) then return {} end"
+        return honest(name).replace(check, "")
+
+    ledger._script_text = text  # type: ignore[assignment]
+
+
+def _quiet() -> None:
+    portal_guard.PortalGuard.quiet_until_ms = lambda self, messages: {}  # type: ignore[method-assign]
+
+
+GUARDS: Final[dict[str, Callable[[], None]]] = {
+    "explicit clear=0": _explicit_keep,
+    "connector on every call": _connector,
+    "empty-list guard": _empty_list,
+    "close only when finished": _close_only_finished,
+    "look before error": _look,
+    "mailbox": _mailbox,
+    "attempt token": _attempt_token,
+    "quiet period": _quiet,
+}
+"""Guard -> how it is switched off in this process."""

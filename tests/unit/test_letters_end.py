@@ -1,0 +1,213 @@
+"""A dead letter ends when its record has left the portal's queue, and a parked event keeps nothing else from ending."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from core_events import PIPELINE, PORTAL, TIMERS, guard_on, ledger_on, pass_time
+from cryptography.fernet import Fernet
+from portal_desk import CONNECTOR, PortalDesk
+
+from b24offline.catalogue import shipped_catalogue
+from b24offline.errors import UnknownAnswer
+from b24offline.event import event_from_record
+from b24offline.lanes import DEFAULT_LANE, HELD_LANE, PARKED_LANE
+from b24offline.ledger import HELD_CHANCES, Entry
+from b24offline.offline_queue import OfflineQueue
+from b24offline.parking import Parking
+from b24offline.poller import Poller
+from b24offline.routing import Routes
+from b24offline.settler import Settler
+from b24offline.store import Cipher, Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from redis import Redis
+
+pytestmark = pytest.mark.unit
+
+
+class Bench:
+    """A portal with one marked record that is held, and everything that may end it."""
+
+    def __init__(self, redis: Redis, folder: Path) -> None:
+        self.redis = redis
+        self.desk = PortalDesk()
+        self.ledger = ledger_on(redis)
+        self.guard = guard_on(redis, self.ledger)
+        self.queue = OfflineQueue(self.desk, PORTAL, CONNECTOR)
+        self.store = Store(f"sqlite:///{folder / 'store.db'}", Cipher((Fernet.generate_key().decode(),)))
+        self.store.create_schema()
+        self.parking = Parking(self.ledger, self.store, TIMERS)
+        self.settler = Settler(self.ledger, self.guard, self.queue, TIMERS, self.store)
+        self.desk.change("1")
+        self.desk.queue.mark(self.desk.now, self.desk.rows()[1])
+        batch = self.queue.reserve_marked(1)
+        assert batch is not None
+        self.pid = batch.process_id
+        self.event = event_from_record(PORTAL, batch.records[0], shipped_catalogue())
+        self.run = f"{self.event.delivery}/{PIPELINE}"
+        self.ledger.open(self.pid, [Entry(self.event, (PIPELINE,))], origin="held", lane=HELD_LANE)
+
+    def park(self) -> None:
+        (handed,) = self.ledger.start(self.pid)
+        self.ledger.hold_back(handed.run, handed.attempt, reason="ValueError")
+        self.redis.hset(f"{self.ledger.stem}:run:{self.run}", "failures", HELD_CHANCES)
+        self.later(TIMERS.held_backoff_seconds[0] + 1)
+        (hopeless,) = self.ledger.take_overdue().hopeless
+        assert self.parking.park(hopeless) == "parked"
+
+    def later(self, seconds: float) -> None:
+        pass_time(self.redis, self.ledger, seconds)
+
+    def run_well(self) -> None:
+        assert self.parking.redrive(self.run) == "redriven"
+        self.later(1)
+        (handed,) = self.ledger.take_overdue().runs
+        assert self.ledger.succeed(handed.run, handed.attempt).settleable == (self.pid,)
+
+    def open_letters(self) -> int:
+        return self.store.count_dead_letters(PORTAL)
+
+
+@pytest.fixture
+def bench(redis: Redis, tmp_path: Path) -> Bench:
+    return Bench(redis, tmp_path)
+
+
+def test_a_parked_record_is_neither_cleared_nor_looked_at(bench: Bench) -> None:
+    bench.park()
+    bench.desk.calls.clear()
+    told = bench.settler.settle(bench.pid)
+    assert (told.state, told.kept) == ("open", 1)
+    assert bench.desk.calls == []
+    assert bench.open_letters() == 1
+
+
+def test_a_parked_batch_is_settled_once_a_day_only(bench: Bench) -> None:
+    bench.park()
+    for _ in range(2):
+        bench.later(TIMERS.held_backoff_seconds[-1] / 2)
+        assert bench.ledger.take_overdue().batches == ()
+        bench.later(TIMERS.held_backoff_seconds[-1] / 2 + 1)
+        assert bench.ledger.take_overdue().batches == (bench.pid,)
+        bench.settler.settle(bench.pid)
+
+
+@pytest.mark.parametrize("how", ["success", "drop"])
+def test_its_letter_ends_when_it_was_cleared(bench: Bench, how: str) -> None:
+    bench.park()
+    bench.run_well() if how == "success" else bench.parking.drop(bench.run, "somebody")
+    assert bench.open_letters() == 1
+    assert bench.settler.settle(bench.pid).state == "closed"
+    assert bench.open_letters() == 0
+    assert bench.desk.rows() == {}
+
+
+def test_a_lost_answer_of_clear_leaves_the_letter_to_the_next_settle(bench: Bench) -> None:
+    bench.park()
+    bench.run_well()
+    bench.desk.lose.append("event.offline.clear")
+    with pytest.raises(UnknownAnswer):
+        bench.settler.settle(bench.pid)
+    assert bench.open_letters() == 1
+    assert bench.settler.settle(bench.pid).state == "closed"
+    assert bench.open_letters() == 0
+
+
+def test_a_death_before_the_letter_ends_is_made_up_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.park()
+    bench.run_well()
+
+    def die(*_: object) -> int:
+        raise ConnectionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.store, "end_dead_letters_of", die)
+        with pytest.raises(ConnectionError):
+            bench.settler.settle(bench.pid)
+    assert bench.desk.rows() == {}, "nothing to make up for"
+    bench.later(TIMERS.settle_lease_seconds + 1)
+    assert bench.settler.settle(bench.pid).state == "closed"
+    assert bench.open_letters() == 0
+
+
+def test_a_record_that_the_portal_deleted_still_runs_and_ends(bench: Bench) -> None:
+    bench.park()
+    bench.desk.queue.clear_ids(bench.desk.now, CONNECTOR, bench.pid, frozenset({1}))
+    bench.run_well()
+    assert bench.settler.settle(bench.pid).state == "closed"
+    assert bench.open_letters() == 0
+
+
+def test_a_superseded_parked_record_is_cleared_alone_and_not_in_a_quiet_period(bench: Bench) -> None:
+    bench.park()
+    newer = bench.desk.change("1")
+    batch = bench.queue.reserve(limit=50, order={"ID": "ASC"})
+    assert batch is not None
+    event = event_from_record(PORTAL, batch.records[0], shipped_catalogue())
+    assert (event.record_id, event.message_id) == (newer, bench.event.message_id)
+    bench.later(1)
+    bench.ledger.open(batch.process_id, [Entry(event, (PIPELINE,))], origin="poll")
+    (handed,) = bench.ledger.start(batch.process_id)
+    bench.guard.note_quiet({event.message_id}, None)
+    assert bench.ledger.succeed(handed.run, handed.attempt).recorded
+    assert bench.settler.settle(bench.pid).kept == 1
+    bench.later(TIMERS.quiet_seconds + 1)
+    latest = bench.desk.change("1")
+    assert bench.settler.settle(bench.pid).acknowledged == 1
+    assert set(bench.desk.rows()) == {newer, latest}
+    assert bench.open_letters() == 0
+
+
+def poller_of(bench: Bench) -> Poller:
+    bench.store.seed_portal(
+        PORTAL, client_endpoint="https://x", auth_url="https://y", client_id="c", client_secret="s", connector=CONNECTOR
+    )
+    routes = Routes()
+    routes.add(lambda event: None, ("ONCRMDEALUPDATE",), PIPELINE)
+    return Poller(
+        portal=PORTAL,
+        queue=bench.queue,
+        ledger=bench.ledger,
+        guard=bench.guard,
+        store=bench.store,
+        catalogue=shipped_catalogue(),
+        routes=routes,
+        unrouted="acknowledge",
+    )
+
+
+def test_marked_orphans_are_adopted_into_the_lane_of_held_ones(bench: Bench) -> None:
+    bench.redis.flushall()
+    bench.desk.change("2")
+    unmarked = bench.queue.reserve(limit=50, order={"ID": "ASC"})
+    assert unmarked is not None
+    poller = poller_of(bench)
+    assert poller.adopt() == ()
+    bench.later(TIMERS.sighting_seconds + TIMERS.recovery_seconds)
+    assert set(poller.adopt()) == {bench.pid, unmarked.process_id}
+    assert bench.ledger.lane(bench.pid) == HELD_LANE
+    assert bench.ledger.lane(unmarked.process_id) == DEFAULT_LANE
+
+
+def test_a_parked_event_does_not_keep_a_portal_from_draining(bench: Bench) -> None:
+    assert bench.ledger.working_batches()
+    bench.park()
+    assert bench.ledger.lane(bench.pid) == PARKED_LANE
+    assert bench.ledger.working_batches() == {}
+    bench.run_well()
+    assert bench.ledger.working_batches()
+
+
+def test_an_ended_letter_keeps_its_reason_and_says_what_ended_it(bench: Bench) -> None:
+    bench.park()
+    assert bench.store.end_dead_letter(1, "dropped by somebody")
+    assert not bench.store.end_dead_letter(1, "dropped by another")
+    letter = bench.store.dead_letter(1)
+    assert letter.reason == "ValueError; dropped by somebody"
+    assert letter.ended_at is not None
+    assert datetime.now(UTC) - letter.ended_at < timedelta(minutes=1)

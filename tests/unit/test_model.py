@@ -1,0 +1,162 @@
+"""The model of the protocol: no change is lost, unless a rule is off; and it does what the code and the emulator do."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from core_events import PID, event_of, message_of, record_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from model.explore import explore
+from model.portal_moves import change, network
+from model.rule_table import ASKED_FOR, LOSS, NEEDED, SPARE, TOGETHER, TWICE, Case
+from model.sentences import told
+from model.settle_moves import begin, go_on
+from model.state import FREE, Batch, Bounds, Call, Record, Rules, Run, initial
+
+from b24offline.emulator.journal import Journal, Sequence
+from b24offline.emulator.queue import OfflineQueue
+from b24offline.emulator.selection import Selection
+from b24offline.settlement import SettleView, needs_look, plan_settlement
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("bounds", [LOSS, TWICE], ids=["ledger lost", "a call executed twice"])
+def test_with_all_rules_on_no_change_is_lost_and_every_state_drains(bounds: Bounds) -> None:
+    found = explore(Rules(), bounds, drains=True)
+    assert (found.violation, told(found.history)) == ("", [])
+    assert found.complete
+    assert found.states > 10_000
+
+
+@pytest.mark.parametrize("case", [*NEEDED, *ASKED_FOR, *TOGETHER], ids=lambda case: case.name)
+def test_without_the_rule_a_change_is_lost_and_the_shortest_history_is_known(case: Case) -> None:
+    found = explore(case.rules, case.bounds, drains=case.drains)
+    assert case.violation in found.violation
+    assert len(found.history) == case.steps, "\n".join(told(found.history))
+    assert all(told(found.history))
+
+
+@pytest.mark.parametrize("case", SPARE, ids=lambda case: case.name)
+def test_another_rule_covers_for_a_spare_one(case: Case) -> None:
+    found = explore(case.rules, replace(case.bounds, repeats=0))  # with repeats: make model
+    assert (found.violation, told(found.history)) == ("", [])
+    assert found.complete
+
+
+OUTCOMES = {"fresh": "unfinished", "done": "succeeded", "failed": "failed"}
+SITUATIONS = list(itertools.product(OUTCOMES, ["here", "marked", "gone"], *[[False, True]] * 3))
+
+
+def fate_in_the_model(run: str, where: str, quiet: bool, newer: bool, young: bool) -> str:
+    records = [Record(1, 1, where == "marked", 0)] if where != "gone" else []
+    records += [Record(2, FREE, marked=False, stamp=0)] if newer else []
+    state = initial(Bounds())._replace(
+        records=tuple(records),
+        runs=(Run(1, 0, run, where == "marked", 1),),
+        batches=(Batch(1, 1, 0, int(young), 0),),
+        quiet=int(quiet),
+    )
+    for label, after in begin(state, Rules(), Bounds()):
+        if label[0] != "settle_looks":
+            return {"settle_clears": "clear", "settle_finds_gone": "gone"}[str(label[0])]
+        for then, _ in go_on(after, Rules(), Bounds()):
+            return str(then[0]).removeprefix("settle_will_")
+    return "keep"
+
+
+def fate_in_the_plan(run: str, where: str, quiet: bool, newer: bool, young: bool) -> str:
+    live = {} if where == "gone" else {1: record_of(1, "1", PROCESS_ID=PID, ERROR=str(int(where == "marked")))}
+    view = SettleView(
+        outcomes={1: OUTCOMES[run]},
+        events={1: event_of(1, "1")},
+        live=live,
+        newer={1: newer},
+        quiet_until_ms={message_of("1"): 1_000 + int(quiet)},
+        now_ms=1_000,
+        reportable_at_ms=1_000 + int(young),
+    )
+    plan = plan_settlement(view if needs_look(view) else replace(view, live=None))
+    fates = {"supersede": plan.superseded, "clear": plan.clear, "report": plan.report, "gone": plan.gone}
+    return next((fate for fate, records in fates.items() if records), "keep")
+
+
+@pytest.mark.parametrize("situation", SITUATIONS, ids=str)
+def test_the_model_settles_as_the_plan_does(situation: tuple[str, str, bool, bool, bool]) -> None:
+    assert fate_in_the_model(*situation) == fate_in_the_plan(*situation)
+
+
+class Twin:
+    """The model's portal and the emulator's queue, told the same; process ids are paired as they arise."""
+
+    def __init__(self) -> None:
+        numbers = iter(range(1, 1_000))
+        self.queue = OfflineQueue(Journal(Sequence()), lambda: f"p{next(numbers)}")
+        self.state = initial(Bounds(changes=99, repeats=0))
+        self.names = {FREE: ""}
+        self.ids: dict[int, int] = {}
+        self.now = 0.0
+        self.change()
+
+    def change(self) -> None:
+        self.now += 1
+        record = self.queue.enqueue(self.now, "c", "ONCRMDEALUPDATE", {"FIELDS": {"ID": "1"}})
+        ((label, self.state),) = change(self.state)
+        self.ids[int(str(label[1]))] = record.id
+
+    def reserve(self, *, marked: bool) -> None:
+        name, rows = self.queue.reserve(self.now, "c", Selection(), marked=marked)
+        for record in self.state.records:
+            if record.process == FREE and record.marked == marked:
+                self.play(Call("get-marked" if marked else "picked", 0, record.id, 0, 1, owner=False), name)
+                assert [row.id for row in rows] == [self.ids[record.id]]
+                return
+        assert not rows
+
+    def play(self, call: Call, name: str = "") -> None:
+        before = {record.process for record in self.state.records}
+        for _, after in network(self.state._replace(calls=(call,)), Rules(), Bounds()):
+            self.state = after
+        self.state = self.state._replace(calls=())
+        for process in {record.process for record in self.state.records} - before:
+            self.names[process] = name
+
+    def clear(self, process: int, record: int) -> None:
+        self.queue.clear_ids(self.now, "c", self.names[process], [self.ids[record]])
+        self.play(Call("clear", process, record, 0, 1, owner=False))
+
+    def error(self, process: int) -> None:
+        messages = {row.message_id for row in self.queue.records()}
+        self.queue.report(self.now, "c", self.names[process], messages)
+        self.play(Call("error", process, 0, 0, 1, owner=False))
+
+    def mine(self) -> list[tuple[int, str, bool]]:
+        return [(self.ids[one.id], self.names[one.process], one.marked) for one in self.state.records]
+
+    def theirs(self) -> list[tuple[int, str, bool]]:
+        return sorted((row.id, row.process_id, row.marked) for row in self.queue.records())
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["change", "get", "get marked", "clear", "error"]), st.integers(0, 5)), max_size=25
+    )
+)
+def test_the_models_portal_does_what_the_emulators_queue_does(calls: list[tuple[str, int]]) -> None:
+    twin = Twin()
+    for what, which in calls:
+        reserved = [record for record in twin.state.records if record.process != FREE]
+        if what == "change":
+            twin.change()
+        elif what in {"get", "get marked"}:
+            twin.reserve(marked=what == "get marked")
+        elif reserved and what == "clear":
+            record = reserved[which % len(reserved)]
+            twin.clear(record.process, record.id)
+        elif reserved:
+            twin.error(reserved[which % len(reserved)].process)
+        assert twin.mine() == twin.theirs()
