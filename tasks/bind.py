@@ -39,7 +39,8 @@ def bind_if_due(here: Runtime, portal: str) -> bool:
     """Asks for a portal's subscriptions when they were not made, changed, or are a day old."""
     if not config.auto_bind:
         return False
-    if here.redis.get(_key(here, portal)) == _fingerprint(here.kit(portal).portal):
+    known, fresh = here.redis.mget(_key(here, portal), f"{_key(here, portal)}:fresh")
+    if fresh and known == _fingerprint(here.kit(portal).portal):
         return False
     if not here.redis.set(f"{_key(here, portal)}:asked", "1", nx=True, ex=RETRY_SECONDS):
         return False
@@ -65,7 +66,11 @@ def bind(portal: str) -> str:
         return f"not bound: {type(error).__name__}"
     for name, why in bound.refused.items():
         log.error("event cannot be bound", extra={"portal": portal, "event": name, "why": why})
-    here.redis.set(_key(here, portal), _fingerprint(kit.portal), ex=DAY_SECONDS)
+    key, print_now = _key(here, portal), _fingerprint(kit.portal)
+    if bound.added and here.redis.get(key) == print_now:
+        log.error("subscriptions had vanished and are bound again", extra={"portal": portal, "bound": len(bound.added)})
+    here.redis.set(key, print_now)
+    here.redis.set(f"{key}:fresh", "1", ex=DAY_SECONDS)
     log.info(
         "subscriptions looked at",
         extra={"portal": portal, "bound": len(bound.added), "present": bound.present, "refused": len(bound.refused)},

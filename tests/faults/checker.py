@@ -6,7 +6,7 @@ Every number of a `Verdict` but `invisible` and `repeats` must be zero after a d
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -59,6 +59,16 @@ def judge(found: Evidence) -> Verdict:
         overlap=tuple(_overlaps(found.spans)),
         repeats=_repeats(found.spans),
         invisible=_invisible(found),
+    )
+
+
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdicts on several portals as one."""
+    cases = ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap")
+    return Verdict(
+        **{what: tuple(case for one in verdicts for case in getattr(one, what)) for what in cases},
+        repeats=sum(one.repeats for one in verdicts),
+        invisible=sum(one.invisible for one in verdicts),
     )
 
 

@@ -143,13 +143,13 @@ def objects(rows: Iterable[Mapping[str, Any]]) -> dict[Name, str]:
     return {(str(row["entity"]), str(row["id"])): GONE if row["deleted"] else fingerprint(row["data"]) for row in rows}
 
 
-def spans(lines: Iterable[str]) -> tuple[Span, ...]:
-    """The journal's lines, JSON each, put together by execution."""
+def spans(lines: Iterable[str], portal: str) -> tuple[Span, ...]:
+    """The journal's lines of one portal, JSON each, put together by execution."""
     found: dict[str, Span] = {}
     for line in lines:
         row = json.loads(line)
         span, mark, wall = str(row["span"]), row["mark"], float(row["wall"])
-        if mark == "start":
+        if mark == "start" and row["portal"] == portal:
             found[span] = Span(
                 span=span,
                 name=(str(row["entity"]), str(row["object"])),
@@ -159,6 +159,8 @@ def spans(lines: Iterable[str]) -> tuple[Span, ...]:
                 last=bool(row["last"]),
                 start=wall,
             )
+        elif span not in found:
+            continue
         elif mark == "effect":
             found[span] = replace(found[span], effect=wall, saw=str(row["saw"]))
         else:

@@ -96,7 +96,7 @@ class Journal:
         self._redis.delete(_MODES)
 
     def lines(self) -> list[str]:
-        """Every line, in order."""
+        """Every line of every portal, in order."""
         return list(self._redis.lrange(_LINES, 0, -1))
 
     def count(self, mark: str) -> int:

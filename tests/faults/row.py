@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.brokers import Broker
-from tests.faults.checker import Verdict, judge
-from tests.faults.stage import NotInTime, Plan, Stage, wait_until
+from tests.faults.checker import Verdict, judge, together
+from tests.faults.stage import PORTAL, NotInTime, Plan, Stage, wait_until
 
 Play = Callable[[Stage], None]
 
@@ -152,9 +152,9 @@ def _play(row: Row, stage: Stage, result: Result) -> None:
 
 
 def _judge(row: Row, stage: Stage, result: Result) -> None:
-    found = stage.evidence()
-    verdict = judge(found)
-    result.verdict, result.changes, result.injected = verdict, len(found.changes), stage.injected
+    found = [stage.evidence(portal) for portal in (PORTAL, *row.plan.portals)]
+    verdict = together([judge(one) for one in found])
+    result.verdict, result.changes, result.injected = verdict, sum(len(one.changes) for one in found), stage.injected
     result.leaks = sorted(stage.leaks())
     if row.red:
         if not any(getattr(verdict, what) for what in row.red):

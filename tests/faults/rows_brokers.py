@@ -185,7 +185,7 @@ def _revoke(stage: Stage, *, terminate: bool) -> None:
     wait_until(lambda: stage.journal.count("effect") > before, "handlers run")
     with _remote(stage) as app:
         active = app.control.inspect(timeout=5).active() or {}
-        running = [task["id"] for tasks in active.values() for task in tasks if "chains" in task["name"]]
+        running = [task["id"] for tasks in active.values() for task in tasks if ".step." in task["name"]]
         reserved = app.control.inspect(timeout=5).reserved() or {}
         waiting = [task["id"] for tasks in reserved.values() for task in tasks]
         for one in (*running, *waiting):

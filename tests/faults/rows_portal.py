@@ -179,6 +179,8 @@ def application_removed(stage: Stage) -> None:
 def unsubscribed(stage: Stage) -> None:
     stage.settle_some()
     stage.control.drop_subscriptions()
-    stage.noted("all subscriptions removed")
+    stage.redis.delete(f"{stage.kit.ledger.stem}:bound:fresh")
+    stage.noted("all subscriptions removed, and a day passes")
     wait_until(lambda: stage.control.state()["bindings"], "found and bound again", 90)
+    wait_until(lambda: "had vanished" in stage.workers[0].log_tail(60000), "an alarm", 10)
     stage.change(10)

@@ -226,16 +226,16 @@ class Stage:
         """The ledger's counters."""
         return self.kit.ledger.counters()
 
-    def known(self) -> frozenset[int]:
+    def known(self, portal: str = PORTAL) -> frozenset[int]:
         """Records that the deployment says it holds or has parked."""
-        ledger = self.kit.ledger
+        ledger = self.runtime.kit(portal).ledger
         held = {
             record
             for process_id in ledger.open_batches()
             for record, event in ledger.events(process_id).items()
             if event.marked
         }
-        return frozenset(held | {letter.record_id for letter in self.runtime.store.dead_letters(PORTAL, limit=10_000)})
+        return frozenset(held | {letter.record_id for letter in self.runtime.store.dead_letters(portal, limit=10_000)})
 
     def empty(self) -> bool:
         """Whether nothing is in the portal's queue, on its way there, or open here."""
@@ -261,15 +261,16 @@ class Stage:
         """The executed calls of a method."""
         return [one for one in self.control.requests(after) if one["method"] == method and one["status"] is not None]
 
-    def evidence(self) -> Evidence:
-        """Everything the checker looks at."""
+    def evidence(self, portal: str = PORTAL) -> Evidence:
+        """Everything the checker looks at, of one portal."""
+        control = self.control if portal == PORTAL else self.emulator.control(portal)
         return Evidence(
-            moments=evidence.moments(one for one in self.control.history() if one["connector"] == CONNECTOR),
-            changes=evidence.changes(one for one in self.control.changes() if one["connector"] != CONNECTOR),
-            spans=evidence.spans(self.journal.lines()),
+            moments=evidence.moments(one for one in control.history() if one["connector"] == CONNECTOR),
+            changes=evidence.changes(one for one in control.changes() if one["connector"] != CONNECTOR),
+            spans=evidence.spans(self.journal.lines(), portal),
             pipelines=PIPELINES,
-            known=self.known(),
-            objects=evidence.objects(self.control.objects(since_changes=True)),
+            known=self.known(portal),
+            objects=evidence.objects(control.objects(since_changes=True)),
         )
 
     def leaks(self) -> set[str]:

@@ -113,7 +113,7 @@ def loss(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
             recovery=bounds.recovery if rules.recovery_pause else 0,
             orphans=(),
             lane=(),
-            settlers=tuple(one for one in state.settlers if one.stage == "clear"),
+            settlers=tuple(one for one in state.settlers if one.stage == "clear" and not rules.lease_to_clear),
             calls=calls,
             stragglers=left_running(state.stragglers, list(state.runs), rules),
             losses=state.losses - 1,

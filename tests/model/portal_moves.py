@@ -55,7 +55,9 @@ def tick(state: State, rules: Rules) -> Iterator[Move]:
     batches = tuple(b._replace(young=_down(b.young), lease=_down(b.lease)) for b in state.batches)
     leased = {batch.process for batch in batches if batch.lease}
     settlers = tuple(
-        one for one in state.settlers if one.stage == "clear" or not rules.settle_lease or one.process in leased
+        one
+        for one in state.settlers
+        if one.process in leased or not (rules.lease_to_clear if one.stage == "clear" else rules.settle_lease)
     )
     held = bool(poll) or not rules.poll_lease
     calls = tuple(

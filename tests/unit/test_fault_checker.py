@@ -168,16 +168,11 @@ def test_overlap_is_found_exactly_when_intervals_meet(intervals: list[tuple[floa
 
 @given(st.permutations(["start", "effect", "end"]).filter(lambda marks: marks[0] == "start"))
 def test_the_journal_is_put_together_in_any_order_after_its_start(marks: list[str]) -> None:
-    known = {
-        "entity": "crm_deal",
-        "object": "7",
-        "delivery": "1@100",
-        "pipeline": "tracked",
-        "run": "r",
-        "last": True,
-    }
+    run = {"portal": "acme", "delivery": "1@100", "pipeline": "tracked", "run": "r", "last": True}
+    known = {"entity": "crm_deal", "object": "7", **run}
     lines = [json.dumps({"span": "s", "mark": mark, "wall": 5.0, "saw": "now", **known}) for mark in marks]
-    [one] = spans(lines)
+    [one] = spans(lines, "acme")
+    assert not spans(lines, "other")
     assert (one.start, one.effect, one.end, one.ok, one.saw) == (5.0, 5.0, 5.0, True, "now")
 
 

@@ -107,6 +107,7 @@ def test_a_reported_record_is_held_though_its_first_batch_is_still_open(redis: R
     pass_time(redis, ledger, 1)
     assert opened(ledger, "p2", entry_of(1)) == (), "an unmarked delivery ran twice"
     assert opened(ledger, "p3", entry_of(1, marked=True), origin="held", lane=HELD_LANE) == ()
+    assert ledger.begin_step(RUN, first.attempt, 1) is None, "a message of the failed run began"
     (held,) = ledger.take_overdue().runs
     assert held.attempt > first.attempt, "a message of the failed run would be taken for one of the held run"
     begun = ledger.begin_step(RUN, held.attempt, 0)
