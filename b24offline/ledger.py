@@ -70,12 +70,13 @@ class Handed:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A step that may run: its event, and how often the run failed and crashed before."""
+    """A step that may run: its event, how often the run failed before, and how often it was handed out."""
 
     event: Event
     failures: int
     held: bool
     seen_ms: int
+    tries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +251,7 @@ class Ledger:
         told = self.transition("begin_step", run, attempt, position, _milliseconds(self._timers.lease_seconds))
         if not told:
             return None
-        return Begun(Event.from_json(told[0]), int(told[1]), bool(int(told[2])), int(told[3]))
+        return Begun(Event.from_json(told[0]), int(told[1]), bool(int(told[2])), int(told[3]), int(told[4]))
 
     def renew(self, run: str, attempt: int, position: int) -> bool:
         """Renews the lease of a running step; False when it is not ours any more."""

@@ -85,9 +85,7 @@ class LaneSchedule:
         seconds, micros = self._redis.time()
         now = int(seconds) * 1000 + int(micros) // 1000
         told = self._redis.hmget(self._key, names)
-        return {
-            name: now - int(str(value).split()[0]) if value else 0 for name, value in zip(names, told, strict=True)
-        }
+        return {name: now - int(str(value).split()[0]) if value else 0 for name, value in zip(names, told, strict=True)}
 
     def interval_seconds(self, lane: str) -> float:
         """The interval that was set last; 0.0 when none was."""

@@ -115,6 +115,6 @@ class PortalGuard:
     def due_marked(self, marked: Iterable[Record], wait_seconds: float) -> Iterator[Record]:
         """Of the free marked records those first seen long enough ago and not in a quiet period, oldest id first."""
         records = {record.record_id: record for record in marked}
-        rows = [[f"{r.record_id}@{r.stamp}", r.message_id, str(r.record_id)] for r in records.values()]
+        rows = [[str(r.record_id), r.message_id] for r in records.values()]
         told = self._ledger.transition("sight_marked", json.dumps(rows), round(wait_seconds * 1000))
         return (records[record_id] for record_id in sorted(int(text) for text in told))

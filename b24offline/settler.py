@@ -86,9 +86,10 @@ class Settler:
             crash_point("settle.looked")
         plan = plan_settlement(view)
         done = list(plan.gone)
-        if plan.superseded and not self._own(settling, view, plan.superseded):
-            return Settled("lost", kept=len(view.outcomes))
         if plan.clear:
+            # The lease is looked at again before the call: after a long stop another settle may have reported by now.
+            if not self._own(settling, view, plan.superseded):
+                return Settled("lost", kept=len(view.outcomes))
             crash_point("settle.before_clear")
             self._queue.acknowledge(ClearOrder(settling.process_id, plan.clear))
             done += plan.clear

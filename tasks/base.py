@@ -132,7 +132,7 @@ def _run_in_lease(task: Step, ticket: publishing.Ticket, args: tuple[Any, ...], 
     if begun is None:
         _end_chain(task)
         return "nothing to do: finished, replaced, or delivered twice"
-    work = Work(begun.event, ticket.pipeline, ticket.attempt, begun.failures, kit, begun.seen_ms)
+    work = Work(begun.event, ticket.pipeline, begun.tries, begun.failures, kit, begun.seen_ms)
     if ticket.gives_event:
         args = (begun.event, *args)
     token = _current.set(work)

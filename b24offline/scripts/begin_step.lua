@@ -2,7 +2,8 @@
 -- Answers the record and its event, or nothing: finished, replaced, or the same delivery of this step once more.
 local run, attempt, position = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local key = run_key(run)
-local fields = redis.call('HMGET', key, 'state', 'attempt', 'position', 'batches', 'record', 'failures', 'marked', 'seen')
+local fields = redis.call('HMGET', key, 'state', 'attempt', 'position', 'batches', 'record', 'failures', 'marked', 'seen',
+  'tries')
 if not fields[1] or FINAL[fields[1]] then return {} end
 if fields[2] ~= attempt or position <= tonumber(fields[3]) then return {} end
 local text
@@ -12,4 +13,5 @@ end
 if not text then return {} end
 redis.call('HSET', key, 'state', 'running', 'position', position)
 due('run', run, now + tonumber(ARGV[4]))
-return { cjson.decode(text).event, tonumber(fields[6]), tonumber(fields[7]), tonumber(fields[8]) }
+return { cjson.decode(text).event, tonumber(fields[6]), tonumber(fields[7]), tonumber(fields[8]),
+  tonumber(fields[9] or '1') }

@@ -15,7 +15,7 @@ for _, id in ipairs(cjson.decode(ARGV[5])) do
         if other ~= pid and redis.call('EXISTS', batch_key(other)) == 1 then others[#others + 1] = other end
       end
       if #others == 0 then
-        redis.call('DEL', run_key(run))
+        forget_run(run)
       else
         redis.call('HSET', run_key(run), 'batches', table.concat(others, ','))
       end

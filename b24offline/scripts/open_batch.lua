@@ -22,7 +22,7 @@ for _, record in ipairs(records) do
     local state = redis.call('HGET', hash, 'state')
     if not state then
       redis.call('HSET', hash, 'state', 'ready', 'pipeline', run.pipeline, 'record', record.id, 'batches', pid,
-        'mailbox', run.mailbox, 'attempt', 0, 'position', '-1', 'failures', 0, 'crashes', 0,
+        'mailbox', run.mailbox, 'attempt', string.format('%.0f', first_attempt(run.id)), 'tries', 0, 'position', '-1', 'failures', 0, 'crashes', 0,
         'marked', record.marked and 1 or 0, 'seen', now, 'reason', '', 'message', record.message)
       redis.call('RPUSH', run.mailbox, run.id)
       due('run', run.id, now + dispatch_due)

@@ -3,7 +3,7 @@
 local postponed = 0
 for _, text in ipairs(redis.call('HVALS', records_key(ARGV[1]))) do
   for _, run in ipairs(split(cjson.decode(text).runs)) do
-    local fields = redis.call('HMGET', run_key(run), 'state', 'attempt')
+    local fields = redis.call('HMGET', run_key(run), 'state', 'tries')
     if fields[1] == 'ready' and fields[2] == '0' then
       due('run', run, now + tonumber(ARGV[2]))
       postponed = postponed + 1

@@ -35,7 +35,21 @@ end
 
 -- How long a message may wait in a queue before the run is handed out again. It grows with the attempts: under a backlog
 -- deeper than the bound, a fixed one would make every message stale before it is read.
-local function queue_bound(bound, attempt) return bound * math.min(attempt, 8) end
+local function queue_bound(bound, tries) return bound * math.max(1, math.min(tries, 8)) end
+
+-- An attempt number must never come twice for one run, also when its key is made anew: a handler that hung for long would
+-- record its success for a later attempt. So numbers go on from the last one, which outlives the run for a day unless
+-- it succeeded (then its record is cleared and never comes back), and another ledger begins elsewhere.
+local function last_key(run) return stem .. ':last:' .. run end
+local function first_attempt(run)
+  local last = tonumber(redis.call('GET', last_key(run)) or '0')
+  return math.max(last, tonumber(redis.call('HGET', GUARD, 'generation') or '0'))
+end
+local function forget_run(run)
+  local fields = redis.call('HMGET', run_key(run), 'state', 'attempt')
+  if fields[2] and fields[1] ~= 'succeeded' then redis.call('SET', last_key(run), fields[2], 'EX', 86400) end
+  redis.call('DEL', run_key(run))
+end
 
 -- Hands a run out: the one place where an attempt token is made. Only the head of a mailbox may run.
 -- Answers the new attempt, or nil where the run has to wait for another one.
@@ -44,8 +58,9 @@ local function hand_out(run, bound)
   local mailbox = redis.call('HGET', key, 'mailbox')
   if not mailbox or redis.call('LINDEX', mailbox, 0) ~= run then return nil end
   local attempt = redis.call('HINCRBY', key, 'attempt', 1)
+  local tries = redis.call('HINCRBY', key, 'tries', 1)
   redis.call('HSET', key, 'state', 'ready', 'position', '-1')
-  due('run', run, now + queue_bound(bound, attempt))
+  due('run', run, now + queue_bound(bound, tries))
   return attempt
 end
 
@@ -172,7 +187,8 @@ local function step_aside(run)
   end
 end
 
--- A held run waits aside; a new attempt number makes its messages void, as others may run now. One that has used up its chances is due at once, and the sweep parks it.
+-- A held run waits aside; a new attempt number makes its messages void, as others may run now. One that has used up its
+-- chances is due at once, and the sweep parks it.
 -- `delay` in ms; -1: by what it has used up, from `waits` (JSON array of ms).
 local function wait_aside(run, delay, budget, chances, waits)
   redis.call('HSET', run_key(run), 'state', 'waiting')

@@ -1,5 +1,6 @@
--- Which free marked records are due: first seen long enough ago, and no quiet period of their message. A record whose stamp
--- moved is a new sighting. ARGV: JSON of [sighting, message id, record id], wait ms. Answers the record ids that are due.
+-- Which free marked records are due: first seen long enough ago, and no quiet period of their message. A repeat of
+-- its event moves a record's stamp and is no new sighting: an object that keeps changing must not wait for ever.
+-- ARGV: JSON of [record id, message id], wait ms. Answers the record ids that are due.
 local key = stem .. ':marked'
 local listed, due_ids = {}, {}
 for _, row in ipairs(cjson.decode(ARGV[1])) do
@@ -10,7 +11,7 @@ for _, row in ipairs(cjson.decode(ARGV[1])) do
   else
     local quiet = redis.call('HGET', GUARD, 'quiet:' .. row[2])
     if now - tonumber(first) >= tonumber(ARGV[2]) and (not quiet or tonumber(quiet) <= now) then
-      due_ids[#due_ids + 1] = row[3]
+      due_ids[#due_ids + 1] = row[1]
     end
   end
 end

@@ -5,7 +5,7 @@
 local handed = {}
 for _, text in ipairs(redis.call('HVALS', records_key(ARGV[1]))) do
   for _, run in ipairs(split(cjson.decode(text).runs)) do
-    local fields = redis.call('HMGET', run_key(run), 'state', 'attempt', 'mailbox')
+    local fields = redis.call('HMGET', run_key(run), 'state', 'tries', 'mailbox')
     local wait = fields[3] and backoff_left(fields[3]) or 0
     if fields[1] == 'ready' and fields[2] == '0' and wait > 0 then
       due('run', run, now + wait)

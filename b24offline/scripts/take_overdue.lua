@@ -57,7 +57,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
       redis.call('ZREM', DUE, member)
     elseif not wanted(fields[5], fields[6]) then
       redis.call('LREM', fields[2], 0, name)
-      redis.call('DEL', run_key(name))
+      forget_run(name)
       redis.call('ZREM', DUE, member)
     elseif fields[1] == 'parked'
       or (fields[4] == '1' and fields[1] ~= 'running' and hopeless(name, fields[7], fields[8])) then

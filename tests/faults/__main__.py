@@ -17,6 +17,7 @@ from tests.faults import (  # noqa: F401 - modules of rows register them
     report,
     rows_answers,
     rows_brokers,
+    rows_clock,
     rows_guards,
     rows_handlers,
     rows_kills,
@@ -35,13 +36,24 @@ NUMBERS = range(1, 45)
 @click.option("--broker", type=click.Choice(["valkey", "rabbitmq"]), default="valkey", help="The broker under test.")
 @click.option("--seed", default=1, help="Of objects, traffic and the random mix.")
 @click.option("--minutes", default=1.0, help="How long the random mix lasts.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), default=Path("fault-results.json"))
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), default=Path(".data/fault-results.json"), show_default=True
+)
+@click.option("--markdown", type=click.Path(path_type=Path), help="Where the table is written as Markdown too.")
 @click.option("--logs", type=click.Path(path_type=Path), help="Where logs of failed rows are kept.")
-def main(wanted: tuple[str, ...], broker: str, seed: int, minutes: float, json_file: Path, logs: Path | None) -> None:
+def main(
+    wanted: tuple[str, ...],
+    broker: str,
+    seed: int,
+    minutes: float,
+    json_file: Path,
+    markdown: Path | None,
+    logs: Path | None,
+) -> None:
     """Kills, breaks and repeats what a deployment stands on, and checks that no change is lost."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(width=200 if not sys.stdout.isatty() else None)
-    chosen = [row for row in rows() if broker in row.brokers and _is_wanted(row, wanted)]
+    chosen = [row for row in rows() if broker in row.brokers and row.playable and _is_wanted(row, wanted)]
     os.environ[rows_races.MINUTES] = str(minutes)
     kept = logs or Path(tempfile.gettempdir()) / "b24offline-fault-logs"
     results: list[Result] = []
@@ -56,9 +68,12 @@ def main(wanted: tuple[str, ...], broker: str, seed: int, minutes: float, json_f
             console.print(f"{row.title} ...", end=" ")
             results.append(run(row, seed=seed, broker=server, keep_logs=kept))
             report.say(console, results[-1])
-    missing = [] if wanted else sorted(set(NUMBERS) - {row.number for row in rows()})
+    missing = [] if wanted else sorted(set(NUMBERS) - {row.number for row in rows() if row.playable})
     report.table(console, results, missing, broker=broker, seed=seed)
     report.write_json(json_file, results, missing, broker=broker, seed=seed)
+    if markdown is not None:
+        heading = f"{broker}, seed {seed}: `make faults BROKER={broker} SEED={seed} MINUTES={minutes:g}`"
+        report.write_markdown(markdown, results, missing, heading=heading)
     sys.exit(0 if results and not missing and all(one.green for one in results) else 1)
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from tests.faults.row import Result
 
 NAMES: dict[int, str] = {
-    30: "wall clock of a worker jumps",
+    30: "wall clock of a worker jumps (needs libfaketime)",
     38: "rolling upgrade with open batches",
     44: "two deployments, one portal",
 }
@@ -59,8 +59,23 @@ def table(console: Console, results: Sequence[Result], missing: Iterable[int], *
     console.print(f"{green} of {len(results)} green, {len(list(missing))} not yet")
 
 
+def write_markdown(path: Path, results: Iterable[Result], missing: Iterable[int], *, heading: str) -> None:
+    """The table for the documentation."""
+    numbers = ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap")
+    lines = [f"### {heading}", "", f"| row | fault | changes | {' | '.join(numbers)} | repeats | leaks | recovery | |"]
+    lines.append("|---" * 2 + "|---:" * 10 + "|---|")
+    for one in results:
+        counts = [len(getattr(one.verdict, what)) for what in numbers]
+        recovery = "" if one.recovery_seconds is None else f"{one.recovery_seconds:.1f} s"
+        values = [one.row.number, one.row.name, one.changes, *counts, one.verdict.repeats, len(one.leaks), recovery]
+        lines.append(f"| {' | '.join(str(value) for value in values)} | {'green' if one.green else '**red**'} |")
+    lines += [f"| {number} | {NAMES.get(number, '')} |{' |' * 10} not yet |" for number in missing]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def write_json(path: Path, results: Iterable[Result], missing: Iterable[int], *, broker: str, seed: int) -> None:
     """Everything that was found."""
     rows = [one.as_json() for one in results]
     told = {"broker": broker, "seed": seed, "rows": rows, "not_yet": list(missing)}
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

@@ -34,6 +34,7 @@ class Row:
         invisible: whether there may be changes that the portal never queued.
         red: numbers of which one must not be zero, because a guard is off; then that is what makes the row green.
         drain_seconds: how long the drain may take.
+        needs: a file without which the row cannot be played; empty when it needs none.
         brokers: the kinds of brokers for which it means something.
     """
 
@@ -47,7 +48,13 @@ class Row:
     invisible: bool = False
     red: tuple[str, ...] = ()
     drain_seconds: float = 150.0
+    needs: Path | None = None
     brokers: tuple[str, ...] = ("valkey", "rabbitmq")
+
+    @property
+    def playable(self) -> bool:
+        """Whether what it needs is here."""
+        return self.needs is None or self.needs.is_file()
 
     @property
     def title(self) -> str:

@@ -64,7 +64,7 @@ def no_look(stage: Stage) -> None:
 
 @fault(40, "without the mailbox", plan=_without("mailbox"), red=("overlap",), drain_seconds=60)
 def no_mailbox(stage: Stage) -> None:
-    stage.journal.tell("slow", 1.5)
+    stage.journal.tell("slow", 5)
     deals = stage.change(2)
     for _ in range(3):
         wait_until(lambda: stage.control.state()["free"] == 0, "reserved")

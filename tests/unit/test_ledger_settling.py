@@ -143,3 +143,48 @@ def test_the_first_sight_is_kept(redis: Redis) -> None:
     opened(ledger, "p1", entry_of(1))
     settling = taken(ledger)
     assert before <= settling.first_seen_ms <= settling.now_ms
+
+
+def failed_and_closed(ledger: Ledger, record: int = 1) -> int:
+    """A run that failed and whose batch was closed, as after a report. Answers its attempt."""
+    (handed,) = opened(ledger, "p1", entry_of(record))
+    ledger.begin_step(handed.run, handed.attempt, 0)
+    ledger.fail(handed.run, handed.attempt, "x", backoff_seconds=0.001)
+    assert ledger.end_settle(taken(ledger), [record], 1) == "closed"
+    return handed.attempt
+
+
+def test_a_handler_of_an_earlier_batch_cannot_record_for_a_later_one(redis: Redis) -> None:
+    """It hung while its record was reported, reserved again as a marked one, and handed out again."""
+    ledger = ledger_on(redis)
+    late = failed_and_closed(ledger)
+    (again,) = opened(ledger, "p2", entry_of(1, marked=True), origin="held")
+    assert again.attempt != late
+    assert ledger.begin_step(again.run, again.attempt, 0) is not None
+    assert not ledger.succeed(again.run, late).recorded
+    assert not ledger.renew(again.run, late, 0)
+    assert run_state(redis, ledger, again.run) == "running"
+    assert ledger.succeed(again.run, again.attempt).recorded
+
+
+def test_a_handler_from_before_the_loss_of_the_ledger_cannot_record_after_it(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    attempts = []
+    for generation in (811_316_742_001, 93_412_881_770):
+        redis.flushall()
+        redis.hset(f"{ledger.stem}:guard", "generation", generation)
+        (handed,) = opened(ledger, "p1", entry_of(1), origin="adopted")
+        attempts.append(handed.attempt)
+    ledger.begin_step(handed.run, handed.attempt, 0)
+    assert attempts[0] != attempts[1]
+    assert not ledger.succeed(handed.run, attempts[0]).recorded
+    assert ledger.succeed(handed.run, attempts[1]).recorded
+
+
+def test_what_succeeded_leaves_no_number_behind(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1))
+    ledger.begin_step(handed.run, handed.attempt, 0)
+    ledger.succeed(handed.run, handed.attempt)
+    ledger.end_settle(taken(ledger), [1], 1)
+    assert not list(redis.scan_iter(f"{ledger.stem}:last:*"))

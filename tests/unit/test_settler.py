@@ -240,9 +240,11 @@ def test_a_lost_lease_sends_no_report(bench: Bench) -> None:
     assert not bench.desk.rows()[1].marked
 
 
-def test_a_lost_lease_clears_no_superseded_record(bench: Bench) -> None:
+@pytest.mark.parametrize("superseded", [True, False])
+def test_a_lost_lease_clears_nothing(bench: Bench, superseded: bool) -> None:
     pid = bench.batch("fs")
-    bench.desk.change("1")
+    if superseded:
+        bench.desk.change("1")
 
     def slow(method: str) -> None:
         bench.later(TIMERS.settle_lease_seconds + 1)

@@ -1,0 +1,53 @@
+"""Row 30: the wall clock of one worker jumps. Needs libfaketime, which turns the clock of that process alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from tests.faults.row import Plan, fault
+from tests.faults.stage import Stage, wait_until
+
+VARIABLE: Final = "B24OFFLINE_TEST_FAKETIME"
+"""Where the library is, if it is not installed for the system."""
+LIBRARY: Final = Path(
+    os.environ.get(VARIABLE) or next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), "/no/libfaketime")
+)
+
+
+def _jump(stage: Stage, offset: str) -> None:
+    """A second worker whose clock jumps while it works; monotonic time goes on, as it does on a real machine."""
+    told = stage.folder / "clock"
+    told.write_text("+0\n")
+    clock = {
+        "LD_PRELOAD": str(LIBRARY),
+        "FAKETIME_TIMESTAMP_FILE": str(told),
+        "FAKETIME_NO_CACHE": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    stage.workers.append(stage.new_worker("w-clock", clock).start())
+    wait_until(lambda: "ready." in stage.workers[-1].log_tail(20000), "the second worker is ready", 60)
+    stage.settle_some()
+    stage.journal.tell("slow", 0.3)
+    before = stage.journal.count("effect")
+    stage.change(20)
+    wait_until(lambda: stage.journal.count("effect") >= before + 4, "handlers run")
+    told.write_text(f"{offset}\n")
+    stage.noted(f"the clock of one worker jumps {offset}")
+    stage.change(15, "crm_contact")
+    stage.journal.tell("fail", times=4)
+    stage.change(10, "crm_company")
+    polls = len(stage.calls("event.offline.get"))
+    wait_until(lambda: len(stage.calls("event.offline.get")) >= polls + 5, "polls go on", 40)
+
+
+@fault(30, "a worker's clock jumps 1 h ahead", needs=LIBRARY, plan=Plan(concurrency=2), drain_seconds=120)
+def ahead(stage: Stage) -> None:
+    _jump(stage, "+1h")
+
+
+@fault(30, "a worker's clock jumps 1 h back", needs=LIBRARY, plan=Plan(concurrency=2), drain_seconds=120)
+def back(stage: Stage) -> None:
+    _jump(stage, "-1h")
