@@ -28,8 +28,6 @@ from tests.faults import (  # noqa: F401 - modules of rows register them
 from tests.faults.row import Result, Row, rows, run
 from tests.rabbit import RabbitNode, server_binary
 
-NUMBERS = range(1, 45)
-
 
 @click.command(context_settings={"show_default": True})
 @click.option("--row", "wanted", multiple=True, help="Only rows of this number, or with this text in their name.")
@@ -68,7 +66,8 @@ def main(
             console.print(f"{row.title} ...", end=" ")
             results.append(run(row, seed=seed, broker=server, keep_logs=kept))
             report.say(console, results[-1])
-    missing = [] if wanted else sorted(set(NUMBERS) - {row.number for row in rows() if row.playable})
+    unplayable = [(row.number, f"{row.name}: needs {row.needs}") for row in rows() if not row.playable]
+    missing = [] if wanted else sorted([*report.NOT_YET, *unplayable])
     report.table(console, results, missing, broker=broker, seed=seed)
     report.write_json(json_file, results, missing, broker=broker, seed=seed)
     if markdown is not None:

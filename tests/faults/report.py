@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,12 +13,15 @@ from rich.table import Table
 
 from tests.faults.row import Result
 
-NAMES: dict[int, str] = {
-    30: "wall clock of a worker jumps (needs libfaketime)",
-    38: "rolling upgrade with open batches",
-    44: "two deployments, one portal",
-}
-"""What rows are about that no function plays yet."""
+Missing = tuple[int, str]
+"""Number and name of a row that was not played."""
+NOT_YET: Final[tuple[Missing, ...]] = (
+    (38, "rolling upgrade with open batches, and rollback"),
+    (40, "without: 75 s rule, process-id guard, report of marked records, supersede by greater id, tombstone"),
+    (40, "without: quiet after ledger loss, two sightings, poll lease, single flight, durable before use"),
+    (44, "two deployments, same connector: takeover is asked for"),
+)
+"""Rows and variants of rows that nobody has written: shown, so that the table never looks greener than it is."""
 
 
 def say(console: Console, result: Result) -> None:
@@ -31,7 +35,7 @@ def say(console: Console, result: Result) -> None:
         console.print(f"    logs: {result.logs}", soft_wrap=True)
 
 
-def table(console: Console, results: Sequence[Result], missing: Iterable[int], *, broker: str, seed: int) -> None:
+def table(console: Console, results: Sequence[Result], missing: Sequence[Missing], *, broker: str, seed: int) -> None:
     """All rows; those that nobody has written are shown as such."""
     shown = Table(title=f"Faults on {broker}, seed {seed}")
     for name in ("row", "name", "injected", "changes", "lost", "stale", "unfinished", "destroyed", "stuck", "overlap"):
@@ -52,14 +56,14 @@ def table(console: Console, results: Sequence[Result], missing: Iterable[int], *
             "" if one.recovery_seconds is None else f"{one.recovery_seconds:.1f}",
             "[green]green[/]" if one.green else "[red]RED[/]",
         )
-    for number in missing:
-        shown.add_row(str(number), NAMES.get(number, ""), *[""] * 11, "[yellow]not yet[/]")
+    for number, name in missing:
+        shown.add_row(str(number), name, *[""] * 11, "[yellow]not yet[/]")
     console.print(shown)
     green = sum(one.green for one in results)
-    console.print(f"{green} of {len(results)} green, {len(list(missing))} not yet")
+    console.print(f"{green} of {len(results)} green, {len(missing)} not yet")
 
 
-def write_markdown(path: Path, results: Iterable[Result], missing: Iterable[int], *, heading: str) -> None:
+def write_markdown(path: Path, results: Iterable[Result], missing: Sequence[Missing], *, heading: str) -> None:
     """The table for the documentation."""
     numbers = ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap")
     lines = [f"### {heading}", "", f"| row | fault | changes | {' | '.join(numbers)} | repeats | leaks | recovery | |"]
@@ -69,11 +73,11 @@ def write_markdown(path: Path, results: Iterable[Result], missing: Iterable[int]
         recovery = "" if one.recovery_seconds is None else f"{one.recovery_seconds:.1f} s"
         values = [one.row.number, one.row.name, one.changes, *counts, one.verdict.repeats, len(one.leaks), recovery]
         lines.append(f"| {' | '.join(str(value) for value in values)} | {'green' if one.green else '**red**'} |")
-    lines += [f"| {number} | {NAMES.get(number, '')} |{' |' * 10} not yet |" for number in missing]
+    lines += [f"| {number} | {name} |{' |' * 10} not yet |" for number, name in missing]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_json(path: Path, results: Iterable[Result], missing: Iterable[int], *, broker: str, seed: int) -> None:
+def write_json(path: Path, results: Iterable[Result], missing: Sequence[Missing], *, broker: str, seed: int) -> None:
     """Everything that was found."""
     rows = [one.as_json() for one in results]
     told = {"broker": broker, "seed": seed, "rows": rows, "not_yet": list(missing)}

@@ -1,12 +1,16 @@
-"""Row 37: a step of another stack fails, is revoked, or its worker is gone."""
+"""Rows 37 and 44: other stacks on the broker, and other deployments at the portal."""
 
 from __future__ import annotations
 
 import os
 
+from b24offline import processes
+from b24offline.config import Config
+from b24offline.embedded import EmbeddedValkey
 from b24offline.processes import CeleryProcess
+from b24offline.runtime import Runtime
 from tests.faults.row import Plan, fault
-from tests.faults.stage import Stage, wait_until
+from tests.faults.stage import PORTAL, Stage, wait_until
 
 SHOP = Plan(objects=200, variables={"B24_HANDOFF_QUEUES": "shop", "B24_MAX_ATTEMPTS": "2"})
 
@@ -52,3 +56,33 @@ def worker_gone(stage: Stage) -> None:
     acknowledged = stage.counters.get("events_acknowledged", 0)
     wait_until(lambda: stage.counters["events_acknowledged"] >= acknowledged + 1, "others are acknowledged", 60)
     _shop(stage, "shop-again")
+
+
+@fault(44, "two deployments, one portal, different connectors", drain_seconds=120)
+def two_deployments(stage: Stage) -> None:
+    """Both hold reserved records for longer than an orphan must be seen: neither takes the other's."""
+    stage.control.quirks(refresh_grace_seconds=86_400.0)
+    server = stage.borrow(EmbeddedValkey(stage.folder / "other-valkey"))
+    variables = {
+        **stage.variables,
+        "B24_REDIS_URL": server.url,
+        "CELERY_BROKER_URL": server.url,
+        "B24_DATA_DIR": str(stage.folder / "other-data"),
+        "B24_CONNECTOR": "other",
+        "B24_REFRESH_TOKEN": stage.control.issue_token()["refresh_token"],
+    }
+    config = Config.load({name: value for name, value in variables.items() if "_TEST_" not in name})
+    theirs = Runtime(config)
+    theirs.seeded  # noqa: B018 - made before the worker races for it
+    environ = processes.child_environ(variables)
+    stage.neighbours.append(processes.worker("other", environ=environ, folder=stage.folder).start())
+    stage.neighbours.append(processes.beat(environ=environ, folder=stage.folder, name="other-beat").start())
+    wait_until(lambda: any(one["connector"] == "other" for one in stage.control.state()["bindings"]), "both bound", 60)
+    stage.journal.tell("slow", 14, times=4)
+    stage.change(10)
+    stage.noted("a second deployment at the same portal")
+    wait_until(stage.empty, "both are settled", 120)
+    for runtime in (stage.runtime, theirs):
+        told = runtime.kit(PORTAL).ledger.counters()
+        stage.expect(told.get("events_acknowledged", 0) == 10, f"each acknowledges its own: {told}")
+        stage.expect(not told.get("batches_adopted"), "none is adopted")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -28,6 +28,7 @@ from tests.faults.leaks import Wiretap, in_files
 PORTAL: Final = "acme"
 CONNECTOR: Final = "b24offline"
 START_SECONDS: Final = 60.0
+T = TypeVar("T")
 LOOK_SECONDS: Final = 0.1
 
 
@@ -158,6 +159,10 @@ class Stage:
     def new_beat(self, name: str) -> CeleryProcess:
         """A beat of this deployment, not started."""
         return processes.beat(environ=self.environ, folder=self.folder, name=name)
+
+    def borrow(self, thing: AbstractContextManager[T]) -> T:
+        """Something that ends with this stage."""
+        return self._exit.enter_context(thing)
 
     # -- what happens ----------------------------------------------------------------------------------------
 

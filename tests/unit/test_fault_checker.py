@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from b24offline import crash_points
 from tests.faults.checker import Verdict, judge
 from tests.faults.evidence import GONE, Change, Evidence, Moment, Name, Span, fingerprint, spans
 from tests.faults.leaks import leaks_in
@@ -190,3 +195,22 @@ def test_leaks_are_found_inside_of_messages(prefix: str) -> None:
     assert leaks_in(line, private=False) == {"token"}
     assert leaks_in(token.encode()) == {"token"}
     assert not leaks_in(b"f" * 64 + b" " + b"e" * 71)
+
+
+DYING = "from b24offline.crash_points import crash_point; crash_point('here'); print('alive')"
+
+
+@pytest.mark.parametrize("whom", ["child", "group"])
+def test_a_crash_point_kills_once_and_only_where_it_is_armed(tmp_path: Path, whom: str) -> None:
+    def passes(environ: dict[str, str]) -> bool:
+        command = [sys.executable, "-c", DYING]
+        env = {**os.environ, **environ}
+        told = subprocess.run(command, check=False, env=env, stdout=subprocess.PIPE, start_new_session=True)
+        return told.stdout == b"alive\n"
+
+    armed = tmp_path / "here"
+    armed.write_text(whom)
+    assert passes({}), "nothing happens without the variable"
+    assert armed.exists()
+    assert not passes({crash_points.VARIABLE: str(tmp_path)})
+    assert passes({crash_points.VARIABLE: str(tmp_path)}), "it fires once"
