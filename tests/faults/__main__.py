@@ -66,6 +66,7 @@ def main(
             console.print(f"{row.title} ...", end=" ")
             results.append(run(row, seed=seed, broker=server, keep_logs=kept))
             report.say(console, results[-1])
+            report.write_json(json_file, results, [], broker=broker, seed=seed)
     unplayable = [(row.number, f"{row.name}: needs {row.needs}") for row in rows() if not row.playable]
     missing = [] if wanted else sorted([*report.NOT_YET, *unplayable])
     report.table(console, results, missing, broker=broker, seed=seed)

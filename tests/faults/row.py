@@ -179,6 +179,8 @@ def _judge(row: Row, stage: Stage, result: Result) -> None:
         result.problems.append(f"{verdict.invisible} changes were never queued")
     if result.leaks:
         result.problems.append(f"leaks: {', '.join(result.leaks[:5])}")
+    if stage.deaf:
+        result.problems.append("no command was overheard: leaks were not looked for")
     if not stage.injected:
         result.problems.append("no fault was injected")
     result.problems += stage.failures

@@ -9,6 +9,7 @@ from b24offline.config import Config
 from b24offline.embedded import EmbeddedValkey
 from b24offline.processes import CeleryProcess
 from b24offline.runtime import Runtime
+from tests.faults.journal import VARIABLE, Journal
 from tests.faults.row import Plan, fault
 from tests.faults.stage import PORTAL, Stage, wait_until
 
@@ -71,6 +72,7 @@ def two_deployments(stage: Stage) -> None:
         "B24_CONNECTOR": "other",
         "B24_REFRESH_TOKEN": stage.control.issue_token()["refresh_token"],
     }
+    variables[VARIABLE] = stage.variables[VARIABLE].removesuffix("0") + "1"
     config = Config.load({name: value for name, value in variables.items() if "_TEST_" not in name})
     theirs = Runtime(config)
     theirs.seeded  # noqa: B018 - made before the worker races for it
@@ -78,7 +80,8 @@ def two_deployments(stage: Stage) -> None:
     stage.neighbours.append(processes.worker("other", environ=environ, folder=stage.folder).start())
     stage.neighbours.append(processes.beat(environ=environ, folder=stage.folder, name="other-beat").start())
     wait_until(lambda: any(one["connector"] == "other" for one in stage.control.state()["bindings"]), "both bound", 60)
-    stage.journal.tell("slow", 14, times=4)
+    for journal in (stage.journal, Journal(variables[VARIABLE])):
+        journal.tell("slow", 14, times=4)
     stage.change(10)
     stage.noted("a second deployment at the same portal")
     wait_until(stage.empty, "both are settled", 120)

@@ -278,6 +278,11 @@ class Stage:
             objects=evidence.objects(control.objects(since_changes=True)),
         )
 
+    @property
+    def deaf(self) -> bool:
+        """Whether a wiretap heard nothing at all, so that its silence about leaks means nothing."""
+        return any(tap.lines == 0 for tap in self._taps)
+
     def leaks(self) -> set[str]:
         """Tokens and customers' fields where they must not be."""
         heard = {one for tap in self._taps for one in tap.found}
