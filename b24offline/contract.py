@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 LEDGER_SCHEMA: Final = 1
-"""Version of the keys in Redis; a process leaves a ledger of another version alone."""
+"""Version of the keys in Redis. Nothing compares it yet: empty the ledger before going back to an older version."""
 
 QUEUE_POLL: Final = "b24offline.poll"
 """Beat's entries and everything that talks to a portal's queue but settling."""

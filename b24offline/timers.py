@@ -27,7 +27,7 @@ class Timers:
         settle_lease_seconds: how long one settling process owns a batch.
         settle_due_seconds: after this a settleable batch that did not close is settled again.
         sweep_seconds: how often overdue work is looked for.
-        tombstone_seconds: how long a closed batch silences late messages; never below 60 s.
+        tombstone_seconds: how long it is remembered when a batch closed, for people who look; never below 60 s.
         park_seconds: the age at which a record that keeps failing is parked.
         read_timeout_seconds: the most one answer of a portal may take.
         step_backoff_seconds: waits before a step is repeated; after the last one it fails.

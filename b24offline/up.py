@@ -50,7 +50,7 @@ _BANNER: Final = re.compile(
 
 _HOW_TO_ADD: Final = (
     "No portal is configured yet; everything else runs. Add one, it is noticed without a restart:\n"
-    "  b24offline portal add NAME --url https://NAME.bitrix24.com/rest/ --client-id local.XXX \\\n"
+    "  b24offline portal add NAME --url https://NAME.bitrix24.com/rest/ --client-id local.5f3a0b6c1d2e.81 \\\n"
     "      --client-secret-file FILE --refresh-token-file FILE\n"
     "or set B24_PORTAL_URL, B24_CLIENT_ID, B24_CLIENT_SECRET and B24_REFRESH_TOKEN and start again."
 )
