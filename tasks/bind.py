@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 DAY_SECONDS: Final = 86_400
 RETRY_SECONDS: Final = 30
+REFUSED_SECONDS: Final = 600
 
 
 def _wanted() -> tuple[str, ...]:
@@ -36,7 +37,7 @@ def _key(here: Runtime, portal: str) -> str:
 
 
 def bind_if_due(here: Runtime, portal: str) -> bool:
-    """Asks for a portal's subscriptions when they were not made, changed, or are a day old."""
+    """Asks for a portal's subscriptions when they were not made, changed, were refused, or are a day old."""
     if not config.auto_bind:
         return False
     known, fresh = here.redis.mget(_key(here, portal), f"{_key(here, portal)}:fresh")
@@ -70,7 +71,8 @@ def bind(portal: str) -> str:
     if bound.added and here.redis.get(key) == print_now:
         log.error("subscriptions had vanished and are bound again", extra={"portal": portal, "bound": len(bound.added)})
     here.redis.set(key, print_now)
-    here.redis.set(f"{key}:fresh", "1", ex=DAY_SECONDS)
+    # One that was refused may only have been unlucky, and is not heard of until it is bound.
+    here.redis.set(f"{key}:fresh", "1", ex=REFUSED_SECONDS if bound.refused else DAY_SECONDS)
     log.info(
         "subscriptions looked at",
         extra={"portal": portal, "bound": len(bound.added), "present": bound.present, "refused": len(bound.refused)},
