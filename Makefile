@@ -33,9 +33,9 @@ test: $(DEV) ## run the tests
 compose-test: $(BIN)/python ## start compose.yaml for real, kill a worker, compare; needs Docker
 	$(BIN)/python -m tests.compose
 
-faults: $(DEV) ## kill, break and repeat everything (ROW=12 SEED=7 MINUTES=5 BROKER=rabbitmq), then judge
+faults: $(DEV) ## kill, break and repeat everything (ROW=12 SEED=7 MINUTES=5 BROKER=rabbitmq JOBS=2), then judge
 	$(BIN)/python -m tests.faults $(foreach row,$(ROW),--row $(row)) $(if $(SEED),--seed $(SEED)) \
-	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BROKER),--broker $(BROKER)) $(ARGS)
+	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BROKER),--broker $(BROKER)) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
 
 check: $(DEV) ## lint, format, types, generated documents
 	$(BIN)/ruff check .

@@ -34,7 +34,8 @@ class Row:
         invisible: whether there may be changes that the portal never queued.
         red: numbers of which one must not be zero, because a guard is off; then that is what makes the row green.
         drain_seconds: how long the drain may take.
-        needs: a file without which the row cannot be played; empty when it needs none.
+        needs: a file without which the row cannot be played; None when it needs none.
+        install: what to install to have that file.
         brokers: the kinds of brokers for which it means something.
     """
 
@@ -49,6 +50,7 @@ class Row:
     red: tuple[str, ...] = ()
     drain_seconds: float = 150.0
     needs: Path | None = None
+    install: str = ""
     brokers: tuple[str, ...] = ("valkey", "rabbitmq")
 
     @property
@@ -66,7 +68,9 @@ class Row:
 class Result:
     """How a row came out; ``problems`` is empty when it is green."""
 
-    row: Row
+    number: int
+    name: str
+    broker: str
     seed: int
     injected: list[str] = field(default_factory=list)
     changes: int = 0
@@ -76,6 +80,7 @@ class Result:
     seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
     logs: str = ""
+    measured: list[str] = field(default_factory=list)
 
     @property
     def green(self) -> bool:
@@ -85,8 +90,9 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """Everything, for a file."""
         return {
-            "row": self.row.number,
-            "name": self.row.name,
+            "row": self.number,
+            "name": self.name,
+            "broker": self.broker,
             "seed": self.seed,
             "green": self.green,
             "injected": self.injected,
@@ -96,6 +102,7 @@ class Result:
             "recovery_seconds": self.recovery_seconds,
             "seconds": round(self.seconds, 1),
             "problems": self.problems,
+            "measured": self.measured,
             "logs": self.logs,
         }
 
@@ -119,8 +126,9 @@ def rows() -> list[Row]:
 
 
 def run(row: Row, *, seed: int, broker: Broker | None = None, keep_logs: Path | None = None) -> Result:
-    """Plays a row on a deployment of its own, drains it, and judges."""
-    result = Result(row, seed)
+    """Plays a row on a deployment of its own, drains it, and judges. ``broker`` None: a Valkey."""
+    kind = "valkey" if broker is None else "rabbitmq"
+    result = Result(row.number, row.name, kind, seed)
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"b24offline-fault-{row.number}-"))
     try:
@@ -139,7 +147,7 @@ def run(row: Row, *, seed: int, broker: Broker | None = None, keep_logs: Path | 
         result.problems.append(f"the deployment did not start: {type(error).__name__}: {error}")
     result.seconds = time.monotonic() - began
     if result.problems and keep_logs is not None:
-        kept = keep_logs / f"{row.number}-{row.name.replace(' ', '-').replace('/', '-')}-{seed}"
+        kept = keep_logs / f"{row.number}-{row.name.replace(' ', '-').replace('/', '-')}-{kind}-{seed}"
         shutil.rmtree(kept, ignore_errors=True)
         kept.mkdir(parents=True)
         for log in folder.glob("*.log"):
@@ -162,7 +170,7 @@ def _judge(row: Row, stage: Stage, result: Result) -> None:
     found = [stage.evidence(portal) for portal in (PORTAL, *row.plan.portals)]
     verdict = together([judge(one) for one in found])
     result.verdict, result.changes, result.injected = verdict, sum(len(one.changes) for one in found), stage.injected
-    result.leaks = sorted(stage.leaks())
+    result.leaks, result.measured = sorted(stage.leaks()), stage.measured
     if row.red:
         if not any(getattr(verdict, what) for what in row.red):
             result.problems.append(f"a guard is off, and the checker did not notice: none {' or '.join(row.red)}")

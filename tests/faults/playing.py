@@ -1,0 +1,66 @@
+"""Plays rows, some at a time, each in a process of its own: most of a row is waiting for leases and quiet periods."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import pkgutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import tests.faults
+from tests.faults.brokers import RabbitBroker
+from tests.faults.row import Result, Row, rows, run
+from tests.rabbit import RabbitNode
+
+ON_RABBITMQ: Final = frozenset({*range(1, 10), 11, 13, 26, 27, 28})
+"""Rows whose fault reaches the broker: a full run plays them on RabbitMQ as well."""
+
+
+def known_rows() -> list[Row]:
+    """The rows of all modules ``tests.faults.rows_*``, by number."""
+    for module in pkgutil.iter_modules(tests.faults.__path__, "tests.faults."):
+        if module.name.startswith("tests.faults.rows_"):
+            importlib.import_module(module.name)
+    return rows()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row on one broker. ``index``: where the row stands in `known_rows`."""
+
+    index: int
+    broker: str
+    seed: int
+    keep_logs: Path
+
+
+def play(job: Job) -> Result:
+    """Plays a row, on a broker that starts and ends with it."""
+    row = known_rows()[job.index]
+    if job.broker == "valkey":
+        return run(row, seed=job.seed, keep_logs=job.keep_logs)
+    with tempfile.TemporaryDirectory(prefix="b24offline-rabbit-", ignore_cleanup_errors=True) as folder:
+        try:
+            node = RabbitNode(Path(folder)).__enter__()
+        except RuntimeError as error:
+            return Result(row.number, row.name, job.broker, job.seed, problems=[str(error)])
+        with node:
+            return run(row, seed=job.seed, broker=RabbitBroker(node, Path(folder)), keep_logs=job.keep_logs)
+
+
+def play_all(jobs: Sequence[Job], *, at_a_time: int) -> Iterator[Result]:
+    """The results as they come. When the caller stops early, what is under way is ended."""
+    with multiprocessing.get_context("spawn").Pool(at_a_time, _end_by_signal, maxtasksperchild=1) as pool:
+        yield from pool.imap_unordered(play, jobs)
+
+
+def _end_by_signal() -> None:
+    """A deployment ends with its row, also when the row is told to end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
