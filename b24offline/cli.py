@@ -13,6 +13,8 @@ COMMANDS: Final = {
     "status": "b24offline.status_command:status",
     "marked": "b24offline.marked_command:marked",
     "dead": "b24offline.dead_commands:dead",
+    "run": "b24offline.run_command:run",
+    "reconcile": "b24offline.reconcile_command:reconcile",
     "store": "b24offline.store_commands:store",
 }
 """Name -> where the command is."""

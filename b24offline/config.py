@@ -20,6 +20,9 @@ from b24offline.timers import Timers
 
 DEFAULT_REDIS_URL: Final = "redis://127.0.0.1:6379/0"
 
+AMQP: Final = ("amqp:", "amqps:", "pyamqp:")
+"""How the address of a RabbitMQ begins."""
+
 SECRET: Final[JsonDict] = {"secret": True}
 """Marks a field that may also be given as a file, by a variable ending in `_FILE`, and is never shown."""
 
@@ -175,6 +178,13 @@ class Config(BaseSettings):
             "commas. Written to, never read."
         ),
     )
+    rabbitmq_queues: Literal["quorum", "classic"] = Field(
+        default="quorum",
+        description=(
+            "Type of our queues on RabbitMQ: quorum survives the loss of a node of a cluster, classic is what other "
+            "stacks declare unless told otherwise. Queues have to be deleted before it changes: see docs/deploy.md."
+        ),
+    )
     key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = Field(
         default="b24offline",
         description="First part of every key in Redis, up to 32 of A-Z a-z 0-9 . _ -.",
@@ -190,13 +200,28 @@ class Config(BaseSettings):
         default=15.0, description="Seconds between looks for overdue work."
     )
     max_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=5, description="Attempts of one run before it counts as failed and is reported."
+        default=5,
+        description=(
+            "Counted errors of one step after which its run has failed and is reported; pipelines and steps may ask "
+            "for another number."
+        ),
     )
     adopt: bool = Field(
         default=True,
         description="Take over reserved records that no batch of ours knows, as a crash leaves them.",
     )
     auto_bind: bool = Field(default=True, description="Subscribe events at start, and again when they vanish.")
+    bind_look_seconds: Annotated[float, Field(ge=10, le=86_400)] = Field(
+        default=3_600.0,
+        description="Seconds between looks at the subscriptions; what changes after one vanished is unseen until then.",
+    )
+    reconcile_hours: Annotated[float, Field(ge=0, le=720)] = Field(
+        default=24.0,
+        description=(
+            "Hours between comparisons of the portal with the mirror, which also follow a look that finds that "
+            "subscriptions had vanished; 0: by hand only."
+        ),
+    )
     snapshot_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
         default=900, description="Seconds an object that was read in bulk waits in Redis for its steps."
     )
@@ -268,6 +293,11 @@ class Config(BaseSettings):
     def secret_keys(self) -> tuple[str, ...]:
         """The Fernet keys in order, the encrypting one first; empty when none is configured."""
         return () if self.secret_key is None else tuple(self.secret_key.get_secret_value().split(","))
+
+    @property
+    def quorum_queues(self) -> bool:
+        """Whether our queues are quorum queues: on RabbitMQ, unless classic ones are asked for."""
+        return self.rabbitmq_queues == "quorum" and self.broker_url.startswith(AMQP)
 
     @property
     def all_lanes(self) -> dict[str, Lane]:

@@ -8,7 +8,13 @@ from __future__ import annotations
 from typing import Final
 
 LEDGER_SCHEMA: Final = 1
-"""Version of the keys in Redis. Nothing compares it yet: empty the ledger before going back to an older version."""
+"""Version of what belongs to one batch in Redis: its hash, its records, its runs, and the messages about them.
+
+Each batch and run bears the number of the version that opened it, and keeps it. A version works on its own schema and
+on all before it, each in its own form, and leaves later ones alone. What batches share (mailboxes, due times, guard,
+sightings) and the fields ``schema``, ``lane``, ``opened`` of a batch and ``schema``, ``attempt``, ``mailbox``,
+``state`` of a run mean the same in all versions.
+"""
 
 QUEUE_POLL: Final = "b24offline.poll"
 """Beat's entries and everything that talks to a portal's queue but settling."""
@@ -17,6 +23,9 @@ QUEUE_EVENTS: Final = "b24offline.events"
 QUEUE_SETTLE: Final = "b24offline.settle"
 """Outcomes and settling; kept apart so that a flood of events cannot delay an acknowledgement."""
 QUEUES: Final = (QUEUE_POLL, QUEUE_EVENTS, QUEUE_SETTLE)
+EXCHANGE: Final = "b24offline.tasks"
+"""On RabbitMQ with quorum queues: the topic exchange that hands a message to the queue that its routing key names. Who
+sends by it need not declare the queue, and so need not know of which type it is."""
 
 TASK_TICK: Final = "b24offline.tick"
 TASK_BIND: Final = "b24offline.bind"
@@ -28,6 +37,8 @@ TASK_SETTLE: Final = "b24offline.settle"
 TASK_SWEEP: Final = "b24offline.sweep"
 TASK_ADOPT: Final = "b24offline.adopt"
 TASK_REDRIVE: Final = "b24offline.redrive"
+TASK_RECONCILE: Final = "b24offline.reconcile"
+TASK_INJECT: Final = "b24offline.inject"
 
 STEP_PREFIX: Final = "b24offline.step."
 """Every shipped step is named with this; so a row in Flower tells a step from the machinery."""

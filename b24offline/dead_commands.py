@@ -9,7 +9,9 @@ import getpass
 import json
 import os
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -36,6 +38,10 @@ _F = TypeVar("_F", bound="Callable[..., Any]")
 PER_SECOND: Final = 5
 """Redriven runs that become due in a second: a part of what the sweeps can start, so that new events go first."""
 _BACK: Final = "If the portal still has the record, adoption brings it back within minutes and it runs again"
+_LOCAL: Final = {
+    "redriven": "is not known to the ledger, and no record stands behind it: b24offline run runs its object again",
+    "dropped": "is ended, but not known to the ledger",
+}
 _UNKNOWN: Final = {
     "redriven": f"is not known to the ledger. {_BACK}",
     "dropped": f"is ended, but not known to the ledger. {_BACK}",
@@ -61,15 +67,41 @@ def _filters(command: _F) -> _F:
     return command
 
 
-def _acting(command: _F) -> _F:
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Which letters something is to be done with, and how it is told."""
+
+    selection: Selection
+    everything: bool
+    dry_run: bool
+    as_json: bool
+
+
+def _acting(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that is given an `_Order` for the options that name letters."""
+
+    @wraps(command)
+    def ordered(
+        ids: tuple[int, ...],
+        portal: str,
+        event: str,
+        reason: str,
+        older: float,
+        everything: bool,
+        dry_run: bool,
+        as_json: bool,
+        **more: Any,
+    ) -> None:
+        command(_Order(Selection(ids, portal, event, reason, older), everything, dry_run, as_json), **more)
+
     for option in (
         click.option("--json", "as_json", is_flag=True, help="For programs."),
         click.option("--dry-run", is_flag=True, help="Only say what would be done."),
         click.option("--all", "everything", is_flag=True, help="Every open letter."),
         click.argument("ids", type=int, nargs=-1),
     ):
-        command = option(command)
-    return _filters(command)
+        ordered = option(ordered)
+    return _filters(ordered)
 
 
 @click.group()
@@ -122,31 +154,22 @@ def show(letter_id: int, payload: bool, as_json: bool) -> None:
 @dead.command()
 @_acting
 @as_sentences
-def redrive(
-    ids: tuple[int, ...],
-    portal: str,
-    event: str,
-    reason: str,
-    older: float,
-    everything: bool,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+def redrive(order: _Order) -> None:
     """Run dead letters again, with all their chances. A letter ends when its event succeeded."""
     here = runtime()
-    letters = _chosen(here, Selection(ids, portal, event, reason, older), everything)
-    if dry_run:
-        _tell(here, letters, "would be redriven", as_json)
+    letters = _chosen(here, order)
+    if order.dry_run:
+        _tell(here, letters, "would be redriven", order.as_json)
         return
     told: dict[int, str] = {}
     started = 0
-    for letter in _tracked(letters, "redriving", quiet=as_json):
+    for letter in _tracked(letters, "redriving", quiet=order.as_json):
         delay = started / PER_SECOND * here.config.time_scale
         parking = _parking(here, letter)
         told[letter.id] = parking.redrive(run_of_letter(letter), delay_seconds=delay) if parking else "unknown"
         started += told[letter.id] == "redriven"
-    _conclude(told, "redriven", as_json)
-    if started and not as_json:
+    _conclude(letters, told, "redriven", order.as_json)
+    if started and not order.as_json:
         click.echo(f"{started} redriven; the workers' next sweep starts them.")
 
 
@@ -154,37 +177,27 @@ def redrive(
 @_acting
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_sentences
-def drop(
-    ids: tuple[int, ...],
-    portal: str,
-    event: str,
-    reason: str,
-    older: float,
-    everything: bool,
-    dry_run: bool,
-    as_json: bool,
-    yes: bool,
-) -> None:
+def drop(order: _Order, yes: bool) -> None:
     """Give dead letters up for good: their records are cleared from the portal, nothing runs."""
     here = runtime()
-    letters = _chosen(here, Selection(ids, portal, event, reason, older), everything)
-    if dry_run:
-        _tell(here, letters, "would be dropped", as_json)
+    letters = _chosen(here, order)
+    if order.dry_run:
+        _tell(here, letters, "would be dropped", order.as_json)
         return
     if letters and not yes:
-        if as_json:
+        if order.as_json:
             raise refusal("--json asks nothing: add --yes, or --dry-run to look first. Nothing was dropped.")
         click.confirm(f"Drop {len(letters)} events for good? What changed there is not processed.", abort=True)
     who = _operator()
     told: dict[int, str] = {}
-    for letter in _tracked(letters, "dropping", quiet=as_json):
+    for letter in _tracked(letters, "dropping", quiet=order.as_json):
         parking = _parking(here, letter)
         told[letter.id] = state = parking.drop(run_of_letter(letter), who) if parking else "unknown"
         if state in {"dropped", "unknown"}:
             # The ledger first: a death in between leaves a letter that the settle ends.
             here.store.end_dead_letter(letter.id, f"dropped by {who}")
-    _conclude(told, "dropped", as_json)
-    if not as_json and (number := list(told.values()).count("dropped")):
+    _conclude(letters, told, "dropped", order.as_json)
+    if not order.as_json and (number := list(told.values()).count("dropped")):
         click.echo(f"{number} dropped; their records are cleared by the next settle.")
 
 
@@ -207,8 +220,9 @@ def export(portal: str, event: str, reason: str, older: float, path: str | Path)
     click.echo(f"{number} dead letters are in {path}; they may hold personal data.")
 
 
-def _chosen(here: Runtime, selection: Selection, everything: bool) -> list[DeadLetter]:
-    if selection.empty != everything:
+def _chosen(here: Runtime, order: _Order) -> list[DeadLetter]:
+    selection = order.selection
+    if selection.empty != order.everything:
         raise refusal("Name letters by number or by filters, or say --all. Nothing was changed.")
     found = list(selected(here.store, selection))
     missing = sorted(set(selection.ids) - {letter.id for letter in found})
@@ -240,14 +254,16 @@ def _tell(here: Runtime, letters: Sequence[DeadLetter], what: str, as_json: bool
     click.echo(f"{len(letters)} {what}.")
 
 
-def _conclude(told: dict[int, str], done: str, as_json: bool) -> None:
+def _conclude(letters: Sequence[DeadLetter], told: dict[int, str], done: str, as_json: bool) -> None:
     """Says what did not go as asked; exit status 1 then."""
     others = {letter: state for letter, state in told.items() if state != done}
+    local = {letter.id for letter in letters if letter.record_id < 0}
     if as_json:
         show_json({"letters": told})
     else:
         for letter, state in others.items():
-            why = _UNKNOWN[done] if state == "unknown" else f"is not {done}: its run is {state}"
+            unknown = (_LOCAL if letter in local else _UNKNOWN)[done]
+            why = unknown if state == "unknown" else f"is not {done}: its run is {state}"
             click.echo(f"Dead letter {letter} {why}.", err=True)
     if others and as_json:
         sys.exit(1)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from b24offline.event import Event
-from b24offline.lanes import HELD_LANE, PARKED_LANE
+from b24offline.lanes import HELD_LANE, LOCAL_LANE, PARKED_LANE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ class Waiting:
     Attributes:
         portal: name of the portal.
         place: "marked" (free on the portal, seen there), "held" (reserved, it runs again) or "parked".
-        record_id: its record.
+        record_id: its record; negative for an object that was run without one.
         event: its name; "" for a marked one, of which only the id is kept.
         object: what it points to, or "".
         pipeline: whose run it is, or "".
@@ -72,7 +72,7 @@ def error_lane(redis: Redis, ledger: Ledger) -> Iterator[Waiting]:
 
 def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Iterator[Waiting]:
     lane = ledger.lane(process_id)
-    if lane not in {HELD_LANE, PARKED_LANE}:
+    if lane not in {HELD_LANE, LOCAL_LANE, PARKED_LANE}:
         return
     for text in redis.hvals(f"{ledger.stem}:batch:{process_id}:records"):
         record: dict[str, Any] = json.loads(text)
@@ -82,6 +82,8 @@ def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Ite
             state, failures, crashes, reason, seen = ledger.run_fields(run, *names)
             if state in {"", "succeeded", "superseded"}:
                 continue
+            if lane == LOCAL_LANE and state != "parked" and not int(failures or 0) + int(crashes or 0):
+                continue  # it has not failed yet
             due = redis.zscore(f"{ledger.stem}:due", f"run:{run}")
             yield Waiting(
                 portal=ledger.portal,

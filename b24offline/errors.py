@@ -11,6 +11,7 @@
     │   ├── WrongKey                 operator              the secret key does not open what is stored
     │   ├── MemberMismatch           operator              the name belongs to another Bitrix24 account
     │   └── UnknownDeadLetter        operator              no such dead letter in the store
+    ├── TakeoverNeeded               operator              another deployment's records are reserved there
     ├── PaceExceeded                 nobody                not sent: the pace asks for a long wait
     └── PortalError                  developer             a REST call did not bring a result
         ├── Unreachable              nobody                nothing was sent: DNS, refused, TLS
@@ -99,6 +100,27 @@ class MemberMismatch(StoreError):
 
 class UnknownDeadLetter(StoreError):
     """No dead letter of this number is in the store."""
+
+
+class TakeoverNeeded(B24OfflineError):
+    """A first start beside reserved records that no batch of this deployment holds: a person must say whose they are.
+
+    It is raised instead of a poll; nothing was reserved.
+    """
+
+    actor: ClassVar[Actor] = "operator"
+
+    def __init__(self, portal: str, connector: str) -> None:
+        super().__init__(portal, connector)
+        self.portal = portal
+        self.connector = connector
+
+    def __str__(self) -> str:
+        return (
+            f"Portal {self.portal} is not polled: before this deployment's first poll, records were reserved under the "
+            f"connector {self.connector} by another one. If that is gone for good: b24offline portal takeover "
+            f"{self.portal}. If it lives, give this one a connector of its own (B24_CONNECTOR, portal add --connector)."
+        )
 
 
 class PaceExceeded(B24OfflineError):

@@ -98,7 +98,7 @@ class Event:
 
     Attributes:
         portal: name of the portal.
-        record_id: id of the record that carried the event.
+        record_id: id of the record that carried the event; negative when there is none (see `local`).
         stamp: when the portal queued or repeated it, ISO 8601 with offset as sent.
         message_id: 32 characters, equal for every event of the same name and data.
         name: event name in upper case, `ONCRMDEALUPDATE`.
@@ -125,11 +125,25 @@ class Event:
         """`<record id>@<stamp in epoch seconds>`: one delivery of one record of the portal."""
         return f"{self.record_id}@{stamp_seconds(self.stamp)}"
 
+    @property
+    def local(self) -> bool:
+        """Whether it was injected here: no record of the portal stands behind it."""
+        return self.record_id < 0
+
+    @property
+    def held(self) -> bool:
+        """Whether its runs are held instead of failing: it was reported before, or there is nothing to report."""
+        return self.marked or self.local
+
     def idempotency_key(self, pipeline: str) -> str:
         """The text that stays the same when this event runs again through the given pipeline.
 
-        A repeat of the event in the portal has another stamp, hence another key.
+        A repeat of the event in the portal has another stamp, hence another key. That of a local event names the
+        object: it stays the same when the same missed state is injected twice.
         """
+        if self.local and self.object is not None:
+            name = f"{self.object.entity}:{self.object.object_id}"
+            return f"{self.portal}:local:{name}@{stamp_seconds(self.stamp)}:{pipeline}"
         return f"{self.portal}:{self.delivery}:{pipeline}"
 
     def to_json(self) -> str:

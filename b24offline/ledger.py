@@ -17,6 +17,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from b24offline import contract
 from b24offline.event import Event
 from b24offline.lanes import DEFAULT_LANE, PARKED_LANE
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from b24offline.timers import Timers
 
-Origin = Literal["poll", "adopted", "held"]
+Origin = Literal["poll", "adopted", "held", "local"]
 Outcome = Literal["succeeded", "failed", "superseded", "unfinished"]
 
 HELD_CHANCES: Final = 8
@@ -70,13 +71,14 @@ class Handed:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A step that may run: its event, how often the run failed before, and how often it was handed out."""
+    """A step that may run: its event, how often the run and this step failed before, how often it was handed out."""
 
     event: Event
     failures: int
     held: bool
     seen_ms: int
     tries: int
+    step_failures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,15 @@ class Concluded:
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """What a sweep has to do: runs to publish, batches to settle, held runs to park or, if parked, to look after."""
+    """What a sweep has to do: runs to publish, batches to settle, held runs to park or, if parked, to look after.
+
+    ``newer`` counts the open batches that a newer version wrote; they are left alone.
+    """
 
     runs: tuple[Handed, ...]
     batches: tuple[str, ...]
     hopeless: tuple[Handed, ...] = ()
+    newer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,7 @@ def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _literal(text: str) -> str:
+def literal_pattern(text: str) -> str:
     """A text for a key pattern that matches itself only."""
     return re.sub(r"([*?\[\]\\])", r"\\\1", text)
 
@@ -139,11 +145,13 @@ class Ledger:
         self._timers = timers
         self._crash_budget = crash_budget
         self._scripts: dict[str, Script] = {}
+        self.schema: int = contract.LEDGER_SCHEMA
 
     def transition(self, script: str, *args: str | float) -> Any:
         """Runs one atomic script with this portal's key stem; shapes are in the head of each script."""
         if script not in self._scripts:
-            self._scripts[script] = self._redis.register_script(_script_text(script))
+            text = f"local SCHEMA = {self.schema}\n{_script_text(script)}"
+            self._scripts[script] = self._redis.register_script(text)
         return self._scripts[script](keys=[self.stem], args=list(args))
 
     def mailbox(self, event: Event, pipeline: str) -> str:
@@ -163,13 +171,13 @@ class Ledger:
         poll_token: str = "",
         first_seen_ms: int = 0,
     ) -> int | None:
-        """Opens a batch. Answers how many runs wait for an outcome, or None when it was open or the lease was lost."""
+        """Opens a batch. Answers how many runs wait for an outcome; None: open before, lease lost, or not alone."""
         payload = [
             {
                 "id": str(entry.event.record_id),
                 "event": entry.event.to_json(),
                 "message": entry.event.message_id,
-                "marked": entry.event.marked,
+                "marked": entry.event.held,
                 "skip": entry.skip,
                 "runs": [
                     {"id": run_id(entry.event, p), "pipeline": p, "mailbox": self.mailbox(entry.event, p)}
@@ -251,7 +259,8 @@ class Ledger:
         told = self.transition("begin_step", run, attempt, position, _milliseconds(self._timers.lease_seconds))
         if not told:
             return None
-        return Begun(Event.from_json(told[0]), int(told[1]), bool(int(told[2])), int(told[3]), int(told[4]))
+        numbers = (int(told[3]), int(told[4]), int(told[5]))
+        return Begun(Event.from_json(told[0]), int(told[1]), bool(int(told[2])), *numbers)
 
     def renew(self, run: str, attempt: int, position: int) -> bool:
         """Renews the lease of a running step; False when it is not ours any more."""
@@ -275,13 +284,17 @@ class Ledger:
         """A held run failed and starts again later; how much later grows with its failures."""
         return self._wait(run, attempt, -1, 0, True, reason)
 
+    def spend_chances(self, run: str, attempt: int, *, reason: str) -> bool:
+        """A held run failed in a way that comes again for certain: all its chances are used up, the sweep parks it."""
+        return self._wait(run, attempt, -1, 0, 2, reason)
+
     @property
     def _held_rules(self) -> tuple[int, int, str]:
         """Crash budget, chances and waits (JSON, milliseconds) of held runs."""
         waits = json.dumps([_milliseconds(seconds) for seconds in self._timers.held_backoff_seconds])
         return self._crash_budget, HELD_CHANCES, waits
 
-    def _wait(self, run: str, attempt: int, delay: float, grace: float, counted: bool, reason: str) -> bool:
+    def _wait(self, run: str, attempt: int, delay: float, grace: float, counted: int, reason: str) -> bool:
         guard = _milliseconds(grace) if grace else 0
         delay_ms = _milliseconds(delay) if delay >= 0 else -1
         told = self.transition("wait_run", run, attempt, delay_ms, guard, int(counted), reason, *self._held_rules)
@@ -322,17 +335,17 @@ class Ledger:
         budget, chances, waits = self._held_rules
         age = _milliseconds(self._timers.park_seconds)
         told = self.transition("take_overdue", bound, due, budget, limit, chances, waits, age)
-        return Overdue(_pairs(told[0]), tuple(str(pid) for pid in told[1]), _pairs(told[2]))
+        return Overdue(_pairs(told[0]), tuple(str(pid) for pid in told[1]), _pairs(told[2]), int(told[3]))
 
     # -- settling --------------------------------------------------------------------------------------------
 
-    def begin_settle(self, process_id: str) -> Settling | Literal["gone", "busy", "damaged"]:
+    def begin_settle(self, process_id: str) -> Settling | Literal["gone", "busy", "damaged", "newer"]:
         """Takes the settle lease and reads the outcomes of the batch."""
         token = secrets.token_hex(8)
         lease = _milliseconds(self._timers.settle_lease_seconds)
         told = self.transition("begin_settle", process_id, token, lease)
         if told[0] != "taken":
-            verdict: Literal["gone", "busy", "damaged"] = told[0]
+            verdict: Literal["gone", "busy", "damaged", "newer"] = told[0]
             return verdict
         outcomes: dict[int, Outcome] = {}
         events: dict[int, Event] = {}
@@ -345,10 +358,9 @@ class Ledger:
 
     def end_settle(self, settling: Settling, done: Iterable[int], next_look_seconds: float) -> str:
         """Drops what the portal needs no more; closes the empty batch. Answers "closed", "open" or "lost"."""
-        tombstone = _milliseconds(self._timers.tombstone_seconds)
         wait = _milliseconds(next_look_seconds)
         ids = json.dumps([str(record) for record in done])
-        return str(self.transition("end_settle", settling.process_id, settling.token, wait, tombstone, ids))
+        return str(self.transition("end_settle", settling.process_id, settling.token, wait, ids))
 
     def overdue_runs(self) -> int:
         """How many runs should have been started or ended by now; the next sweep takes them."""
@@ -360,7 +372,7 @@ class Ledger:
 
         Messages that are still on their way then find nothing to do.
         """
-        keys = list(self._redis.scan_iter(f"{_literal(self.stem)}:*", count=1000))
+        keys = list(self._redis.scan_iter(f"{literal_pattern(self.stem)}:*", count=1000))
         return int(self._redis.delete(*keys)) if keys else 0
 
     # -- counters --------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from sqlalchemy.schema import CreateTable
 from b24offline.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from b24offline.event import JSON
 
@@ -173,6 +173,28 @@ class Mirror:
         with self._engine.connect().execution_options(yield_per=_ROWS_AT_ONCE) as connection:
             for found in connection.execute(ordered).mappings():
                 yield _row(found)
+
+    def stamps(self, portal: str, entity: str, object_ids: Collection[str]) -> dict[str, datetime]:
+        """Object id -> when it changed last as far as the mirror knows, of those that live in it."""
+        wanted = sa.select(objects.c.object_id, objects.c.changed_at).where(
+            objects.c.portal == portal,
+            objects.c.entity == entity,
+            objects.c.object_id.in_(object_ids),
+            objects.c.deleted_at.is_(None),
+        )
+        with self._engine.connect() as connection:
+            return {str(one): moment for one, moment in connection.execute(wanted)}
+
+    def living(self, portal: str, entity: str, *, after: str, limit: int, prefix: str = "") -> list[str]:
+        """Ids that live in the mirror, in the order of their text, behind ``after``; those that begin so."""
+        of = objects.c
+        wanted = sa.select(of.object_id).where(
+            of.portal == portal, of.entity == entity, of.deleted_at.is_(None), of.object_id > after
+        )
+        if prefix:
+            wanted = wanted.where(of.object_id.startswith(prefix, autoescape=True))
+        with self._engine.connect() as connection:
+            return [str(one) for one in connection.execute(wanted.order_by(of.object_id).limit(limit)).scalars()]
 
     def count(self, portal: str) -> int:
         """How many objects of a portal the mirror knows, deleted ones included."""

@@ -4,8 +4,8 @@ expired.
 Three gates keep two processes from using one refresh token twice:
 
 1. a lock in Redis, in which waiting is cheap; whoever gets it reads the store again and is often done;
-2. a claim in the store, taken by compare and set. It holds when Redis is down, restarts, or the lock has
-run out; 3. the pair's version: a pair is stored only over the one that it was made from.
+2. a claim in the store, taken by compare and set. It holds when Redis is down, restarts, or the lock has run out;
+3. the pair's version: a pair is stored, and the authorization given up, only while the one it was made from is there.
 
 The new pair is in the store before anybody uses it, since the old refresh token may be dead by then.
 """

@@ -21,6 +21,7 @@ from b24offline.event import Batch, MalformedRecord, Record, batch_from_rows, pa
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from b24offline.rate_limit import Kind
     from b24offline.rest import Answer
@@ -52,6 +53,7 @@ class Caller(Protocol):
 
 
 def _checked_process_id(process_id: object) -> str:
+    """A process id of a portal; never that of a local batch, which has a colon."""
     if not isinstance(process_id, str) or not _PROCESS_ID.fullmatch(process_id):
         raise UnsafeOrder("a process id must be 1 to 128 letters, digits, '.', '_' or '-'; nothing was sent")
     return process_id
@@ -267,6 +269,26 @@ class OfflineQueue:
         for row in self._rows({"=ERROR": 1, "=PROCESS_ID": ""}, "poll"):
             if isinstance(row, Record) and row.marked and not row.process_id:
                 yield row
+
+    def free(self) -> Iterator[Record]:
+        """Every free, unmarked record. Reads only."""
+        for row in self._rows({"=ERROR": 0, "=PROCESS_ID": ""}, "poll"):
+            if isinstance(row, Record) and not row.marked and not row.process_id:
+                yield row
+
+    def oldest_free(self) -> datetime | None:
+        """The earliest stamp of the free, unmarked records; None when there are none. Reads only."""
+        method = "event.offline.list"
+        params = {
+            "filter": {"=ERROR": 0, "=PROCESS_ID": ""},
+            "order": {"TIMESTAMP_X": "ASC"},
+            "auth_connector": self._connector,
+        }
+        rows = self._client.call(method, params, kind="poll").result
+        if not isinstance(rows, list):
+            raise self._unknown(method, "its result is no list")
+        found = [row for row in map(_row, rows) if isinstance(row, Record) and row.stamp != NO_STAMP]
+        return min((row.timestamp for row in found if not row.marked and not row.process_id), default=None)
 
     def _rows(self, rules: Mapping[str, object], kind: Kind, *, after: int = 0) -> Iterator[Record | MalformedRecord]:
         method = "event.offline.list"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError
 
 from b24offline.portal import Portal, PortalState, Wish
+from b24offline.reconcile_schedule import RECONCILE
+from b24offline.reconciled import Reconciled, last_reconciled, missed_sentence
+from b24offline.trouble_signs import Signs, complaints, signs_of
 
 if TYPE_CHECKING:
     from b24offline.runtime import Runtime
@@ -19,11 +22,14 @@ LATE_SECONDS: Final = 60.0
 """A poll that is overdue for so long means that nobody polls."""
 LONG_PAUSE_SECONDS: Final = 3600.0
 """What passes by itself has passed by then."""
+LONG_RECONCILIATION_SECONDS: Final = 2 * 86_400.0
+"""Even a mirror of a hundred thousand objects is read in less."""
 _NAME: Final = re.compile(r"[a-z0-9._-]+")
 _ACTORS: Final = {
     PortalState.AUTH_LOST: "portal administrator",
     PortalState.NOT_ADMIN: "portal administrator",
     PortalState.PLAN_TOO_SMALL: "portal administrator",
+    PortalState.UNDECIDED: "operator",
     PortalState.BLOCKED: "operator",
     PortalState.REMOVED: "operator",
 }
@@ -39,12 +45,20 @@ class LedgerView:
         overdue_runs: runs that the next sweep starts again.
         next_poll_seconds: until the next poll, negative when it is late; None when none is planned.
         counters: since the ledger began.
+        newer_batches: process id -> ledger schema, of the open ones that a newer version wrote.
+        signs: ages and counts that a person should know of when they grow.
+        reconciled: how the last reconciliation ended; None when the ledger knows of none.
+        unreconciled_seconds: for how long one that was asked for has not ended.
     """
 
     open_batches: dict[str, float]
     overdue_runs: int
     next_poll_seconds: float | None
     counters: dict[str, int]
+    newer_batches: dict[str, int] = field(default_factory=dict)
+    signs: Signs = field(default_factory=Signs)
+    reconciled: Reconciled | None = None
+    unreconciled_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +100,12 @@ class Overview:
                 "overdue_runs": ledger.overdue_runs,
                 "next_poll_seconds": ledger.next_poll_seconds,
                 "counters": ledger.counters,
+                "newer_batches": ledger.newer_batches,
+                "oldest_reserved_seconds": ledger.signs.oldest_reserved_seconds,
+                "orphans": ledger.signs.orphans,
+                "unreadable": ledger.signs.unreadable,
+                "refused_events": list(ledger.signs.refused),
+                "reconciled": asdict(ledger.reconciled) if ledger.reconciled else None,
             },
             "needs": [{"actor": need.actor, "what": need.what} for need in self.needs],
         }
@@ -102,7 +122,11 @@ def overview(runtime: Runtime, portal: Portal) -> Overview:
     ledger = None
     with suppress(RedisError):
         ledger = _ledger_view(runtime, portal.name)
-    return Overview(portal, dead_letters, ledger, needs(portal, ledger, dead_letters, datetime.now(UTC)))
+    found = needs(portal, ledger, dead_letters, datetime.now(UTC))
+    if ledger is not None and portal.served:
+        told = complaints(ledger.signs, runtime.timers, looks=portal.polled and runtime.config.adopt)
+        found += tuple(Need("operator", what) for what in told)
+    return Overview(portal, dead_letters, ledger, found)
 
 
 def needs(portal: Portal, ledger: LedgerView | None, dead_letters: int, now: datetime) -> tuple[Need, ...]:
@@ -123,6 +147,16 @@ def needs(portal: Portal, ledger: LedgerView | None, dead_letters: int, now: dat
         found.append(Need("operator", "the ledger cannot be reached: check Redis, or start b24offline up"))
     elif portal.polled and _unpolled(ledger, (now - portal.wish_since).total_seconds()):
         found.append(Need("operator", "nobody polls it: are beat and the workers running?"))
+    if ledger and ledger.reconciled and (what := missed_sentence(ledger.reconciled)):
+        found.append(Need("operator", what))
+    if ledger and portal.polled and ledger.unreconciled_seconds > LONG_RECONCILIATION_SECONDS:
+        hours = ledger.unreconciled_seconds / 3600
+        found.append(Need("operator", f"a reconciliation does not end, asked for {hours:.0f} h ago: look at its log"))
+    newer = list(ledger.newer_batches.values()) if ledger else []
+    for schema in sorted(set(newer)):
+        what = f"{newer.count(schema)} open batches are of a newer version (ledger schema {schema}) and wait for it"
+        command = f"b24offline portal forget-batches {portal.name} --schema {schema}"
+        found.append(Need("operator", f"{what}: start it again, or give them up with: {command}"))
     return tuple(found)
 
 
@@ -143,4 +177,8 @@ def _ledger_view(runtime: Runtime, name: str) -> LedgerView:
         overdue_runs=ledger.overdue_runs(),
         next_poll_seconds=(min(times) - now) / 1000 if times else None,
         counters=ledger.counters(),
+        newer_batches=runtime.kit(name).newer.found(),
+        signs=signs_of(runtime.redis, ledger),
+        reconciled=last_reconciled(runtime.redis, ledger.stem),
+        unreconciled_seconds=runtime.kit(name).requests.oldest_seconds(RECONCILE),
     )

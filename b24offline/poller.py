@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from b24offline.crash_points import crash_point
-from b24offline.errors import PaceExceeded, PortalError
+from b24offline.errors import PaceExceeded, PortalError, TakeoverNeeded
 from b24offline.event import MalformedRecord, Record
 from b24offline.intake import entries
 from b24offline.lanes import DEFAULT_LANE, HELD_LANE
+from b24offline.portal import TAKEN_OVER, PortalState
 from b24offline.portal_guard import PollRefused
 
 if TYPE_CHECKING:
@@ -68,8 +69,15 @@ class Poller:
         self._unrouted = unrouted
 
     def poll(self, lane: Lane) -> Polled:
-        """Reserves one batch of free records for a lane and opens it."""
-        lease = self._lease(gate=True, lane=lane.name)
+        """Reserves one batch of free records for a lane and opens it.
+
+        Raises `TakeoverNeeded`, nothing reserved, when this deployment never polled the portal and somebody else's
+        records are reserved there.
+        """
+        known = self._known_generation()
+        if known is None:
+            self._refuse_foreign()
+        lease = self._lease(known, gate=True, lane=lane.name)
         if isinstance(lease, PollRefused):
             return Polled(lease.reason)
         crash_point("poll.leased")
@@ -86,15 +94,25 @@ class Poller:
         return Polled("opened", received, (batch.process_id,))
 
     def adopt(self) -> tuple[str, ...]:
-        """Opens orphans that were seen twice, far enough apart. Answers their process ids."""
-        lease = self._lease(gate=False)
+        """Opens orphans that were seen twice, far enough apart. Answers their process ids.
+
+        Nothing before the first poll, which decides whose they are; so with `redrive`.
+        """
+        known = self._known_generation()
+        if known is None:
+            return ()
+        lease = self._lease(known, gate=False)
         if isinstance(lease, PollRefused):
             return ()
         try:
             groups: dict[str, list[Record | MalformedRecord]] = {}
+            unreadable = 0
             for row in self._queue.reserved():
                 if isinstance(row, Record):
                     groups.setdefault(row.process_id, []).append(row)
+                else:
+                    unreadable += 1
+            self._guard.note_unreadable(unreadable)
             adopted = []
             for process_id, first_seen_ms in self._guard.sight(groups).items():
                 rows = groups[process_id]
@@ -117,17 +135,23 @@ class Poller:
 
         One that no pipeline takes cannot succeed, and could not be reported again: it stays marked and free.
         """
-        opened = []
+        opened: list[str] = []
         for record in due:
             if not self._routes.pipelines_for(record.name):
                 continue
-            lease = self._lease(gate=True, lane=HELD_LANE)
+            known = self._known_generation()
+            if known is None:
+                break
+            lease = self._lease(known, gate=True, lane=HELD_LANE)
             if isinstance(lease, PollRefused):
                 break
             try:
                 batch = self._queue.reserve_marked(record.record_id)
             except (PortalError, PaceExceeded) as error:
                 self._after(lease, error)
+                if opened:
+                    # Those are dispatched at once, not by the sweep; trouble that lasts is met again by the next turn.
+                    break
                 raise
             if batch is None:
                 self._guard.give_back(lease)
@@ -136,11 +160,33 @@ class Poller:
             opened.append(batch.process_id)
         return tuple(opened)
 
-    def _lease(self, *, gate: bool, lane: str = DEFAULT_LANE) -> PollLease | PollRefused:
-        known = self._store.portal(self._portal).ledger_generation
+    def _known_generation(self) -> int | None:
+        return self._store.portal(self._portal).ledger_generation
+
+    def _refuse_foreign(self) -> None:
+        """Before the first poll: was anything reserved that no batch of this ledger holds? Once seen, a person decides.
+
+        Records that are reserved no more were settled by somebody who lives: no reason to begin.
+        """
+        before = self._store.portal(self._portal)
+        if before.state is PortalState.UNDECIDED:
+            raise TakeoverNeeded(self._portal, before.connector)
+        ours = self._ledger.open_batches()
+        for row in self._queue.reserved():
+            if isinstance(row, Record) and row.process_id in ours:
+                continue
+            portal = self._store.portal(self._portal)
+            if portal.ledger_generation is None:
+                raise TakeoverNeeded(self._portal, portal.connector)
+            # Another worker's first poll has reserved it since: that one noted the generation before.
+            return
+
+    def _lease(self, known: int | None, *, gate: bool, lane: str = DEFAULT_LANE) -> PollLease | PollRefused:
         lease = self._guard.take_poll_lease(known, gate=gate, lane=lane)
         if lease.generation is not None and lease.generation != known:
-            if known is not None:
+            if known == TAKEN_OVER:
+                log.warning("portal taken over, what is reserved will be adopted", extra={"portal": self._portal})
+            elif known is not None:
                 log.warning("ledger lost, recovering from the portal", extra={"portal": self._portal})
             self._store.set_generation(self._portal, lease.generation)
         return lease
@@ -152,8 +198,9 @@ class Poller:
     def _open(self, batch: Batch, origin: Origin, *, lease: PollLease, lane: str) -> None:
         rows: tuple[Record | MalformedRecord, ...] = (*batch.records, *batch.malformed)
         if not self._write(batch.process_id, rows, origin, poll_token=lease.token, lane=lane):
-            # The lease ran out before the ledger was written; the records are orphans now and will be adopted.
-            log.error("poll lease lost before the batch was opened", extra={"portal": self._portal})
+            # The lease ran out before the ledger was written, or a batch of another schema has one of these deliveries:
+            # the records are orphans now and will be adopted.
+            log.error("batch not opened, its records will be adopted", extra={"portal": self._portal})
 
     def _write(
         self,

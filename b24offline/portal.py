@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,10 +20,17 @@ class PortalState(StrEnum):
     """Ends when a new refresh token is stored."""
     NOT_ADMIN = "not_admin"
     PLAN_TOO_SMALL = "plan_too_small"
+    UNDECIDED = "undecided"
+    """Never polled by this deployment, and somebody else's records were reserved; ends by takeover or by another
+    connector."""
     BLOCKED = "blocked"
     """Blocked by hand at the vendor."""
     REMOVED = "removed"
     """The account was deleted at the vendor; ends when an operator resumes or removes it."""
+
+
+TAKEN_OVER: Final = 0
+"""A generation that no ledger has: the first poll finds another one, and is as careful as after loss of the ledger."""
 
 
 class Wish(StrEnum):
@@ -58,6 +65,7 @@ class Portal:
 
     ``state`` is what was observed, ``wish`` what the operator asked for. ``state_actor`` says who must act
     before a state ends, in the words of `b24offline.errors.Actor`; ``""`` where the error did not tell.
+    ``ledger_generation`` is None until the first poll, `TAKEN_OVER` until the first one after a takeover.
     ``authorized_at`` is when a person authorized it last, ``token_version`` counts
     the pairs it has had.
     """

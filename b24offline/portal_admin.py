@@ -8,7 +8,7 @@ from sqlalchemy import delete
 
 from b24offline.database import insert_into
 from b24offline.errors import PortalExists, StoreError
-from b24offline.portal import Portal, PortalState, Wish
+from b24offline.portal import TAKEN_OVER, Portal, PortalState, Wish
 from b24offline.portal_rows import PortalRows
 from b24offline.store_tables import DEAD_LETTERS, PORTALS
 
@@ -108,6 +108,18 @@ class PortalAdmin(PortalRows):
             # A refresh that is under way finds another version and stores nothing.
             token_version=PORTALS.c.token_version + 1,
         )
+
+    def take_over(self, name: str) -> bool:
+        """Note that the records reserved in a portal that was never polled are this deployment's from now on.
+
+        False, nothing changed, when it was polled or taken over before.
+        """
+        self._refuse_removed(name)
+        if not self._change_if(name, PORTALS.c.ledger_generation.is_(None), ledger_generation=TAKEN_OVER):
+            return False
+        undecided = PORTALS.c.state == PortalState.UNDECIDED.value
+        self._change_if(name, undecided, **self._state(PortalState.ACTIVE, ""))
+        return True
 
     def set_endpoint(self, name: str, client_endpoint: str) -> None:
         """Use another endpoint from now on: an operator's confirmation that the portal has moved."""

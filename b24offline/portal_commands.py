@@ -18,6 +18,7 @@ from b24offline.config import Config
 from b24offline.overview import Overview, overview, overviews
 from b24offline.portal import Portal, Wish
 from b24offline.portal_removal import remove as remove_portal
+from b24offline.reconciled import summary
 from b24offline.status_command import TITLES, row, seconds
 
 if TYPE_CHECKING:
@@ -164,6 +165,42 @@ def move(name: str, url: str) -> None:
     click.echo(f"Portal {name} is called at {address} from now on.")
 
 
+@portal.command()
+@click.argument("name")
+@as_sentences
+def takeover(name: str) -> None:
+    """Adopt what another deployment has reserved in a portal. Only when that one is gone for good.
+
+    May be given before the first start. Without harm where there is nothing to take over.
+    """
+    here = runtime()
+    if here.config.portal_name == name:
+        here.seeded  # noqa: B018 - the configuration's portal may not be in the store yet
+    if not here.store.take_over(name):
+        click.echo(f"Portal {name} is this deployment's already; nothing was changed.")
+        return
+    _poll_soon(here, name)
+    click.echo(f"Portal {name} is this deployment's. What is reserved there is adopted within some minutes.")
+    if not here.config.adopt:
+        click.echo("Adoption is switched off here (B24_ADOPT): until it is on, those records stay reserved.")
+
+
+@portal.command("forget-batches")
+@click.argument("name")
+@click.option("--schema", type=int, required=True, help="Their ledger schema, as status shows it.")
+@as_sentences
+def forget_batches(name: str, schema: int) -> None:
+    """Give up open batches that a newer version wrote, so that this version adopts their records.
+
+    Only when no process of the newer version is left. What had run of them runs again.
+    """
+    kit = runtime().kit(name)
+    if schema <= kit.ledger.schema:
+        raise refusal(f"Schema {schema} is known to this version, which works on it by itself. Nothing was changed.")
+    number = kit.newer.forget(schema)
+    click.echo(f"{number} batches of schema {schema} are forgotten; their records are adopted within some minutes.")
+
+
 def checked(field: str, option: str, value: str) -> str:
     """A value by the rules of the setting it corresponds to. Raises the refusal that names the option."""
     info = Config.model_fields[field]
@@ -200,6 +237,7 @@ def _facts(one: Overview) -> list[tuple[str, str]]:
         ("overdue runs", str(ledger.overdue_runs) if ledger else ""),
         ("next poll", "" if ledger is None or ledger.next_poll_seconds is None else seconds(ledger.next_poll_seconds)),
         ("dead letters", str(one.dead_letters)),
+        ("reconciled", summary(ledger.reconciled) if ledger and ledger.reconciled else ""),
         *((f"  {name}", str(count)) for name, count in sorted(ledger.counters.items() if ledger else ())),
         *((f"the {need.actor} must act", need.what) for need in one.needs),
     ]

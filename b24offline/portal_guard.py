@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal
 
 from b24offline.lanes import DEFAULT_LANE, HELD_LANE
+from b24offline.offline_queue import PAGE
+from b24offline.trouble_signs import note_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 HELD_RECORDS: Final = 50
 """Held batches have one record each, so that many of them weigh as much as one batch of a poll."""
+_ABOVE_ALL: Final = (1 << 53) - 1
+"""Greater than any record id that a script can compare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +117,33 @@ class PortalGuard:
         told = self._ledger.transition("sight_orphans", json.dumps(sorted(reserved)), age)
         return {str(told[i]): int(told[i + 1]) for i in range(0, len(told), 2)}
 
+    def note_unreadable(self, count: int) -> None:
+        """Notes how many reserved records could not be read in a whole list of them."""
+        note_unreadable(self._redis, self._ledger, count)
+
     def due_marked(self, marked: Iterable[Record], wait_seconds: float) -> Iterator[Record]:
-        """Of the free marked records those first seen long enough ago and not in a quiet period, oldest id first."""
+        """Of the free marked records those first seen long enough ago and not in a quiet period, oldest id first.
+
+        ``marked``: all there are; one that was seen before and is not among them is forgotten.
+        """
+        return iter(self._sight_marked(marked, wait_seconds, 0, _ABOVE_ALL))
+
+    def next_due_marked(self, marked: Iterable[Record], wait_seconds: float) -> Iterator[Record]:
+        """As `due_marked`, but ``marked``, ascending by id, is read only as far as is needed for what is taken."""
+        above, rows = 0, iter(marked)
+        while page := list(islice(rows, PAGE)):
+            upto = page[-1].record_id if len(page) == PAGE else _ABOVE_ALL
+            yield from self._sight_marked(page, wait_seconds, above, upto)
+            above = upto
+        if above < _ABOVE_ALL:
+            self._sight_marked((), wait_seconds, above, _ABOVE_ALL)
+
+    def known_marked(self) -> int:
+        """How many marked records were seen and have not vanished since."""
+        return int(self._redis.hlen(f"{self._ledger.stem}:marked"))
+
+    def _sight_marked(self, marked: Iterable[Record], wait_seconds: float, above: int, upto: int) -> list[Record]:
         records = {record.record_id: record for record in marked}
         rows = [[str(r.record_id), r.message_id] for r in records.values()]
-        told = self._ledger.transition("sight_marked", json.dumps(rows), round(wait_seconds * 1000))
-        return (records[record_id] for record_id in sorted(int(text) for text in told))
+        told = self._ledger.transition("sight_marked", json.dumps(rows), round(wait_seconds * 1000), above, upto)
+        return [records[record_id] for record_id in sorted(int(text) for text in told)]

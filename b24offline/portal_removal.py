@@ -33,7 +33,10 @@ def remove(runtime: Runtime, name: str, *, force: bool) -> Iterator[str]:
         # No tick may subscribe again what is unsubscribed next.
         runtime.store.set_wish(name, Wish.PAUSED)
     try:
-        yield f"{unbind_events(runtime.kit(name).client, portal.connector)} subscriptions of ours were ended."
+        if portal.ledger_generation is None:
+            yield "Nothing is subscribed by this deployment, it never polled."
+        else:
+            yield f"{unbind_events(runtime.kit(name).client, portal.connector)} subscriptions of ours were ended."
     except (PortalError, PaceExceeded, RedisError) as error:
         if not force:
             raise StoreError(

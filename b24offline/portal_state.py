@@ -27,6 +27,7 @@ _TABLE: Final[tuple[tuple[type[errors.B24OfflineError], PortalState, float], ...
     (errors.WrongAuthType, PortalState.NOT_ADMIN, 300),
     (errors.InsufficientScope, PortalState.NOT_ADMIN, 300),
     (errors.AccessDenied, PortalState.NOT_ADMIN, 300),
+    (errors.TakeoverNeeded, PortalState.UNDECIDED, 60),
     (errors.Overloaded, PortalState.BLOCKED, 3600),
     (errors.PortalGone, PortalState.REMOVED, 3600),
 )

@@ -1,7 +1,8 @@
 """What follows an error of a step: the table from error class to backoff. Pure.
 
 Trouble of the portal (limits, 5xx, network, lost authorization, a move) and of our own stores is nobody's attempt and
-is not counted. Errors that would come again for certain are final at once. Everything else is counted and backs off.
+is not counted. Errors that would come again for certain are final at once. Everything else is counted and backs off, as
+the step, its pipeline or the deployment says.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from b24offline import errors
 from b24offline.object_reader import NotReadable
 
 if TYPE_CHECKING:
+    from b24offline.retry_rules import RetryRules
     from b24offline.timers import Timers
 
 LONGEST_REPEAT_SECONDS: Final = 60.0
@@ -46,7 +48,27 @@ class GiveUp:
     backoff_seconds: float
 
 
-_FINAL: Final = (Permanent, NotReadable, errors.BadRequest, errors.MethodNotFound, errors.ConfigError)
+@dataclass(frozen=True, slots=True)
+class Park:
+    """A held run failed in a way that would come again for certain: it waits for a person now, not after days."""
+
+    reason: str
+
+
+_FINAL: Final = (
+    Permanent,
+    NotReadable,
+    errors.BadRequest,
+    errors.MethodNotFound,
+    errors.ConfigError,
+    # Mistakes in the code, which is the same at the next try. Not KeyError or ValueError: what was read may be.
+    TypeError,
+    AttributeError,
+    NameError,
+    ImportError,
+    NotImplementedError,
+    SyntaxError,
+)
 _SOON: Final = (
     errors.QueryLimitExceeded,
     errors.Unreachable,
@@ -68,26 +90,42 @@ _LATE: Final = (
     errors.InsufficientScope,
     errors.AuthServerError,
 )
+UNCOUNTED: Final = (errors.PaceExceeded, errors.OperationTimeLimit, *_SOON, *_LATE)
+"""Nobody's attempts, whatever a pipeline or a step asks for."""
 
 
 def decide(
-    error: BaseException, *, failures: int, held: bool, max_attempts: int, timers: Timers, now_epoch: float
-) -> Again | GiveUp:
-    """What to do after ``error`` in a run that failed ``failures`` times before.
+    error: BaseException,
+    *,
+    rules: RetryRules,
+    failures: int,
+    step_failures: int,
+    held: bool,
+    max_attempts: int,
+    timers: Timers,
+    now_epoch: float,
+) -> Again | GiveUp | Park:
+    """What to do after ``error`` in a run that failed ``failures`` times before, ``step_failures`` of them here.
 
-    A held run (of a record that was reported before) is never given up here: it may not be reported twice.
+    ``rules``: those of the step over those of its pipeline, already scaled; ``max_attempts`` where they name none.
+    A held run (of a record that was reported before) is never given up here: it may not be reported twice. Its waits
+    are those of the error lane.
     """
     reason = type(error).__name__
     passing = uncounted_wait_seconds(error, timers, now_epoch)
     if passing is not None:
         return Again(passing, counted=False, restart=passing > LONGEST_REPEAT_SECONDS, reason=reason)
+    final = isinstance(error, (*_FINAL, *(rules.final or ())))
     if held:
         waits = timers.held_backoff_seconds
-        return Again(waits[min(failures, len(waits) - 1)], counted=True, restart=True, reason=reason)
-    waits = timers.step_backoff_seconds
-    wait = waits[min(failures, len(waits) - 1)]
-    if isinstance(error, _FINAL) or failures + 1 >= max_attempts:
-        return GiveUp(reason, backoff_seconds=wait)
+        wait = waits[min(failures, len(waits) - 1)]
+        return Park(reason) if final else Again(wait, counted=True, restart=True, reason=reason)
+    usual = timers.step_backoff_seconds
+    waits = rules.backoff_seconds or usual
+    wait = waits[min(step_failures, len(waits) - 1)]
+    if final or step_failures + 1 >= (rules.attempts or max_attempts):
+        # The next change of the object is another event; an author's long waits are not meant for it.
+        return GiveUp(reason, backoff_seconds=min(wait, usual[-1]))
     return Again(wait, counted=True, restart=wait > LONGEST_REPEAT_SECONDS, reason=reason)
 
 

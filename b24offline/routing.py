@@ -10,9 +10,10 @@ import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from b24offline.errors import ConfigError
+from b24offline.retry_rules import RetryRules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from b24offline.event import Event
 
@@ -20,6 +21,8 @@ P = TypeVar("P", bound="Callable[[Event], object]")
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _TYPED: Final = re.compile(r"(.+)_[1-9][0-9]*")
+NO_RULES: Final = RetryRules()
+"""Of a pipeline or step that leaves its retries to the deployment."""
 
 
 class Routes:
@@ -28,8 +31,15 @@ class Routes:
     def __init__(self) -> None:
         self._by_event: dict[str, list[str]] = {}
         self._pipelines: dict[str, Callable[[Event], object]] = {}
+        self._rules: dict[str, RetryRules] = {}
 
-    def add(self, pipeline: Callable[[Event], object], events: tuple[str, ...], name: str) -> None:
+    def add(
+        self,
+        pipeline: Callable[[Event], object],
+        events: tuple[str, ...],
+        name: str,
+        rules: RetryRules = NO_RULES,
+    ) -> None:
         """Adds a pipeline. Raises `ConfigError` for a name that is taken, no events, or an event named twice."""
         if not _NAME.fullmatch(name):
             raise ConfigError(f"pipeline name {name!r} must be 1 to 64 letters, digits, '_', '.' or '-'")
@@ -41,6 +51,7 @@ class Routes:
         if len(set(wanted)) != len(wanted):
             raise ConfigError(f"pipeline {name!r} names an event twice")
         self._pipelines[name] = pipeline
+        self._rules[name] = rules
         for event in wanted:
             self._by_event.setdefault(event, []).append(name)
 
@@ -56,6 +67,10 @@ class Routes:
         """The function behind a name, or None when no such pipeline is loaded."""
         return self._pipelines.get(name)
 
+    def retry_rules(self, name: str) -> RetryRules:
+        """What a pipeline asks of the retries of its steps; nothing for one that is not loaded."""
+        return self._rules.get(name, NO_RULES)
+
     @property
     def event_names(self) -> tuple[str, ...]:
         """All events that have a route, sorted."""
@@ -66,11 +81,23 @@ routes: Final = Routes()
 """The routes of this process, filled by `@route` while the modules of `B24_PIPELINES` are imported."""
 
 
-def route(*events: str, name: str | None = None) -> Callable[[P], P]:
-    """Registers a pipeline for event names. ``name`` defaults to the function's; it must be unique."""
+def route(
+    *events: str,
+    name: str | None = None,
+    attempts: int | None = None,
+    backoff: float | Iterable[float] | None = None,
+    final: type[Exception] | Iterable[type[Exception]] | None = None,
+) -> Callable[[P], P]:
+    """Registers a pipeline for event names. ``name`` defaults to the function's; it must be unique.
+
+    ``attempts``, ``backoff`` (seconds) and ``final`` hold for all steps of the pipeline that do not say otherwise; see
+    `RetryRules`. Raises `ConfigError`.
+    """
 
     def register(pipeline: P) -> P:
-        routes.add(pipeline, events, name or str(getattr(pipeline, "__name__", "")))
+        called = name or str(getattr(pipeline, "__name__", ""))
+        rules = RetryRules.checked(f"pipeline {called!r}", attempts=attempts, backoff=backoff, final=final)
+        routes.add(pipeline, events, called, rules)
         return pipeline
 
     return register

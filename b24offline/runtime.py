@@ -18,9 +18,12 @@ from sqlalchemy.exc import DBAPIError
 
 from b24offline.catalogue import Catalogue, shipped_catalogue
 from b24offline.errors import ConfigError
+from b24offline.injection import Injector
 from b24offline.ledger import Ledger
 from b24offline.mirror_table import Mirror
+from b24offline.newer_batches import NewerBatches
 from b24offline.oauth import TokenSource
+from b24offline.object_lister import ObjectLister
 from b24offline.object_reader import ObjectReader
 from b24offline.offline_queue import OfflineQueue
 from b24offline.paced_client import PacedClient
@@ -29,6 +32,8 @@ from b24offline.poll_schedule import LaneSchedule, PollSchedule
 from b24offline.poller import Poller
 from b24offline.portal_guard import PortalGuard
 from b24offline.rate_limit import Pace
+from b24offline.reconciliation import Reconciler
+from b24offline.request_box import RequestBox
 from b24offline.rest import PortalClient, make_session
 from b24offline.routing import routes
 from b24offline.settler import Settler
@@ -44,6 +49,8 @@ log = logging.getLogger(__name__)
 
 LONGEST_SLEEP_SECONDS: Final = 5.0
 """The longest a worker sleeps for the pace; a longer wait comes back as a message."""
+GRACE_SECONDS: Final = 300.0
+"""How long an event may take from the change to its run before reconciliation calls it missed."""
 _PORTAL_TTL_SECONDS: Final = 1.0
 
 
@@ -55,6 +62,7 @@ class PortalKit:
     client: PacedClient
     queue: OfflineQueue
     ledger: Ledger
+    newer: NewerBatches
     guard: PortalGuard
     poller: Poller
     lanes: LaneSchedule
@@ -62,6 +70,8 @@ class PortalKit:
     parking: Parking
     snapshots: Snapshots
     reader: ObjectReader
+    injector: Injector
+    requests: RequestBox
 
 
 class Runtime:
@@ -183,6 +193,26 @@ class Runtime:
         self._kits[name] = (time.monotonic(), kit)
         return kit
 
+    @property
+    def grace_seconds(self) -> float:
+        """`GRACE_SECONDS`, scaled."""
+        return GRACE_SECONDS * self.config.time_scale
+
+    def reconciler(self, name: str) -> Reconciler:
+        """What compares one portal with the mirror; for one turn of work, as it remembers what is under way."""
+        kit = self.kit(name)
+        return Reconciler(
+            portal=name,
+            lister=ObjectLister(kit.client, name),
+            queue=kit.queue,
+            ledger=kit.ledger,
+            mirror=self.mirror,
+            injector=kit.injector,
+            catalogue=self.catalogue,
+            routes=routes,
+            grace_ms=round(self.grace_seconds * 1000),
+        )
+
     def _build(self, portal: Portal) -> PortalKit:
         config, timers, name = self.config, self.timers, portal.name
         rest = PortalClient(
@@ -213,6 +243,7 @@ class Runtime:
             client=client,
             queue=queue,
             ledger=ledger,
+            newer=NewerBatches(self.redis, ledger),
             guard=guard,
             poller=poller,
             lanes=LaneSchedule(self.redis, ledger.stem),
@@ -220,6 +251,8 @@ class Runtime:
             parking=Parking(ledger, self.store, timers),
             snapshots=snapshots,
             reader=ObjectReader(client, self.catalogue, snapshots, ledger),
+            injector=Injector(ledger, self.catalogue),
+            requests=RequestBox(self.redis, ledger),
         )
 
 

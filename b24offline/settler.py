@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from b24offline.crash_points import crash_point
 from b24offline.errors import PaceExceeded, PortalError
+from b24offline.injection import is_local
 from b24offline.offline_queue import ClearOrder, ReportOrder, ReportRules
-from b24offline.settlement import SettlePlan, SettleView, needs_look, plan_settlement
+from b24offline.settlement import DONE, SettlePlan, SettleView, needs_look, plan_settlement
 
 if TYPE_CHECKING:
     from b24offline.dead_letters import DeadLetters
@@ -31,7 +32,7 @@ LOOKS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What one settle did. ``state``: "closed", "open", "gone", "busy", "lost" or "damaged"."""
+    """What one settle did. ``state``: "closed", "open", "gone", "busy", "lost", "damaged" or "newer"."""
 
     state: str
     acknowledged: int = 0
@@ -67,7 +68,8 @@ class Settler:
         """
         settling = self._ledger.begin_settle(process_id)
         if settling == "damaged":
-            log.error("batch damaged in the ledger, given to adoption", extra={"process_id": process_id})
+            heir = "reconciliation" if is_local(process_id) else "adoption"
+            log.error(f"batch damaged in the ledger, given to {heir}", extra={"process_id": process_id})
             self._ledger.forget(process_id)
             return Settled("damaged")
         if isinstance(settling, str):
@@ -80,6 +82,8 @@ class Settler:
 
     def _settle(self, settling: Settling) -> Settled:
         crash_point("settle.leased")
+        if settling.origin == "local":
+            return self._end_local(settling)
         view = self._view(settling)
         if needs_look(view):
             view = self._looked(view, settling)
@@ -103,12 +107,21 @@ class Settler:
         state = self._ledger.end_settle(settling, done, wait)
         return Settled(state, len(plan.clear), reported, len(plan.keep))
 
+    def _end_local(self, settling: Settling) -> Settled:
+        """No record of the portal stands behind a local batch: what is done is dropped. Makes no call."""
+        done = [record for record, outcome in settling.outcomes.items() if outcome in DONE]
+        self._end_letters(settling, done)
+        state = self._ledger.end_settle(settling, done, self._timers.settle_due_seconds)
+        if state != "lost":
+            self._ledger.count("injected_done", len(done))
+        return Settled(state, kept=len(settling.outcomes) - len(done))
+
     def _end_letters(self, settling: Settling, done: list[int]) -> None:
         """Before the ledger forgets the records, so that a death in between ends the letters the next time."""
         if self._letters is None:
             return
         for record in done:
-            if settling.events[record].marked:
+            if settling.events[record].held:
                 self._letters.end_dead_letters_of(self._ledger.portal, record)
 
     def _view(self, settling: Settling) -> SettleView:

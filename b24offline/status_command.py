@@ -51,11 +51,11 @@ def seconds(value: float) -> str:
 def _ledger_cells(ledger: LedgerView | None) -> tuple[str, ...]:
     if ledger is None:
         return ("?",) * 6
-    ages = ledger.open_batches.values()
+    oldest = max([*ledger.open_batches.values(), ledger.signs.oldest_reserved_seconds], default=0.0)
     planned = ledger.next_poll_seconds
     return (
         str(len(ledger.open_batches)),
-        seconds(max(ages)) if ages else "-",
+        seconds(oldest) if oldest else "-",
         str(ledger.overdue_runs),
         "-"
         if planned is None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Engine, and_, or_, select, update
+from sqlalchemy import Engine, and_, case, null, or_, select, update
 
 from b24offline.cipher import Cipher, load_or_create_key
 from b24offline.database import begin_exclusive, insert_into, make_engine
@@ -105,7 +105,14 @@ class Store(DeadLetters, PortalAdmin):
             **from_configuration,
         )
         present = PORTALS.c.wish != Wish.REMOVED.value
-        row = row.on_conflict_do_update(index_elements=[PORTALS.c.name], set_=from_configuration, where=present)
+        # Another connector is another queue, where this deployment has not polled yet.
+        same_queue = PORTALS.c.connector == connector
+        generation = {"ledger_generation": case((same_queue, PORTALS.c.ledger_generation), else_=null())}
+        row = row.on_conflict_do_update(
+            index_elements=[PORTALS.c.name], set_=from_configuration | generation, where=present
+        )
+        moved = (PORTALS.c.state == PortalState.UNDECIDED.value) & (PORTALS.c.connector != connector)
+        self._change_if(name, moved, **self._state(PortalState.ACTIVE, ""))
         if not self._write_unique(name, row):
             return self.portal(name)
         if member_id:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
-
-_TOMBSTONE_FLOOR_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +24,6 @@ class Timers:
         settle_lease_seconds: how long one settling process owns a batch.
         settle_due_seconds: after this a settleable batch that did not close is settled again.
         sweep_seconds: how often overdue work is looked for.
-        tombstone_seconds: how long it is remembered when a batch closed, for people who look; never below 60 s.
         park_seconds: the age at which a record that keeps failing is parked.
         read_timeout_seconds: the most one answer of a portal may take.
         step_backoff_seconds: waits before a step is repeated; after the last one it fails.
@@ -45,7 +41,6 @@ class Timers:
     settle_lease_seconds: float
     settle_due_seconds: float
     sweep_seconds: float
-    tombstone_seconds: float
     park_seconds: float
     read_timeout_seconds: float
     step_backoff_seconds: tuple[float, ...]
@@ -88,7 +83,6 @@ class Timers:
             settle_lease_seconds=60.0 * scale,
             settle_due_seconds=120.0 * scale,
             sweep_seconds=sweep_seconds * scale,
-            tombstone_seconds=max(_TOMBSTONE_FLOOR_SECONDS, 86_400.0 * scale),
             park_seconds=604_800.0 * scale,
             read_timeout_seconds=read_timeout_seconds * scale,
             step_backoff_seconds=tuple(base * scale for base in (2.0, 8.0, 30.0, 60.0)),

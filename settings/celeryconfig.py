@@ -34,14 +34,27 @@ task_ignore_result = True
 task_serializer = result_serializer = event_serializer = "json"
 accept_content = ["json"]
 
-# Each queue with an exchange of its name: what any other stack declares when it sends to a queue by name.
+
+def _queue(name: str) -> Queue:
+    if config.quorum_queues:
+        # A topic exchange, because only through one can the broker itself keep a message that has to wait.
+        exchange = Exchange(contract.EXCHANGE, type="topic")
+        return Queue(name, exchange, routing_key=name, queue_arguments={"x-queue-type": "quorum"})
+    # With an exchange of its name: what any other stack declares when it sends to a queue by name.
+    return Queue(name, Exchange(name), routing_key=name)
+
+
 _ours = dict.fromkeys((*contract.QUEUES, *(lane.queue for lane in config.lanes)))
-task_queues = tuple(Queue(name, Exchange(name), routing_key=name) for name in _ours) + tuple(
+task_queues = tuple(map(_queue, _ours)) + tuple(
     Queue(name, Exchange(""), routing_key=name, no_declare=True) for name in config.handoff_queues
 )
 task_default_queue = contract.QUEUE_EVENTS
-task_default_exchange = contract.QUEUE_EVENTS
+task_default_exchange = contract.EXCHANGE if config.quorum_queues else contract.QUEUE_EVENTS
+task_default_exchange_type = "topic" if config.quorum_queues else "direct"
 task_default_routing_key = contract.QUEUE_EVENTS
+worker_detect_quorum_queues = True  # a quorum queue refuses a prefetch count for the whole channel
+# The queues in which messages wait are shared by all stacks of a virtual host: they must be of the type all declare.
+broker_native_delayed_delivery_queue_type = "quorum"
 task_create_missing_queues = False  # a mistyped queue is an error, not a queue that nobody reads
 task_routes = {
     contract.TASK_TICK: {"queue": contract.QUEUE_POLL},
@@ -50,6 +63,8 @@ task_routes = {
     contract.TASK_SWEEP: {"queue": contract.QUEUE_POLL},
     contract.TASK_ADOPT: {"queue": contract.QUEUE_POLL},
     contract.TASK_REDRIVE: {"queue": contract.QUEUE_POLL},
+    contract.TASK_RECONCILE: {"queue": contract.QUEUE_POLL},
+    contract.TASK_INJECT: {"queue": contract.QUEUE_POLL},
     contract.TASK_SETTLE: {"queue": contract.QUEUE_SETTLE},
     contract.TASK_SUCCEEDED: {"queue": contract.QUEUE_SETTLE},
     contract.TASK_FAILED: {"queue": contract.QUEUE_SETTLE},
@@ -74,9 +89,11 @@ include = (
     "tasks.settle",
     "tasks.sweep",
     "tasks.redrive",
+    "tasks.reconcile",
     "tasks.objects",
     "tasks.mirror",
     "tasks.heartbeat",
+    "tasks.broker_queues",
 )
 beat_schedule = schedule.beat_schedule
 beat_schedule_filename = str(config.data_dir / "celerybeat-schedule")

@@ -7,13 +7,14 @@ message header, its first step receives the event, and `current()` says what it 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject, Retry
+from kombu.utils import json
 
 from b24offline import retry_policy
 from b24offline.contract import HEADER_WORK, STEP_PREFIX
@@ -23,13 +24,22 @@ from b24offline.event import Event, ObjectKey
 from b24offline.ledger import STEP_STRIDE, Begun
 from b24offline.paced_client import PacedClient
 from b24offline.retry_policy import Permanent
+from b24offline.retry_rules import RetryRules
+from b24offline.routing import NO_RULES, routes
 from b24offline.runtime import PortalKit
 from b24offline.snapshots import Snapshot
 from settings import config
 from tasks import process, publishing
+from tasks.passing_on import pass_by
 from tasks.step_error import showable
 
-__all__ = ["Permanent", "Step", "Work", "current", "step"]
+__all__ = ["NotTransferable", "Permanent", "Step", "Work", "current", "step"]
+
+
+class NotTransferable(Permanent):
+    """What a step returned for the next one cannot travel in a message; it will be the same the next time."""
+
+    actor = "developer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +109,17 @@ class Step(Task):
     abstract = True
     records_outcome = True
     typing = False  # the first step is sent without its argument: the event comes from the ledger
+    retry_rules: RetryRules = NO_RULES
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the handler; inside a run under its lease, with its outcome recorded."""
         header = _header(self.request)
         if header is None:
             return super().__call__(*args, **kwargs)
-        return _run_in_lease(self, publishing.Ticket.from_header(header), args, kwargs)
+        ticket = publishing.Ticket.from_header(header)
+        if ticket is None:
+            return pass_by(self, "a message of a newer version")
+        return _run_in_lease(self, ticket, args, kwargs)
 
     def replace(self, sig: Any) -> Any:
         """Refused inside a run: the replacement would not know its run, and its outcome would be lost."""
@@ -114,10 +128,28 @@ class Step(Task):
         raise ConfigError(f"step {self.name} cannot replace itself in a run: put the other step into the pipeline")
 
 
-def step(function: Callable[..., Any]) -> Any:
-    """Makes a step of a function: the first step of a chain receives the `Event`, later ones the result before them."""
-    name = f"{STEP_PREFIX}{function.__module__.removeprefix('tasks.')}.{function.__name__}"
-    return shared_task(base=Step, name=name, max_retries=None)(function)
+def step(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    attempts: int | None = None,
+    backoff: float | Iterable[float] | None = None,
+    final: type[Exception] | Iterable[type[Exception]] | None = None,
+) -> Any:
+    """Makes a step of a function: the first step of a chain receives the `Event`, later ones the result before them.
+
+    Bare, or with what it asks of its retries: ``@step(attempts=3, backoff=(1, 5, 30), final=ValueError)``, waits in
+    seconds; see `RetryRules`. What it leaves out is as its pipeline says, else as the deployment. Raises `ConfigError`.
+    """
+
+    def make(body: Callable[..., Any]) -> Any:
+        if not callable(body):
+            raise ConfigError(f"@step makes a step of a function, not of {body!r}; what it is given has a name")
+        name = f"{STEP_PREFIX}{body.__module__.removeprefix('tasks.')}.{body.__name__}"
+        rules = RetryRules.checked(f"step {body.__name__!r}", attempts=attempts, backoff=backoff, final=final)
+        return shared_task(base=Step, name=name, max_retries=None, retry_rules=rules)(body)
+
+    return make if function is None else make(function)
 
 
 def _header(request: Any) -> Mapping[str, Any] | None:
@@ -130,6 +162,8 @@ def _run_in_lease(task: Step, ticket: publishing.Ticket, args: tuple[Any, ...], 
     position = ticket.step * STEP_STRIDE + task.request.retries
     begun = kit.ledger.begin_step(ticket.run, ticket.attempt, position)
     if begun is None:
+        if kit.newer.holds_run(ticket.run):
+            return pass_by(task, ticket.title)
         _end_chain(task)
         return "nothing to do: finished, replaced, or delivered twice"
     work = Work(begun.event, ticket.pipeline, begun.tries, begun.failures, kit, begun.seen_ms)
@@ -139,6 +173,7 @@ def _run_in_lease(task: Step, ticket: publishing.Ticket, args: tuple[Any, ...], 
     try:
         with process.lease_keeper().holding(kit.ledger, ticket.run, ticket.attempt, position):
             result = task.run(*args, **kwargs)
+        _check_transferable(task, result)
     except (Retry, Reject):
         # The handler asked Celery itself for a repeat; the ledger guards that it comes.
         delay = config.timers.step_backoff_seconds[-1]
@@ -160,9 +195,12 @@ def _run_in_lease(task: Step, ticket: publishing.Ticket, args: tuple[Any, ...], 
 
 
 def _after_error(task: Step, kit: PortalKit, ticket: publishing.Ticket, begun: Begun, error: Exception) -> Any:
+    rules = task.retry_rules.over(routes.retry_rules(ticket.pipeline))
     verdict = retry_policy.decide(
         error,
+        rules=rules.scaled(config.time_scale),
         failures=begun.failures,
+        step_failures=begun.step_failures,
         held=begun.held,
         max_attempts=config.max_attempts,
         timers=config.timers,
@@ -173,6 +211,9 @@ def _after_error(task: Step, kit: PortalKit, ticket: publishing.Ticket, begun: B
         told = ledger.fail(run, attempt, verdict.reason, backoff_seconds=verdict.backoff_seconds)
         publishing.follow(kit, told)
         raise showable(error) from None
+    if isinstance(verdict, retry_policy.Park):
+        ledger.spend_chances(run, attempt, reason=verdict.reason)
+        raise showable(error) from None
     wait, counted, reason = verdict.wait_seconds, verdict.counted, verdict.reason
     if verdict.restart:
         ledger.restart_later(run, attempt, wait, counted=counted, reason=reason)
@@ -182,6 +223,17 @@ def _after_error(task: Step, kit: PortalKit, ticket: publishing.Ticket, begun: B
     shown = showable(error)
     again = task.retry(exc=shown, countdown=wait, max_retries=None, argsrepr=ticket.title, kwargsrepr="", throw=False)
     raise again.with_traceback(shown.__traceback__) from None
+
+
+def _check_transferable(task: Step, result: object) -> None:
+    """Found out here, it is an error of this step; found out by Celery afterwards, it would look like a crash."""
+    if not task.request.chain or task.request.chain[-1].get("immutable"):
+        return
+    try:
+        json.dumps(result)
+    except Exception as error:
+        kind = type(result).__name__
+        raise NotTransferable(f"step {task.name} returned a {kind} that JSON cannot carry to the next step") from error
 
 
 def _end_chain(task: Step) -> None:

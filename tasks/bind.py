@@ -1,7 +1,8 @@
-"""Subscribes the events that the pipelines want, at start and once a day."""
+"""Subscribes the events that the pipelines want, at start and once an hour."""
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Final
 
@@ -10,15 +11,16 @@ from celery import shared_task
 from b24offline import contract
 from b24offline.errors import PaceExceeded, PortalError
 from b24offline.portal import Portal
+from b24offline.reconcile_schedule import ask_after_blindness
 from b24offline.routing import routes
-from b24offline.runtime import Runtime
+from b24offline.runtime import PortalKit, Runtime
 from b24offline.subscriptions import bind_events, check_plan, fingerprint
+from b24offline.trouble_signs import note_refused
 from settings import config
 from tasks.process import runtime
 
 log = logging.getLogger(__name__)
 
-DAY_SECONDS: Final = 86_400
 RETRY_SECONDS: Final = 30
 REFUSED_SECONDS: Final = 600
 
@@ -37,8 +39,9 @@ def _key(here: Runtime, portal: str) -> str:
 
 
 def bind_if_due(here: Runtime, portal: str) -> bool:
-    """Asks for a portal's subscriptions when they were not made, changed, were refused, or are a day old."""
-    if not config.auto_bind:
+    """Asks for a portal's subscriptions when they were not made, changed, were refused, or not seen for an hour."""
+    if not config.auto_bind or here.kit(portal).portal.ledger_generation is None:
+        # Before the first poll nobody knows whether the queue is another deployment's.
         return False
     known, fresh = here.redis.mget(_key(here, portal), f"{_key(here, portal)}:fresh")
     if fresh and known == _fingerprint(here.kit(portal).portal):
@@ -49,6 +52,15 @@ def bind_if_due(here: Runtime, portal: str) -> bool:
     return True
 
 
+def _seen(here: Runtime, kit: PortalKit, seen: tuple[str, ...], added: set[str], began_ms: int) -> None:
+    """Notes which subscriptions stand. Of those that stood before and had gone, changes went unseen since that look."""
+    look = f"{_key(here, kit.portal.name)}:look"
+    before = json.loads(here.redis.get(look) or '{"names": []}')
+    if added & set(before["names"]):
+        ask_after_blindness(here, kit, int(before["at_ms"]))
+    here.redis.set(look, json.dumps({"at_ms": began_ms, "names": sorted(seen)}))
+
+
 @shared_task(name=contract.TASK_BIND)
 def bind(portal: str) -> str:
     """Checks the plan and binds the events of one portal. Answers what happened."""
@@ -56,9 +68,11 @@ def bind(portal: str) -> str:
     kit = here.kit(portal)
     if not kit.portal.polled:
         return f"not bound: {kit.portal.wish}"
-    wanted = _wanted()
+    wanted, began_ms, key = _wanted(), kit.ledger.now_ms(), _key(here, portal)
     try:
         check_plan(kit.client, portal)
+        # Who dies below has perhaps bound what had vanished, and nobody could tell any more.
+        cut_off = not here.redis.set(f"{key}:begun", "1", nx=True)
         bound = bind_events(kit.client, kit.portal.connector, wanted)
     except (PortalError, PaceExceeded) as error:
         from tasks.poll import note_state  # noqa: PLC0415 - poll asks for binds
@@ -67,12 +81,17 @@ def bind(portal: str) -> str:
         return f"not bound: {type(error).__name__}"
     for name, why in bound.refused.items():
         log.error("event cannot be bound", extra={"portal": portal, "event": name, "why": why})
-    key, print_now = _key(here, portal), _fingerprint(kit.portal)
+    note_refused(here.redis, kit.ledger, bound.refused)
+    print_now = _fingerprint(kit.portal)
     if bound.added and here.redis.get(key) == print_now:
         log.error("subscriptions had vanished and are bound again", extra={"portal": portal, "bound": len(bound.added)})
+    standing = tuple(set(wanted) - set(bound.refused))
+    _seen(here, kit, standing, set(standing if cut_off else bound.added), began_ms)
+    here.redis.delete(f"{key}:begun")
     here.redis.set(key, print_now)
     # One that was refused may only have been unlucky, and is not heard of until it is bound.
-    here.redis.set(f"{key}:fresh", "1", ex=REFUSED_SECONDS if bound.refused else DAY_SECONDS)
+    fresh_seconds = min(REFUSED_SECONDS, config.bind_look_seconds) if bound.refused else config.bind_look_seconds
+    here.redis.set(f"{key}:fresh", "1", px=max(1000, round(fresh_seconds * 1000 * config.time_scale)))
     log.info(
         "subscriptions looked at",
         extra={"portal": portal, "bound": len(bound.added), "present": bound.present, "refused": len(bound.refused)},

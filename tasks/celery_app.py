@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, signals
+from celery import signals
 
 import settings
 from b24offline import log
+from tasks.application import Application
 
 
 def _same_folder(*files: str | None) -> None:
@@ -23,7 +24,7 @@ def _same_folder(*files: str | None) -> None:
 
 _same_folder(__file__, settings.__file__)
 
-app = Celery("b24offline")
+app = Application("b24offline")
 app.config_from_object("settings.celeryconfig")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from celery import shared_task
@@ -18,6 +19,7 @@ from b24offline.routing import routes
 from b24offline.runtime import PortalKit
 from settings import config
 from tasks.objects import FETCH
+from tasks.passing_on import pass_by
 from tasks.process import runtime
 from tasks.publishing import publish, queue_of, send_settle, steps_of
 
@@ -30,6 +32,8 @@ SHORTEST_WAIT_SECONDS: Final = 0.5
 def dispatch(portal: str, process_id: str) -> str:
     """Reads the batch's objects in bulk, then starts its runs. Safe to repeat. Answers how many were sent."""
     kit = runtime().kit(portal)
+    if kit.newer.holds(process_id):
+        return pass_by(dispatch)
     events = list(kit.ledger.events(process_id).values())
     runs = {run_id(event, name): event for event in events for name in routes.pipelines_for(event.name)}
     lane = kit.ledger.lane(process_id)
@@ -49,10 +53,7 @@ def dispatch(portal: str, process_id: str) -> str:
 
 def _prefetch(kit: PortalKit, process_id: str, runs: dict[str, Event]) -> float:
     """Reads the objects that the runs will fetch. Answers the seconds to wait when the portal cannot be read now."""
-    wanted: dict[ObjectKey, None] = {}
-    for run, event in runs.items():
-        if event.object and event.action != "delete" and _fetches(event, run.partition("/")[2]):
-            wanted[event.object] = None
+    wanted = objects_to_read(runs)
     if not wanted:
         return 0.0
     try:
@@ -63,6 +64,15 @@ def _prefetch(kit: PortalKit, process_id: str, runs: dict[str, Event]) -> float:
         log.info("objects not read in bulk", extra={"portal": kit.portal.name, "why": type(error).__name__})
         return 0.0 if passing is None else min(max(passing, SHORTEST_WAIT_SECONDS), LONGEST_REPEAT_SECONDS)
     return 0.0
+
+
+def objects_to_read(runs: Mapping[str, Event]) -> tuple[ObjectKey, ...]:
+    """The objects that runs will fetch, each once. ``runs``: run -> its event."""
+    found: dict[ObjectKey, None] = {}
+    for run, event in runs.items():
+        if event.object and event.action != "delete" and _fetches(event, run.partition("/")[2]):
+            found[event.object] = None
+    return tuple(found)
 
 
 def _fetches(event: Event, pipeline: str) -> bool:

@@ -8,6 +8,7 @@ from celery import shared_task
 
 from b24offline import contract
 from settings import config
+from tasks.passing_on import pass_by
 from tasks.process import runtime
 from tasks.publishing import follow
 
@@ -16,6 +17,8 @@ from tasks.publishing import follow
 def succeeded(portal: str, run: str, attempt: int) -> str:
     """The last step of a run succeeded in another stack."""
     kit = runtime().kit(portal)
+    if kit.newer.holds_run(run):
+        return pass_by(succeeded)
     told = kit.ledger.succeed(run, attempt)
     follow(kit, told)
     return "recorded" if told.recorded else "known before"
@@ -29,6 +32,8 @@ def failed(*_: Any, portal: str, run: str, attempt: int) -> str:
     run whose outcome was recorded is not touched.
     """
     kit = runtime().kit(portal)
+    if kit.newer.holds_run(run):
+        return pass_by(failed)
     told = kit.ledger.crash(run, attempt, backoff_seconds=config.timers.step_backoff_seconds[0])
     follow(kit, told)
     return "counted" if told.recorded else "known before"

@@ -9,7 +9,7 @@ from celery import shared_task
 
 from b24offline import contract
 from b24offline.crash_points import crash_point
-from b24offline.errors import AuthLost, PaceExceeded, PortalError, StoreError
+from b24offline.errors import AuthLost, PaceExceeded, PortalError, StoreError, TakeoverNeeded
 from b24offline.lanes import choose
 from b24offline.poll_schedule import next_interval_seconds
 from b24offline.portal_state import standing_after
@@ -54,7 +54,7 @@ def poll(portal: str) -> str:
     lane = lanes[name]
     try:
         polled = kit.poller.poll(lane)
-    except (PortalError, PaceExceeded, StoreError) as error:
+    except (PortalError, PaceExceeded, StoreError, TakeoverNeeded) as error:
         return _stand_back(here, portal, error)
     if polled.state in ("empty", "opened"):
         clear_state(here, portal)
@@ -66,6 +66,8 @@ def poll(portal: str) -> str:
     elif polled.state == "full":
         kit.lanes.set_next(name, lane.interval_min_seconds)
     else:
+        # Soon, because the call that is under way, or the wait, is over long before an idle portal's next turn.
+        here.schedule.set_next(portal, config.poll_interval_min_seconds)
         return f"{name} {polled.state}"
     for process_id in polled.opened:
         crash_point("poll.opened")
@@ -85,13 +87,13 @@ def _come_again(here: Runtime, kit: PortalKit, told: str) -> str:
     return told
 
 
-def _stand_back(here: Runtime, portal: str, error: PortalError | PaceExceeded | StoreError) -> str:
+def _stand_back(here: Runtime, portal: str, error: PortalError | PaceExceeded | StoreError | TakeoverNeeded) -> str:
     standing = note_state(here, portal, error)
     here.schedule.set_next(portal, standing)
     return f"not polled for {standing:.0f} s: {type(error).__name__}"
 
 
-def note_state(here: Runtime, portal: str, error: PortalError | PaceExceeded | StoreError) -> float:
+def note_state(here: Runtime, portal: str, error: PortalError | PaceExceeded | StoreError | TakeoverNeeded) -> float:
     """Writes the portal's state down after a call failed. Answers the seconds to stand back."""
     standing = standing_after(error, now_epoch=time.time(), time_scale=config.time_scale)
     if standing.state is not PortalState.ACTIVE and here.store.portal(portal).state is not standing.state:

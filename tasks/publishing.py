@@ -59,9 +59,12 @@ class Ticket:
         return self.run.partition("/")[2]
 
     @classmethod
-    def from_header(cls, header: Mapping[str, Any]) -> Ticket:
-        """The ticket in a message's header."""
-        return cls(**{name: header[name] for name in cls.__slots__})
+    def from_header(cls, header: Mapping[str, Any]) -> Ticket | None:
+        """The ticket in a message's header; None when it has another form, as a newer version may write it."""
+        try:
+            return cls(**{name: header[name] for name in cls.__slots__})
+        except KeyError:
+            return None
 
 
 def steps_of(event: Event, pipeline: str) -> list[Signature]:
@@ -107,7 +110,7 @@ def publish(kit: PortalKit, handed: Iterable[Handed], known: Mapping[str, tuple[
                     exc_info=showable(error),
                     extra={"portal": event.portal, "run": one.run},
                 )
-                if event.marked:
+                if event.held:
                     # It was reported before and must not be again: it waits for a repaired pipeline.
                     kit.ledger.hold_back(one.run, one.attempt, reason=type(error).__name__)
                     continue
@@ -152,10 +155,9 @@ def _send(one: Handed, event: Event, queue: str, producer: Any) -> None:
     ours = [_is_ours(each) for each in steps]
     if not ours[-1]:
         # A step of another stack cannot record: our outcome task follows it.
-        steps.append(app.signature(contract.TASK_SUCCEEDED, kwargs=run, immutable=True, queue=contract.QUEUE_SETTLE))
+        steps.append(_told(contract.TASK_SUCCEEDED, run, by_us=False, immutable=True))
         ours.append(False)
     root = uuid()
-    failed = app.signature(contract.TASK_FAILED, kwargs=run, queue=contract.QUEUE_SETTLE)
     for position, each in enumerate(steps):
         ticket = Ticket(
             **run,
@@ -167,18 +169,33 @@ def _send(one: Handed, event: Event, queue: str, producer: Any) -> None:
         if ours[position]:
             # Said in each message: a chain may go on in another stack's worker, which does not know our routes.
             each.options.setdefault("queue", queue)
+            if position and not ours[position - 1]:
+                _address(each, by_us=False)
         each.set(
             task_id=root if position == 0 else uuid(),
             root_id=root,
             headers={**(each.options.get("headers") or {}), contract.HEADER_WORK: asdict(ticket)},
             argsrepr=title,
             kwargsrepr="",
-            link_error=[failed],
+            link_error=[_told(contract.TASK_FAILED, run, by_us=ours[position])],
         )
     first, *rest = steps
     if not ours[0] and not first.immutable:
         first.args = (reference(event, one.pipeline), *first.args)
     first.apply_async(chain=list(reversed(rest)) or None, producer=producer)
+
+
+def _told(outcome: str, run: Mapping[str, Any], *, by_us: bool, immutable: bool = False) -> Signature:
+    """An outcome task. ``by_us``: it is our worker that will send it."""
+    signature: Signature = app.signature(outcome, kwargs=run, immutable=immutable, queue=contract.QUEUE_SETTLE)
+    _address(signature, by_us=by_us)
+    return signature
+
+
+def _address(signature: Signature, *, by_us: bool) -> None:
+    # Whoever sends to a queue declares it. Another stack would declare a classic one, and be refused.
+    if config.quorum_queues and not by_us and signature.options["queue"] in app.amqp.queues:
+        signature.set(exchange=contract.EXCHANGE, routing_key=signature.options.pop("queue"))
 
 
 def reference(event: Event, pipeline: str) -> dict[str, Any]:

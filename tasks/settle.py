@@ -6,6 +6,7 @@ from celery import shared_task
 
 from b24offline import contract
 from b24offline.errors import PaceExceeded, PortalError
+from tasks.passing_on import pass_by
 from tasks.poll import note_state
 from tasks.process import runtime
 
@@ -19,4 +20,6 @@ def settle(portal: str, process_id: str) -> str:
     except (PortalError, PaceExceeded) as error:
         note_state(here, portal, error)
         return f"later: {type(error).__name__}"
+    if told.state == "newer":
+        return pass_by(settle)
     return f"{told.state}: {told.acknowledged} acknowledged, {told.reported} reported, {told.kept} kept"

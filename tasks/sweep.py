@@ -8,13 +8,16 @@ from typing import Final
 from celery import shared_task
 from sqlalchemy.exc import SQLAlchemyError
 
-from b24offline import contract
+from b24offline import alarms, contract
 from b24offline.draining import drained
 from b24offline.errors import PaceExceeded, PortalError
 from b24offline.ledger import Handed
+from b24offline.overview import overviews
 from b24offline.portal import Wish
-from b24offline.runtime import PortalKit
+from b24offline.redrive_pace import turn_seconds
+from b24offline.runtime import PortalKit, Runtime
 from settings import config
+from tasks import reconcile
 from tasks.process import runtime
 from tasks.publishing import publish, send_settle
 
@@ -30,6 +33,7 @@ def sweep() -> str:
     if not here.turn("sweep", config.timers.sweep_seconds / 2):
         return "swept just now"
     runs = batches = 0
+    redrive_seconds = turn_seconds(config.timers.held_backoff_seconds[0], config.requests_per_second)
     for portal in here.store.portals():
         if not portal.served:
             continue
@@ -39,21 +43,35 @@ def sweep() -> str:
             send_settle(portal.name, process_id)
         runs += publish(kit, overdue.runs) if overdue.runs else 0
         batches += len(overdue.batches)
+        if overdue.newer and here.turn(f"newer:{portal.name}", config.timers.held_backoff_seconds[0]):
+            log.error(
+                "batches of a newer version are left alone",
+                extra={"portal": portal.name, "batches": overdue.newer, "known_schema": kit.ledger.schema},
+            )
         for one in overdue.hopeless:
             _park(kit, one)
         if portal.wish is Wish.DRAINING and drained(kit, portal, config.timers.sweep_seconds):
             here.store.finish_drain(portal.name)
             log.warning("portal is drained and paused", extra={"portal": portal.name})
+        reconcile.ask_if_due(here, kit)
         if not portal.polled:
             continue
         if config.adopt and here.turn(f"adopt:{portal.name}", config.timers.sighting_seconds / 3):
             adopt.delay(portal.name)
-        if here.turn(f"redrive:{portal.name}", config.timers.held_backoff_seconds[0] / 3):
+        if here.turn(f"redrive:{portal.name}", redrive_seconds):
             sweep.app.send_task(contract.TASK_REDRIVE, args=(portal.name,), queue=contract.QUEUE_POLL)
     if here.turn("clean", DAY_SECONDS):
         letters, portals = here.store.clean(config.retention_days, keep=config.portal_name)
         log.info("store cleaned", extra={"dead_letters": letters, "portals": portals})
+    _tell_alarms(here)
     return f"overdue: {runs} runs, {batches} batches"
+
+
+def _tell_alarms(here: Runtime) -> None:
+    if not here.turn("alarms", config.timers.sweep_seconds * 4):
+        return
+    for one in overviews(here):
+        alarms.tell(here.redis, here.kit(one.portal.name).ledger, one.needs)
 
 
 def _park(kit: PortalKit, one: Handed) -> None:

@@ -14,7 +14,7 @@ import kombu
 from b24offline.embedded import free_port
 
 _SERVERS = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 
 def server_binary() -> str | None:
@@ -26,10 +26,14 @@ def server_binary() -> str | None:
 
 
 class RabbitNode:
-    """Runs one node while the context lasts."""
+    """Runs one node while the context lasts.
+
+    ``settings``: of the server's application ``rabbit``, as ``consumer_timeout``; used at the next start.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.settings: dict[str, int] = {}
         self.port = free_port()
         self._dist_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -40,6 +44,8 @@ class RabbitNode:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def __enter__(self) -> RabbitNode:
+        if self._process is not None and self._process.poll() is None:
+            return self
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / "rabbitmq.conf"
         config.write_text(f"listeners.tcp.default = 127.0.0.1:{self.port}\n")
@@ -56,10 +62,12 @@ class RabbitNode:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
             "RABBITMQ_DIST_PORT": str(self._dist_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_CRASH_DUMP": str(self._folder / "erl_crash.dump"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(f"-rabbit {k} {v}" for k, v in self.settings.items()),
         }
         with (self._folder / "out.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [str(server_binary())], env=environ, stdout=log, stderr=log, start_new_session=True
+                [str(server_binary())], cwd=self._folder, env=environ, stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 KINDS: Final = frozenset(
     {
-        *("reset", "hang", "status", "html", "truncated", "empty", "redirect", "wrong_types", "error"),
+        *("reset", "hang", "status", "html", "truncated", "empty", "redirect", "wrong_types", "broken_rows", "error"),
         *("delay", "twice", "late", "overlap", "hold"),
     }
 )

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
+from b24offline.emulator.clock import parse_moment
+
 _OPERATIONS: Final = ("!%", "!@", "!=", ">=", "<=", "!", "=", "@", "%", ">", "<")
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 
@@ -75,4 +77,10 @@ def _text(value: Any) -> str:
 
 def _rank(value: Any) -> tuple[int, float, str]:
     text = _text(value)
-    return (0, float(text), "") if _NUMBER.fullmatch(text) else (1, 0.0, text)
+    if _NUMBER.fullmatch(text):
+        return (0, float(text), "")
+    try:
+        # Dates are compared as moments: a caller may write them in another zone than the portal does.
+        return (1, parse_moment(text), "")
+    except ValueError:
+        return (2, 0.0, text)

@@ -87,6 +87,7 @@ def _spoiled(armed: ArmedFault, outcome: Outcome | None, gone: Callable[[], bool
     refusal = {"error": plan.code, "error_description": plan.description}
     status, otherwise, content_type = {
         "wrong_types": (200, json.dumps(twisted(body)).encode(), JSON_TYPE),
+        "broken_rows": (200, json.dumps(with_broken_rows(body)).encode(), JSON_TYPE),
         "html": (502, _HTML, "text/html; charset=utf-8"),
         "empty": (200, b"", JSON_TYPE),
         "status": (500, b"", "text/plain"),
@@ -101,6 +102,35 @@ def twisted(body: dict[str, Any]) -> dict[str, Any]:
     if isinstance(result, dict):
         return {**body, "result": {name: _other(value) for name, value in result.items()}}
     return {**body, "result": _other(result)}
+
+
+def with_broken_rows(body: dict[str, Any]) -> dict[str, Any]:
+    """An answer of the queue whose rows are broken, each in the next of several ways."""
+    result = body.get("result")
+    if isinstance(result, dict) and isinstance(result.get("events"), list):
+        return {**body, "result": {**result, "events": _broken(result["events"])}}
+    return {**body, "result": _broken(result)} if isinstance(result, list) else body
+
+
+def _broken(rows: list[Any]) -> list[Any]:
+    return [_BREAKS[number % len(_BREAKS)](dict(row)) for number, row in enumerate(rows)]
+
+
+def _without(name: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda row: {key: value for key, value in row.items() if key != name}
+
+
+_BREAKS: Final[tuple[Callable[[dict[str, Any]], Any], ...]] = (
+    _without("EVENT_NAME"),
+    lambda row: {**row, "TIMESTAMP_X": None},
+    _without("MESSAGE_ID"),
+    lambda row: {**row, "EVENT_DATA": False},
+    lambda row: {**row, "ID": "none"},
+    _without("EVENT_DATA"),
+    lambda row: {**row, "EVENT_ADDITIONAL": 7},
+    lambda _: "unexpected",
+    lambda row: {**row, "EVENT_DATA": []},
+)
 
 
 def _other(value: Any) -> Any:

@@ -1,11 +1,11 @@
--- settling -> closed | open. ARGV: process id, token, delay ms until the next look, tombstone ms, JSON of the record ids
--- that need nothing more on the portal. Only the holder of the lease may; a batch closes when no record is left.
+-- settling -> closed | open. ARGV: process id, token, delay ms until the next look, JSON of the record ids that need
+-- nothing more on the portal. Only the holder of the lease may; a batch closes when no record is left.
 -- Answers 'closed' | 'open' | 'lost'.
 local pid = ARGV[1]
 local key = batch_key(pid)
 local fields = redis.call('HMGET', key, 'settle_token', 'settle_until')
 if fields[1] ~= ARGV[2] or tonumber(fields[2]) <= now then return 'lost' end
-for _, id in ipairs(cjson.decode(ARGV[5])) do
+for _, id in ipairs(cjson.decode(ARGV[4])) do
   local text = redis.call('HGET', records_key(pid), id)
   if text then
     redis.call('HDEL', records_key(pid), id)
@@ -31,6 +31,5 @@ end
 redis.call('DEL', key, records_key(pid))
 redis.call('ZREM', BATCHES, pid)
 undue('batch', pid)
-redis.call('SET', tomb_key(pid), now, 'PX', tonumber(ARGV[4]))
 count('batches_closed')
 return 'closed'

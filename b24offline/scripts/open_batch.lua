@@ -1,7 +1,8 @@
 -- requested -> open, or orphan -> open. One atomic step, before anything is dispatched.
 -- ARGV: process id, origin, first-seen ms (0 = now), dispatch_due ms, settle_due ms, poll lease token ('' = none), payload,
 -- lane.
--- payload: [{id, event, message, marked, skip, runs: [{id, pipeline, mailbox}]}]. Answers {opened 0|1, pending, runs not handed out}.
+-- payload: [{id, event, message, marked, skip, runs: [{id, pipeline, mailbox}]}]. Answers {1, runs not final}, or
+-- {0} open already, {-1} lease lost, {-2} it shares a run with a batch of another schema: an orphan until that one has closed.
 local pid, origin, first_seen = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local dispatch_due, settle_due, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 if lease ~= '' then
@@ -10,10 +11,16 @@ if lease ~= '' then
 end
 local key = batch_key(pid)
 if redis.call('EXISTS', key) == 1 then return { 0, 0 } end
-redis.call('DEL', tomb_key(pid))
-if first_seen == 0 then first_seen = now end
 local pending = 0
 local records = cjson.decode(ARGV[7])
+for _, record in ipairs(records) do
+  for _, run in ipairs(record.runs) do
+    local hash = run_key(run.id)
+    local schema = redis.call('HGET', hash, 'schema') or '1'
+    if redis.call('EXISTS', hash) == 1 and schema ~= tostring(SCHEMA) then return { -2, 0 } end
+  end
+end
+if first_seen == 0 then first_seen = now end
 for _, record in ipairs(records) do
   local names = {}
   for _, run in ipairs(record.runs) do
@@ -21,9 +28,9 @@ for _, record in ipairs(records) do
     local hash = run_key(run.id)
     local state = redis.call('HGET', hash, 'state')
     if not state then
-      redis.call('HSET', hash, 'state', 'ready', 'pipeline', run.pipeline, 'record', record.id, 'batches', pid,
-        'mailbox', run.mailbox, 'attempt', string.format('%.0f', first_attempt(run.id)), 'tries', 0, 'position', '-1', 'failures', 0, 'crashes', 0,
-        'marked', record.marked and 1 or 0, 'seen', now, 'reason', '', 'message', record.message)
+      redis.call('HSET', hash, 'schema', SCHEMA, 'state', 'ready', 'pipeline', run.pipeline, 'record', record.id,
+        'batches', pid, 'mailbox', run.mailbox, 'attempt', string.format('%.0f', first_attempt(run.id)), 'tries', 0,
+        'position', '-1', 'failures', 0, 'crashes', 0, 'marked', record.marked and 1 or 0, 'seen', now, 'reason', '', 'message', record.message)
       redis.call('RPUSH', run.mailbox, run.id)
       due('run', run.id, now + dispatch_due)
       pending = pending + 1
@@ -45,10 +52,10 @@ for _, record in ipairs(records) do
     event = record.event, marked = record.marked, skip = record.skip, runs = table.concat(names, ','),
   }))
 end
-redis.call('HSET', key, 'origin', origin, 'lane', ARGV[8], 'first_seen', first_seen, 'opened', now, 'pending', pending,
-  'size', #records, 'epoch', 0)
+redis.call('HSET', key, 'schema', SCHEMA, 'origin', origin, 'lane', ARGV[8], 'first_seen', first_seen, 'opened', now,
+  'pending', pending, 'size', #records, 'epoch', 0)
 redis.call('ZADD', BATCHES, now, pid)
 due('batch', pid, now + settle_due)
-count('events_seen', #records)
+count(origin == 'local' and 'events_injected' or 'events_seen', #records)
 count('batches_' .. origin)
 return { 1, pending }

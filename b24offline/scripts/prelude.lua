@@ -15,8 +15,12 @@ local FINAL = { succeeded = true, failed = true, superseded = true }
 local function run_key(run) return stem .. ':run:' .. run end
 local function batch_key(pid) return stem .. ':batch:' .. pid end
 local function records_key(pid) return stem .. ':batch:' .. pid .. ':records' end
-local function tomb_key(pid) return stem .. ':tomb:' .. pid end
 local function wait_key(mailbox) return stem .. ':wait:' .. string.sub(mailbox, #stem + 7) end
+-- Whether this version may touch a batch or a run: the line before this file says its SCHEMA. What a newer one wrote is
+-- left to that one; what bears no number is of the first.
+local function known(key)
+  return (tonumber(redis.call('HGET', key, 'schema') or '1') or math.huge) <= SCHEMA
+end
 local function aside_key(message, pipeline) return stem .. ':aside:' .. message .. '|' .. pipeline end
 local function count(field, by) redis.call('HINCRBY', STATS, field, by or 1) end
 local function due(kind, name, at) redis.call('ZADD', DUE, at, kind .. ':' .. name) end
@@ -47,7 +51,10 @@ local function first_attempt(run)
 end
 local function forget_run(run)
   local fields = redis.call('HMGET', run_key(run), 'state', 'attempt')
-  if fields[2] and fields[1] ~= 'succeeded' then redis.call('SET', last_key(run), fields[2], 'EX', 86400) end
+  if fields[2] and fields[1] ~= 'succeeded' then
+    -- One more than the last: until the new key is handed out, its number must not be that of a message under way either.
+    redis.call('SET', last_key(run), string.format('%.0f', tonumber(fields[2]) + 1), 'EX', 86400)
+  end
   redis.call('DEL', run_key(run))
 end
 
@@ -103,7 +110,9 @@ local function standing_aside(aside)
   local found = {}
   for _, other in ipairs(redis.call('SMEMBERS', aside)) do
     local fields = redis.call('HMGET', run_key(other), 'state', 'record', 'seen', 'failures', 'crashes')
-    if fields[1] == 'waiting' or fields[1] == 'parked' then
+    if not known(run_key(other)) then
+      -- another version's
+    elseif fields[1] == 'waiting' or fields[1] == 'parked' then
       found[#found + 1] = {
         other, tonumber(fields[2]), tonumber(fields[3]), tonumber(fields[4]), tonumber(fields[5]),
       }
@@ -129,7 +138,7 @@ local function conclude(run, outcome, reason, bound, settle_due, backoff)
     redis.call('LREM', fields[1], 0, run)
     if backoff > 0 then redis.call('SET', wait_key(fields[1]), now + backoff, 'PX', backoff) end
     local head = redis.call('LINDEX', fields[1], 0)
-    if head and redis.call('HGET', run_key(head), 'state') == 'ready' then
+    if head and known(run_key(head)) and redis.call('HGET', run_key(head), 'state') == 'ready' then
       if backoff > 0 then
         due('run', head, now + backoff)
       else
@@ -165,7 +174,7 @@ local function step_aside(run)
   local first = redis.call('LINDEX', fields[1], 0) == run
   redis.call('LREM', fields[1], 0, run)
   local head = redis.call('LINDEX', fields[1], 0)
-  if first and head and redis.call('HGET', run_key(head), 'state') == 'ready' then
+  if first and head and known(run_key(head)) and redis.call('HGET', run_key(head), 'state') == 'ready' then
     due('run', head, now + backoff_left(fields[1]))
   end
   if not fields[2] then return end

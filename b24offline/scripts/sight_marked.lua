@@ -1,6 +1,7 @@
 -- Which free marked records are due: first seen long enough ago, and no quiet period of their message. A repeat of
 -- its event moves a record's stamp and is no new sighting: an object that keeps changing must not wait for ever.
--- ARGV: JSON of [record id, message id], wait ms. Answers the record ids that are due.
+-- ARGV: JSON of [record id, message id], wait ms, and the ids between which these are all there are: above the first, up
+-- to the second. What was seen between them before, and is not there now, is forgotten. Answers the record ids that are due.
 local key = stem .. ':marked'
 local listed, due_ids = {}, {}
 for _, row in ipairs(cjson.decode(ARGV[1])) do
@@ -15,7 +16,9 @@ for _, row in ipairs(cjson.decode(ARGV[1])) do
     end
   end
 end
+local above, upto = tonumber(ARGV[3]), tonumber(ARGV[4])
 for _, sighting in ipairs(redis.call('HKEYS', key)) do
-  if not listed[sighting] then redis.call('HDEL', key, sighting) end
+  local id = tonumber(string.match(sighting, '^%d+')) or 0
+  if not listed[sighting] and id > above and id <= upto then redis.call('HDEL', key, sighting) end
 end
 return due_ids

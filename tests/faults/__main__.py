@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from tests.faults import report, rows_races
+from tests.faults import report, rows_mix
 from tests.faults.playing import ON_RABBITMQ, Job, known_rows, play_all
 from tests.faults.row import Result, Row
 from tests.rabbit import server_binary
@@ -52,7 +52,7 @@ def main(
     console = Console(width=200 if not sys.stdout.isatty() else None)
     if broker != "valkey" and server_binary() is None:
         raise click.ClickException("RabbitMQ is not installed: apt-get install rabbitmq-server, or --broker valkey")
-    os.environ[rows_races.MINUTES] = str(minutes)
+    os.environ[rows_mix.MINUTES] = str(minutes)
     kept = logs or Path(tempfile.gettempdir()) / "b24offline-fault-logs"
     known = known_rows()
     chosen = [

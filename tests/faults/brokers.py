@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import time
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import kombu
 
 from b24offline.contract import QUEUES
 from b24offline.embedded import EmbeddedValkey
 from tests.rabbit import RabbitNode
+
+DEATH_SECONDS: Final = 10.0
 
 
 class Broker(Protocol):
@@ -76,10 +80,21 @@ class RabbitBroker:
     def kill(self) -> None:
         """SIGKILL to the node and what it started."""
         self._node.__exit__()
+        deadline = time.monotonic() + DEATH_SECONDS
+        while _answers(self._node.port):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the node was killed, and something answers at its port")
+            time.sleep(0.01)
 
     def start(self) -> None:
         """Starts it again on its files."""
         self._node.__enter__()
+
+    def time_out_consumers(self, seconds: float) -> None:
+        """Starts it again as one that closes a channel with a message that nobody acknowledged for so long."""
+        self._node.settings = {"consumer_timeout": int(seconds * 1000), "channel_tick_interval": 500}
+        self.kill()
+        self.start()
 
     def files(self) -> list[Path]:
         """The files of its queues."""
@@ -89,7 +104,14 @@ class RabbitBroker:
 def empty_queues(url: str, others: tuple[str, ...] = ("shop",)) -> None:
     """Messages of an earlier row in our own broker are nobody's."""
     with kombu.Connection(url) as connection, connection.channel() as channel:
-        for name in (*QUEUES, *others):
+        for name in QUEUES:
+            channel.queue_delete(name)  # whoever comes next declares them, of the type it wants
+        for name in others:
             queue = kombu.Queue(name, kombu.Exchange(name), routing_key=name)(channel)
             queue.declare()
             queue.purge()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0

@@ -22,9 +22,9 @@ from b24offline.routing import route
 from tasks import mirror, objects
 from tasks.base import Permanent, current, step
 from tasks.celery_app import app
-from tests.faults import sabotage
+from tests.faults import next_version, sabotage
 from tests.faults.evidence import fingerprint
-from tests.faults.journal import COPIES, COUNTED, HARD_LIMIT, SOFT_LIMIT, TRACKED, VISIBILITY, Journal
+from tests.faults.journal import CHEAP, COPIES, COUNTED, HARD_LIMIT, SOFT_LIMIT, TRACKED, VISIBILITY, Journal
 
 if VISIBILITY in os.environ:
     app.conf.broker_transport_options = {
@@ -38,6 +38,8 @@ if HARD_LIMIT in os.environ:
     app.conf.task_soft_time_limit, app.conf.task_time_limit = None, float(os.environ[HARD_LIMIT])
 if sabotage.VARIABLE in os.environ:
     sabotage.GUARDS[os.environ[sabotage.VARIABLE]]()
+if next_version.VARIABLE in os.environ:
+    next_version.pretend()
 
 _journals: dict[int, Journal] = {}
 
@@ -97,9 +99,13 @@ _fetch = objects.fetch.run
 
 def fetch_noted(event: Event) -> dict[str, Any]:
     """The shipped first step, with its span: bulk reads are made for pipelines that have it, so it must be that one."""
-    with noted(last=False):
+    cheap = CHEAP in os.environ
+    with noted(last=cheap) as span:
         reference: dict[str, Any] = _fetch(event)
-        return reference
+        if cheap:
+            journal().effect(span, fingerprint(objects.load(reference).data))
+        word, _ = journal().mode(f"first {reference['entity']} {reference['object_id']}", alone=True)
+        return object() if word == "unserializable" else reference  # type: ignore[return-value]
 
 
 objects.fetch.run = fetch_noted
@@ -130,7 +136,7 @@ def count(event: Event) -> None:
 @route(*TRACKED)
 def tracked(event: Event) -> Signature:
     """Every event of every entity."""
-    return objects.fetch.s() | work.s()
+    return objects.fetch.s() if CHEAP in os.environ else objects.fetch.s() | work.s()
 
 
 @route(*COUNTED)

@@ -18,6 +18,8 @@ VISIBILITY: Final = "B24OFFLINE_TEST_VISIBILITY"
 SOFT_LIMIT: Final = "B24OFFLINE_TEST_SOFT_SECONDS"
 HARD_LIMIT: Final = "B24OFFLINE_TEST_HARD_SECONDS"
 """Time limits of tasks, where a row wants other ones; those of the settings win over a worker's command line."""
+CHEAP: Final = "B24OFFLINE_TEST_CHEAP"
+"""One step instead of two and no mirror, where a row measures the machinery and not its handlers."""
 CUSTOMER: Final = "Website form"
 """Part of the title of every lead that the emulator makes up: it must not be found in messages and logs."""
 
@@ -79,9 +81,12 @@ class Journal:
         line = json.dumps({"span": span, "mark": mark, **values})
         self._append(keys=[_LINES], args=[line.removesuffix("}")])
 
-    def mode(self, name: str) -> tuple[str, float]:
-        """What the handler of this object does now: a word and a number. ("", 0.0): its work."""
-        for key in (name, "*"):
+    def mode(self, name: str, *, alone: bool = False) -> tuple[str, float]:
+        """What the handler of this object does now: a word and a number. ("", 0.0): its work.
+
+        ``alone``: what all are told is not meant for it.
+        """
+        for key in (name,) if alone else (name, "*"):
             told = self._redis.hget(_MODES, key)
             if not told:
                 continue
@@ -101,9 +106,9 @@ class Journal:
         """From now on all handlers do their work."""
         self._redis.delete(_MODES)
 
-    def lines(self) -> list[str]:
-        """Every line of every portal, in order."""
-        return list(self._redis.lrange(_LINES, 0, -1))
+    def lines(self, *, last: int = 0) -> list[str]:
+        """The lines of every portal, in order: all, or only the ``last`` so many."""
+        return list(self._redis.lrange(_LINES, -last, -1))
 
     def count(self, mark: str) -> int:
         """How many marks of a kind there are."""

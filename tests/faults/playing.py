@@ -47,11 +47,10 @@ def play(job: Job) -> Result:
         return run(row, seed=job.seed, keep_logs=job.keep_logs)
     with tempfile.TemporaryDirectory(prefix="b24offline-rabbit-", ignore_cleanup_errors=True) as folder:
         try:
-            node = RabbitNode(Path(folder)).__enter__()
+            with RabbitNode(Path(folder)) as node:
+                return run(row, seed=job.seed, broker=RabbitBroker(node, Path(folder)), keep_logs=job.keep_logs)
         except RuntimeError as error:
             return Result(row.number, row.name, job.broker, job.seed, problems=[str(error)])
-        with node:
-            return run(row, seed=job.seed, broker=RabbitBroker(node, Path(folder)), keep_logs=job.keep_logs)
 
 
 def play_all(jobs: Sequence[Job], *, at_a_time: int) -> Iterator[Result]:

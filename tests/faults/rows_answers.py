@@ -272,6 +272,7 @@ def trouble_of_reports(stage: Stage) -> None:
         fail_some(stage, 2, 4)
         wait_until(lambda ids=ids: all(stage.control.fired(one) for one in ids), f"{what} of both", 120)
         stage.noted(what)
+        wait_until(stage.empty, f"all is settled after {what}: the next failures are reports, not redrives", 120)
 
 
 @fault(20, "the portal's name is not found")

@@ -1,4 +1,4 @@
-"""Rows 11, 12 and 26 to 29: the broker dies, the ledger is emptied, messages are doubled, purged and late."""
+"""Rows 12 and 26 to 29: the ledger is emptied, messages are doubled, purged and late."""
 
 from __future__ import annotations
 
@@ -12,59 +12,11 @@ from celery import Celery
 
 from b24offline.contract import QUEUES
 from b24offline.processes import CeleryProcess
+from tests.faults.brokers import RabbitBroker
 from tests.faults.journal import COPIES, VISIBILITY
 from tests.faults.row import Plan, fault
+from tests.faults.rows_broker_away import revive
 from tests.faults.stage import Stage, wait_until
-
-OWN = Plan(own_broker=True)
-
-
-def _broker_away(stage: Stage, seconds: float) -> None:
-    stage.settle_some()
-    stage.journal.tell("slow", 0.2)
-    before = stage.journal.count("effect")
-    stage.change(30)
-    wait_until(lambda: stage.journal.count("effect") >= before + 3, "handlers run")
-    stage.broker.kill()
-    time.sleep(seconds)
-    stage.broker.start()
-    stage.noted(f"broker killed for {seconds:g} s")
-    stage.journal.tell_nothing()
-    stage.change(10, "crm_contact")
-    _revive(stage)
-
-
-def _revive(stage: Stage) -> None:
-    """What a supervisor does: starts what has ended."""
-
-    def all_settled() -> bool:
-        stage.restart()
-        for beat in stage.beats:
-            if not beat.alive:
-                beat.start()
-        return stage.empty()
-
-    wait_until(all_settled, "all settles, dead processes being restarted", 150)
-
-
-@fault(11, "broker killed for 0.2 s", plan=OWN)
-def broker_blinks(stage: Stage) -> None:
-    _broker_away(stage, 0.2)
-
-
-@fault(11, "broker killed for 3 s", plan=OWN)
-def broker_away(stage: Stage) -> None:
-    _broker_away(stage, 3)
-
-
-@fault(11, "broker killed for 12 s", plan=OWN)
-def broker_away_long(stage: Stage) -> None:
-    _broker_away(stage, 12)
-
-
-@fault(11, "ledger and broker killed for 3 s", repeats=None, overlap=True, brokers=("valkey",))
-def everything_away(stage: Stage) -> None:
-    _broker_away(stage, 3)
 
 
 @fault(12, "FLUSHALL idle", repeats=None, overlap=True)
@@ -169,6 +121,39 @@ def invisible_for_long(stage: Stage) -> None:
     stage.noted("tasks of 4 s, visibility timeout of 1 s")
     for deal in stage.change(3, "crm_company"):
         stage.journal.tell("fail", name=f"crm_company {deal}", times=4)
+
+
+def _longer_than_acknowledged(stage: Stage, timeout_seconds: float) -> None:
+    """Handlers that run for longer, messages that wait behind them for longer, and a retry that is due after longer."""
+    if isinstance(stage.broker, RabbitBroker):
+        stage.broker.time_out_consumers(timeout_seconds)
+    stage.settle_some()
+    stage.journal.tell("slow", 2 * timeout_seconds, times=5)
+    stage.change(12)
+    stage.noted(f"a broker that waits {timeout_seconds:g} s for an acknowledgement")
+    for company in stage.change(3, "crm_company"):
+        stage.journal.tell("fail", name=f"crm_company {company}", times=4)
+    revive(stage)
+    stage.expect(_timed_out(stage), "the broker closed a channel")
+
+
+def _timed_out(stage: Stage) -> bool:
+    return any("delivery acknowledgement on channel" in worker.log_tail(1_000_000) for worker in stage.workers)
+
+
+@fault(27, "message unacknowledged for longer than the consumer timeout", brokers=("rabbitmq",))
+def unacknowledged_for_long(stage: Stage) -> None:
+    _longer_than_acknowledged(stage, 2)
+
+
+@fault(
+    27,
+    "the same, classic queues",
+    brokers=("rabbitmq",),
+    plan=Plan(variables={"B24_RABBITMQ_QUEUES": "classic"}),
+)
+def unacknowledged_for_long_classic(stage: Stage) -> None:
+    _longer_than_acknowledged(stage, 2)
 
 
 def _remote(stage: Stage) -> Celery:

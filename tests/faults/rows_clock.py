@@ -11,9 +11,13 @@ from tests.faults.stage import Stage, wait_until
 
 VARIABLE: Final = "B24OFFLINE_TEST_FAKETIME"
 """Where the library is, if it is not installed for the system."""
+_PLACES: Final = ("lib/*/faketime", "lib/faketime", "lib64/faketime", "local/lib/faketime")
+"""Where Debian, Arch, Fedora and `make install` put it, below ``/usr``."""
 LIBRARY: Final = Path(
-    os.environ.get(VARIABLE) or next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), "/no/libfaketime")
+    os.environ.get(VARIABLE)
+    or next((one for place in _PLACES for one in Path("/usr").glob(f"{place}/libfaketime.so.1")), "/no/libfaketime")
 )
+INSTALL: Final = f"libfaketime (apt-get install libfaketime, or its path in {VARIABLE})"
 
 
 def _jump(stage: Stage, offset: str) -> None:
@@ -43,11 +47,15 @@ def _jump(stage: Stage, offset: str) -> None:
     wait_until(lambda: len(stage.calls("event.offline.get")) >= polls + 5, "polls go on", 40)
 
 
-@fault(30, "a worker's clock jumps 1 h ahead", needs=LIBRARY, plan=Plan(concurrency=2), drain_seconds=120)
+@fault(
+    30, "a worker's clock jumps 1 h ahead", needs=LIBRARY, install=INSTALL, plan=Plan(concurrency=2), drain_seconds=120
+)
 def ahead(stage: Stage) -> None:
     _jump(stage, "+1h")
 
 
-@fault(30, "a worker's clock jumps 1 h back", needs=LIBRARY, plan=Plan(concurrency=2), drain_seconds=120)
+@fault(
+    30, "a worker's clock jumps 1 h back", needs=LIBRARY, install=INSTALL, plan=Plan(concurrency=2), drain_seconds=120
+)
 def back(stage: Stage) -> None:
     _jump(stage, "-1h")

@@ -11,25 +11,26 @@ from tests.faults.sabotage import VARIABLE
 from tests.faults.stage import CONNECTOR, Stage, wait_until
 
 
-def _without(guard: str, **variables: str) -> Plan:
-    return Plan(variables={VARIABLE: guard, "B24_MAX_ATTEMPTS": "1", **variables})
+def without(guard: str, *, scale: float = Plan.scale, **variables: str) -> Plan:
+    """A deployment whose workers lack one guard, and give up at the first error."""
+    return Plan(scale=scale, variables={VARIABLE: guard, "B24_MAX_ATTEMPTS": "1", **variables})
 
 
-@fault(40, "without explicit clear=0", plan=_without("explicit clear=0"), red=("lost", "unfinished"), drain_seconds=20)
+@fault(40, "without explicit clear=0", plan=without("explicit clear=0"), red=("lost", "unfinished"), drain_seconds=20)
 def reads_with_deletion(stage: Stage) -> None:
     stage.change(10)
     stage.noted("clear=0 is not sent")
     wait_until(lambda: stage.history("cleared"), "records are deleted by reading")
 
 
-@fault(40, "without the connector", plan=_without("connector on every call"), red=("stuck",), drain_seconds=20)
+@fault(40, "without the connector", plan=without("connector on every call"), red=("stuck",), drain_seconds=20)
 def no_connector(stage: Stage) -> None:
     stage.change(10)
     stage.noted("auth_connector is not sent with clear")
     wait_until(lambda: stage.calls("event.offline.clear"), "a clear that clears nothing")
 
 
-@fault(40, "without the empty-list guard", plan=_without("empty-list guard"), red=("unfinished",), drain_seconds=60)
+@fault(40, "without the empty-list guard", plan=without("empty-list guard"), red=("unfinished",), drain_seconds=60)
 def empty_list(stage: Stage) -> None:
     stage.journal.tell("permanent")
     stage.change(10)
@@ -41,7 +42,7 @@ def empty_list(stage: Stage) -> None:
 @fault(
     40,
     "closing before all is finished",
-    plan=_without("close only when finished"),
+    plan=without("close only when finished"),
     red=("lost", "unfinished"),
     drain_seconds=60,
 )
@@ -52,7 +53,7 @@ def closes_early(stage: Stage) -> None:
     wait_until(lambda: stage.history("cleared"), "a batch is cleared", 60)
 
 
-@fault(40, "without a look before error", plan=_without("look before error"), red=("destroyed",), drain_seconds=90)
+@fault(40, "without a look before error", plan=without("look before error"), red=("destroyed",), drain_seconds=90)
 def no_look(stage: Stage) -> None:
     stage.journal.tell("permanent", times=4)
     stage.change(4)
@@ -62,7 +63,7 @@ def no_look(stage: Stage) -> None:
     wait_until(lambda: stage.history("deleted_by_error"), "error deletes what it should mark", 60)
 
 
-@fault(40, "without the mailbox", plan=_without("mailbox"), red=("overlap",), drain_seconds=60)
+@fault(40, "without the mailbox", plan=without("mailbox"), red=("overlap",), drain_seconds=60)
 def no_mailbox(stage: Stage) -> None:
     stage.journal.tell("slow", 5)
     deals = stage.change(2)
@@ -72,14 +73,14 @@ def no_mailbox(stage: Stage) -> None:
     stage.noted("runs of one object are not serialised")
 
 
-@fault(40, "without the attempt token", plan=_without("attempt token", **{COPIES: "3"}), red=("overlap", "repeats"))
+@fault(40, "without the attempt token", plan=without("attempt token", **{COPIES: "3"}), red=("overlap", "repeats"))
 def no_token(stage: Stage) -> None:
     stage.journal.tell("slow", 0.3)
     stage.change(10)
     stage.noted("every message three times")
 
 
-@fault(40, "without the quiet period", plan=_without("quiet period"), red=("destroyed", "lost"), drain_seconds=90)
+@fault(40, "without the quiet period", plan=without("quiet period"), red=("destroyed", "lost"), drain_seconds=90)
 def no_quiet(stage: Stage) -> None:
     stage.settle_some()
     fault_id = stage.control.fault("event.offline.error", "late", seconds=QUIET_SECONDS * 0.8, times=1)

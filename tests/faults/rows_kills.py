@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from tests.faults.journal import HARD_LIMIT, SOFT_LIMIT
 from tests.faults.row import Plan, fault
@@ -156,6 +157,26 @@ def every_worker(stage: Stage) -> None:
     stage.noted("SIGKILL of all workers")
     stage.journal.tell_nothing()
     stage.restart()
+
+
+@fault(8, "everything at once, five times", plan=Plan(workers=2), repeats=None, overlap=True, drain_seconds=240)
+def everything_at_once(stage: Stage) -> None:
+    """Workers, beats and servers together, and started again; the ledger has no file here, so it is lost each time."""
+    stage.settle_some()
+    stage.beats.append(stage.new_beat("beat2").start())
+    stage.journal.tell("slow", 0.3)
+    stage.control.start_traffic(rate=6, seed=stage.seed, hot=20)
+    for turn in range(5):
+        if turn % 2 == 0:
+            before = stage.journal.count("effect")
+            wait_until(lambda before=before: stage.journal.count("effect") > before, "handlers run", 90)
+        # Every second life ends while it is still starting.
+        time.sleep(stage.rng.uniform(0, 3))
+        stage.kill_everything()
+        stage.noted("SIGKILL of workers, beats, ledger and broker")
+        stage.start_everything()
+    stage.control.stop_traffic()
+    stage.journal.tell_nothing()
 
 
 def _stopped_by(stage: Stage, number: int, what: str) -> None:

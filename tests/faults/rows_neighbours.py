@@ -7,16 +7,18 @@ import os
 from b24offline import processes
 from b24offline.config import Config
 from b24offline.embedded import EmbeddedValkey
+from b24offline.overview import overview
+from b24offline.portal import PortalState
 from b24offline.processes import CeleryProcess
 from b24offline.runtime import Runtime
-from tests.faults.journal import VARIABLE, Journal
+from tests.faults.journal import TRACKED, VARIABLE, Journal
 from tests.faults.row import Plan, fault
 from tests.faults.stage import PORTAL, Stage, wait_until
 
 SHOP = Plan(objects=200, variables={"B24_HANDOFF_QUEUES": "shop", "B24_MAX_ATTEMPTS": "2"})
 
 
-def _shop(stage: Stage, name: str = "shop") -> CeleryProcess:
+def other_stack(stage: Stage, name: str = "shop") -> CeleryProcess:
     """A worker of the other stack, which shares the broker with us and nothing else. It ends with the row."""
     environ = {**os.environ, "SHOP_BROKER_URL": stage.broker.url, "SHOP_REDIS_URL": stage.valkey.url}
     command = ["worker", "-n", f"{name}@%h", "-c", "2", "-l", "INFO", "--without-mingle", "--without-gossip"]
@@ -33,7 +35,7 @@ def _move_deals(stage: Stage, count: int, funnel: int) -> list[str]:
 
 @fault(37, "a step of another stack fails", plan=SHOP, drain_seconds=240)
 def refused(stage: Stage) -> None:
-    _shop(stage)
+    other_stack(stage)
     stage.settle_some()
     deals = _move_deals(stage, 5, 5)
     stage.redis.sadd("shop:refuse", *deals[:2])
@@ -46,7 +48,7 @@ def refused(stage: Stage) -> None:
 
 @fault(37, "the other stack's worker is killed", plan=SHOP, drain_seconds=300)
 def worker_gone(stage: Stage) -> None:
-    shop = _shop(stage)
+    shop = other_stack(stage)
     stage.settle_some()
     _move_deals(stage, 5, 5)
     wait_until(stage.empty, "the other stack takes part", 90)
@@ -56,12 +58,11 @@ def worker_gone(stage: Stage) -> None:
     stage.change(10, "crm_contact")
     acknowledged = stage.counters.get("events_acknowledged", 0)
     wait_until(lambda: stage.counters["events_acknowledged"] >= acknowledged + 1, "others are acknowledged", 60)
-    _shop(stage, "shop-again")
+    other_stack(stage, "shop-again")
 
 
-@fault(44, "two deployments, one portal, different connectors", drain_seconds=120)
-def two_deployments(stage: Stage) -> None:
-    """Both hold reserved records for longer than an orphan must be seen: neither takes the other's."""
+def _second(stage: Stage, **differences: str) -> tuple[Runtime, dict[str, str]]:
+    """Another deployment at the same portal, with a ledger, a broker and a store of its own; not started."""
     stage.control.quirks(refresh_grace_seconds=86_400.0)
     server = stage.borrow(EmbeddedValkey(stage.folder / "other-valkey"))
     variables = {
@@ -69,16 +70,26 @@ def two_deployments(stage: Stage) -> None:
         "B24_REDIS_URL": server.url,
         "CELERY_BROKER_URL": server.url,
         "B24_DATA_DIR": str(stage.folder / "other-data"),
-        "B24_CONNECTOR": "other",
         "B24_REFRESH_TOKEN": stage.control.issue_token()["refresh_token"],
+        **differences,
     }
-    variables[VARIABLE] = stage.variables[VARIABLE].removesuffix("0") + "1"
-    config = Config.load({name: value for name, value in variables.items() if "_TEST_" not in name})
-    theirs = Runtime(config)
+    theirs = Runtime(Config.load({name: value for name, value in variables.items() if "_TEST_" not in name}))
     theirs.seeded  # noqa: B018 - made before the worker races for it
+    return theirs, variables
+
+
+def _start(stage: Stage, variables: dict[str, str]) -> None:
     environ = processes.child_environ(variables)
     stage.neighbours.append(processes.worker("other", environ=environ, folder=stage.folder).start())
     stage.neighbours.append(processes.beat(environ=environ, folder=stage.folder, name="other-beat").start())
+
+
+@fault(44, "two deployments, one portal, different connectors", drain_seconds=120)
+def two_deployments(stage: Stage) -> None:
+    """Both hold reserved records for longer than an orphan must be seen: neither takes the other's."""
+    journals = stage.variables[VARIABLE].removesuffix("0") + "1"
+    theirs, variables = _second(stage, B24_CONNECTOR="other", **{VARIABLE: journals})
+    _start(stage, variables)
     wait_until(lambda: any(one["connector"] == "other" for one in stage.control.state()["bindings"]), "both bound", 60)
     for journal in (stage.journal, Journal(variables[VARIABLE])):
         journal.tell("slow", 14, times=4)
@@ -89,3 +100,41 @@ def two_deployments(stage: Stage) -> None:
         told = runtime.kit(PORTAL).ledger.counters()
         stage.expect(told.get("events_acknowledged", 0) == 10, f"each acknowledges its own: {told}")
         stage.expect(not told.get("batches_adopted"), "none is adopted")
+
+
+@fault(44, "two deployments, same connector: takeover is asked for", repeats=None, drain_seconds=180)
+def takeover_asked(stage: Stage) -> None:
+    """The second keeps off while the first lives, also when nothing is reserved for a while, and until it is told."""
+    stage.settle_some()
+    # It wants other events, too, so that its subscribing would be seen.
+    theirs, variables = _second(stage, B24_EVENTS=",".join((*TRACKED, "ONCRMQUOTEADD")))
+    stage.journal.tell("slow", 4, times=2)
+    stage.change(10)
+    wait_until(lambda: any(one["process_id"] for one in stage.control.records()), "the first holds reserved records")
+    first_call = max(one["seq"] for one in stage.control.requests())
+    _start(stage, variables)
+    about = theirs.store.portal
+    wait_until(lambda: about(PORTAL).state is PortalState.UNDECIDED, "the second asks", 60)
+    stage.noted("a second deployment with the same connector")
+    wait_until(stage.empty, "the first has settled", 90)
+    stage.journal.tell("slow", 1)
+    stage.change(15)
+    wait_until(lambda: stage.journal.count("effect") >= 18, "handlers of the first run")
+    told = [need.what for need in overview(theirs, about(PORTAL)).needs]
+    stage.expect(any(f"portal takeover {PORTAL}" in what for what in told), f"its status names the command: {told}")
+    stage.expect(theirs.kit(PORTAL).ledger.counters() == {}, "it took nothing")
+    stage.expect(about(PORTAL).state is PortalState.UNDECIDED, "it still asks")
+    stage.expect(stage.calls("event.offline.list", first_call), "it looked")
+    stage.expect("ONCRMQUOTEADD" not in str(stage.control.state()["bindings"]).upper(), "it subscribed nothing")
+    for process in (*stage.workers, *stage.beats):
+        process.kill()
+    stage.noted("the first is killed for good, with its ledger; takeover")
+    stage.journal.tell_nothing()
+    left = [one for one in stage.control.records() if one["process_id"]]
+    stage.expect(left, "it leaves reserved records")
+    stage.kit.ledger.erase()
+    stage.workers.clear()
+    stage.expect(theirs.store.take_over(PORTAL), "the second is told")
+    wait_until(lambda: theirs.kit(PORTAL).ledger.counters().get("batches_adopted", 0), "they are adopted", 90)
+    stage.change(5)
+    wait_until(lambda: not theirs.kit(PORTAL).ledger.open_batches() and stage.empty(), "the second drains them", 150)

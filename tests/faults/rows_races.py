@@ -1,8 +1,7 @@
-"""Rows 39 and 41 to 43: calls that come late, records that move, changes within a second, and all of it at random."""
+"""Rows 41 to 43: calls that come late, records that move, changes within a second."""
 
 from __future__ import annotations
 
-import os
 import time
 
 from tests.faults.row import Plan, fault
@@ -10,8 +9,6 @@ from tests.faults.rows_answers import QUIET_SECONDS, fail_some
 from tests.faults.stage import CONNECTOR, Stage, wait_until
 
 FAILS = Plan(variables={"B24_MAX_ATTEMPTS": "1"})
-MINUTES = "B24OFFLINE_TEST_MINUTES"
-"""How long the random mix lasts, in the environment of the rows."""
 
 
 @fault(41, "error executed late, a repeat and a supersession in between", plan=FAILS, drain_seconds=240)
@@ -56,63 +53,3 @@ def changed_while_redriven(stage: Stage) -> None:
         stage.control.change("crm_company", "update", ids=unlucky)
         stage.noted(f"changes during {match}")
         stage.control.disarm(held)
-
-
-@fault(39, "random mix", plan=Plan(workers=2, objects=300), repeats=None, overlap=True, drain_seconds=400)
-def random_mix(stage: Stage) -> None:
-    minutes = float(os.environ.get(MINUTES, "1"))
-    stage.settle_some()
-    stage.control.start_traffic(rate=8, seed=stage.seed, hot=20)
-    deadline = time.monotonic() + minutes * 60
-    while time.monotonic() < deadline:
-        _one_fault(stage)
-        time.sleep(stage.rng.uniform(0.5, 3))
-        stage.restart()
-    stage.control.stop_traffic()
-    stage.control.disarm()
-    stage.journal.tell_nothing()
-    stage.restart()
-
-
-def _one_fault(stage: Stage) -> None:
-    rng = stage.rng
-    kind = rng.choice(
-        ["kill", "kill", "flush", "answer", "answer", "answer", "late", "steal", "tokens", "handler", "crash", "crash"]
-    )
-    method = rng.choice(
-        ["event.offline.get", "event.offline.clear", "event.offline.error", "event.offline.list", "batch"]
-    )
-    if kind == "kill":
-        rng.choice(stage.workers).kill()
-    elif kind == "flush":
-        stage.redis.flushall()
-    elif kind == "answer":
-        trouble = rng.choice(["reset", "html", "truncated", "wrong_types", "error", "empty"])
-        stage.control.fault(method, trouble, stage=rng.choice(["before", "after"]), times=rng.randint(1, 3))
-        kind = f"{trouble} of {method}"
-    elif kind == "late":
-        stage.control.fault(rng.choice(["event.offline.clear", "event.offline.error"]), "late", seconds=2.5, times=1)
-    elif kind == "steal":
-        stage.control.steal(connector=CONNECTOR, count=rng.randint(1, 5))
-    elif kind == "tokens":
-        stage.control.expire_tokens()
-    elif kind == "handler":
-        stage.journal.tell(rng.choice(["fail", "kill", "kill_after", "slow"]), 0.5, times=rng.randint(1, 8))
-    else:
-        stage.arm(rng.choice(POINTS))
-    stage.noted(kind)
-
-
-POINTS = (
-    "poll.leased",
-    "poll.opened",
-    "dispatch.started",
-    "step.passed",
-    "outcome.settleable",
-    "settle.leased",
-    "settle.looked",
-    "settle.before_clear",
-    "settle.before_error",
-    "settle.before_end",
-    "tokens.saved",
-)

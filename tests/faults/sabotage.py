@@ -14,6 +14,7 @@ from b24offline.event import Event, Record
 from b24offline.ledger import Ledger, Settling
 from b24offline.paced_client import PacedClient
 from b24offline.settlement import SettlePlan, SettleView
+from tests.faults import sabotage_portal, sabotage_queue
 
 VARIABLE: Final = "B24OFFLINE_TEST_WITHOUT"
 """The guard that is off, in the environment of the workers."""
@@ -117,5 +118,7 @@ GUARDS: Final[dict[str, Callable[[], None]]] = {
     "mailbox": _mailbox,
     "attempt token": _attempt_token,
     "quiet period": _quiet,
+    **sabotage_queue.GUARDS,
+    **sabotage_portal.GUARDS,
 }
 """Guard -> how it is switched off in this process."""

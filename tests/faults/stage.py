@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -72,6 +74,7 @@ class Stage:
         self.rng = random.Random(seed)
         self.injected: list[str] = []
         self.failures: list[str] = []
+        self.measured: list[str] = []
         self.last_fault = 0.0
         self.neighbours: list[CeleryProcess] = []
         self._given = broker
@@ -185,6 +188,11 @@ class Stage:
         (self.crashes / f"{point}.new").write_text(whom)
         (self.crashes / f"{point}.new").rename(self.crashes / point)
 
+    def disarm(self) -> None:
+        """No process dies at a crash point any more."""
+        for armed in self.crashes.iterdir():
+            armed.unlink(missing_ok=True)
+
     def await_crash(self, point: str, seconds: float = 60.0) -> None:
         """Waits until somebody died at a point, notes it, and starts the workers again."""
         wait_until((self.crashes / f"{point}.fired").exists, f"a process dies at {point}", seconds)
@@ -213,6 +221,31 @@ class Stage:
             if not worker.alive:
                 worker.kill()
                 worker.start()
+
+    def kill_everything(self) -> None:
+        """SIGKILL to workers, beats, ledger and broker, without a pause between them."""
+        together = (*self.workers, *self.beats)
+        for one in together:
+            if one.alive and one.pid:
+                with suppress(ProcessLookupError):
+                    os.killpg(one.pid, signal.SIGKILL)
+        self.ledger_server.kill()
+        if self.broker is not self.ledger_server:
+            self.broker.kill()
+        for one in together:
+            one.kill()
+
+    def start_everything(self) -> None:
+        """Starts what `kill_everything` killed: servers first, as an orchestrator does."""
+        self.ledger_server.start()
+        if self.broker is not self.ledger_server:
+            self.broker.start()
+        for one in (*self.workers, *self.beats):
+            one.start()
+
+    def tell(self, what: str) -> None:
+        """A figure that the row measured; shown with its result."""
+        self.measured.append(what)
 
     def expect(self, true: object, what: str) -> None:
         """A row's own expectation."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 from celery import Celery
@@ -21,8 +22,22 @@ app.conf.update(
 @app.task(name="shop.announce")
 def announce(what: dict[str, Any]) -> dict[str, Any]:
     """Keeps what it was given; fails for objects whose id a test put into a set."""
-    redis = Redis.from_url(os.environ["SHOP_REDIS_URL"], decode_responses=True)
+    redis = _busy(what["object_id"])
     if redis.sismember("shop:refuse", str(what["object_id"])):
         raise ValueError("refused, as the test asked")
     redis.rpush("shop:announced", str(what["object_id"]))
     return what
+
+
+@app.task(name="shop.stocktake")
+def stocktake(number: int) -> None:
+    """A task that only this stack knows of."""
+    _busy(number).rpush("shop:counted", number)
+
+
+def _busy(what: object) -> Redis:
+    """Takes as long as a test says. Answers the test's Redis."""
+    redis = Redis.from_url(os.environ["SHOP_REDIS_URL"], decode_responses=True)
+    redis.rpush("shop:began", str(what))
+    time.sleep(float(redis.get("shop:slow") or 0))
+    return redis

@@ -103,6 +103,8 @@ def loss(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
     if not state.losses or not (state.batches or state.quiet or state.poll or state.calls):
         return
     calls = tuple(sorted(call._replace(owner=False) for call in state.calls))
+    # Another ledger counts attempts from elsewhere: whoever was cut off before can only do good.
+    stragglers = () if rules.unique_attempts else left_running(state.stragglers, list(state.runs), rules)
     yield (
         ("ledger_lost",),
         state._replace(
@@ -115,7 +117,7 @@ def loss(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
             lane=(),
             settlers=tuple(one for one in state.settlers if one.stage == "clear" and not rules.lease_to_clear),
             calls=calls,
-            stragglers=left_running(state.stragglers, list(state.runs), rules),
+            stragglers=stragglers,
             losses=state.losses - 1,
         ),
     )

@@ -267,20 +267,19 @@ def test_timers_keep_their_order_at_every_scale(scale: float) -> None:
     assert timers.poll_lease_seconds <= timers.report_age_seconds < timers.quiet_seconds
     assert timers.recovery_seconds >= timers.poll_lease_seconds
     assert timers.lease_seconds < timers.run_queue_seconds
-    assert timers.tombstone_seconds >= 60.0
     whole = Timers.scaled()
     for item in dataclasses.fields(Timers):
         value, full = getattr(timers, item.name), getattr(whole, item.name)
         if isinstance(full, tuple):
             assert value == pytest.approx(tuple(part * scale for part in full))
-        elif item.name != "tombstone_seconds":
+        else:
             assert value == pytest.approx(full * scale)
 
 
 def test_timers_of_an_ordinary_deployment() -> None:
     timers = Config(lease_seconds=90, sweep_seconds=20).timers
     assert (timers.lease_seconds, timers.sweep_seconds, timers.read_timeout_seconds) == (90, 20, 65)
-    assert (timers.quiet_seconds, timers.report_age_seconds, timers.tombstone_seconds) == (180, 75, 86_400)
+    assert (timers.quiet_seconds, timers.report_age_seconds) == (180, 75)
     assert timers.step_backoff_seconds == (2, 8, 30, 60)
     assert timers.held_backoff_seconds == (300, 900, 2700, 7200, 21_600, 86_400)
     with pytest.raises(ValueError, match="time scale"):

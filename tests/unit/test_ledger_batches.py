@@ -146,28 +146,48 @@ def test_portals_do_not_share_anything(redis: Redis) -> None:
     assert opened(other, "p1", entry_of(1)) == (handed,)
 
 
-def test_a_closed_batch_leaves_a_tombstone_and_nothing_else(redis: Redis) -> None:
+def test_a_closed_batch_leaves_nothing(redis: Redis) -> None:
     ledger = ledger_on(redis)
     (handed,) = opened(ledger, "p1", entry_of(1))
     ledger.succeed(*pair(ran(ledger, handed)))
     assert close(redis, "p1") == "closed"
     left = {key.removeprefix(ledger.stem) for key in redis.scan_iter(f"{ledger.stem}:*")}
-    assert left == {":stats", ":tomb:p1"}
-    assert 0 < redis.pttl(f"{ledger.stem}:tomb:p1") <= TIMERS.tombstone_seconds * 1000
-    # late messages of the closed batch
-    assert ledger.begin_step(handed.run, 1, 0) is None
+    assert left == {":stats"}
+
+
+def test_late_messages_of_a_closed_batch_change_nothing(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1))
+    late = ledger.begin_settle("p1")
+    assert isinstance(late, Settling)
+    assert ledger.end_settle(late, (), 1) == "open"
+    ledger.succeed(*pair(ran(ledger, handed)))
+    assert close(redis, "p1") == "closed"
+    before = {key: redis.dump(key) for key in redis.scan_iter()}
+    run, attempt, nothing = handed.run, handed.attempt, Concluded(recorded=False, next=None, settleable=())
     assert ledger.start("p1") == ()
+    assert ledger.postpone("p1", 1) == 0
+    assert all(ledger.begin_step(run, number, step * 1_000_000) is None for number in (1, 2, 9) for step in (0, 1, 2))
+    assert not ledger.renew(run, attempt, 0)
+    assert not ledger.pass_on(run, attempt, 0)
+    assert not ledger.repeat_step(run, attempt, 1, counted=True, reason="late")
+    assert not ledger.restart_later(run, attempt, 1, counted=True, reason="late")
+    assert not ledger.hold_back(run, attempt, reason="late")
+    assert ledger.succeed(run, attempt) == nothing
+    assert ledger.fail(run, attempt, "late", backoff_seconds=1) == nothing
+    assert ledger.crash(run, attempt, backoff_seconds=1) == nothing
     assert ledger.begin_settle("p1") == "gone"
-    assert ledger.succeed(handed.run, 1) == Concluded(recorded=False, next=None, settleable=())
+    assert ledger.end_settle(late, [1], 1) == "lost"
+    assert ledger.transition("note_quiet", "p1", late.token, 1000, '["m"]') == 0
+    assert {key: redis.dump(key) for key in redis.scan_iter()} == before
 
 
-def test_adoption_opens_a_tombstoned_process_id_again(redis: Redis) -> None:
+def test_adoption_opens_a_closed_process_id_again(redis: Redis) -> None:
     ledger = ledger_on(redis)
     (handed,) = opened(ledger, "p1", entry_of(1))
     ledger.succeed(*pair(ran(ledger, handed)))
     close(redis, "p1")
     assert opened(ledger, "p1", entry_of(1), origin="adopted", first_seen_ms=5) == (Handed(run_of(1), 1),)
-    assert not redis.exists(f"{ledger.stem}:tomb:p1")
     settling = ledger.begin_settle("p1")
     assert isinstance(settling, Settling)
     assert (settling.origin, settling.first_seen_ms, settling.outcomes) == ("adopted", 5, {1: "unfinished"})
@@ -207,13 +227,12 @@ def test_the_same_record_twice_in_one_batch_runs_once(redis: Redis) -> None:
     assert close(redis, "p1") == "closed"
 
 
-def test_forgetting_frees_the_mailboxes_and_leaves_no_tombstone(redis: Redis) -> None:
+def test_forgetting_frees_the_mailboxes(redis: Redis) -> None:
     ledger = ledger_on(redis)
     opened(ledger, "p1", entry_of(1, "7"))
     opened(ledger, "p2", entry_of(2, "7"))
     ledger.forget("p1")
     assert ledger.begin_settle("p1") == "gone"
-    assert not redis.exists(f"{ledger.stem}:tomb:p1")
     assert run_state(redis, ledger, run_of(1)) is None
     assert redis.lrange(ledger.mailbox(event_of(2, "7"), PIPELINE), 0, -1) == [run_of(2)]
     pass_time(redis, ledger, TIMERS.dispatch_due_seconds + 1)

@@ -264,7 +264,7 @@ class LedgerMachine(RuleBasedStateMachine):
         left = {
             key.removeprefix(self.ledger.stem).split(":")[1] for key in self.redis.scan_iter(f"{self.ledger.stem}*")
         }
-        assert left <= {"stats", "tomb", "wait", "last"}, "something was left behind"
+        assert left <= {"stats", "wait", "last"}, "something was left behind"
 
 
 def test_the_ledger_keeps_its_promises_in_any_order(redis: Redis) -> None:

@@ -158,6 +158,7 @@ def test_a_handler_of_an_earlier_batch_cannot_record_for_a_later_one(redis: Redi
     """It hung while its record was reported, reserved again as a marked one, and handed out again."""
     ledger = ledger_on(redis)
     late = failed_and_closed(ledger)
+    pass_time(redis, ledger, 1)
     (again,) = opened(ledger, "p2", entry_of(1, marked=True), origin="held")
     assert again.attempt != late
     assert ledger.begin_step(again.run, again.attempt, 0) is not None

@@ -187,8 +187,10 @@ def test_marked_orphans_are_adopted_into_the_lane_of_held_ones(bench: Bench) -> 
     unmarked = bench.queue.reserve(limit=50, order={"ID": "ASC"})
     assert unmarked is not None
     poller = poller_of(bench)
-    assert poller.adopt() == ()
-    bench.later(TIMERS.sighting_seconds + TIMERS.recovery_seconds)
+    assert bench.store.take_over(PORTAL)
+    for seconds in (TIMERS.recovery_seconds, TIMERS.sighting_seconds):
+        assert poller.adopt() == ()
+        bench.later(seconds + 1)
     assert set(poller.adopt()) == {bench.pid, unmarked.process_id}
     assert bench.ledger.lane(bench.pid) == HELD_LANE
     assert bench.ledger.lane(unmarked.process_id) == DEFAULT_LANE

@@ -24,7 +24,11 @@ from b24offline.settlement import SettleView, needs_look, plan_settlement
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize("bounds", [LOSS, TWICE], ids=["ledger lost", "a call executed twice"])
+@pytest.mark.parametrize(
+    "bounds",
+    [LOSS, TWICE, replace(LOSS, freezes=1)],
+    ids=["ledger lost", "a call executed twice", "ledger lost, a worker cut off"],
+)
 def test_with_all_rules_on_no_change_is_lost_and_every_state_drains(bounds: Bounds) -> None:
     found = explore(Rules(), bounds, drains=True)
     assert (found.violation, told(found.history)) == ("", [])

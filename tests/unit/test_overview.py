@@ -9,6 +9,7 @@ import pytest
 
 from b24offline.overview import LedgerView, needs
 from b24offline.portal import Portal, PortalState, Wish
+from b24offline.reconciled import Reconciled
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=2)
@@ -79,3 +80,16 @@ def test_nobody_polling_is_noticed():
 def test_dead_letters_and_a_ledger_that_is_away_need_the_operator():
     assert actors(dead=1) == ["operator"]
     assert actors(ledger=None) == ["operator"]
+
+
+def test_what_reconciliation_found_is_told_until_one_finds_nothing():
+    found = Reconciled(0, "daily", 0, 0, 9, 2, 1)
+    (need,) = needs(PORTAL, replace(LEDGER, reconciled=found), 0, NOW)
+    assert need.what.startswith("reconciliation (daily) found 3 changes whose events never came")
+    assert not needs(PORTAL, replace(LEDGER, reconciled=replace(found, missed=0, gone=0)), 0, NOW)
+
+
+def test_a_reconciliation_that_does_not_end_is_noticed():
+    assert not needs(PORTAL, replace(LEDGER, unreconciled_seconds=86_400.0), 0, NOW)
+    (need,) = needs(PORTAL, replace(LEDGER, unreconciled_seconds=50 * 3600.0), 0, NOW)
+    assert "asked for 50 h ago" in need.what

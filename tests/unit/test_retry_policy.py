@@ -13,7 +13,8 @@ from sqlalchemy.exc import IntegrityError
 
 from b24offline import errors
 from b24offline.object_reader import NotReadable
-from b24offline.retry_policy import LONGEST_REPEAT_SECONDS, Again, GiveUp, Permanent, decide
+from b24offline.retry_policy import LONGEST_REPEAT_SECONDS, UNCOUNTED, Again, GiveUp, Park, Permanent, decide
+from b24offline.retry_rules import RetryRules
 
 pytestmark = pytest.mark.unit
 
@@ -21,8 +22,26 @@ NOW = 1_775_000_000.0
 SOON, LATE = TIMERS.step_backoff_seconds, TIMERS.held_backoff_seconds
 
 
-def verdict(error: BaseException, *, failures: int = 0, held: bool = False, max_attempts: int = 5) -> Again | GiveUp:
-    return decide(error, failures=failures, held=held, max_attempts=max_attempts, timers=TIMERS, now_epoch=NOW)
+def verdict(
+    error: BaseException,
+    *,
+    failures: int = 0,
+    held: bool = False,
+    max_attempts: int = 5,
+    rules: RetryRules = RetryRules(),  # noqa: B008 - it is frozen
+    before: int = 0,
+) -> Again | GiveUp | Park:
+    """``before``: failures of earlier steps of the run."""
+    return decide(
+        error,
+        rules=rules,
+        failures=before + failures,
+        step_failures=failures,
+        held=held,
+        max_attempts=max_attempts,
+        timers=TIMERS,
+        now_epoch=NOW,
+    )
 
 
 def portal_error(kind: type[errors.PortalError]) -> errors.PortalError:
@@ -66,18 +85,81 @@ def test_trouble_of_the_portal_and_of_our_stores_is_nobodys_attempt(error: Excep
     assert told.reason == type(error).__name__
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        Permanent("x"),
-        NotReadable("x"),
-        errors.ConfigError("x"),
-        *(portal_error(kind) for kind in (errors.BadRequest, errors.BatchRefused, errors.MethodNotFound)),
-    ],
-    ids=repr,
-)
+OWN = RetryRules(attempts=3, backoff_seconds=(1.0, 90.0), final=(LookupError,))
+FINAL = [
+    Permanent("x"),
+    NotReadable("x"),
+    errors.ConfigError("x"),
+    *(portal_error(kind) for kind in (errors.BadRequest, errors.BatchRefused, errors.MethodNotFound)),
+    *(TypeError("x"), AttributeError("x"), UnboundLocalError("x"), ModuleNotFoundError("x"), NotImplementedError("x")),
+]
+
+
+@pytest.mark.parametrize("error", FINAL, ids=repr)
 def test_what_would_come_again_for_certain_is_final(error: Exception) -> None:
     assert verdict(error) == GiveUp(type(error).__name__, SOON[0])
+    assert verdict(error, rules=RetryRules(final=())) == GiveUp(type(error).__name__, SOON[0])
+
+
+@pytest.mark.parametrize("error", [*FINAL, KeyError("x")], ids=repr)
+def test_in_a_record_that_was_reported_before_it_waits_for_a_person_at_once(error: Exception) -> None:
+    assert verdict(error, held=True, rules=OWN) == Park(type(error).__name__)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), RecursionError("x"), ValueError("x"), OSError("x")], ids=repr)
+def test_what_may_pass_is_not_final_by_itself(error: Exception) -> None:
+    assert isinstance(verdict(error), Again)
+    assert isinstance(verdict(error, held=True), Again)
+
+
+def test_a_step_or_pipeline_may_ask_for_its_own_attempts_and_waits() -> None:
+    assert verdict(ValueError(), rules=OWN) == Again(1.0, counted=True, restart=False, reason="ValueError")
+    assert verdict(ValueError(), rules=OWN, failures=1) == Again(90.0, counted=True, restart=True, reason="ValueError")
+    assert isinstance(verdict(ValueError(), rules=OWN, failures=2), GiveUp)
+    many = RetryRules(attempts=12)
+    assert verdict(ValueError(), rules=many, failures=10) == Again(
+        SOON[-1], counted=True, restart=SOON[-1] > LONGEST_REPEAT_SECONDS, reason="ValueError"
+    )
+    assert isinstance(verdict(ValueError(), rules=many, failures=11), GiveUp)
+
+
+def test_failures_of_earlier_steps_take_no_attempt_from_this_one() -> None:
+    assert verdict(ValueError(), rules=OWN, before=7) == Again(1.0, counted=True, restart=False, reason="ValueError")
+
+
+def test_its_own_final_errors_fail_at_once() -> None:
+    assert verdict(KeyError(), rules=OWN) == GiveUp("KeyError", 1.0)
+    assert verdict(ValueError(), rules=RetryRules(final=(Exception,))) == GiveUp("ValueError", SOON[0])
+
+
+def test_the_next_event_of_the_object_does_not_wait_out_an_authors_long_backoff() -> None:
+    slow = RetryRules(attempts=1, backoff_seconds=(3600.0,))
+    assert verdict(ValueError(), rules=slow) == GiveUp("ValueError", SOON[-1])
+
+
+def test_a_held_run_backs_off_as_the_error_lane_says() -> None:
+    assert verdict(ValueError(), rules=OWN, held=True, failures=6) == Again(
+        LATE[-1], counted=True, restart=True, reason="ValueError"
+    )
+
+
+@given(
+    rules=st.builds(
+        RetryRules,
+        st.none() | st.integers(1, 20),
+        st.none() | st.lists(st.floats(0.001, 3600), min_size=1).map(tuple),
+        st.sampled_from([None, (), (Exception,), (errors.PortalError, errors.B24OfflineError)]),
+    ),
+    error=st.sampled_from([*(portal_error(kind) for kind in OF_THE_PORTAL), *OF_OUR_STORES])
+    | st.builds(errors.PaceExceeded, st.just("acme"), st.floats(0.001, 10_000)),
+    failures=st.integers(0, 50),
+    held=st.booleans(),
+)
+def test_what_is_nobodys_attempt_is_out_of_reach_of_all_rules(
+    rules: RetryRules, error: Exception, failures: int, held: bool
+) -> None:
+    assert isinstance(error, UNCOUNTED)
+    assert verdict(error, rules=rules, failures=failures, held=held) == verdict(error)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +187,7 @@ def test_the_reason_is_the_class_only() -> None:
     error=st.sampled_from([Permanent("x"), ValueError("x"), *(portal_error(kind) for kind in EVERY_PORTAL_ERROR)]),
 )
 def test_a_held_run_is_never_given_up(failures: int, error: Exception) -> None:
-    assert isinstance(verdict(error, failures=failures, held=True), Again)
+    assert isinstance(verdict(error, failures=failures, held=True), Again | Park)
 
 
 def test_a_held_run_backs_off_from_its_first_step() -> None:

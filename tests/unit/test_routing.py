@@ -9,6 +9,7 @@ import pytest
 
 from b24offline import routing
 from b24offline.errors import ConfigError
+from b24offline.retry_rules import RetryRules
 from b24offline.routing import Routes
 
 if TYPE_CHECKING:
@@ -98,3 +99,20 @@ def test_a_callable_without_a_name_needs_one(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ConfigError):
         routing.route("ONA")(functools.partial(pipeline))
     routing.route("ONA", name="named")(functools.partial(pipeline))
+
+
+def test_a_pipeline_may_have_rules_for_its_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = Routes()
+    monkeypatch.setattr(routing, "routes", fresh)
+    routing.route("ONA", name="own", attempts=3, backoff=(1, 90), final=KeyError)(pipeline)
+    routing.route("ONA", name="usual")(pipeline)
+    assert fresh.retry_rules("own") == RetryRules(3, (1.0, 90.0), (KeyError,))
+    assert fresh.retry_rules("usual") == fresh.retry_rules("never loaded") == RetryRules()
+
+
+def test_rules_that_mean_nothing_are_refused_and_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = Routes()
+    monkeypatch.setattr(routing, "routes", fresh)
+    with pytest.raises(ConfigError, match="pipeline 'own': attempts"):
+        routing.route("ONA", name="own", attempts=0)(pipeline)
+    assert fresh.event_names == ()

@@ -52,6 +52,7 @@ class Pipeline:
             unrouted="acknowledge",
         )
         bind_events(live.client, CONNECTOR, ["ONCRMDEALUPDATE"])
+        self.poller.poll(LANE)
         self.deals = live.control.change("crm_deal", "update", count=3)
         self.start = live.seq()
 

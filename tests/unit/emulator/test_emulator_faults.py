@@ -45,6 +45,20 @@ def test_faults_that_lose_the_answer(caller, kind, stage):
     assert caller.control.state()["reserved"] == (2 if stage == "after" else 0)
 
 
+def test_broken_rows_are_of_records_that_are_reserved_and_whole_when_read_again(caller):
+    caller.bind()
+    caller.control.change("crm_deal", "update", count=9)
+    caller.control.fault("event.offline.get", "broken_rows", stage="after", times=1)
+    told = caller.reserve().json()["result"]
+    assert caller.control.state()["reserved"] == len(told["events"]) == 9
+    whole = {"ID", "TIMESTAMP_X", "EVENT_NAME", "EVENT_DATA", "MESSAGE_ID"}
+    broken = [row for row in told["events"] if not (isinstance(row, dict) and whole <= set(row))]
+    assert len(broken) == 4, "without a name, a message, data, and one that is no row at all"
+    listed = caller.post("event.offline.list", auth_connector="crm").json()["result"]
+    assert len(listed) == 9
+    assert all(whole <= set(row) for row in listed)
+
+
 def test_hanging_ends_when_the_caller_leaves(caller):
     fault = caller.control.fault("user.admin", "hang", seconds=60)
     with pytest.raises(requests.Timeout):

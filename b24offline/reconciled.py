@@ -1,0 +1,92 @@
+"""How the last reconciliation of a portal ended, and how far back the next one has to look.
+
+Kept in the ledger; after its loss the next reconciliation looks one whole period back.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from b24offline.reconciliation import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """One reconciliation that ended; times in milliseconds of the ledger's clock.
+
+    Attributes:
+        at_ms: when it ended.
+        why: "daily", "by hand" or what made it necessary.
+        since_ms: where it began to look.
+        covered_ms: everything that changed before was compared, by this one or by those before it.
+        compared: objects looked at.
+        missed: changes whose events never came; they were injected.
+        gone: objects of the mirror that the portal has no more; they were injected, too.
+    """
+
+    at_ms: int
+    why: str
+    since_ms: int
+    covered_ms: int
+    compared: int
+    missed: int
+    gone: int
+
+
+def last_reconciled(redis: Redis, stem: str) -> Reconciled | None:
+    """How the last one ended; None when the ledger knows of none. ``stem``: that of the portal's keys."""
+    text = redis.get(f"{stem}:reconciled")
+    return None if text is None else Reconciled(**json.loads(text))
+
+
+def missed_sentence(last: Reconciled) -> str:
+    """What a person must know of the last one; "" when it found nothing, so that the next one may clear it. Pure."""
+    if not last.missed + last.gone:
+        return ""
+    found = f"reconciliation ({last.why}) found {last.missed + last.gone} changes whose events never came, and ran them"
+    return f"{found}: find out why; it is forgotten when b24offline reconcile finds none"
+
+
+def summary(last: Reconciled) -> str:
+    """The last one in a line, for people. Pure."""
+    ended = datetime.fromtimestamp(last.at_ms / 1000, UTC)
+    return f"{ended:%Y-%m-%d %H:%M:%S} UTC, {last.why}: {last.compared} compared, {last.missed + last.gone} missed"
+
+
+def note_reconciled(redis: Redis, stem: str, job: Job, now_ms: int) -> Reconciled:
+    """Keeps how a job ended."""
+    covered = covered_ms(last_reconciled(redis, stem), job.since_ms, job.until_ms)
+    told = Reconciled(now_ms, job.why, job.since_ms, covered, job.compared, job.missed, job.gone)
+    redis.set(f"{stem}:reconciled", json.dumps(asdict(told)))
+    return told
+
+
+def covered_ms(last: Reconciled | None, since: int, until: int) -> int:
+    """Up to when everything was compared, after one that looked from ``since`` to ``until``. Pure.
+
+    One that begins behind what was covered before leaves a gap, so it covers nothing more.
+    """
+    if last is None:
+        return until
+    return last.covered_ms if since > last.covered_ms else max(until, last.covered_ms)
+
+
+def since_ms(last: Reconciled | None, *, created_ms: int, now_ms: int, period_ms: int, overlap_ms: int) -> int:
+    """Where the next one begins to look. Pure.
+
+    The overlap allows for clocks that differ. Without a last one: a period back, but not before the portal was added.
+    """
+    if last is not None:
+        return last.covered_ms - overlap_ms
+    return max(created_ms, now_ms - period_ms)
+
+
+def is_due(last: Reconciled | None, *, created_ms: int, now_ms: int, period_ms: int) -> bool:
+    """Whether a period has passed. Pure."""
+    return now_ms - (created_ms if last is None else last.at_ms) >= period_ms

@@ -1,0 +1,102 @@
+"""What a pipeline or a step asks of its retries: attempts, waits, and which errors are final. Pure.
+
+Checked where they are written, at import, so that a worker does not start with rules that mean nothing. What is not
+counted (see `b24offline.retry_policy`) is out of their reach: a limit of the portal is nobody's attempt.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Self
+
+from b24offline.errors import ConfigError
+from b24offline.retry_policy import UNCOUNTED
+
+MOST_ATTEMPTS: Final = 20
+LONGEST_WAIT_SECONDS: Final = 3600.0
+"""A run that waits keeps its batch open and its object's mailbox taken; what needs longer is for the error lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRules:
+    """Rules of a step or of a pipeline; None leaves a rule to what is below. Made by `RetryRules.checked`.
+
+    Attributes:
+        attempts: how often a step may fail by counted errors before its run has failed.
+        backoff_seconds: the waits before its repeats; the last one serves all that follow.
+        final: errors after which the run has failed at once, beside those that are always final.
+    """
+
+    attempts: int | None = None
+    backoff_seconds: tuple[float, ...] | None = None
+    final: tuple[type[Exception], ...] | None = None
+
+    @classmethod
+    def checked(
+        cls,
+        owner: str,
+        *,
+        attempts: int | None = None,
+        backoff: float | Iterable[float] | None = None,
+        final: type[Exception] | Iterable[type[Exception]] | None = None,
+    ) -> Self:
+        """Rules as their author wrote them; ``owner`` ("step 'bill'") begins what is said of a mistake.
+
+        Raises `ConfigError` for anything that is out of range or could never apply.
+        """
+        if attempts is not None and not (_whole(attempts) and 1 <= attempts <= MOST_ATTEMPTS):
+            raise ConfigError(f"{owner}: attempts must be a whole number from 1 to {MOST_ATTEMPTS}, not {attempts!r}")
+        return cls(
+            attempts,
+            None if backoff is None else _waits(owner, backoff),
+            None if final is None else _errors(owner, final),
+        )
+
+    def over(self, below: RetryRules) -> RetryRules:
+        """These rules, and where they say nothing those of ``below``."""
+        return RetryRules(
+            below.attempts if self.attempts is None else self.attempts,
+            below.backoff_seconds if self.backoff_seconds is None else self.backoff_seconds,
+            below.final if self.final is None else self.final,
+        )
+
+    def scaled(self, scale: float) -> RetryRules:
+        """The rules with their waits shortened as all timers are."""
+        if self.backoff_seconds is None:
+            return self
+        return RetryRules(self.attempts, tuple(wait * scale for wait in self.backoff_seconds), self.final)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _waits(owner: str, backoff: float | Iterable[float]) -> tuple[float, ...]:
+    given = tuple(backoff) if isinstance(backoff, Iterable) else (backoff,)
+    usable = [
+        wait
+        for wait in given
+        if isinstance(wait, int | float) and not isinstance(wait, bool) and math.isfinite(wait)
+        if 0 < wait <= LONGEST_WAIT_SECONDS
+    ]
+    if not given or len(usable) != len(given):
+        raise ConfigError(
+            f"{owner}: backoff must be one or more waits in seconds, above 0 and at most {LONGEST_WAIT_SECONDS:.0f}, "
+            f"not {backoff!r}; what needs longer is run again by the error lane"
+        )
+    return tuple(float(wait) for wait in usable)
+
+
+def _errors(owner: str, final: type[Exception] | Iterable[type[Exception]]) -> tuple[type[Exception], ...]:
+    given = tuple(final) if isinstance(final, Iterable) else (final,)
+    for kind in given:
+        if not isinstance(kind, type) or not issubclass(kind, Exception):
+            raise ConfigError(f"{owner}: final must be classes of exceptions, not {kind!r}")
+        if issubclass(kind, UNCOUNTED):
+            raise ConfigError(
+                f"{owner}: {kind.__name__} is nobody's attempt and cannot be final; where it is the event's own fault, "
+                "catch it and raise Permanent"
+            )
+    return given

@@ -1,0 +1,77 @@
+"""How much there is while a row runs: records that wait, memory of the ledger and of the workers, events per second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import psutil
+
+from tests.faults.stage import NotInTime, Stage
+
+LOOK_SECONDS: Final = 1.0
+
+
+@dataclass
+class Gauges:
+    """Samples of one stage, one a second; bytes and seconds.
+
+    Attributes:
+        waiting: records in the portal's queue.
+        ledger_bytes: memory of the ledger's server.
+        worker_bytes: resident memory of all worker processes together.
+        seconds: from the first sample to the last.
+    """
+
+    stage: Stage
+    waiting: list[int] = field(default_factory=list)
+    ledger_bytes: list[int] = field(default_factory=list)
+    worker_bytes: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def until(self, done: Callable[[], bool], what: str, limit_seconds: float) -> None:
+        """Samples until something is so. Raises `NotInTime` with ``what`` and the figures."""
+        began = time.monotonic()
+        while True:
+            self._sample()
+            self.seconds = time.monotonic() - began
+            if done():
+                return
+            if self.seconds > limit_seconds:
+                raise NotInTime(f"not within {limit_seconds:g} s: {what}; {self}")
+            time.sleep(LOOK_SECONDS)
+
+    def _sample(self) -> None:
+        self.waiting.append(int(self.stage.control.state()["records"]))
+        self.ledger_bytes.append(int(self.stage.redis.info("memory")["used_memory"]))
+        self.worker_bytes.append(sum(_resident(worker.pid) for worker in self.stage.workers if worker.pid))
+
+    @property
+    def rate(self) -> float:
+        """Records a second that left the queue."""
+        return (self.waiting[0] - self.waiting[-1]) / max(self.seconds, 1.0)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.waiting[0]} -> {self.waiting[-1]} records in {self.seconds:.0f} s, {self.rate:.0f} a second; "
+            f"ledger at most {max(self.ledger_bytes) >> 20} MB, workers at most {max(self.worker_bytes) >> 20} MB"
+        )
+
+
+def growth(samples: list[int]) -> float:
+    """How much higher the second half reaches than the first: 1.0 is flat. Pure."""
+    middle = len(samples) // 2
+    return max(samples[middle:]) / max(1, *samples[:middle]) if middle else 1.0
+
+
+def _resident(pid: int) -> int:
+    found = 0
+    with suppress(psutil.Error):
+        main = psutil.Process(pid)
+        for one in (main, *main.children(recursive=True)):
+            with suppress(psutil.Error):
+                found += one.memory_info().rss
+    return found

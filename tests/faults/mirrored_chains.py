@@ -1,0 +1,16 @@
+"""A pipeline beside the others that mirrors as the shipped ones do, so that reconciliation has something to compare."""
+
+from __future__ import annotations
+
+from celery.canvas import Signature
+
+from b24offline.event import Event
+from b24offline.routing import route
+from tasks import mirror, objects
+from tests.faults.chains import TRACKED
+
+
+@route(*TRACKED)
+def mirrored(event: Event) -> Signature:
+    """Every event of every entity."""
+    return objects.fetch.s() | mirror.upsert.s()

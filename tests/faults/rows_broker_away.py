@@ -1,0 +1,99 @@
+"""Row 11: the broker dies while tasks run, ours and those of another stack, which acknowledges late."""
+
+from __future__ import annotations
+
+import time
+
+from celery import Celery
+
+from tests.faults.brokers import ValkeyBroker
+from tests.faults.row import Plan, fault
+from tests.faults.rows_neighbours import other_stack
+from tests.faults.stage import Stage, wait_until
+
+OWN = Plan(own_broker=True)
+SHARED = Plan(own_broker=True, objects=200, variables={"B24_HANDOFF_QUEUES": "shop"})
+STOCKTAKES = 4
+
+
+def _broker_away(stage: Stage, seconds: float) -> None:
+    stage.settle_some()
+    stage.journal.tell("slow", 0.2)
+    before = stage.journal.count("effect")
+    stage.change(30)
+    wait_until(lambda: stage.journal.count("effect") >= before + 3, "handlers run")
+    _away(stage, seconds)
+    stage.journal.tell_nothing()
+    stage.change(10, "crm_contact")
+    revive(stage)
+
+
+def _away(stage: Stage, seconds: float) -> None:
+    stage.broker.kill()
+    time.sleep(seconds)
+    stage.broker.start()
+    stage.noted(f"broker killed for {seconds:g} s")
+
+
+def revive(stage: Stage) -> None:
+    """What a supervisor does: starts what has ended, until all is settled."""
+    ended: list[str] = []
+
+    def all_settled() -> bool:
+        for process in (*stage.workers, *stage.beats, *stage.neighbours):
+            if not process.alive:
+                ended.append(process.name)
+                process.kill()
+                process.start()
+        return stage.empty()
+
+    wait_until(all_settled, "all settles, dead processes being restarted", 150)
+    stage.tell(f"ended by themselves: {', '.join(ended) or 'none'}")
+
+
+@fault(11, "broker killed for 0.2 s", plan=OWN)
+def broker_blinks(stage: Stage) -> None:
+    _broker_away(stage, 0.2)
+
+
+@fault(11, "broker killed for 3 s", plan=OWN)
+def broker_away(stage: Stage) -> None:
+    _broker_away(stage, 3)
+
+
+@fault(11, "broker killed for 12 s", plan=OWN)
+def broker_away_long(stage: Stage) -> None:
+    _broker_away(stage, 12)
+
+
+@fault(11, "broker killed for 60 s, another stack's late tasks in flight", plan=SHARED, repeats=3, drain_seconds=240)
+def broker_away_beside_another_stack(stage: Stage) -> None:
+    """In flight are our steps, steps of ours that the other stack runs, and tasks that are only its own."""
+    other_stack(stage)
+    stage.settle_some()
+    stage.control.change("crm_deal", "update", count=2, fields={"CATEGORY_ID": "5"})
+    wait_until(stage.empty, "the other stack takes part", 90)
+    stage.journal.tell("slow", 0.2)
+    stage.redis.set("shop:slow", "3")
+    before, announced = stage.journal.count("effect"), stage.redis.llen("shop:began")
+    with Celery("shop", broker=stage.broker.url) as shop:
+        for number in range(STOCKTAKES):
+            shop.send_task("shop.stocktake", args=(number,), queue="shop")
+    stage.control.change("crm_deal", "update", count=3, fields={"CATEGORY_ID": "7"})
+    stage.change(30, "crm_contact")
+    wait_until(lambda: stage.journal.count("effect") >= before + 3, "our handlers run")
+    wait_until(lambda: stage.redis.llen("shop:began") >= announced + 2, "both of the other stack's processes are busy")
+    _away(stage, 60)
+    stage.redis.delete("shop:slow")
+    stage.journal.tell_nothing()
+    stage.change(10)
+    revive(stage)
+    if not isinstance(stage.broker, ValkeyBroker):
+        # Without a file a Valkey forgets what was in it: what only the other stack knows of is gone with it.
+        done = {str(number) for number in range(STOCKTAKES)}
+        wait_until(lambda: done <= set(stage.redis.lrange("shop:counted", 0, -1)), "the other stack's own tasks", 90)
+
+
+@fault(11, "ledger and broker killed for 3 s", repeats=None, overlap=True, brokers=("valkey",))
+def everything_away(stage: Stage) -> None:
+    _broker_away(stage, 3)

@@ -1,0 +1,212 @@
+"""Row 40 for what guards reservations, tokens and late messages; and row 26 after a batch has closed.
+
+Each play is the same whether its guard is on or off: played with the guard on, every number of the checker is zero.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from tests.faults import late_copies
+from tests.faults.row import Plan, fault
+from tests.faults.rows_answers import QUIET_SECONDS, fail_some
+from tests.faults.sabotage import VARIABLE
+from tests.faults.sabotage_portal import LATE_SAVE_SECONDS
+from tests.faults.stage import PORTAL, Stage, wait_until
+
+RESERVED: Final = {"filter": str({">PROCESS_ID": "", ">ID": 0})}
+"""The list that an adoption begins with, as the emulator compares parameters."""
+
+
+def _without(guard: str, **more: object) -> Plan:
+    variables = {VARIABLE: guard, **more.pop("variables", {})}  # type: ignore[dict-item]
+    return Plan(variables=variables, **more)  # type: ignore[arg-type]
+
+
+@fault(40, "without two sightings", plan=_without("two sightings"), red=("repeats",), drain_seconds=40)
+def adopted_at_first_sight(stage: Stage) -> None:
+    """A list that was true when it was read: the batches on it are settled while its answer is under way."""
+    stage.settle_some()
+    stage.journal.tell("slow", 0.3)
+    slow_list = stage.control.fault("event.offline.list", "hold", stage="after", seconds=2, where=RESERVED)
+    deadline = time.monotonic() + 14
+    while time.monotonic() < deadline:
+        stage.change(3)
+        time.sleep(0.4)
+    stage.control.disarm(slow_list)
+    stage.journal.tell_nothing()
+    stage.noted(f"{stage.control.fired(slow_list)} lists of reserved records that take 2 s")
+
+
+@fault(
+    40,
+    "without two sightings and the quiet period of adoption",
+    plan=_without("two sightings and quiet of adoption", variables={"B24_MAX_ATTEMPTS": "1"}),
+    red=("destroyed", "lost"),
+    drain_seconds=40,
+)
+def adopted_at_once(stage: Stage) -> None:
+    """Each of the two covers for the other; without both a report of before the loss of the ledger deletes a change."""
+    stage.settle_some()
+    late = stage.control.fault("event.offline.error", "late", seconds=QUIET_SECONDS * 0.95, times=1)
+    unlucky = fail_some(stage)
+    wait_until(lambda: stage.control.fired(late), "an error is under way", 60)
+    stage.redis.flushall()
+    stage.noted("event.offline.error executed late, ledger lost")
+    deadline = time.monotonic() + QUIET_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(0.7)
+        stage.control.change("crm_company", "update", ids=unlucky)
+
+
+OFTEN: Final = {
+    "B24_TICK_SECONDS": "0.2",
+    "B24_POLL_INTERVAL_MIN_SECONDS": "0.5",
+    "B24_POLL_INTERVAL_MAX_SECONDS": "0.5",
+}
+"""A second poll begins while the answer of the first one is under way."""
+
+
+@fault(
+    40,
+    "without the poll lease",
+    plan=_without("poll lease", variables=OFTEN),
+    red=("repeats", "overlap"),
+    drain_seconds=40,
+)
+def polled_twice(stage: Stage) -> None:
+    """Two reserving calls at once get the same records; the first answer comes when the second is settled."""
+    stage.settle_some()
+    for _ in range(5):
+        first = stage.control.fault("event.offline.get", "hold", stage="after", seconds=2.5, times=1)
+        second = stage.control.fault("event.offline.get", "overlap", seconds=2, times=1)
+        stage.change(10)
+        wait_until(lambda first=first, second=second: all(map(stage.control.fired, (first, second))), "two calls", 20)
+        stage.noted("a reserving call beside one whose answer is under way")
+        wait_until(stage.empty, "both are settled", 30)
+
+
+def _authorization_lost(stage: Stage) -> bool:
+    """Whether the deployment has given up refreshing: it stays silent until an administrator authorizes it again."""
+    return str(stage.runtime.store.portal(PORTAL).state) == "auth_lost"
+
+
+def _silent_or_empty(stage: Stage) -> bool:
+    return _authorization_lost(stage) or stage.empty()
+
+
+@fault(
+    40,
+    "without refresh single flight",
+    plan=_without("refresh single flight", workers=2, objects=600, variables={"B24_LIMIT": "10"}),
+    red=("lost", "stuck"),
+    drain_seconds=5,
+)
+def refreshed_in_parallel(stage: Stage) -> None:
+    """One of two refreshes with the same token fails after the other one's pair was stored, and has the last word.
+
+    When that pair expires as well, nobody may refresh any more. A poll under way can put the state right, so it
+    is tried up to three times.
+    """
+    stage.settle_some()
+    stage.journal.tell("slow", 0.1)
+    stage.change(100)
+    stage.change(100, "crm_contact")
+    for _ in range(3):
+        wait_until(lambda: stage.control.state()["reserved"] or stage.empty(), "batches are open")
+        first = stage.control.fault("oauth.token", "hold", seconds=0.7, times=1)
+        others = stage.control.fault("oauth.token", "hold", seconds=1.5)
+        stage.control.expire_tokens()
+        stage.noted("access token expires under the tasks of 200 events")
+        wait_until(lambda first=first: stage.control.fired(first), "a refresh is under way")
+        end = time.monotonic() + 4
+        while time.monotonic() < end and not _authorization_lost(stage):
+            time.sleep(0.02)
+        stage.control.expire_tokens()
+        stage.noted("access token expires again")
+        stage.control.disarm(first)
+        stage.control.disarm(others)
+        time.sleep(2)
+        if _authorization_lost(stage):
+            break
+    stage.journal.tell_nothing()
+    stage.change(10)
+    wait_until(lambda: _silent_or_empty(stage), "all is settled, or the authorization lost", 90)
+
+
+@fault(40, "without durable before use", plan=_without("durable before use"), red=("lost", "stuck"), drain_seconds=5)
+def used_before_stored(stage: Stage) -> None:
+    """Killed when the new pair has been used: it is in the store, or lost for ever."""
+    stage.settle_some()
+    refreshes = stage.control.state()["token_refreshes"]
+    before = max((one["seq"] for one in stage.control.requests()), default=0)
+    stage.control.expire_tokens()
+    wait_until(lambda: stage.control.state()["token_refreshes"] > refreshes, "a new pair is granted")
+    wait_until(lambda: _answered_since_refused(stage, before), "the new access token is used", LATE_SAVE_SECONDS / 2)
+    stage.kill()
+    stage.noted("SIGKILL after the first call with the new access token")
+    stage.change(10)
+    stage.restart()
+    wait_until(lambda: _silent_or_empty(stage), "all is settled, or the authorization lost", 90)
+
+
+def _answered_since_refused(stage: Stage, before: int) -> bool:
+    """Whether a call was answered after one with the expired token had been refused."""
+    calls = [one["status"] for one in stage.control.requests(before) if one["method"] != "oauth.token"]
+    return 401 in calls and 200 in calls[calls.index(401) :]
+
+
+@fault(
+    40,
+    "without reserving before a redrive runs",
+    plan=_without("reserve before run", variables={"B24_MAX_ATTEMPTS": "1"}),
+    red=("lost", "unfinished"),
+    drain_seconds=40,
+)
+def redriven_while_free(stage: Stage) -> None:
+    """A change while a marked record runs: on a free record it is swallowed, beside a reserved one it is new."""
+    stage.settle_some()
+    unlucky = fail_some(stage)
+    wait_until(lambda: stage.control.state()["free_marked"] >= len(unlucky), "failed events are marked", 60)
+    wait_until(lambda: stage.kit.ledger.open_batches() == {}, "what failed is settled", 60)
+    for one in unlucky:
+        stage.journal.tell("slow_after", 3, name=f"crm_company {one}", times=1)
+    before = stage.journal.count("effect")
+    wait_until(lambda: stage.journal.count("effect") >= before + len(unlucky), "marked events run again", 60)
+    stage.control.change("crm_company", "update", ids=unlucky)
+    stage.noted("changes while marked events run")
+
+
+def _closed_long_ago(stage: Stage) -> None:
+    """Every message of batches that are closed comes again, with changes behind them to see that they were read."""
+    stage.journal.tell("kill", times=1)
+    stage.change(10)
+    stage.change(10, "crm_lead")
+    wait_until(stage.empty, "all batches are closed", 90)
+    copies = late_copies.deliver(stage)
+    stage.noted(f"{copies} messages of closed batches are delivered again")
+    stage.expect(copies >= 60, "there were messages to deliver")
+    stage.settle_some()
+    stage.settle_some()
+
+
+LATE: Final = {"B24_PIPELINES": late_copies.MODULES}
+
+
+@fault(26, "every message again after its batch has closed", plan=Plan(variables=LATE))
+def late_messages(stage: Stage) -> None:
+    """They find neither run nor batch, and change nothing."""
+    _closed_long_ago(stage)
+
+
+@fault(
+    40,
+    "a step whose run is unknown runs",
+    plan=_without("unknown run", variables=LATE),
+    red=("repeats",),
+    drain_seconds=40,
+)
+def unknown_run(stage: Stage) -> None:
+    """The absence of a closed run is what silences late messages; no mark of the closed batch is asked."""
+    _closed_long_ago(stage)

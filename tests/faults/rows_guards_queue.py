@@ -1,0 +1,202 @@
+"""Row 40: guards of the queue protocol, missed only when calls of the portal meet in a certain order.
+
+Each play keeps to what the protocol assumes of a portal: no call is executed later than 180 s after it was sent, and no
+reserving call outlives 75 s. So with the guard on nothing is lost by the same play. Where a play waits for something
+that happens only with the guard off, it goes on after a while. What must be red is what only a destructive call brings
+about: a change can also count as lost because the drain was short.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from tests.faults.row import fault
+from tests.faults.rows_answers import fail_some
+from tests.faults.rows_guards import without
+from tests.faults.stage import CONNECTOR, NotInTime, Stage, wait_until
+
+LIFE_SECONDS: Final = 180.0
+"""How long any call may live, unscaled."""
+RESERVING_SECONDS: Final = 75.0
+"""How long a reserving call may live, unscaled."""
+MARGIN: Final = 0.9
+"""What part of these a play uses at most."""
+
+
+def _comes(true: Callable[[], Any], seconds: float) -> bool:
+    """Waits for what may never happen."""
+    with suppress(NotInTime):
+        return bool(wait_until(true, "what only happens without the guard", max(0.0, seconds)))
+    return False
+
+
+def _hold_reports(stage: Stage, **more: Any) -> int:
+    return stage.control.fault("event.offline.error", "hold", seconds=60, **more)
+
+
+@fault(40, "without the 75 s rule", plan=without("75 s rule", scale=0.2), red=("destroyed",), drain_seconds=30)
+def reports_young_batch(stage: Stage) -> None:
+    """A reserving call that overlaps with the one of the batch moves its records between the look and the report."""
+    stage.settle_some()
+    report = _hold_reports(stage, times=1)
+    stage.journal.tell("permanent", times=4)
+    stage.change(4)
+    wait_until(lambda: stage.counters.get("runs_failed", 0) >= 4, "all failed")
+    overlap = RESERVING_SECONDS * stage.plan.scale * MARGIN
+    _comes(lambda: stage.control.held(report), overlap / 2)
+    stage.control.fault("event.offline.get", "overlap", seconds=overlap, times=1, where={"error": "0"})
+    wait_until(lambda: stage.history("moved"), "records move to another batch", overlap)
+    stage.noted("an overlapping reserving call between look and report")
+    stage.control.disarm(report)
+
+
+@fault(
+    40,
+    "without the process-id guard",
+    plan=without("process-id guard"),
+    red=("destroyed",),
+    drain_seconds=20,
+)
+def empty_process_id(stage: Stage) -> None:
+    """A report without its process id deletes the reserved records that it should mark."""
+    stage.journal.tell("permanent", times=4)
+    stage.change(4)
+    stage.noted("the process id is lost on the way to the call")
+    wait_until(lambda: stage.calls("event.offline.error"), "a report", 60)
+
+
+@fault(
+    40,
+    "reporting marked records",
+    plan=without("no report of marked records"),
+    red=("destroyed",),
+    drain_seconds=15,
+)
+def reports_marked(stage: Stage) -> None:
+    """A held record fails for good and is reported again: it stays reserved, and the newer event is deleted.
+
+    Off with it: that the run of a held record never fails for good. While that holds, nothing asks for the report.
+    """
+    stage.settle_some()
+    unlucky = stage.control.change("crm_company", "update", count=3)
+    for one in unlucky:
+        stage.journal.tell("permanent", name=f"crm_company {one}", times=2)
+    wait_until(lambda: stage.control.state()["free_marked"] >= 3, "failed events are marked", 90)
+    report = _hold_reports(stage)
+    wait_until(lambda: stage.counters.get("batches_held", 0) >= 3, "they are redriven", 60)
+    _comes(lambda: stage.control.held(report), 12)
+    stage.control.change("crm_company", "update", ids=unlucky)
+    stage.noted("changes while held records are reported")
+    stage.control.disarm(report)
+
+
+@fault(
+    40,
+    "superseding by any other record",
+    plan=without("supersede by greater id only", scale=0.1),
+    red=("unfinished",),
+    drain_seconds=30,
+)
+def superseded_by_older(stage: Stage) -> None:
+    """The older record ran on the older state and waits for its clear, while the newer one fails."""
+    stage.settle_some()
+    first = stage.control.fault("event.offline.clear", "hold", times=1, seconds=60)
+    [deal] = stage.change(1)
+    wait_until(lambda: stage.control.held(first), "the clear of the older record is under way")
+    [older] = stage.control.records()
+    again = stage.control.fault("event.offline.clear", "hold", seconds=60, where={"process_id": older["process_id"]})
+    stage.journal.tell("permanent", name=f"crm_deal {deal}", times=1)
+    stage.control.change("crm_deal", "update", ids=[deal])
+    stage.noted("a clear that is late, and a newer record that fails")
+    newer = older["id"] + 1
+
+    def decided() -> bool:
+        return any(int(one["id"]) == newer for one in stage.history("cleared", "marked"))
+
+    wait_until(decided, "the newer record is cleared, or marked", LIFE_SECONDS * stage.plan.scale)
+    stage.control.disarm(first)
+    stage.control.disarm(again)
+
+
+@fault(
+    40,
+    "redriving within the quiet period",
+    plan=without("quiet period of redrive", scale=0.1),
+    red=("destroyed",),
+    drain_seconds=40,
+)
+def redriven_at_once(stage: Stage) -> None:
+    """The network delivers a report twice, the second time while the marked record is held and has a newer one.
+
+    Off with it: the wait of a marked record before it is redriven, which alone is longer than any call lives.
+    """
+    stage.settle_some()
+    unlucky = fail_some(stage)
+    wait_until(lambda: stage.history("marked"), "failed events are marked", 60)
+    executed = time.monotonic()
+    [report] = stage.calls("event.offline.error")[:1]
+    done = stage.journal.count("effect")
+    life = LIFE_SECONDS * stage.plan.scale * MARGIN
+    _comes(lambda: stage.journal.count("effect") >= done + len(unlucky), life - (time.monotonic() - executed))
+    stage.control.change("crm_company", "update", ids=unlucky)
+    stage.kit.client.call(report["method"], {**report["params"], "auth_connector": CONNECTOR})
+    stage.noted("event.offline.error executed a second time, late")
+
+
+@fault(
+    40,
+    "adopting at once after ledger loss",
+    plan=without("quiet after ledger loss", scale=0.1),
+    red=("destroyed",),
+    drain_seconds=40,
+)
+def adopted_at_once(stage: Stage) -> None:
+    """A report is under way when the ledger is lost; its batch is adopted and cleared, and there is a newer change.
+
+    Off with it: that an orphan is seen twice, a quiet period apart, before it is adopted.
+    """
+    stage.settle_some()
+    report = _hold_reports(stage, times=1)
+    unlucky = fail_some(stage)
+    wait_until(lambda: stage.control.held(report), "a report is under way", 60)
+    sent = time.monotonic()
+    held = {int(one["id"]) for one in stage.control.records()}
+    stage.redis.flushall()
+    stage.noted("ledger lost while a report is under way")
+
+    def cleared() -> bool:
+        return held <= {int(one["id"]) for one in stage.history("cleared")}
+
+    life = LIFE_SECONDS * stage.plan.scale * MARGIN
+    _comes(cleared, life - (time.monotonic() - sent))
+    stage.control.change("crm_company", "update", ids=unlucky)
+    stage.control.disarm(report)
+
+
+@fault(
+    40,
+    "without the recovery pause",
+    plan=without("recovery pause", scale=0.2),
+    red=("destroyed",),
+    drain_seconds=30,
+)
+def reserves_after_loss(stage: Stage) -> None:
+    """A reserving call that was sent before the ledger was lost moves records of the first batch after it.
+
+    Off with it: the age from which a batch may be reported, which covers for every overlap.
+    """
+    stage.settle_some()
+    report = _hold_reports(stage, times=1)
+    stage.journal.tell("permanent", times=4)
+    stage.redis.flushall()
+    lost = time.monotonic()
+    stage.noted("ledger lost while a reserving call is under way")
+    stage.change(4)
+    life = RESERVING_SECONDS * stage.plan.scale * MARGIN
+    _comes(lambda: stage.control.held(report), life - (time.monotonic() - lost))
+    stage.control.steal(connector=CONNECTOR, ids=[one["id"] for one in stage.control.records()])
+    stage.noted("that call is executed")
+    stage.control.disarm(report)

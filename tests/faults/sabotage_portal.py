@@ -1,0 +1,140 @@
+"""Switches a guard of reservations, tokens or late messages off, in the workers of a row that must turn red for it.
+
+The guards of acknowledging and reporting are in `tests.faults.sabotage`; both are looked up by the same variable.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from threading import Timer
+from typing import Any, Final, cast
+
+from b24offline import ledger
+from b24offline.event import Batch
+from b24offline.ledger import Begun, Ledger, Settling
+from b24offline.oauth import TokenSource
+from b24offline.offline_queue import ClearOrder, OfflineQueue
+from b24offline.portal import Tokens
+from b24offline.portal_guard import PortalGuard
+from b24offline.store import Store
+
+LATE_SAVE_SECONDS: Final = 8.0
+"""How long a new pair of tokens is used before it is stored, where nobody insists on the order."""
+PEEKED: Final = "peeked"
+"""Begins the name of a batch whose record is not reserved."""
+
+
+def _rewritten(script: str, *changes: tuple[str, str]) -> None:
+    """Changes the text of one script; a text that is not there would leave the guard on, and is an error."""
+    honest = ledger._script_text
+
+    def text(name: str) -> str:
+        found = honest(name)
+        for old, new in changes if name == script else ():
+            if old not in found:
+                raise ValueError(f"{script}.lua has no {old!r}: the guard cannot be switched off like this any more")
+            found = found.replace(old, new)
+        return found
+
+    ledger._script_text = text  # type: ignore[assignment]
+
+
+def _two_sightings() -> None:
+    def sight(self: PortalGuard, reserved: Collection[str]) -> dict[str, int]:
+        known, now_ms = self._ledger.open_batches(), self._ledger.now_ms()
+        return {process_id: now_ms for process_id in reserved if process_id not in known}
+
+    PortalGuard.sight = sight  # type: ignore[method-assign]
+
+
+def _adoption_at_once() -> None:
+    """Two sightings, and the quiet period of what is adopted: each is longer than a call of before can live."""
+    _two_sightings()
+    honest = PortalGuard.note_quiet
+
+    def note_quiet(self: PortalGuard, messages: Collection[str], settling: Settling | None) -> float:
+        return honest(self, messages, settling) if settling else 1.0
+
+    PortalGuard.note_quiet = note_quiet  # type: ignore[method-assign]
+
+
+def _poll_lease() -> None:
+    """Neither a poll that begins nor one that opens its batch asks whose lease it is."""
+    _rewritten("begin_poll", ("if fields[2] and tonumber(fields[2]) > now then", "if false then"))
+    _rewritten("open_batch", ("if lease ~= '' then", "if false then"))
+
+
+def _single_flight() -> None:
+    """Lock, claim and the pair's version: each of the three is there for when the ones before it fail."""
+    TokenSource._lock = lambda self, portal: nullcontext()  # type: ignore[method-assign]
+    Store.claim_refresh = lambda self, name, version, seconds: True  # type: ignore[method-assign]
+    honest = Store.set_state
+
+    def set_state(self: Store, *args: Any, token_version: int | None = None, **more: Any) -> bool:
+        return honest(self, *args, **more)
+
+    Store.set_state = set_state  # type: ignore[method-assign]
+
+
+def _durable_before_use() -> None:
+    honest = TokenSource._save
+
+    def save(self: TokenSource, name: str, pair: Tokens, member_id: str | None) -> bool:
+        later = Timer(LATE_SAVE_SECONDS, honest, (self, name, pair, member_id))
+        later.daemon = True
+        later.start()
+        return True
+
+    TokenSource._save = save  # type: ignore[method-assign]
+
+
+def _reserve_before_run() -> None:
+    """A marked record is looked at, run while it is free, and only then reserved and cleared."""
+    reserve, acknowledge = OfflineQueue.reserve_marked, OfflineQueue.acknowledge
+
+    def peek(self: OfflineQueue, record_id: int) -> Batch | None:
+        process_id = f"{PEEKED}{record_id}"
+        found = [replace(one, process_id=process_id) for one in self.marked() if one.record_id == record_id]
+        return Batch(self._portal, process_id, tuple(found)) if found else None
+
+    def clear(self: OfflineQueue, order: ClearOrder) -> None:
+        if not order.process_id.startswith(PEEKED):
+            acknowledge(self, order)
+            return
+        for record_id in order.record_ids:
+            if batch := reserve(self, record_id):
+                acknowledge(self, ClearOrder(batch.process_id, (record_id,)))
+
+    OfflineQueue.reserve_marked = peek  # type: ignore[method-assign]
+    OfflineQueue.acknowledge = clear  # type: ignore[method-assign]
+
+
+def _unknown_run() -> None:
+    """A step whose run the ledger does not know any more works with what it was told of it before."""
+    honest = Ledger.begin_step
+
+    def begin_step(self: Ledger, run: str, attempt: int, position: int) -> Begun | None:
+        begun = honest(self, run, attempt, position)
+        memory = f"{self.stem}:told:{run}"
+        if begun is not None:
+            self._redis.set(memory, pickle.dumps(begun).hex())
+        elif not self._redis.exists(f"{self.stem}:run:{run}") and (text := self._redis.get(memory)):
+            return cast("Begun", pickle.loads(bytes.fromhex(str(text))))
+        return begun
+
+    Ledger.begin_step = begin_step  # type: ignore[method-assign]
+
+
+GUARDS: Final[Mapping[str, Callable[[], None]]] = {
+    "two sightings": _two_sightings,
+    "two sightings and quiet of adoption": _adoption_at_once,
+    "poll lease": _poll_lease,
+    "refresh single flight": _single_flight,
+    "durable before use": _durable_before_use,
+    "reserve before run": _reserve_before_run,
+    "unknown run": _unknown_run,
+}
+"""Guard -> how it is switched off in this process."""

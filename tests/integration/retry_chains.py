@@ -1,0 +1,90 @@
+"""Pipelines whose steps have rules of their own for retries; what they do is said by keys in the ledger's Redis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.canvas import Signature
+
+from b24offline.event import Event
+from b24offline.routing import route
+from tasks.base import Permanent, current, step
+from tasks.process import runtime
+
+RUNS = "test:retries"
+"""A list of ``<entity> <step> <attempt>``, one for each handler that began."""
+MODE = "test:retry_mode"
+"""A hash: entity -> value (ValueError) | key (KeyError) | type (TypeError) | permanent | the name of
+the one step that fails by a ValueError; else the handlers work."""
+
+
+def _do(name: str) -> None:
+    work, redis = current(), runtime().redis
+    entity = work.event.object.entity if work.event.object else ""
+    redis.rpush(RUNS, f"{entity} {name} {work.attempt}")
+    mode = redis.hget(MODE, entity)
+    if mode in ("value", name):
+        raise ValueError("as the test asked")
+    if mode == "key":
+        raise KeyError("as the test asked")
+    if mode == "type":
+        raise TypeError("as the test asked")
+    if mode == "permanent":
+        raise Permanent("as the test asked")
+
+
+@step(attempts=3, backoff=(1, 2), final=LookupError)
+def choosy(event: Event) -> dict[str, Any]:
+    """Three attempts, and none after a KeyError."""
+    _do("choosy")
+    return {}
+
+
+@step
+def plain(before: Any) -> dict[str, Any]:
+    """As its pipeline says."""
+    _do("plain")
+    return {}
+
+
+@step(attempts=2, backoff=3600)
+def patient(before: Any) -> None:
+    """Waits long before its second attempt."""
+    _do("patient")
+
+
+@step
+def loose(event: Event) -> set[int]:
+    """Returns what JSON cannot carry."""
+    _do("loose")
+    return {1}
+
+
+@route("ONCRMDEALUPDATE", attempts=20, backoff=900)
+def deal_chosen(event: Event) -> Signature:
+    """The step's rules go before these."""
+    return choosy.s()
+
+
+@route("ONCRMLEADUPDATE", attempts=2)
+def lead_tried(event: Event) -> Signature:
+    """A bare step under a pipeline's rules."""
+    return plain.s()
+
+
+@route("ONCRMCONTACTUPDATE")
+def contact_awaited(event: Event) -> Signature:
+    """A second step that waits."""
+    return plain.s() | patient.s()
+
+
+@route("ONCRMCOMPANYUPDATE")
+def company_lost(event: Event) -> Signature:
+    """A result that cannot reach the second step."""
+    return loose.s() | plain.s()
+
+
+@route("ONTASKUPDATE")
+def task_careless(event: Event) -> Signature:
+    """A result that the second step does not want."""
+    return loose.s() | plain.si({})

@@ -1,0 +1,197 @@
+"""A first start beside records that somebody else has reserved: nothing is taken before a person has decided."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from core_events import PORTAL, TIMERS, message_of
+from portal_desk import CONNECTOR
+from test_poller import LANE, Bench
+
+from b24offline.cli import main
+from b24offline.errors import TakeoverNeeded
+from b24offline.lanes import HELD_LANE
+from b24offline.overview import LedgerView, needs
+from b24offline.portal import TAKEN_OVER, PortalState
+from b24offline.portal_state import standing_after
+from b24offline.store import Cipher, Store, load_or_create_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from redis import Redis
+
+pytestmark = pytest.mark.unit
+
+SEED = {
+    "client_endpoint": "https://acme.example/rest/",
+    "auth_url": "https://auth.example/",
+    "client_id": "id",
+    "client_secret": "secret",
+}
+
+
+@pytest.fixture
+def bench(redis: Redis, tmp_path: Path) -> Bench:
+    """A deployment that has not polled yet, at a portal where another one has reserved a record."""
+    bench = Bench(redis, tmp_path)
+    bench.changes("1")
+    assert bench.queue.reserve(limit=1, order={"ID": "ASC"}) is not None
+    bench.changes("2")
+    bench.desk.calls.clear()
+    bench.store.set_generation(PORTAL, None)
+    redis.flushall()
+    return bench
+
+
+def test_nothing_is_reserved_adopted_or_redriven(bench: Bench) -> None:
+    bench.desk.change("3")
+    for _ in range(3):
+        with pytest.raises(TakeoverNeeded, match=f"portal takeover {PORTAL}"):
+            bench.poller.poll(LANE)
+        assert bench.poller.adopt() == ()
+        assert bench.poller.redrive(bench.queue.reserved()) == ()
+        bench.later(TIMERS.sighting_seconds + 1)
+    assert set(bench.desk.methods()) == {"list"}
+    assert bench.store.portal(PORTAL).ledger_generation is None
+    assert bench.ledger.open_batches() == {}
+
+
+def test_once_seen_it_stays_asked_though_the_records_are_settled_by_whoever_lives(bench: Bench) -> None:
+    with pytest.raises(TakeoverNeeded) as told:
+        bench.poller.poll(LANE)
+    bench.store.set_state(PORTAL, PortalState.UNDECIDED, str(told.value))
+    (record,) = [row for row in bench.desk.rows().values() if row.process_id]
+    bench.desk.queue.clear_ids(bench.desk.now, CONNECTOR, record.process_id, frozenset([record.id]))
+    with pytest.raises(TakeoverNeeded):
+        bench.poller.poll(LANE)
+    assert bench.desk.methods() == ["list"], "looked again"
+    assert bench.store.take_over(PORTAL)
+    assert bench.poller.poll(LANE).state == "recovering"
+
+
+def test_without_reserved_records_nobody_is_asked(bench: Bench) -> None:
+    (record,) = [row for row in bench.desk.rows().values() if row.process_id]
+    bench.desk.queue.clear_ids(bench.desk.now, CONNECTOR, record.process_id, frozenset([record.id]))
+    assert bench.poller.poll(LANE).state == "opened"
+    assert bench.desk.methods() == ["list", "get"]
+    assert bench.poller.poll(LANE).state == "empty"
+    assert bench.desk.methods() == ["list", "get", "get"], "looked again"
+
+
+def test_after_the_takeover_it_waits_as_after_a_loss_and_adopts(bench: Bench) -> None:
+    assert bench.store.take_over(PORTAL)
+    assert bench.store.portal(PORTAL).ledger_generation == TAKEN_OVER
+    assert bench.poller.poll(LANE).state == "recovering"
+    assert bench.desk.methods() == []
+    bench.later(TIMERS.recovery_seconds + 1)
+    assert bench.poller.adopt() == ()
+    bench.later(TIMERS.sighting_seconds + 1)
+    (pid,) = bench.poller.adopt()
+    assert bench.outcomes(pid) == {1: "unfinished"}
+    assert set(bench.guard.quiet_until_ms([message_of("anything"), bench.desk.rows()[1].message_id])) == {
+        bench.desk.rows()[1].message_id
+    }
+    assert bench.poller.poll(LANE).state == "opened"
+
+
+def test_a_lost_ledger_asks_nobody(bench: Bench) -> None:
+    bench.store.set_generation(PORTAL, 7)
+    assert bench.poller.poll(LANE).state == "recovering"
+    bench.later(TIMERS.recovery_seconds + 1)
+    assert bench.poller.poll(LANE).state == "opened"
+
+
+def test_a_lost_store_beside_a_living_ledger_asks_nobody(redis: Redis, tmp_path: Path) -> None:
+    bench = Bench(redis, tmp_path)
+    bench.changes("1", "2", "3")
+    bench.poller.poll(LANE)
+    bench.store.set_generation(PORTAL, None)
+    assert bench.poller.poll(LANE).received == 1
+    assert str(bench.store.portal(PORTAL).ledger_generation) == redis.hget(f"{bench.ledger.stem}:guard", "generation")
+
+
+def test_what_another_worker_of_ours_reserves_meanwhile_is_not_foreign(redis: Redis, tmp_path: Path) -> None:
+    bench = Bench(redis, tmp_path)
+    bench.changes("1", "2", "3")
+    bench.store.set_generation(PORTAL, None)
+    states = []
+
+    def overtaken(method: str) -> None:
+        bench.desk.before = lambda method: None
+        states.append(bench.poller.poll(LANE).state)
+
+    bench.desk.before = overtaken
+    states.append(bench.poller.poll(LANE).state)
+    assert states == ["opened", "opened"]
+
+
+def test_another_connector_is_another_queue(bench: Bench) -> None:
+    bench.store.set_generation(PORTAL, 7)
+    bench.store.set_state(PORTAL, PortalState.UNDECIDED, "why")
+    same = bench.store.seed_portal(PORTAL, **SEED, connector=CONNECTOR)
+    assert (same.ledger_generation, same.state) == (7, PortalState.UNDECIDED)
+    moved = bench.store.seed_portal(PORTAL, **SEED, connector="another")
+    assert (moved.ledger_generation, moved.state) == (None, PortalState.ACTIVE)
+
+
+def test_the_state_names_the_command_and_ends_with_the_takeover(bench: Bench) -> None:
+    error = TakeoverNeeded(PORTAL, CONNECTOR)
+    standing = standing_after(error, now_epoch=0.0)
+    assert (standing.state, standing.wait_seconds) == (PortalState.UNDECIDED, 60)
+    bench.store.set_state(PORTAL, standing.state, str(error), actor=error.actor)
+    (need,) = needs(bench.store.portal(PORTAL), LedgerView({}, 0, 3.0, {}), 0, datetime.now(UTC))
+    assert need.actor == "operator"
+    assert "b24offline portal takeover acme" in need.what
+    assert "B24_CONNECTOR" in need.what
+    assert bench.store.take_over(PORTAL)
+    assert bench.store.portal(PORTAL).state is PortalState.ACTIVE
+
+
+def test_only_what_was_never_polled_can_be_taken_over(bench: Bench) -> None:
+    bench.store.set_generation(PORTAL, 7)
+    bench.store.set_state(PORTAL, PortalState.BLOCKED, "why")
+    assert not bench.store.take_over(PORTAL)
+    assert bench.store.portal(PORTAL).ledger_generation == 7
+    assert bench.store.portal(PORTAL).state is PortalState.BLOCKED
+
+
+def cli(folder: Path, redis: Redis, *command: str, status: int = 0) -> str:
+    """A command of a deployment whose data is in a folder; answers what it said."""
+    address = redis.connection_pool.connection_kwargs
+    environ = {"B24_DATA_DIR": str(folder), "B24_REDIS_URL": f"redis://{address['host']}:{address['port']}/0"}
+    done = CliRunner().invoke(main, command, env=environ)
+    assert done.exit_code == status, done.output
+    return done.output
+
+
+def test_the_commands_of_an_operator(redis: Redis, tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/b24offline.db", Cipher([load_or_create_key(tmp_path)]))
+    store.create_schema()
+    store.seed_portal(PORTAL, **SEED, connector=CONNECTOR)
+    assert "is this deployment's." in cli(tmp_path, redis, "portal", "takeover", PORTAL)
+    assert "already" in cli(tmp_path, redis, "portal", "takeover", PORTAL)
+    assert "No portal named" in cli(tmp_path, redis, "portal", "takeover", "nobody", status=2)
+    stem = f"b24offline:{{{PORTAL}}}"
+    redis.zadd(f"{stem}:batches", {"p9": 1})
+    redis.hset(f"{stem}:batch:p9", mapping={"schema": 9, "lane": HELD_LANE, "opened": 1})
+    assert f"forget-batches {PORTAL} --schema 9" in cli(tmp_path, redis, "status", status=1)
+    assert "known to this version" in cli(
+        tmp_path, redis, "portal", "forget-batches", PORTAL, "--schema", "1", status=2
+    )
+    assert redis.exists(f"{stem}:batch:p9")
+    assert "1 batches of schema 9" in cli(tmp_path, redis, "portal", "forget-batches", PORTAL, "--schema", "9")
+    assert not redis.exists(f"{stem}:batch:p9", f"{stem}:batches")
+
+
+def test_the_removal_of_what_was_never_polled_ends_no_subscription(redis: Redis, tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/b24offline.db", Cipher([load_or_create_key(tmp_path)]))
+    store.create_schema()
+    store.seed_portal(PORTAL, **SEED, connector=CONNECTOR)
+    cli(tmp_path, redis, "portal", "pause", PORTAL)
+    # Nobody answers at its address: a call would end the command.
+    assert "never polled" in cli(tmp_path, redis, "portal", "remove", PORTAL)
+    assert not store.portal(PORTAL).served
