@@ -46,8 +46,12 @@ class Gauges:
 
     def _sample(self) -> None:
         self.waiting.append(int(self.stage.control.state()["records"]))
-        self.ledger_bytes.append(int(self.stage.redis.info("memory")["used_memory"]))
+        self.ledger_bytes.append(self.ledger_now())
         self.worker_bytes.append(sum(_resident(worker.pid) for worker in self.stage.workers if worker.pid))
+
+    def ledger_now(self) -> int:
+        """Bytes that the ledger's server uses now."""
+        return int(self.stage.redis.info("memory")["used_memory"])
 
     @property
     def rate(self) -> float:
