@@ -93,6 +93,7 @@ def play(machine: type[ProtocolMachine], histories: int, chosen: int | None) -> 
     )
 
 
+@pytest.mark.timeout(600)  # 40 s of CPU, more on a machine that does other work
 def test_nothing_is_lost_in_any_order(
     stores: dict[str, Any], request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
