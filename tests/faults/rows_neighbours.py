@@ -108,7 +108,7 @@ def takeover_asked(stage: Stage) -> None:
     stage.settle_some()
     # It wants other events, too, so that its subscribing would be seen.
     theirs, variables = _second(stage, B24_EVENTS=",".join((*TRACKED, "ONCRMQUOTEADD")))
-    stage.journal.tell("slow", 4, times=2)
+    stage.journal.tell("slow", 25, times=2)  # longer than a worker needs to start beside other work
     stage.change(10)
     wait_until(lambda: any(one["process_id"] for one in stage.control.records()), "the first holds reserved records")
     first_call = max(one["seq"] for one in stage.control.requests())
