@@ -68,13 +68,19 @@ def load_or_create_key(data_dir: str | Path) -> str:
     """Return the key kept in the data directory, making it (mode 0600) when there is none.
 
     Of several processes that start at once one makes the key and all return that one. Raises WrongKey when
-    the file cannot be read or holds no key.
+    the file cannot be made or read, or holds no key.
     """
     folder = Path(data_dir)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / KEY_FILE
-    if not path.exists():
-        _create(path)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _create(path)
+    except OSError as error:
+        raise WrongKey(
+            f"The key file {path} cannot be made ({error.strerror}). Set B24_DATA_DIR to a folder that this program "
+            "may write to, or B24_SECRET_KEY to a key."
+        ) from None
     try:
         key = path.read_text("ascii").strip()
     except (OSError, ValueError) as error:

@@ -71,7 +71,8 @@ def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table = Table(*titles)
         for row in rows:
             table.add_row(*row)
-        Console().print(table)
+        # As they are: a portal's words may hold what looks like markup, and a closing tag of nothing is an error.
+        Console(markup=False, emoji=False).print(table)
         return
     widths = [max(len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
     for row in (titles, *rows):

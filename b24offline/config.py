@@ -160,7 +160,7 @@ class Config(BaseSettings):
         default=50, description="Requests a portal lets through at once (Enterprise plans: 250)."
     )
     settle_share: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.2, description="Part of the request rate that is kept for acknowledging, above 0, below 1."
+        default=0.2, description="Part of the burst that is kept for acknowledging, above 0, below 1."
     )
 
     unrouted: Literal["acknowledge", "report"] = Field(

@@ -12,6 +12,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -183,7 +184,9 @@ def with_derived_defaults(given: Mapping[str, Any], redis_url: str) -> dict[str,
     found.setdefault("broker_url", found.get("redis_url", redis_url))
     found.setdefault("database_url", f"sqlite:///{Path(found.get('data_dir', './.data')) / 'b24offline.db'}")
     if found.get("portal_name") is None and isinstance(found.get("portal_url"), str):
-        host = urlsplit(found["portal_url"]).hostname
+        host = None
+        with suppress(ValueError):  # an address that is none is told by its own check
+            host = urlsplit(found["portal_url"]).hostname
         if host and re.fullmatch(r"[a-z0-9._-]{1,64}", host):
             found["portal_name"] = host
     return found

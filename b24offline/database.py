@@ -20,9 +20,19 @@ from sqlalchemy.exc import ArgumentError
 from b24offline.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import URL, Connection, Engine, Table
 
 _BUSY_SECONDS: Final = 30.0
+_POSTGRES_WAITS: Final[Mapping[str, int]] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""Of libpq, in seconds, a count and milliseconds. Its own are minutes, or hours, in which a worker stands still."""
 _SCHEMA_LOCK: Final = 0x62323466
 """Number of the advisory lock under which PostgreSQL's schema is created."""
 
@@ -31,12 +41,18 @@ def make_engine(url: str) -> Engine:
     """Return an engine for a ``sqlite:///file`` or ``postgresql://`` URL.
 
     SQLite is opened with a write-ahead log, full durability, a busy timeout of 30 s and mode 0600 for a new
-    file (its folder is made too); PostgreSQL with a check of each connection before use. Raises ConfigError
-    for another URL.
+    file (its folder is made too); PostgreSQL with a check of each connection before use, and with bounded waits
+    for a server that has vanished (the URL may name others). Raises ConfigError for another URL, or when the file
+    cannot be made.
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, hide_parameters=True)
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={name: value for name, value in _POSTGRES_WAITS.items() if name not in parsed.query},
+        )
     if parsed.database and parsed.database != ":memory:":
         _create_private(Path(parsed.database))
     parsed = parsed.set(drivername="sqlite+pysqlite")
@@ -80,9 +96,15 @@ def _parsed(url: str) -> URL:
 
 def _create_private(path: Path) -> None:
     """Create an empty file that only its owner reads; SQLite gives its mode to the log files beside it."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise ConfigError(
+            f"The database file {path} cannot be made ({error.strerror}). Let B24_DATABASE_URL or B24_DATA_DIR name a "
+            "folder that this program may write to."
+        ) from None
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

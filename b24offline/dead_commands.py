@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -27,7 +29,6 @@ from b24offline.status_command import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
     from b24offline.dead_letters import DeadLetter
     from b24offline.parking import Parking
@@ -119,21 +120,20 @@ def list_letters(portal: str, event: str, reason: str, older: float, ended: bool
     """List dead letters by number."""
     here = runtime()
     chosen = Selection((), portal, event, reason, older)
-    found = list(selected(here.store, chosen, ended=ended, limit=limit))
+    letters = selected(here.store, chosen, ended=ended)
+    found = list(islice(letters, min(limit, sys.maxsize) or None))
     if as_json:
         show_json([_facts(here, letter) for letter in found])
-        return
-    if not found:
+    elif found:
+        show_table(_TITLES, [_row(here, letter) for letter in found])
+    else:
         click.echo("No dead letters.")
-        return
-    show_table(_TITLES, [_row(here, letter) for letter in found])
-    total = here.store.count_dead_letters(portal or None)
-    if not ended and chosen == Selection(portal=portal) and total > len(found):
-        click.echo(f"{total - len(found)} more; --limit 0 shows all.")
+    if more := sum(1 for _ in letters):
+        click.echo(f"{more} more; --limit 0 shows all.", err=as_json)
 
 
 @dead.command()
-@click.argument("letter_id", type=int)
+@click.argument("letter_id", type=click.IntRange(1, sys.maxsize))
 @click.option("--payload", is_flag=True, help="With what the portal sent; it may be personal data.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @as_sentences
@@ -208,15 +208,23 @@ def drop(order: _Order, yes: bool) -> None:
 def export(portal: str, event: str, reason: str, older: float, path: str | Path) -> None:
     """Write open dead letters with their payload to a file, one JSON object a line, readable by its owner only."""
     here = runtime()
-    number = 0
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise refusal(f"{path} cannot be made: {error.strerror}. Nothing was exported.") from None
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        for letter in selected(here.store, Selection((), portal, event, reason, older)):
-            file.write(json.dumps({**_facts(here, letter), "payload": letter.payload}) + "\n")
-            number += 1
+    number, complete = 0, False
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            for letter in selected(here.store, Selection((), portal, event, reason, older)):
+                file.write(json.dumps({**_facts(here, letter), "payload": letter.payload}) + "\n")
+                number += 1
+        complete = True
+    except OSError as error:
+        raise failure(f"{path} cannot be written: {error.strerror}. Nothing was exported.") from None
+    finally:
+        if not complete:
+            # Half of the letters would be taken for all of them.
+            Path(path).unlink()
     click.echo(f"{number} dead letters are in {path}; they may hold personal data.")
 
 
@@ -265,6 +273,8 @@ def _conclude(letters: Sequence[DeadLetter], told: dict[int, str], done: str, as
             unknown = (_LOCAL if letter in local else _UNKNOWN)[done]
             why = unknown if state == "unknown" else f"is not {done}: its run is {state}"
             click.echo(f"Dead letter {letter} {why}.", err=True)
+        if not told:
+            click.echo(f"No open dead letter fits; nothing was {done}.")
     if others and as_json:
         sys.exit(1)
     if others:

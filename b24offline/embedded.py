@@ -15,6 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from b24offline.errors import ConfigError
+from b24offline.tether import tethered
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -55,7 +56,9 @@ class EmbeddedValkey:
         """Starts the server and waits until it answers. Raises `ConfigError` when it does not."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "valkey.log").open("ab") as log:
-            self._process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            self._process = subprocess.Popen(
+                tethered(self.command), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
         client = Redis(port=self.port, socket_timeout=1)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from b24offline.event import Event
 from b24offline.lanes import HELD_LANE, LOCAL_LANE, PARKED_LANE
+from b24offline.newer_batches import NewerBatches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,14 +61,15 @@ class Waiting:
 
 
 def error_lane(redis: Redis, ledger: Ledger) -> Iterator[Waiting]:
-    """What waits in the error lane of one portal."""
+    """What waits in the error lane of one portal; without what a newer version wrote, of which `status` tells."""
     now = ledger.now_ms()
-    for sighting, first in sorted(redis.hgetall(f"{ledger.stem}:marked").items()):
-        record = int(str(sighting).partition("@")[0])
-        age = (now - int(first)) / 1000
-        yield Waiting(ledger.portal, "marked", record, "", "", "", "", 0, 0, "", age, None)
+    first_seen = {int(record): int(first) for record, first in redis.hgetall(f"{ledger.stem}:marked").items()}
+    for record, first in sorted(first_seen.items()):
+        yield Waiting(ledger.portal, "marked", record, "", "", "", "", 0, 0, "", (now - first) / 1000, None)
+    newer = NewerBatches(redis, ledger).found()
     for process_id in ledger.open_batches():
-        yield from _of_batch(redis, ledger, process_id, now)
+        if process_id not in newer:
+            yield from _of_batch(redis, ledger, process_id, now)
 
 
 def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Iterator[Waiting]:

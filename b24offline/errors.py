@@ -214,7 +214,7 @@ class Moved(PortalError):
     actor: ClassVar[Actor] = "operator"
     executed: ClassVar[Executed] = "unknown"
     happened: ClassVar[str] = "was answered with a redirect, which is not followed"
-    advice: ClassVar[str] = "If the portal was renamed, confirm its new endpoint."
+    advice: ClassVar[str] = "If the portal was renamed, confirm its new address: b24offline portal move."
 
 
 class QueryLimitExceeded(PortalError):
@@ -271,7 +271,7 @@ class AuthLost(PortalError):
 
     actor: ClassVar[Actor] = "portal administrator"
     happened: ClassVar[str] = "was refused: the authorization is lost"
-    advice: ClassVar[str] = "Install or authorize the application again and set the new refresh token."
+    advice: ClassVar[str] = "Install or authorize the application again, then: b24offline portal authorize."
 
 
 class AccessDenied(PortalError):
@@ -318,7 +318,7 @@ class PortalGone(PortalError):
 
     actor: ClassVar[Actor] = "operator"
     happened: ClassVar[str] = "was refused: the portal was deleted"
-    advice: ClassVar[str] = "Remove it from the configuration."
+    advice: ClassVar[str] = "Remove it (b24offline portal remove), or try it once more (portal resume)."
 
 
 class BadRequest(PortalError):
@@ -380,7 +380,9 @@ class ClientRejected(AuthServerError):
 
     actor: ClassVar[Actor] = "operator"
     happened: ClassVar[str] = "was refused: wrong client id or client secret"
-    advice: ClassVar[str] = "Correct them in the configuration."
+    advice: ClassVar[str] = (
+        "Correct them in the configuration; a portal that was added by command is removed and added again."
+    )
 
 
 class PaymentRequired(AuthServerError):

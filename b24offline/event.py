@@ -46,7 +46,7 @@ class MalformedRecord(B24OfflineError):
         which = "without a readable ID" if record_id is None else str(record_id)
         super().__init__(
             f"Record {which} of the offline queue is malformed: {reason}. Look at it with "
-            "event.offline.list; it is kept as failed until it is redriven or dropped."
+            "event.offline.list; it cannot run, and stays in the queue."
         )
         self.record_id = record_id
         self.message_id = message_id

@@ -59,7 +59,7 @@ def lanes_from_json(value: object) -> object:
     rows: Any = values.parsed_json(value) if isinstance(value, str) else value
     if not isinstance(rows, list | tuple):
         raise ValueError("must be a JSON array of lanes")  # noqa: TRY004 - pydantic reports ValueError
-    names = [row.get("name") if isinstance(row, Mapping) else getattr(row, "name", None) for row in rows]
+    names = [str(row.get("name") if isinstance(row, Mapping) else getattr(row, "name", None)) for row in rows]
     if len(set(names)) != len(names):
         raise ValueError("must give each lane a name of its own")
     ours = (DEFAULT_LANE, HELD_LANE, PARKED_LANE, LOCAL_LANE)

@@ -44,6 +44,12 @@ def _script_text(name: str) -> str:
     return (folder / "prelude.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
 
 
+@cache
+def _for_schema(text: str, schema: int) -> str:
+    # Kept once: texts of its own for each of ten thousand portals would take a worker two gigabytes.
+    return f"local SCHEMA = {schema}\n{text}"
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One record as it goes into a batch: its event and the pipelines that run for it.
@@ -150,8 +156,7 @@ class Ledger:
     def transition(self, script: str, *args: str | float) -> Any:
         """Runs one atomic script with this portal's key stem; shapes are in the head of each script."""
         if script not in self._scripts:
-            text = f"local SCHEMA = {self.schema}\n{_script_text(script)}"
-            self._scripts[script] = self._redis.register_script(text)
+            self._scripts[script] = self._redis.register_script(_for_schema(_script_text(script), self.schema))
         return self._scripts[script](keys=[self.stem], args=list(args))
 
     def mailbox(self, event: Event, pipeline: str) -> str:
@@ -242,7 +247,8 @@ class Ledger:
     def event_of(self, run: str) -> tuple[Event, str] | None:
         """The event a run works for and the lane it came by, or None when the run is closed."""
         batches, record = self._redis.hmget(f"{self.stem}:run:{run}", "batches", "record")
-        for process_id in str(batches or "").split(","):
+        # The last batch first: of a record that was reported and is held by now, it has the marked event.
+        for process_id in reversed(str(batches or "").split(",")):
             text = self._redis.hget(f"{self.stem}:batch:{process_id}:records", str(record or ""))
             if text:
                 return Event.from_json(json.loads(text)["event"]), self.lane(process_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -49,21 +49,16 @@ class Selection:
             and (not self.portal or letter.portal == self.portal)
             and (not self.event or letter.event_name == self.event.upper())
             and letter.reason.startswith(self.reason)
-            and now - letter.created_at >= timedelta(seconds=self.older_than_seconds)
+            and (now - letter.created_at).total_seconds() >= self.older_than_seconds
         )
 
 
-def selected(store: Store, selection: Selection, *, ended: bool = False, limit: int = 0) -> Iterator[DeadLetter]:
-    """The open (or ended) letters that a selection means, by number; ``limit`` 0: all."""
-    now, last, found = datetime.now(UTC), 0, 0
+def selected(store: Store, selection: Selection, *, ended: bool = False) -> Iterator[DeadLetter]:
+    """The open (or ended) letters that a selection means, by number."""
+    now, last = datetime.now(UTC), 0
     while page := store.dead_letters(selection.portal or None, ended=ended, limit=PAGE, after_id=last):
         last = page[-1].id
-        for letter in page:
-            if selection.matches(letter, now):
-                yield letter
-                found += 1
-                if found == limit:
-                    return
+        yield from (letter for letter in page if selection.matches(letter, now))
 
 
 def parsed_span(text: str) -> float:

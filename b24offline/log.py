@@ -34,8 +34,8 @@ _SHAPES: Final = (
         r"\1***",
     ),
     (re.compile(r"(?i)(\bbearer\s+)[a-z0-9._~+/=-]+"), r"\1***"),
-    # the user part of an address
-    (re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/@\"']*@"), r"\1***@"),
+    # the user part of an address; without its scheme, which a long text is slow to be searched for
+    (re.compile(r"(://)[^\s/\"']*@"), r"\1***@"),
     # the code of an incoming webhook
     (re.compile(r"(/rest/[0-9]+/)[A-Za-z0-9]+"), r"\1***"),
 )

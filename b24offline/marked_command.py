@@ -25,7 +25,8 @@ def marked(portal: str, records: bool, as_json: bool) -> None:
     """Show what failed and waits: marked on the portal, held to run again, or parked."""
     here = runtime()
     portals = [here.store.portal(portal)] if portal else [one for one in here.store.portals() if one.served]
-    found = [row for one in portals for row in error_lane(here.redis, here.kit(one.name).ledger)]
+    lanes = {one.name: list(error_lane(here.redis, here.kit(one.name).ledger)) for one in portals}
+    found = [row for rows in lanes.values() for row in rows]
     if as_json:
         show_json([row.as_json() for row in found])
     elif records:
@@ -35,7 +36,7 @@ def marked(portal: str, records: bool, as_json: bool) -> None:
         )
     else:
         titles = ("portal", "marked", "oldest", "held", "oldest", "parked", "oldest")
-        show_table(titles, [_summary(one.name, [row for row in found if row.portal == one.name]) for one in portals])
+        show_table(titles, [_summary(name, rows) for name, rows in lanes.items()])
 
 
 def _record_cells(row: Waiting) -> tuple[str, ...]:

@@ -125,8 +125,12 @@ class TokenSource:
         when another process is at it for too long, or failed just now. UnknownPortal and WrongKey come from
         the store.
         """
-        with self._lock(portal):
-            tokens = self._fresh(portal, stale_access_token) or self._refreshed(portal, stale_access_token)
+        with self._lock(portal) as held_elsewhere_seconds:
+            tokens = self._fresh(portal, stale_access_token)
+            if tokens is None and held_elsewhere_seconds:
+                # Its claim may look free to a wrong clock; the lock's time is that of Redis.
+                raise PaceExceeded(portal, held_elsewhere_seconds)
+            tokens = tokens or self._refreshed(portal, stale_access_token)
         self._cache[portal] = tokens
         return tokens
 
@@ -136,32 +140,41 @@ class TokenSource:
         return tokens if tokens.access and tokens.access != stale_access_token else None
 
     def _refreshed(self, name: str, stale_access_token: str) -> Tokens:
-        """Refresh under a claim in the store, or wait a little for the process that holds it."""
+        """Refresh under a claim in the store, or wait a little for the process that holds it.
+
+        When somebody authorizes the portal anew meanwhile, it begins again with what that stored.
+        """
         give_up = time.monotonic() + _PATIENCE_SECONDS
         while True:
             portal, tokens = self._store.portal(name), self._store.tokens(name)
             if tokens.access and tokens.access != stale_access_token:
                 return tokens
             if portal.state is PortalState.AUTH_LOST:
-                raise AuthLost(name, TOKEN_METHOD, None, "", portal.state_reason)
+                raise AuthLost(name, TOKEN_METHOD, None, "", "the refresh token is not tried again")
             if not tokens.refresh:
-                return self._give_up(portal, tokens, "no refresh token is stored")
+                self._give_up(portal, tokens, AuthLost(name, TOKEN_METHOD, None, "", "no refresh token is stored"))
+                continue
             if self._store.claim_refresh(name, tokens.version, self._lock_seconds):
-                return self._exchanged(portal, tokens)
+                if pair := self._exchanged(portal, tokens):
+                    return pair
+                continue
             wait = self._store.refresh_wait(name)
             if wait.failed or (wait.seconds > 0 and time.monotonic() >= give_up):
                 raise PaceExceeded(name, wait.seconds)
             self._sleep(_POLL_SECONDS)
 
-    def _exchanged(self, portal: Portal, tokens: Tokens) -> Tokens:
-        """Change the refresh token for a new pair and store it; the claim is ours."""
+    def _exchanged(self, portal: Portal, tokens: Tokens) -> Tokens | None:
+        """Change the refresh token for a new pair and store it; the claim is ours.
+
+        None when another pair has come into the store meanwhile.
+        """
         body = self._answer(portal, tokens)
         if isinstance(body, AuthLost):
-            return self._give_up(portal, tokens, body.description, body)
+            self._give_up(portal, tokens, body)
+            return None
         if isinstance(body, PortalError):
             self._store.delay_refresh(portal.name, tokens.version, self._retry_seconds)
             raise body
-        self._warn_of_move(portal, body)
         lifetime_seconds = body.get("expires_in")
         known = isinstance(lifetime_seconds, int | float)
         pair = Tokens(
@@ -174,13 +187,14 @@ class TokenSource:
         try:
             saved = self._save(portal.name, pair, member if isinstance(member, str) and member else None)
         except MemberMismatch as error:
-            self._store.set_state(portal.name, PortalState.AUTH_LOST, str(error), token_version=tokens.version)
-            raise
+            self._give_up(portal, tokens, error)
+            return None
         crash_point("tokens.saved")
         if not saved:
             _log.warning("another pair of tokens was stored during a refresh", extra={"portal": portal.name})
-            return self._store.tokens(portal.name)
+            return None
         _log.info("access token refreshed", extra={"portal": portal.name, "token_version": pair.version})
+        self._warn_of_move(portal, body)
         return pair
 
     def _answer(self, portal: Portal, tokens: Tokens) -> Mapping[str, object] | PortalError:
@@ -222,16 +236,15 @@ class TokenSource:
                 )
             self._sleep(_SAVE_RETRY_SECONDS)
 
-    def _give_up(self, portal: Portal, tokens: Tokens, reason: str, error: AuthLost | None = None) -> Tokens:
+    def _give_up(self, portal: Portal, tokens: Tokens, error: AuthLost | MemberMismatch) -> None:
         """Set the state AUTH_LOST and raise, unless another pair has come into the store meanwhile."""
-        lost = error or AuthLost(portal.name, TOKEN_METHOD, None, "", reason)
-        if not self._store.set_state(
-            portal.name, PortalState.AUTH_LOST, reason or str(lost), token_version=tokens.version
+        why = str(error)
+        if self._store.set_state(
+            portal.name, PortalState.AUTH_LOST, why, actor=error.actor, token_version=tokens.version
         ):
-            return self._store.tokens(portal.name)
-        self._cache.pop(portal.name, None)
-        _log.error("authorization lost", extra={"portal": portal.name, "code": lost.code})
-        raise lost
+            self._cache.pop(portal.name, None)
+            _log.error("authorization lost", extra={"portal": portal.name, "why": why})
+            raise error
 
     def _warn_of_move(self, portal: Portal, body: Mapping[str, object]) -> None:
         """Log an endpoint other than ours; it is not used, since whoever forged it would get every token."""
@@ -243,16 +256,22 @@ class TokenSource:
             )
 
     @contextmanager
-    def _lock(self, portal: str) -> Iterator[None]:
-        """Hold the lock in Redis, if it can be had; the claim in the store decides in any case."""
+    def _lock(self, portal: str) -> Iterator[float]:
+        """Hold the lock in Redis, or yield for how many seconds another process may still hold it; 0.0 without Redis.
+
+        Then the claim in the store decides alone.
+        """
         lock = self._redis.lock(
             f"{self._key_prefix}:{{{portal}}}:refresh",
             timeout=self._lock_seconds,
             blocking_timeout=_PATIENCE_SECONDS,
             sleep=_POLL_SECONDS,
         )
+        held_elsewhere_seconds = 0.0
         try:
             held = lock.acquire()
+            if not held:
+                held_elsewhere_seconds = max(0, self._redis.pttl(lock.name)) / 1000
         except RedisError as error:
             held = False
             _log.warning(
@@ -260,7 +279,7 @@ class TokenSource:
                 extra={"portal": portal, "error": type(error).__name__},
             )
         try:
-            yield
+            yield held_elsewhere_seconds
         finally:
             if held:
                 # It may have run out, or Redis may be gone: nothing is lost by that.

@@ -35,6 +35,7 @@ class ListMethod:
         rows_in: where the rows are in the result; "" is the result itself.
         id_in: the id in a row.
         types: whether objects have an entity type (smart processes), which is the first part of their id.
+        among: what a filter puts before the id to ask for any of a list; "@" is not documented for tasks.
     """
 
     method: str
@@ -43,6 +44,7 @@ class ListMethod:
     rows_in: str = ""
     id_in: str = "ID"
     types: bool = False
+    among: str = "@"
 
 
 METHODS: Final[Mapping[str, ListMethod]] = {
@@ -51,7 +53,7 @@ METHODS: Final[Mapping[str, ListMethod]] = {
         for entity in ("crm_lead", "crm_deal", "crm_contact", "crm_company")
     },
     "crm_item": ListMethod("crm.item.list", "id", "updatedTime", "items", "id", types=True),
-    "task": ListMethod("tasks.task.list", "ID", "CHANGED_DATE", "tasks", "id"),
+    "task": ListMethod("tasks.task.list", "ID", "CHANGED_DATE", "tasks", "id", among=""),
 }
 """Entity -> how it is listed; what is missing here cannot be compared."""
 
@@ -98,8 +100,12 @@ class ObjectLister:
         """Which of at most 50 objects the portal lists."""
         how = METHODS[entity]
         numbers = [int(one.rpartition(":")[2]) for one in object_ids]
-        rows = self._rows(how, type_id, {f"@{how.id_name}": numbers}, [how.id_name])
-        return {_full_id(type_id, self._number(how, row)) for row in rows} & set(object_ids)
+        rows = self._rows(how, type_id, {f"{how.among}{how.id_name}": numbers}, [how.id_name])
+        found = {self._number(how, row) for row in rows}
+        if not found <= set(numbers):
+            # A page of others would make all that were asked for look deleted.
+            raise self._unknown(how.method, "it lists objects that were not asked for")
+        return {_full_id(type_id, number) for number in found}
 
     def type_ids(self) -> tuple[str, ...]:
         """The entity types of all smart processes."""

@@ -12,9 +12,9 @@ call and `UnsafeOrder` for an order that a guard refuses.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from b24offline.errors import B24OfflineError, UnknownAnswer
 from b24offline.event import Batch, MalformedRecord, Record, batch_from_rows, parse_record
@@ -44,11 +44,19 @@ class UnsafeOrder(B24OfflineError):
     actor = "developer"
 
 
+class Withdrawn(B24OfflineError):
+    """The right to a call was lost while the call waited for its turn. Nothing was sent; somebody else has it now."""
+
+
+Params: TypeAlias = Mapping[str, object] | Callable[[], Mapping[str, object]] | None
+"""Parameters of a call, or what makes them right before it is sent."""
+
+
 class Caller(Protocol):
     """What the queue needs of the portal's client."""
 
-    def call(self, method: str, params: Mapping[str, object] | None = None, *, kind: Kind = "run") -> Answer:
-        """Calls one method, once."""
+    def call(self, method: str, params: Params = None, *, kind: Kind = "run") -> Answer:
+        """Calls one method, once. Parameters that are a function are made right before the call is sent."""
         ...
 
 
@@ -174,21 +182,31 @@ class OfflineQueue:
         limit: int,
         order: Mapping[str, str],
         filter_by: Mapping[str, object] | None = None,
+        sending: Callable[[], None],
     ) -> Batch | None:
         """Reserves up to ``limit`` free, unmarked records. None: nothing was free. Hold the poll lease.
 
+        ``sending`` is called right before the call is sent, and raises `Withdrawn` if the lease is lost by then.
+
         Raises `UnknownAnswer` when the records may be reserved under a process id that the answer does not tell.
         """
-        return self._get(limit=limit, order=order, filter_by=filter_by or {}, marked=False)
+        return self._get(limit=limit, order=order, filter_by=filter_by or {}, marked=False, sending=sending)
 
-    def reserve_marked(self, record_id: int) -> Batch | None:
-        """Reserves one free, marked record, so that it can be cleared once it ran. Hold the poll lease."""
+    def reserve_marked(self, record_id: int, *, sending: Callable[[], None]) -> Batch | None:
+        """Reserves one free, marked record, so that it can be cleared once it ran. Hold the poll lease, as above."""
         if type(record_id) is not int or record_id <= 0:
             raise UnsafeOrder("a record id must be an integer greater than 0; nothing was sent")
-        return self._get(limit=1, order={"ID": "ASC"}, filter_by={"=ID": record_id}, marked=True)
+        rules = {"=ID": record_id}
+        return self._get(limit=1, order={"ID": "ASC"}, filter_by=rules, marked=True, sending=sending)
 
     def _get(
-        self, *, limit: int, order: Mapping[str, str], filter_by: Mapping[str, object], marked: bool
+        self,
+        *,
+        limit: int,
+        order: Mapping[str, str],
+        filter_by: Mapping[str, object],
+        marked: bool,
+        sending: Callable[[], None],
     ) -> Batch | None:
         if type(limit) is not int or limit <= 0:
             raise UnsafeOrder("limit must be an integer greater than 0; nothing was sent")
@@ -203,7 +221,12 @@ class OfflineQueue:
         rules = checked_filter(filter_by)
         if rules:
             params["filter"] = rules
-        result = self._client.call(method, params, kind="poll").result
+
+        def made() -> Mapping[str, object]:
+            sending()
+            return params
+
+        result = self._client.call(method, made, kind="poll").result
         if not isinstance(result, dict):
             raise self._unknown(method, "its result is no object")
         rows = result.get("events", [])
@@ -214,24 +237,39 @@ class OfflineQueue:
             raise self._unknown(method, "it has events but no usable process_id")
         return batch_from_rows(self._portal, process_id, rows, marked=marked)
 
-    def acknowledge(self, order: ClearOrder) -> None:
-        """Deletes the ordered records from the portal. Repeating it is harmless. Raises when the answer is not true."""
+    def acknowledge(self, make: Callable[[], ClearOrder]) -> None:
+        """Deletes the ordered records from the portal. Repeating it is harmless. Raises when the answer is not true.
+
+        The order is made right before it is sent; making it raises `Withdrawn` if the settle lease is lost by then.
+        """
         method = "event.offline.clear"
-        if type(order) is not ClearOrder:
-            raise UnsafeOrder("only a ClearOrder may be sent; nothing was sent")
-        ids = list(order.record_ids)
-        params = {"process_id": order.process_id, "id": ids, "auth_connector": self._connector}
-        if self._client.call(method, params, kind="settle").result is not True:
+
+        def made() -> Mapping[str, object]:
+            order = make()
+            if type(order) is not ClearOrder:
+                raise UnsafeOrder("only a ClearOrder may be sent; nothing was sent")
+            ids = list(order.record_ids)
+            return {"process_id": order.process_id, "id": ids, "auth_connector": self._connector}
+
+        if self._client.call(method, made, kind="settle").result is not True:
             raise self._unknown(method, "it is not true")
 
-    def report(self, order: ReportOrder) -> None:
-        """Marks the ordered records and frees them. Never repeat it blindly: look again after the quiet period."""
+    def report(self, make: Callable[[], ReportOrder]) -> None:
+        """Marks the ordered records and frees them. Never repeat it blindly: look again after the quiet period.
+
+        The order is made right before it is sent, so that its proof is of that moment and the quiet period begins with
+        the call. Making it raises `Withdrawn` where there is no right to it any more.
+        """
         method = "event.offline.error"
-        if type(order) is not ReportOrder:
-            raise UnsafeOrder("only a ReportOrder may be sent; nothing was sent")
-        messages = list(order.message_ids)
-        params = {"process_id": order.process_id, "message_id": messages, "auth_connector": self._connector}
-        if self._client.call(method, params, kind="settle").result is not True:
+
+        def made() -> Mapping[str, object]:
+            order = make()
+            if type(order) is not ReportOrder:
+                raise UnsafeOrder("only a ReportOrder may be sent; nothing was sent")
+            messages = list(order.message_ids)
+            return {"process_id": order.process_id, "message_id": messages, "auth_connector": self._connector}
+
+        if self._client.call(method, made, kind="settle").result is not True:
             raise self._unknown(method, "it is not true")
 
     def reread(self, process_id: str) -> Batch:
@@ -263,6 +301,9 @@ class OfflineQueue:
         for row in self._rows({">PROCESS_ID": ""}, "poll"):
             if isinstance(row, MalformedRecord) or _PROCESS_ID.fullmatch(row.process_id):
                 yield row
+            elif row.process_id:
+                # No call can name its batch, so it stays reserved; left out here, nobody would see it.
+                yield MalformedRecord(row.record_id, "its PROCESS_ID cannot be used", message_id=row.message_id)
 
     def marked(self) -> Iterator[Record]:
         """Every free marked record. Reads only."""

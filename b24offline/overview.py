@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +23,6 @@ LONG_PAUSE_SECONDS: Final = 3600.0
 """What passes by itself has passed by then."""
 LONG_RECONCILIATION_SECONDS: Final = 2 * 86_400.0
 """Even a mirror of a hundred thousand objects is read in less."""
-_NAME: Final = re.compile(r"[a-z0-9._-]+")
 _ACTORS: Final = {
     PortalState.AUTH_LOST: "portal administrator",
     PortalState.NOT_ADMIN: "portal administrator",
@@ -169,13 +167,11 @@ def _unpolled(ledger: LedgerView, wished_for_seconds: float) -> bool:
 def _ledger_view(runtime: Runtime, name: str) -> LedgerView:
     ledger = runtime.kit(name).ledger
     now = ledger.now_ms()
-    planned: Any = runtime.redis.zrange(f"{runtime.config.key_prefix}:polls", 0, -1, withscores=True)
-    # A member is a portal's name, perhaps with more behind a character that no name holds.
-    times = [at for member, at in planned if (match := _NAME.match(str(member))) and match[0] == name]
+    planned = runtime.redis.zscore(f"{runtime.config.key_prefix}:polls", name)
     return LedgerView(
         open_batches={pid: (now - opened) / 1000 for pid, opened in ledger.working_batches().items()},
         overdue_runs=ledger.overdue_runs(),
-        next_poll_seconds=(min(times) - now) / 1000 if times else None,
+        next_poll_seconds=None if planned is None else (planned - now) / 1000,
         counters=ledger.counters(),
         newer_batches=runtime.kit(name).newer.found(),
         signs=signs_of(runtime.redis, ledger),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from b24offline.oauth import TokenSource
+    from b24offline.offline_queue import Params
     from b24offline.rate_limit import Kind, Pace
     from b24offline.rest import Answer, BatchAnswer, Command, PortalClient
 
@@ -51,17 +52,20 @@ class PacedClient:
         self._slow_down_seconds = slow_down_seconds
         self._sleep = sleep
 
-    def call(self, method: str, params: Mapping[str, object] | None = None, *, kind: Kind = "run") -> Answer:
-        """Call one method.
+    def call(self, method: str, params: Params = None, *, kind: Kind = "run") -> Answer:
+        """Call one method. Parameters that are a function are made when its turn has come, right before it is sent.
+
+        Between the wish and the sending may lie a wait and a refresh of the token. What that function raises ends the
+        call; nothing was sent then.
 
         Raises PaceExceeded when its turn is too far off, else what `PortalClient.call` and `TokenSource`
         raise.
         """
-        return self._send([method], kind, lambda token: self._client.call(method, params, token=token))
+        return self._send([method], kind, lambda token: self._client.call(method, _made(params), token=token))
 
     def batch(self, commands: Mapping[str, Command], *, kind: Kind = "run", halt: bool = False) -> BatchAnswer:
         """Call up to 50 methods in one request, which counts once; errors as in `call`."""
-        methods = {command.method for command in commands.values()}
+        methods = {"batch", *(command.method for command in commands.values())}
         answer = self._send(methods, kind, lambda token: self._client.batch(commands, token=token, halt=halt))
         for error in answer.errors.values():
             self._heed(error)
@@ -105,3 +109,7 @@ class PacedClient:
             self._pace.slow_down(self._portal, self._slow_down_seconds)
         elif isinstance(error, OperationTimeLimit):
             self._pace.pause_method(self._portal, error.method, error.reset_at or 0.0)
+
+
+def _made(params: Params) -> Mapping[str, object] | None:
+    return params() if callable(params) else params

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from b24offline.crash_points import crash_point
-from b24offline.errors import PaceExceeded, PortalError, TakeoverNeeded
+from b24offline.errors import PaceExceeded, PortalError, StoreError, TakeoverNeeded
 from b24offline.event import MalformedRecord, Record
 from b24offline.intake import entries
 from b24offline.lanes import DEFAULT_LANE, HELD_LANE
+from b24offline.offline_queue import Withdrawn
 from b24offline.portal import TAKEN_OVER, PortalState
 from b24offline.portal_guard import PollRefused
 
@@ -82,8 +83,12 @@ class Poller:
             return Polled(lease.reason)
         crash_point("poll.leased")
         try:
-            batch = self._queue.reserve(limit=lane.limit, order=lane.order, filter_by=lane.filter)
-        except (PortalError, PaceExceeded) as error:
+            batch = self._queue.reserve(
+                limit=lane.limit, order=lane.order, filter_by=lane.filter, sending=lambda: self._renew(lease)
+            )
+        except Withdrawn:
+            return Polled("busy")
+        except (PortalError, PaceExceeded, StoreError) as error:
             self._after(lease, error)
             raise
         if batch is None:
@@ -106,13 +111,13 @@ class Poller:
             return ()
         try:
             groups: dict[str, list[Record | MalformedRecord]] = {}
-            unreadable = 0
-            for row in self._queue.reserved():
+            listed = unreadable = 0
+            for listed, row in enumerate(self._queue.reserved(), 1):  # noqa: B007 - the last number is how many
                 if isinstance(row, Record):
                     groups.setdefault(row.process_id, []).append(row)
                 else:
                     unreadable += 1
-            self._guard.note_unreadable(unreadable)
+            self._guard.note_reserved(listed, unreadable)
             adopted = []
             for process_id, first_seen_ms in self._guard.sight(groups).items():
                 rows = groups[process_id]
@@ -133,32 +138,41 @@ class Poller:
     def redrive(self, due: Iterable[Record]) -> tuple[str, ...]:
         """Reserves marked records, one by one, and opens each as held. Answers their process ids.
 
-        One that no pipeline takes cannot succeed, and could not be reported again: it stays marked and free.
+        ``due`` may list the portal while it is read. One that no pipeline takes cannot succeed, and could not be
+        reported again: it stays marked and free.
         """
         opened: list[str] = []
-        for record in due:
-            if not self._routes.pipelines_for(record.name):
-                continue
-            known = self._known_generation()
-            if known is None:
-                break
-            lease = self._lease(known, gate=True, lane=HELD_LANE)
-            if isinstance(lease, PollRefused):
-                break
-            try:
-                batch = self._queue.reserve_marked(record.record_id)
-            except (PortalError, PaceExceeded) as error:
-                self._after(lease, error)
-                if opened:
-                    # Those are dispatched at once, not by the sweep; trouble that lasts is met again by the next turn.
+        try:
+            for record in due:
+                if not self._routes.pipelines_for(record.name):
+                    continue
+                known = self._known_generation()
+                if known is None:
                     break
+                lease = self._lease(known, gate=True, lane=HELD_LANE)
+                if isinstance(lease, PollRefused):
+                    break
+                batch = self._reserved_marked(record.record_id, lease)
+                if batch is not None:
+                    self._open(batch, "held", lease=lease, lane=HELD_LANE)
+                    opened.append(batch.process_id)
+        except (PortalError, PaceExceeded):
+            # What is opened is dispatched at once, not by the sweep; trouble that lasts is met by the next turn.
+            if not opened:
                 raise
-            if batch is None:
-                self._guard.give_back(lease)
-                continue
-            self._open(batch, "held", lease=lease, lane=HELD_LANE)
-            opened.append(batch.process_id)
         return tuple(opened)
+
+    def _reserved_marked(self, record_id: int, lease: PollLease) -> Batch | None:
+        try:
+            batch = self._queue.reserve_marked(record_id, sending=lambda: self._renew(lease))
+        except Withdrawn:
+            return None
+        except (PortalError, PaceExceeded, StoreError) as error:
+            self._after(lease, error)
+            raise
+        if batch is None:
+            self._guard.give_back(lease)
+        return batch
 
     def _known_generation(self) -> int | None:
         return self._store.portal(self._portal).ledger_generation
@@ -191,8 +205,13 @@ class Poller:
             self._store.set_generation(self._portal, lease.generation)
         return lease
 
-    def _after(self, lease: PollLease, error: PortalError | PaceExceeded) -> None:
-        if isinstance(error, PaceExceeded) or error.executed == "no":
+    def _renew(self, lease: PollLease) -> None:
+        if not self._guard.renew(lease):
+            raise Withdrawn(f"portal {self._portal}: the poll lease was lost before the reserving call was sent")
+
+    def _after(self, lease: PollLease, error: PortalError | PaceExceeded | StoreError) -> None:
+        # The store is asked for tokens only, before anything is sent.
+        if not isinstance(error, PortalError) or error.executed == "no":
             self._guard.give_back(lease)
 
     def _open(self, batch: Batch, origin: Origin, *, lease: PollLease, lane: str) -> None:

@@ -29,6 +29,8 @@ class PortalAdmin(PortalRows):
     ) -> Portal:
         """Add a portal, or bring back a removed one with all of this in place of what it had.
 
+        Of the queue it had before what is known of the ledger stays; in another one it was never polled.
+
         Raises PortalExists when the name is served already, or another name has the same queue.
         """
         for other in self.portals():
@@ -60,7 +62,13 @@ class PortalAdmin(PortalRows):
         row = insert_into(self._engine, PORTALS).values(name=name, created_at=now, token_version=1, **values)
         row = row.on_conflict_do_update(
             index_elements=[PORTALS.c.name],
-            set_={**values, "token_version": PORTALS.c.token_version + 1},
+            set_={
+                **values,
+                "token_version": PORTALS.c.token_version + 1,
+                "ledger_generation": self._generation_in(
+                    client_endpoint=client_endpoint, client_id=client_id, connector=connector
+                ),
+            },
             where=PORTALS.c.wish == Wish.REMOVED.value,
         )
         if not self._write_unique(name, row):

@@ -88,6 +88,13 @@ class PortalGuard:
         """Ends the lease, after an answer that is known. Never after an unknown one: it then runs out by itself."""
         return bool(self._ledger.transition("end_poll", lease.token))
 
+    def renew(self, lease: PollLease) -> bool:
+        """Begins the lease anew, right before the reserving call is sent; False when somebody else has it by now.
+
+        The call may have waited for its turn, or for a token: from here on the lease outlives it.
+        """
+        return bool(self._ledger.transition("renew_poll", lease.token, round(self._timers.poll_lease_seconds * 1000)))
+
     def poll_lease_left_seconds(self) -> float:
         """How long a reserving call may still be under way; 0.0 when none is."""
         until = self._redis.hget(self._key, "poll_until")
@@ -117,19 +124,25 @@ class PortalGuard:
         told = self._ledger.transition("sight_orphans", json.dumps(sorted(reserved)), age)
         return {str(told[i]): int(told[i + 1]) for i in range(0, len(told), 2)}
 
-    def note_unreadable(self, count: int) -> None:
-        """Notes how many reserved records could not be read in a whole list of them."""
-        note_unreadable(self._redis, self._ledger, count)
+    def sighted(self) -> bool:
+        """Whether orphans were seen that are not adopted yet."""
+        return bool(self._redis.exists(f"{self._ledger.stem}:sightings"))
+
+    def note_reserved(self, count: int, unreadable: int) -> None:
+        """Notes how many reserved records a whole list had, and how many of them could not be read."""
+        self._redis.set(f"{self._ledger.stem}:reserved", count)
+        note_unreadable(self._redis, self._ledger, unreadable)
+
+    def known_reserved(self) -> int:
+        """How many reserved records the last look at all of them found."""
+        return int(self._redis.get(f"{self._ledger.stem}:reserved") or 0)
 
     def due_marked(self, marked: Iterable[Record], wait_seconds: float) -> Iterator[Record]:
         """Of the free marked records those first seen long enough ago and not in a quiet period, oldest id first.
 
-        ``marked``: all there are; one that was seen before and is not among them is forgotten.
+        ``marked``: all there are, ascending by id, read page by page only as far as is needed for what is taken. One
+        that was seen before and is missing in what was read is forgotten.
         """
-        return iter(self._sight_marked(marked, wait_seconds, 0, _ABOVE_ALL))
-
-    def next_due_marked(self, marked: Iterable[Record], wait_seconds: float) -> Iterator[Record]:
-        """As `due_marked`, but ``marked``, ascending by id, is read only as far as is needed for what is taken."""
         above, rows = 0, iter(marked)
         while page := list(islice(rows, PAGE)):
             upto = page[-1].record_id if len(page) == PAGE else _ABOVE_ALL

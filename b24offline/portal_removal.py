@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
-from b24offline.errors import PaceExceeded, PortalError, StoreError
+from b24offline.errors import MemberMismatch, PaceExceeded, PortalError, StoreError
 from b24offline.portal import Wish
 from b24offline.subscriptions import unbind_events
 
@@ -37,7 +37,7 @@ def remove(runtime: Runtime, name: str, *, force: bool) -> Iterator[str]:
             yield "Nothing is subscribed by this deployment, it never polled."
         else:
             yield f"{unbind_events(runtime.kit(name).client, portal.connector)} subscriptions of ours were ended."
-    except (PortalError, PaceExceeded, RedisError) as error:
+    except (PortalError, PaceExceeded, MemberMismatch, RedisError) as error:
         if not force:
             raise StoreError(
                 f"Portal {name} is not removed, its events are still subscribed. {error} {_FORCE}"

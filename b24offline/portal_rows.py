@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import case, select, update
+from sqlalchemy import and_, case, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from b24offline.database import storable
@@ -62,6 +62,11 @@ class PortalRows:
     def _state(self, state: PortalState, reason: str, actor: str = "") -> dict[str, Any]:
         since = case((PORTALS.c.state == state.value, PORTALS.c.state_since), else_=self._clock())
         return {"state": state.value, "state_reason": storable(reason), "state_since": since, "state_actor": actor}
+
+    def _generation_in(self, **queue: str) -> ColumnElement[int | None]:
+        """The generation that a row keeps while these columns stay as they are: another queue was never polled."""
+        same = and_(*(PORTALS.c[column] == value for column, value in queue.items()))
+        return case((same, PORTALS.c.ledger_generation), else_=null())
 
     def _change(self, name: str, **values: Any) -> None:
         with self._engine.begin() as connection:

@@ -1,6 +1,7 @@
 """Worker and beat processes of this deployment, started and ended from Python: for the demo and the tests.
 
-Each runs in a process group of its own, so that a kill takes its children with it, as the death of a container does.
+Each runs in a process group of its own, so that a kill takes its children with it, as the death of a container does. It
+is tethered to the process that started it: none outlives a demo or a test that was killed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from b24offline.contract import QUEUES
 from b24offline.errors import ConfigError
+from b24offline.tether import tethered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +66,7 @@ class CeleryProcess:
             self.log_path.parent.mkdir(parents=True, exist_ok=True)
             with self.log_path.open("ab") as log:
                 self._process = subprocess.Popen(
-                    self._command,
+                    tethered(self._command),
                     cwd=project_folder(),
                     env=self._environ,
                     stdin=subprocess.DEVNULL,

@@ -22,18 +22,33 @@ HOUR_MS: Final = 3_600_000
 
 def ask_daily(here: Runtime, kit: PortalKit) -> bool:
     """Asks for the regular reconciliation when its period has passed and none waits. Answers whether it did."""
-    config = here.config
-    if not config.reconcile_hours:
+    if not here.config.reconcile_hours:
         return False
     now, last = kit.ledger.now_ms(), last_reconciled(here.redis, kit.ledger.stem)
-    created = round(kit.portal.created_at.timestamp() * 1000)
-    period = round(config.reconcile_hours * HOUR_MS * config.time_scale)
-    if not is_due(last, created_ms=created, now_ms=now, period_ms=period) or kit.requests.waiting(RECONCILE):
+    due = is_due(last, created_ms=_created_ms(kit), now_ms=now, period_ms=_period_ms(here))
+    if not due or kit.requests.waiting(RECONCILE):
         return False
-    overlap = round(here.grace_seconds * 1000)
-    since = since_ms(last, created_ms=created, now_ms=now, period_ms=period, overlap_ms=overlap)
-    kit.requests.ask(RECONCILE, Job(DAILY, since).body())
+    kit.requests.ask(RECONCILE, Job(DAILY, begin_ms(here, kit)).body())
     return True
+
+
+def begin_ms(here: Runtime, kit: PortalKit) -> int:
+    """Where the regular one begins to look."""
+    return since_ms(
+        last_reconciled(here.redis, kit.ledger.stem),
+        created_ms=_created_ms(kit),
+        now_ms=kit.ledger.now_ms(),
+        period_ms=_period_ms(here),
+        overlap_ms=round(here.grace_seconds * 1000),
+    )
+
+
+def _created_ms(kit: PortalKit) -> int:
+    return round(kit.portal.created_at.timestamp() * 1000)
+
+
+def _period_ms(here: Runtime) -> int:
+    return round((here.config.reconcile_hours or 24) * HOUR_MS * here.config.time_scale)
 
 
 def ask_after_blindness(here: Runtime, kit: PortalKit, seen_ms: int) -> None:

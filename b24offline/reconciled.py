@@ -28,6 +28,7 @@ class Reconciled:
         compared: objects looked at.
         missed: changes whose events never came; they were injected.
         gone: objects of the mirror that the portal has no more; they were injected, too.
+        regular_ms: when the last one ended that left no gap before it: the next regular one is due a period later.
     """
 
     at_ms: int
@@ -37,6 +38,7 @@ class Reconciled:
     compared: int
     missed: int
     gone: int
+    regular_ms: int = 0
 
 
 def last_reconciled(redis: Redis, stem: str) -> Reconciled | None:
@@ -59,22 +61,25 @@ def summary(last: Reconciled) -> str:
     return f"{ended:%Y-%m-%d %H:%M:%S} UTC, {last.why}: {last.compared} compared, {last.missed + last.gone} missed"
 
 
-def note_reconciled(redis: Redis, stem: str, job: Job, now_ms: int) -> Reconciled:
-    """Keeps how a job ended."""
-    covered = covered_ms(last_reconciled(redis, stem), job.since_ms, job.until_ms)
-    told = Reconciled(now_ms, job.why, job.since_ms, covered, job.compared, job.missed, job.gone)
+def note_reconciled(redis: Redis, stem: str, job: Job, now_ms: int, begin_ms: int) -> Reconciled:
+    """Keeps how a job ended. ``begin_ms``: where the next one would begin without it."""
+    last = last_reconciled(redis, stem)
+    covered = covered_ms(last, begin_ms, job.since_ms, job.until_ms)
+    whole = job.since_ms <= (begin_ms if last is None else last.covered_ms)
+    regular = now_ms if whole else last.regular_ms if last else 0
+    told = Reconciled(now_ms, job.why, job.since_ms, covered, job.compared, job.missed, job.gone, regular)
     redis.set(f"{stem}:reconciled", json.dumps(asdict(told)))
     return told
 
 
-def covered_ms(last: Reconciled | None, since: int, until: int) -> int:
+def covered_ms(last: Reconciled | None, begin: int, since: int, until: int) -> int:
     """Up to when everything was compared, after one that looked from ``since`` to ``until``. Pure.
 
-    One that begins behind what was covered before leaves a gap, so it covers nothing more.
+    One that begins behind what was covered before leaves a gap, so it covers nothing more. ``begin``: where the first
+    one has to begin to look.
     """
-    if last is None:
-        return until
-    return last.covered_ms if since > last.covered_ms else max(until, last.covered_ms)
+    before = begin if last is None else last.covered_ms
+    return before if since > before else max(until, before)
 
 
 def since_ms(last: Reconciled | None, *, created_ms: int, now_ms: int, period_ms: int, overlap_ms: int) -> int:
@@ -88,5 +93,5 @@ def since_ms(last: Reconciled | None, *, created_ms: int, now_ms: int, period_ms
 
 
 def is_due(last: Reconciled | None, *, created_ms: int, now_ms: int, period_ms: int) -> bool:
-    """Whether a period has passed. Pure."""
-    return now_ms - (created_ms if last is None else last.at_ms) >= period_ms
+    """Whether a period has passed since one that left no gap. Pure."""
+    return now_ms - (last.regular_ms if last and last.regular_ms else created_ms) >= period_ms

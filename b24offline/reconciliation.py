@@ -11,7 +11,14 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from b24offline.errors import AccessDenied, BadRequest, InsufficientScope, MethodNotFound, RefusedByMethod
+from b24offline.errors import (
+    AccessDenied,
+    BadRequest,
+    InsufficientScope,
+    MethodNotFound,
+    NotAdministrator,
+    RefusedByMethod,
+)
 from b24offline.event import MalformedRecord, ObjectKey, Record, event_from_record
 from b24offline.injection import update_events
 from b24offline.object_lister import METHODS, PAGE
@@ -37,7 +44,7 @@ MANY: Final = 2000
 SHOWN: Final = 200
 """Objects named in an answer; all are counted."""
 REFUSALS: Final = (AccessDenied, BadRequest, InsufficientScope, MethodNotFound, RefusedByMethod)
-"""Errors that concern one list method, not the portal."""
+"""Errors that concern one list method, not the portal, where `_whole_portal` does not say otherwise."""
 
 Part = list[str]
 """What is looked at in one go: entity, entity type ("" where there is none), "changed" or "gone"."""
@@ -146,21 +153,27 @@ class Reconciler:
         """
         oldest = self._queue.oldest_free()
         now = self._ledger.now_ms()
-        job.until_ms = max(1, (now if oldest is None else min(now, _ms(oldest))) - self._grace_ms)
+        until_ms = max(1, (now if oldest is None else min(now, _ms(oldest))) - self._grace_ms)
         mirrored = set(mirrored)
         events = (self._catalogue.lookup(name) for name in self._routes.event_names)
+        todo: list[Part] = []
+        not_comparable: dict[str, str] = {}
         for entity in sorted({kind.entity for kind in events if kind is not None and kind.id_path}):
             why = NOT_LISTED if entity not in METHODS else "" if entity in mirrored else NOT_MIRRORED
-            look = not why and job.since_ms < job.until_ms
+            look = not why and job.since_ms < until_ms
             types: tuple[str, ...] = ()
             try:
                 types = self._types(entity) if look else ()
             except REFUSALS as error:
+                if _whole_portal(error):
+                    raise
                 why = _refused(error)
             if why or (look and not types):
-                job.not_comparable[entity] = why or NO_UPDATE
-            job.todo += [[entity, one, "changed"] for one in types]
-            job.todo += [[entity, one, "gone"] for one in types if job.deleted]
+                not_comparable[entity] = why or NO_UPDATE
+            todo += [[entity, one, "changed"] for one in types]
+            todo += [[entity, one, "gone"] for one in types if job.deleted]
+        # Last, because a job that says until when has begun: one whose calls failed above begins anew.
+        job.until_ms, job.todo, job.not_comparable = until_ms, todo, not_comparable
 
     def step(self, job: Job) -> None:
         """Looks at one page of the first part, and notes what was missed as pending."""
@@ -168,6 +181,8 @@ class Reconciler:
         try:
             (self._changed if what == "changed" else self._gone)(job, entity, type_id)
         except REFUSALS as error:
+            if _whole_portal(error):
+                raise
             job.not_comparable[_label(entity, type_id)] = _refused(error)
             job.todo.pop(0)
             job.after = ""
@@ -262,6 +277,11 @@ class Reconciler:
     def _objects(self, rows: Iterable[Record | MalformedRecord]) -> set[ObjectKey]:
         events = (event_from_record(self._portal, row, self._catalogue) for row in rows if isinstance(row, Record))
         return {event.object for event in events if event.object}
+
+
+def _whole_portal(error: PortalError) -> bool:
+    """Whether a refusal is of the application or of the queue: no part can be looked at then."""
+    return isinstance(error, NotAdministrator) or error.method.startswith("event.")
 
 
 def _refused(error: PortalError) -> str:

@@ -1,4 +1,4 @@
-"""How fast marked records are taken up again, and how often all of them are listed. Pure.
+"""How fast marked records are taken up again, and how often all marked or all reserved records are listed. Pure.
 
 After a bad deployment there may be thousands. They must not wait for days, and they must not take the portal's pace
 away from new events: neither by running, nor by being listed over and over.
@@ -23,9 +23,10 @@ def turn_seconds(first_wait_seconds: float, requests_per_second: float) -> float
     return min(first_wait_seconds / 3, AT_ONCE * REQUESTS_EACH / (requests_per_second * SHARE))
 
 
-def listing_seconds(first_wait_seconds: float, known: int) -> float:
-    """Seconds between two looks at all marked records, of which ``known`` were seen by the last one.
+def listing_seconds(wait_seconds: float, known: int) -> float:
+    """Seconds between two looks at all records of a kind, of which ``known`` were seen by the last one.
 
-    The looks between those end as soon as enough records are due.
+    ``wait_seconds``: what has to pass between the first sight of a record and what is done about it. Looks at marked
+    records between those end as soon as enough of them are due.
     """
-    return first_wait_seconds / 3 * max(1.0, known / LISTED_FREELY)
+    return wait_seconds / 3 * max(1.0, known / LISTED_FREELY)

@@ -101,8 +101,8 @@ class PortalClient:
         """Call one method once with JSON.
 
         Raises the PortalError that the answer means; its ``executed`` says whether the call can have taken
-        effect. ValueError, before anything is sent, for a malformed method name or parameters that JSON
-        cannot carry.
+        effect. ValueError or TypeError, before anything is sent, for a malformed method name or parameters that
+        JSON cannot carry.
         """
         body = self._post(method, dict(params or {}), token)
         return Answer(

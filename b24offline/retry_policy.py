@@ -89,6 +89,7 @@ _LATE: Final = (
     errors.WrongAuthType,
     errors.InsufficientScope,
     errors.AuthServerError,
+    errors.MemberMismatch,
 )
 UNCOUNTED: Final = (errors.PaceExceeded, errors.OperationTimeLimit, *_SOON, *_LATE)
 """Nobody's attempts, whatever a pipeline or a step asks for."""

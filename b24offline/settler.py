@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from b24offline.crash_points import crash_point
-from b24offline.errors import PaceExceeded, PortalError
+from b24offline.errors import PaceExceeded, PortalError, StoreError
 from b24offline.injection import is_local
-from b24offline.offline_queue import ClearOrder, ReportOrder, ReportRules
+from b24offline.offline_queue import ClearOrder, ReportOrder, ReportRules, Withdrawn
 from b24offline.settlement import DONE, SettlePlan, SettleView, needs_look, plan_settlement
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOKS: Final = 20
-"""Failed records looked up in one settle: at the portal's pace, more would outlive the freshness of the look."""
+"""Failed records looked up in one settle at most: at the portal's pace, more would outlive the look's freshness."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +64,20 @@ class Settler:
     def settle(self, process_id: str) -> Settled:
         """Settles as far as it can be settled now.
 
-        Raises `PortalError` or `PaceExceeded`; the batch then comes again by its due time.
+        Raises `PortalError`, `PaceExceeded` or `StoreError`; the batch then comes again by its due time.
         """
         settling = self._ledger.begin_settle(process_id)
         if settling == "damaged":
             heir = "reconciliation" if is_local(process_id) else "adoption"
-            log.error(f"batch damaged in the ledger, given to {heir}", extra={"process_id": process_id})
+            told = {"portal": self._ledger.portal, "process_id": process_id}
+            log.error(f"batch damaged in the ledger, given to {heir}", extra=told)
             self._ledger.forget(process_id)
             return Settled("damaged")
         if isinstance(settling, str):
             return Settled(settling)
         try:
             return self._settle(settling)
-        except (PortalError, PaceExceeded):
+        except (PortalError, PaceExceeded, StoreError):
             self._ledger.end_settle(settling, (), self._timers.settle_due_seconds)
             raise
 
@@ -91,11 +92,10 @@ class Settler:
         plan = plan_settlement(view)
         done = list(plan.gone)
         if plan.clear:
-            # The lease is looked at again before the call: after a long stop another settle may have reported by now.
-            if not self._own(settling, view, plan.superseded):
+            try:
+                self._queue.acknowledge(lambda: self._clear_order(settling, view, plan))
+            except Withdrawn:
                 return Settled("lost", kept=len(view.outcomes))
-            crash_point("settle.before_clear")
-            self._queue.acknowledge(ClearOrder(settling.process_id, plan.clear))
             done += plan.clear
             self._ledger.count("events_acknowledged", len(plan.clear))
             self._ledger.count("events_superseded", len(plan.superseded))
@@ -141,31 +141,58 @@ class Settler:
         looked_ms = self._ledger.now_ms()
         live: dict[int, Record] = {r.record_id: r for r in self._queue.reread(settling.process_id).records}
         view = replace(view, live=live, now_ms=looked_ms)
-        newer = {
-            record: self._queue.has_newer(view.events[record].message_id, record)
-            for record in plan_settlement(view).look[:LOOKS]
-        }
+        newer: dict[int, bool] = {}
+        for record in plan_settlement(view).look[:LOOKS]:
+            newer[record] = self._queue.has_newer(view.events[record].message_id, record)
+            # However slow the portal is, time must be left for a report of what was looked up.
+            if self._ledger.now_ms() - looked_ms > self._rules.look_valid_ms // 2:
+                break
         return replace(view, newer=newer)
 
     def _own(self, settling: Settling, view: SettleView, records: tuple[int, ...]) -> float:
-        """Notes a quiet period for failed records before a call about them; the seconds left of the lease, 0.0 if lost.
+        """Notes a quiet period for failed records before a call about them; the seconds left of the lease.
 
         Also before a superseded record is cleared: a second settler that saw no newer one must not mark it meanwhile,
-        as its `error` would find the record gone and delete the next change instead.
+        as its `error` would find the record gone and delete the next change instead. Raises `Withdrawn` when the lease
+        is lost: after a long stop, or a long wait for the call's turn, another settle may have reported by now.
         """
-        return self._guard.note_quiet({view.events[record].message_id for record in records}, settling)
+        left = self._guard.note_quiet({view.events[record].message_id for record in records}, settling)
+        if not left:
+            raise Withdrawn(f"portal {self._ledger.portal}: the settle lease of batch {settling.process_id} was lost")
+        return left
+
+    def _clear_order(self, settling: Settling, view: SettleView, plan: SettlePlan) -> ClearOrder:
+        self._own(settling, view, plan.superseded)
+        crash_point("settle.before_clear")
+        return ClearOrder(settling.process_id, plan.clear)
 
     def _report(self, settling: Settling, view: SettleView, plan: SettlePlan) -> int:
         """S3: notes the quiet period, then marks. Sends nothing when the settle lease was lost, or the look is old."""
-        if self._ledger.now_ms() - view.now_ms > self._rules.look_valid_ms:
+        if self._is_old(view):
             return 0
         live = view.live or {}
         records = tuple(live[record] for record in plan.report)
-        left = self._own(settling, view, plan.report)
-        if not left:
+        try:
+            self._queue.report(lambda: self._report_order(settling, view, plan.report, records))
+        except Withdrawn:
             return 0
+        self._ledger.count("events_reported", len(records))
+        for record in records:
+            log.error(
+                "event failed and was reported to the portal",
+                extra={"portal": self._ledger.portal, "record_id": record.record_id, "event": record.name},
+            )
+        return len(records)
+
+    def _report_order(
+        self, settling: Settling, view: SettleView, numbers: tuple[int, ...], records: tuple[Record, ...]
+    ) -> ReportOrder:
+        if self._is_old(view):
+            raise Withdrawn(f"portal {self._ledger.portal}: the look at batch {settling.process_id} has become old")
+        left = self._own(settling, view, numbers)
         now = self._ledger.now_ms()
-        order = ReportOrder(
+        crash_point("settle.before_error")
+        return ReportOrder(
             process_id=settling.process_id,
             records=records,
             newer=view.newer,
@@ -175,15 +202,9 @@ class Settler:
             lease_until_ms=now + round(left * 1000),
             rules=self._rules,
         )
-        crash_point("settle.before_error")
-        self._queue.report(order)
-        self._ledger.count("events_reported", len(records))
-        for record in records:
-            log.error(
-                "event failed and was reported to the portal",
-                extra={"portal": self._ledger.portal, "record_id": record.record_id, "event": record.name},
-            )
-        return len(records)
+
+    def _is_old(self, view: SettleView) -> bool:
+        return self._ledger.now_ms() - view.now_ms > self._rules.look_valid_ms
 
     def _next_look_seconds(self, plan: SettlePlan, now_ms: int) -> float:
         if plan.report or plan.look:

@@ -35,9 +35,16 @@ class SingleStart:
         self.members = -1
 
     def __enter__(self) -> Self:
-        """Raises ConfigError where another supervisor works on this data, or its processes cannot be ended."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = _opened(self._folder / "up.lock")
+        """Raises ConfigError where another supervisor works on this data, its processes cannot be ended, or the folder
+        cannot be used.
+        """
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _opened(self._folder / "up.lock")
+        except OSError as error:
+            raise ConfigError(
+                f"B24_DATA_DIR, {self._folder}, cannot be used: {error.strerror}. Name a folder that can be written to."
+            ) from None
         if not _locked(self._lock):
             pid = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
             os.close(self._lock)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Engine, and_, case, null, or_, select, update
+from sqlalchemy import Engine, and_, or_, select, update
 
 from b24offline.cipher import Cipher, load_or_create_key
 from b24offline.database import begin_exclusive, insert_into, make_engine
@@ -105,13 +105,12 @@ class Store(DeadLetters, PortalAdmin):
             **from_configuration,
         )
         present = PORTALS.c.wish != Wish.REMOVED.value
-        # Another connector is another queue, where this deployment has not polled yet.
-        same_queue = PORTALS.c.connector == connector
-        generation = {"ledger_generation": case((same_queue, PORTALS.c.ledger_generation), else_=null())}
+        generation = {"ledger_generation": self._generation_in(connector=connector, client_id=client_id)}
         row = row.on_conflict_do_update(
             index_elements=[PORTALS.c.name], set_=from_configuration | generation, where=present
         )
-        moved = (PORTALS.c.state == PortalState.UNDECIDED.value) & (PORTALS.c.connector != connector)
+        elsewhere = (PORTALS.c.connector != connector) | (PORTALS.c.client_id != client_id)
+        moved = (PORTALS.c.state == PortalState.UNDECIDED.value) & elsewhere
         self._change_if(name, moved, **self._state(PortalState.ACTIVE, ""))
         if not self._write_unique(name, row):
             return self.portal(name)
@@ -178,8 +177,12 @@ class Store(DeadLetters, PortalAdmin):
     def refresh_wait(self, name: str) -> RefreshWait:
         """Return for how long a refresh must wait, and whether that is because one has failed."""
         row, now = self._row(name), self._clock()
-        delay, claim = row["refresh_not_before"] - now, row["refresh_claimed_until"] - now
-        return RefreshWait(seconds=max(0.0, delay, claim), failed=delay > 0)
+        delay, claim = (
+            # As in `claim_refresh`: no wait is so long.
+            until - now if now < until <= now + _LONGEST_WAIT_SECONDS else 0.0
+            for until in (row["refresh_not_before"], row["refresh_claimed_until"])
+        )
+        return RefreshWait(seconds=max(delay, claim), failed=delay > 0)
 
     def set_state(
         self,
@@ -221,7 +224,8 @@ class Store(DeadLetters, PortalAdmin):
         secrets = [column.name for column in table.columns if column.info.get("secret")]
         with self._engine.connect() as connection:
             begin_exclusive(connection)
-            for row in connection.execute(select(table)).mappings().all():
+            # On PostgreSQL a token that is refreshed between reading and writing would be overwritten.
+            for row in connection.execute(select(table).with_for_update()).mappings().all():
                 changed = {
                     name: self._cipher.rotate(row[name], f"{name} of {table.name} {row[key.name]}")
                     for name in secrets

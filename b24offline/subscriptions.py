@@ -1,6 +1,6 @@
 """Binds the events that this deployment wants, and says why a portal cannot be served.
 
-Repeatable: it may run at every start and once a day. Source: `event.get`, `event.bind`,
+Repeatable: it runs at every start and at each look at the subscriptions. Source: `event.get`, `event.bind`,
 `feature.get`, `events` of the vendor's documentation.
 """
 

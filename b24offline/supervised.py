@@ -72,28 +72,16 @@ class Supervised:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Starts the process."""
-        program = self._program
+        """Starts the process; one that cannot be started now is tried again as if it had died."""
         self._start_at = None
-        reading, writing = os.pipe()
-        os.set_blocking(reading, False)
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
-                tethered(program.command),
-                cwd=program.folder,
-                env=dict(program.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=writing,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=program.descriptors,
-            )
-        finally:
-            os.close(writing)
         self._started_at = time.monotonic()
-        self._output = reading
-        self._selector.register(reading, selectors.EVENT_READ, self)
-        log.info("process started", extra={"program": program.name, "process_id": self._process.pid})
+        try:
+            self._process, self._output = self._launch()
+        except OSError as error:  # no memory, no descriptors, or an interpreter that is being replaced
+            self._start_later("process cannot be started, it is tried again", why=error.strerror)
+            return
+        self._selector.register(self._output, selectors.EVENT_READ, self)
+        log.info("process started", extra={"program": self._program.name, "process_id": self._process.pid})
 
     def look_after(self) -> None:
         """Notes a death and starts the process again when its wait is over."""
@@ -101,22 +89,9 @@ class Supervised:
             if time.monotonic() >= self._start_at:
                 self.start()
         elif self._process is not None and self._process.poll() is not None:
-            lived = time.monotonic() - self._started_at
-            self._waited_seconds = wait_after(lived, self._waited_seconds)
-            self._deaths = 1 if lived >= WELL_SECONDS else self._deaths + 1
             status = self._process.returncode
             self._bury()
-            self._start_at = time.monotonic() + self._waited_seconds
-            log.log(
-                logging.ERROR if self._deaths >= _ERROR_AFTER else logging.WARNING,
-                "process died, it is started again",
-                extra={
-                    "program": self._program.name,
-                    "status": status,
-                    "in_seconds": self._waited_seconds,
-                    "deaths": self._deaths,
-                },
-            )
+            self._start_later("process died, it is started again", status=status)
 
     def terminate(self) -> None:
         """Asks the process to end; it is not started again."""
@@ -144,6 +119,46 @@ class Supervised:
         for line in lines:
             self._pass_on(line)
         return True
+
+    def _launch(self) -> tuple[subprocess.Popen[bytes], int]:
+        """A new process, and where to read its output."""
+        program = self._program
+        reading, writing = os.pipe()
+        try:
+            os.set_blocking(reading, False)
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                tethered(program.command),
+                cwd=program.folder,
+                env=dict(program.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=writing,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=program.descriptors,
+            )
+        except OSError:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        return process, reading
+
+    def _start_later(self, what: str, **more: object) -> None:
+        """Notes that it does not run, and when it is started again."""
+        lived = time.monotonic() - self._started_at
+        self._waited_seconds = wait_after(lived, self._waited_seconds)
+        self._deaths = 1 if lived >= WELL_SECONDS else self._deaths + 1
+        self._start_at = time.monotonic() + self._waited_seconds
+        log.log(
+            logging.ERROR if self._deaths >= _ERROR_AFTER else logging.WARNING,
+            what,
+            extra={
+                "program": self._program.name,
+                **more,
+                "in_seconds": self._waited_seconds,
+                "deaths": self._deaths,
+            },
+        )
 
     def _bury(self) -> None:
         process, self._process = self._process, None

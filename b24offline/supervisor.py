@@ -68,7 +68,9 @@ class Supervisor:
         known = [(number, signal.getsignal(number)) for number in _SIGNALS]
         former = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+            # Under nohup a hangup is ignored already, and stays so.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
         # Python wakes the loop only for signals that have a handler.
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         try:

@@ -63,11 +63,12 @@ def signs_of(redis: Redis, ledger: Ledger) -> Signs:
     new, held = [0.0], [0.0]
     with redis.pipeline(transaction=False) as pipe:
         for process_id in ledger.open_batches():
-            pipe.hmget(f"{ledger.stem}:batch:{process_id}", ["lane", "first_seen"])
+            pipe.hmget(f"{ledger.stem}:batch:{process_id}", ["lane", "first_seen", "redriven"])
         rows = pipe.execute()
-    for lane, seen in rows:
+    for lane, seen, redriven in rows:
         if seen and lane not in (PARKED_LANE, LOCAL_LANE):
-            (held if lane == HELD_LANE else new).append((now - int(seen)) / 1000)
+            # A person who redrives a parked one gives it all its time again.
+            (held if lane == HELD_LANE else new).append((now - int(redriven or seen)) / 1000)
     orphans = [(now - int(first)) / 1000 for first in redis.hvals(f"{ledger.stem}:sightings")]
     unreadable, refused = redis.mget(_unreadable(ledger), _refused(ledger))
     return Signs(

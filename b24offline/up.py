@@ -101,13 +101,17 @@ def say(name: str, line: str, *, everything: bool = True) -> None:
     """Prints one line of a process; without ``everything`` not the routine ones."""
     if not everything and (_ROUTINE.search(line) or _BANNER.search(line)):
         return
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        sys.stdout.write(f"{name:<{_NAME_WIDTH}} | {line}\n")
+        # A character that the terminal does not know is escaped: it must not end everything.
+        sys.stdout.write(f"{name:<{_NAME_WIDTH}} | {line}\n".encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the log has gone, as a terminal that was closed: end as on a hangup, in silence.
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the rest of the process
         os.kill(os.getpid(), signal.SIGHUP)
+    except OSError:
+        pass  # a full disk costs lines of the log, not the deployment
 
 
 class Prefixed:

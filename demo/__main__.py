@@ -36,7 +36,9 @@ DOWN_SECONDS = 2.0
 def main(seconds: float, rate: float, objects: int, seed: int, keep: bool) -> None:
     """Runs a portal's emulator, a broker, two workers and beat, and checks what arrives."""
     console = Console()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) != signal.SIG_IGN:  # as nohup asks for
+            signal.signal(ending, lambda number, _frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="b24offline-demo-") as folder:
         try:
             with Stack(Path(folder), objects=objects, seed=seed) as stack:

@@ -12,7 +12,7 @@ from settings import config, schedule
 _REDIS_BROKER = config.broker_url.startswith(("redis://", "rediss://", "unix://", "valkey"))
 
 broker_url = config.broker_url
-broker_connection_retry_on_startup = True
+broker_connection_retry_on_startup = True  # processes start in any order, the broker last if need be
 broker_connection_max_retries = None  # a broker that is away for an hour is waited for
 broker_transport_options: dict[str, Any] = (
     {
@@ -20,7 +20,9 @@ broker_transport_options: dict[str, Any] = (
         "unacked_key": "b24offline.unacked",
         "unacked_index_key": "b24offline.unacked_index",
         "unacked_mutex_key": "b24offline.unacked_mutex",
+        # Longer than any message of ours stays in a worker (360 s, waits of 60 s): none is delivered twice for that.
         "visibility_timeout": 3600,
+        # A connection that a firewall forgot, or whose server is gone, is noticed although nothing is sent on it.
         "socket_keepalive": True,
         "health_check_interval": 30,
     }
@@ -32,7 +34,7 @@ control_exchange = "b24offline"  # our remote control does not reach the host's 
 result_backend = None  # the ledger counts outcomes; results would cost 40 % and hold customers' data
 task_ignore_result = True
 task_serializer = result_serializer = event_serializer = "json"
-accept_content = ["json"]
+accept_content = ["json"]  # whoever can write to the broker must not run code here
 
 
 def _queue(name: str) -> Queue:
@@ -71,14 +73,14 @@ task_routes = {
 }
 
 task_acks_late = False  # ledger and sweep redeliver; a redelivery cannot be told from a duplicate anyway
-worker_prefetch_multiplier = 1
-task_send_sent_event = True
+worker_prefetch_multiplier = 1  # what one worker keeps for later, an idle one does not get
+task_send_sent_event = True  # Flower shows what waits in a queue as well
 task_soft_time_limit = 300  # a step that hangs fails instead of renewing its lease for ever
-task_time_limit = 360
-worker_soft_shutdown_timeout = 10.0
-worker_cancel_long_running_tasks_on_connection_loss = False
-worker_hijack_root_logger = False
-worker_proc_alive_timeout = 60.0
+task_time_limit = 360  # and one that does not even listen to that is killed: a crash
+worker_soft_shutdown_timeout = 10.0  # what ends within it is not repeated after a deploy; SIGQUIT, see REMAP_SIGTERM
+worker_cancel_long_running_tasks_on_connection_loss = False  # acknowledged already: cancelled, it would be a crash
+worker_hijack_root_logger = False  # tasks/celery_app.py sets the logs up
+worker_proc_alive_timeout = 60.0  # children import pipelines, slowly on a busy machine: the default of 4 s kills them
 
 imports = config.pipelines
 include = (
@@ -96,6 +98,7 @@ include = (
     "tasks.broker_queues",
 )
 beat_schedule = schedule.beat_schedule
+beat_scheduler = "tasks.beat_scheduler:SteadyScheduler"  # one that a clock which is set back does not stop
 beat_schedule_filename = str(config.data_dir / "celerybeat-schedule")
-beat_max_loop_interval = 1.0
+beat_max_loop_interval = 1.0  # how soon it notices that the clock was set
 timezone = "UTC"

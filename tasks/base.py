@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject, Retry
@@ -170,28 +170,38 @@ def _run_in_lease(task: Step, ticket: publishing.Ticket, args: tuple[Any, ...], 
     if ticket.gives_event:
         args = (begun.event, *args)
     token = _current.set(work)
+    ended: Exception | None = None
     try:
         with process.lease_keeper().holding(kit.ledger, ticket.run, ticket.attempt, position):
             result = task.run(*args, **kwargs)
         _check_transferable(task, result)
-    except (Retry, Reject):
-        # The handler asked Celery itself for a repeat; the ledger guards that it comes.
-        delay = config.timers.step_backoff_seconds[-1]
-        kit.ledger.repeat_step(ticket.run, ticket.attempt, delay, counted=True, reason="asked for a retry")
-        raise
-    except Ignore:
-        publishing.follow(kit, kit.ledger.succeed(ticket.run, ticket.attempt))
-        raise
     except Exception as error:  # noqa: BLE001 - the boundary of one event: whatever it raises concerns this run only
-        return _after_error(task, kit, ticket, begun, error)
+        ended = error
     finally:
         _current.reset(token)
+    # Outside of the handler: what ledger and broker raise below would else show this error's text as their context.
+    if isinstance(ended, (Retry, Reject, Ignore)):
+        _as_asked(kit, ticket, ended)
+    if ended is not None:
+        return _after_error(task, kit, ticket, begun, ended)
     if ticket.last or not task.request.chain:
         publishing.follow(kit, kit.ledger.succeed(ticket.run, ticket.attempt))
     else:
         kit.ledger.pass_on(ticket.run, ticket.attempt, position)
         crash_point("step.passed")
     return result
+
+
+def _as_asked(kit: PortalKit, ticket: publishing.Ticket, asked: Retry | Reject | Ignore) -> NoReturn:
+    """The handler asked Celery itself: to end the chain here, or for a repeat, and the ledger guards that it comes."""
+    if isinstance(asked, Ignore):
+        publishing.follow(kit, kit.ledger.succeed(ticket.run, ticket.attempt))
+        raise asked from None
+    delay = config.timers.step_backoff_seconds[-1]
+    kit.ledger.repeat_step(ticket.run, ticket.attempt, delay, counted=True, reason="asked for a retry")
+    if isinstance(asked, Retry) and asked.exc is not None:
+        asked = Retry(asked.message, exc=showable(asked.exc), when=asked.when)
+    raise asked from None
 
 
 def _after_error(task: Step, kit: PortalKit, ticket: publishing.Ticket, begun: Begun, error: Exception) -> Any:

@@ -14,7 +14,7 @@ from b24offline.lanes import choose
 from b24offline.poll_schedule import next_interval_seconds
 from b24offline.portal_state import standing_after
 from b24offline.runtime import PortalKit, Runtime
-from b24offline.store import PortalState
+from b24offline.store import Portal, PortalState
 from settings import config
 from tasks.bind import bind_if_due
 from tasks.process import runtime
@@ -96,7 +96,8 @@ def _stand_back(here: Runtime, portal: str, error: PortalError | PaceExceeded | 
 def note_state(here: Runtime, portal: str, error: PortalError | PaceExceeded | StoreError | TakeoverNeeded) -> float:
     """Writes the portal's state down after a call failed. Answers the seconds to stand back."""
     standing = standing_after(error, now_epoch=time.time(), time_scale=config.time_scale)
-    if standing.state is not PortalState.ACTIVE and here.store.portal(portal).state is not standing.state:
+    known = _is_known(here.store.portal(portal), standing.state, error.actor)
+    if standing.state is not PortalState.ACTIVE and not known:
         used = here.tokens.version_used(portal) if isinstance(error, AuthLost) else None
         stale = isinstance(error, AuthLost) and used is None
         if stale or not here.store.set_state(portal, standing.state, str(error), actor=error.actor, token_version=used):
@@ -106,6 +107,14 @@ def note_state(here: Runtime, portal: str, error: PortalError | PaceExceeded | S
         level = logging.WARNING if error.actor == "nobody" else logging.ERROR
         log.log(level, "portal stands back", extra={"portal": portal, "state": standing.state, "why": str(error)})
     return standing.wait_seconds
+
+
+def _is_known(before: Portal, state: PortalState, actor: str) -> bool:
+    """Whether the store tells of it already: another cause of the same state may be another person's to mend.
+
+    Not of a lost authorization: once it is noted nothing is tried, and what is raised then does not say why.
+    """
+    return before.state is state and (state is PortalState.AUTH_LOST or before.state_actor == actor)
 
 
 def clear_state(here: Runtime, portal: str) -> None:

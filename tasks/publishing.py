@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.canvas import Signature, _chain
 from celery.utils import uuid
+from kombu.exceptions import OperationalError
 
 from b24offline import contract
 from b24offline.crash_points import crash_point
@@ -89,21 +90,24 @@ def title_of(event: Event) -> str:
 def publish(kit: PortalKit, handed: Iterable[Handed], known: Mapping[str, tuple[Event, str]] | None = None) -> int:
     """Sends the first step of each run. A run whose pipeline cannot be built fails, and frees what waited for it.
 
-    ``known``: run -> its event and lane, as far as the caller has them.
+    ``known``: run -> its event and lane, as far as the caller has them. Raises the broker's error when it is away, and
+    that is no run's failure: what was not sent is handed out, and the sweep sends it again.
     """
     todo = deque(handed)
     settleable: list[str] = []
     sent = 0
+    away: Exception | None = None
     with app.producer_pool.acquire(block=True) as producer, producer.batch():
-        while todo:
+        while todo and away is None:
             one = todo.popleft()
             found = (known or {}).get(one.run) or kit.ledger.event_of(one.run)
             if found is None:
                 continue
             event, lane = found
             try:
-                _send(one, event, queue_of(lane), producer)
-                sent += 1
+                first, rest = _chain_of(one, event, queue_of(lane))
+                away = _sent(first, rest, producer)
+                sent += away is None
             except Exception as error:
                 log.error(  # noqa: TRY400 - the error's own text may quote the event
                     "pipeline could not be built",
@@ -118,8 +122,10 @@ def publish(kit: PortalKit, handed: Iterable[Handed], known: Mapping[str, tuple[
                 settleable += told.settleable
                 if told.next:
                     todo.append(told.next)
-        for process_id in settleable:
+        for process_id in settleable if away is None else ():
             send_settle(kit.portal.name, process_id, producer)
+    if away is not None:
+        raise away
     return sent
 
 
@@ -148,7 +154,8 @@ def queue_of(lane: str) -> str:
     return known.queue if known else contract.QUEUE_EVENTS
 
 
-def _send(one: Handed, event: Event, queue: str, producer: Any) -> None:
+def _chain_of(one: Handed, event: Event, queue: str) -> tuple[Signature, list[Signature]]:
+    """The first step of a run, and those behind it in the order in which a message carries them."""
     steps = steps_of(event, one.pipeline)
     title = title_of(event)
     run = {"portal": event.portal, "run": one.run, "attempt": one.attempt}
@@ -182,7 +189,21 @@ def _send(one: Handed, event: Event, queue: str, producer: Any) -> None:
     first, *rest = steps
     if not ours[0] and not first.immutable:
         first.args = (reference(event, one.pipeline), *first.args)
-    first.apply_async(chain=list(reversed(rest)) or None, producer=producer)
+    return first, list(reversed(rest))
+
+
+def _sent(first: Signature, rest: list[Signature], producer: Any) -> Exception | None:
+    """Sends a chain. Answers the broker's trouble; raises what is wrong with the chain itself."""
+    try:
+        first.apply_async(chain=rest or None, producer=producer)
+    except OperationalError as error:
+        return error
+    except RuntimeError as error:
+        # kombu's, when it had to connect anew amid a batch
+        if "publish batch" not in str(error) and "aborted batch" not in str(error):
+            raise
+        return error
+    return None
 
 
 def _told(outcome: str, run: Mapping[str, Any], *, by_us: bool, immutable: bool = False) -> Signature:

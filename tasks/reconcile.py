@@ -20,7 +20,7 @@ from b24offline.event import ObjectKey
 from b24offline.injection import event_fits, injected, local_event, update_events
 from b24offline.lanes import LOCAL_LANE
 from b24offline.object_lister import METHODS
-from b24offline.reconcile_schedule import BY_HAND, RECONCILE, RUN, ask_daily
+from b24offline.reconcile_schedule import BY_HAND, RECONCILE, RUN, ask_daily, begin_ms
 from b24offline.reconciled import note_reconciled
 from b24offline.reconciliation import Job
 from b24offline.request_box import Body
@@ -39,6 +39,8 @@ STEPS_A_TURN: Final = 10
 """Pages looked at in one turn."""
 LEASES: Final = 5
 """Settle leases that one step may take: it may have to read the queue's list to its end, at the portal's pace."""
+SLACK_SECONDS: Final = 0.5
+"""A message that comes a moment too early would find the lease, and the sweep would have to ask."""
 MIRROR: Final = f"{contract.STEP_PREFIX}mirror.upsert"
 
 
@@ -60,21 +62,27 @@ def reconcile(portal: str) -> str:
     kit = here.kit(portal)
     lease = kit.requests.lease(RECONCILE, LEASES * config.timers.settle_lease_seconds)
     if not lease.acquire():
-        return "another worker is at it"
-    told = "nothing to reconcile"
+        return "another worker is at it, or the portal is left alone for a while"
+    told, rest = "nothing to reconcile", 0.0
     try:
         for number, body in kit.requests.due(RECONCILE).items():
             if kit.portal.polled or body["why"] == BY_HAND:
-                told = _turn(here, kit, number, body, lease)
+                told, rest = _turn(here, kit, number, body, lease)
                 break
-        lease.release()
+        if rest:
+            # Kept meanwhile: each sweep asks for a turn, and those would come in between.
+            lease.extend(rest, replace_ttl=True)
+            reconcile.apply_async((portal,), countdown=rest + SLACK_SECONDS)
+        else:
+            lease.release()
     except LockError:
         # Somebody else has it by now, and goes on from what was written down last.
         log.warning("reconciliation took longer than its lease", extra={"portal": portal})
     return told
 
 
-def _turn(here: Runtime, kit: PortalKit, number: str, body: Body, lease: Any) -> str:
+def _turn(here: Runtime, kit: PortalKit, number: str, body: Body, lease: Any) -> tuple[str, float]:
+    """Answers how far it got, and how long the portal is left alone before the next turn."""
     box, portal = kit.requests, kit.portal.name
     job = Job.from_body(body)
 
@@ -83,7 +91,7 @@ def _turn(here: Runtime, kit: PortalKit, number: str, body: Body, lease: Any) ->
         box.save(number, {**body, **job.body()})
 
     if kit.injector.open_batches() >= config.max_open_batches:
-        return "waits for what was injected"
+        return "waits for what was injected", 0.0
     worker = here.reconciler(portal)
     try:
         if not job.until_ms:
@@ -105,20 +113,20 @@ def _turn(here: Runtime, kit: PortalKit, number: str, body: Body, lease: Any) ->
             note_state(here, portal, error)
         body |= {"not_before_ms": kit.ledger.now_ms() + round(wait * 1000), "later": str(error)}
         save()
-        return f"later: {type(error).__name__}"
+        return f"later: {type(error).__name__}", 0.0
     if job.done:
         _end(here, kit, number, job)
-        return f"compared {job.compared}, missed {job.missed}, gone {job.gone}"
-    reconcile.apply_async((portal,), countdown=min(60.0, STEPS_A_TURN / config.requests_per_second))
-    return f"compared {job.compared} so far"
+        return f"compared {job.compared}, missed {job.missed}, gone {job.gone}", 0.0
+    return f"compared {job.compared} so far", min(60.0, STEPS_A_TURN / config.requests_per_second)
 
 
 def _end(here: Runtime, kit: PortalKit, number: str, job: Job) -> None:
     shown = {name: value for name, value in job.body().items() if name not in ("todo", "after", "pending")}
     if not job.dry_run:
-        note_reconciled(here.redis, kit.ledger.stem, job, kit.ledger.now_ms())
+        note_reconciled(here.redis, kit.ledger.stem, job, kit.ledger.now_ms(), begin_ms(here, kit))
     kit.requests.close(number, {"state": "done", **shown})
-    numbers = {name: shown[name] for name in ("compared", "missed", "gone", "fresh", "in_work", "by_entity", "why")}
+    told = ("compared", "missed", "gone", "fresh", "in_work", "by_entity", "not_comparable", "why")
+    numbers = {name: shown[name] for name in told}
     if (job.missed or job.gone) and not job.dry_run:
         log.error(
             "changes whose events never came were found and are run", extra={"portal": kit.portal.name, **numbers}

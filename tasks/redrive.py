@@ -6,6 +6,7 @@ reported a second time, because that would delete the newer record of the same m
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -14,7 +15,7 @@ from typing import Final
 from celery import shared_task
 
 from b24offline import contract
-from b24offline.errors import PaceExceeded, PortalError
+from b24offline.errors import PaceExceeded, PortalError, StoreError
 from b24offline.event import Record
 from b24offline.ledger import run_id
 from b24offline.redrive_pace import AT_ONCE, listing_seconds
@@ -35,19 +36,24 @@ def redrive(portal: str) -> str:
     kit = here.kit(portal)
     if not kit.portal.polled:
         return f"not redriven: {kit.portal.wish}"
+    if kit.portal.ledger_generation is None:
+        # Before the first poll nobody knows whether the queue is another deployment's.
+        return "not redriven: not polled yet"
     wait = config.timers.held_backoff_seconds[0]
-    look = kit.guard.next_due_marked
-    if here.turn(f"marked:{portal}", listing_seconds(wait, kit.guard.known_marked())):
-        look = kit.guard.due_marked
+    marked = kit.guard.due_marked(kit.queue.marked(), wait)
     try:
         # Those that nothing runs stay marked and free; they must not take the place of others.
-        due = (record for record in look(kit.queue.marked(), wait) if routes.pipelines_for(record.name))
+        due = (record for record in marked if routes.pipelines_for(record.name))
         opened = kit.poller.redrive(_while_none_waits(kit, islice(due, AT_ONCE)))
-    except (PortalError, PaceExceeded) as error:
+    except (PortalError, PaceExceeded, StoreError) as error:
         return f"later: {type(error).__name__}"
     _read_ahead(kit, opened)
     for process_id in opened:
         redrive.app.send_task(contract.TASK_DISPATCH, args=(portal, process_id), queue=contract.QUEUE_EVENTS)
+    if here.turn(f"marked:{portal}", listing_seconds(wait, kit.guard.known_marked())):
+        # After those that are due: a portal too busy to list thousands would else keep them waiting.
+        with suppress(PortalError, PaceExceeded):
+            deque(marked, maxlen=0)
     return f"redriven {len(opened)}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from b24offline import contract
-from b24offline.errors import PaceExceeded, PortalError
+from b24offline.errors import PaceExceeded, PortalError, StoreError
 from tasks.passing_on import pass_by
 from tasks.poll import note_state
 from tasks.process import runtime
@@ -17,7 +17,7 @@ def settle(portal: str, process_id: str) -> str:
     here = runtime()
     try:
         told = here.kit(portal).settler.settle(process_id)
-    except (PortalError, PaceExceeded) as error:
+    except (PortalError, PaceExceeded, StoreError) as error:
         note_state(here, portal, error)
         return f"later: {type(error).__name__}"
     if told.state == "newer":

@@ -6,15 +6,16 @@ import logging
 from typing import Final
 
 from celery import shared_task
+from redis.exceptions import ResponseError
 from sqlalchemy.exc import SQLAlchemyError
 
 from b24offline import alarms, contract
 from b24offline.draining import drained
-from b24offline.errors import PaceExceeded, PortalError
+from b24offline.errors import B24OfflineError, PaceExceeded, PortalError, StoreError
 from b24offline.ledger import Handed
 from b24offline.overview import overviews
-from b24offline.portal import Wish
-from b24offline.redrive_pace import turn_seconds
+from b24offline.portal import Portal, PortalState, Wish
+from b24offline.redrive_pace import listing_seconds, turn_seconds
 from b24offline.runtime import PortalKit, Runtime
 from settings import config
 from tasks import reconcile
@@ -33,38 +34,67 @@ def sweep() -> str:
     if not here.turn("sweep", config.timers.sweep_seconds / 2):
         return "swept just now"
     runs = batches = 0
-    redrive_seconds = turn_seconds(config.timers.held_backoff_seconds[0], config.requests_per_second)
     for portal in here.store.portals():
         if not portal.served:
             continue
-        kit = here.kit(portal.name)
-        overdue = kit.ledger.take_overdue()
-        for process_id in overdue.batches:
-            send_settle(portal.name, process_id)
-        runs += publish(kit, overdue.runs) if overdue.runs else 0
-        batches += len(overdue.batches)
-        if overdue.newer and here.turn(f"newer:{portal.name}", config.timers.held_backoff_seconds[0]):
-            log.error(
-                "batches of a newer version are left alone",
-                extra={"portal": portal.name, "batches": overdue.newer, "known_schema": kit.ledger.schema},
-            )
-        for one in overdue.hopeless:
-            _park(kit, one)
-        if portal.wish is Wish.DRAINING and drained(kit, portal, config.timers.sweep_seconds):
-            here.store.finish_drain(portal.name)
-            log.warning("portal is drained and paused", extra={"portal": portal.name})
-        reconcile.ask_if_due(here, kit)
-        if not portal.polled:
+        try:
+            started, settled = _start_again(here.kit(portal.name))
+            _ask_for_looks(here, portal)
+        except (B24OfflineError, ResponseError) as error:
+            # What is wrong with one portal, or with its keys in the ledger, must not keep the others waiting.
+            log.error("portal not swept, the others are", extra={"portal": portal.name, "why": str(error)})  # noqa: TRY400
             continue
-        if config.adopt and here.turn(f"adopt:{portal.name}", config.timers.sighting_seconds / 3):
-            adopt.delay(portal.name)
-        if here.turn(f"redrive:{portal.name}", redrive_seconds):
-            sweep.app.send_task(contract.TASK_REDRIVE, args=(portal.name,), queue=contract.QUEUE_POLL)
+        runs, batches = runs + started, batches + settled
     if here.turn("clean", DAY_SECONDS):
         letters, portals = here.store.clean(config.retention_days, keep=config.portal_name)
         log.info("store cleaned", extra={"dead_letters": letters, "portals": portals})
     _tell_alarms(here)
     return f"overdue: {runs} runs, {batches} batches"
+
+
+def _start_again(kit: PortalKit) -> tuple[int, int]:
+    """What is overdue at one portal. Answers how many runs and batches that was."""
+    portal = kit.portal.name
+    overdue = kit.ledger.take_overdue()
+    for process_id in overdue.batches:
+        send_settle(portal, process_id)
+    runs = publish(kit, overdue.runs) if overdue.runs else 0
+    if overdue.newer and runtime().turn(f"newer:{portal}", config.timers.held_backoff_seconds[0]):
+        log.error(
+            "batches of a newer version are left alone",
+            extra={"portal": portal, "batches": overdue.newer, "known_schema": kit.ledger.schema},
+        )
+    for one in overdue.hopeless:
+        _park(kit, one)
+    return runs, len(overdue.batches)
+
+
+def _ask_for_looks(here: Runtime, portal: Portal) -> None:
+    """Asks for what has its turn at one portal and needs its answers."""
+    kit, timers = here.kit(portal.name), here.timers
+    if portal.wish is Wish.DRAINING and drained(kit, portal, timers.sweep_seconds):
+        here.store.finish_drain(portal.name)
+        log.warning("portal is drained and paused", extra={"portal": portal.name})
+    reconcile.ask_if_due(here, kit)
+    if not portal.polled or portal.state is PortalState.BLOCKED:
+        # Who is blocked for overload is asked by polls alone, once an hour.
+        return
+    if config.adopt and here.turn(f"adopt:{portal.name}", timers.sighting_seconds / 3) and _lists_reserved(here, kit):
+        adopt.delay(portal.name)
+    if here.turn(f"redrive:{portal.name}", turn_seconds(timers.held_backoff_seconds[0], config.requests_per_second)):
+        sweep.app.send_task(contract.TASK_REDRIVE, args=(portal.name,), queue=contract.QUEUE_POLL)
+
+
+def _lists_reserved(here: Runtime, kit: PortalKit) -> bool:
+    """Whether all reserved records are listed this time: seldom while there are thousands and none is an orphan.
+
+    Those of parked events are thousands until a person decides, and a whole list keeps polls out.
+    """
+    wait = here.timers.sighting_seconds
+    seconds = listing_seconds(wait, kit.guard.known_reserved())
+    if seconds == listing_seconds(wait, 0) or kit.guard.sighted():
+        return True
+    return here.turn(f"reserved:{kit.portal.name}", min(seconds, 3 * wait))
 
 
 def _tell_alarms(here: Runtime) -> None:
@@ -93,7 +123,7 @@ def adopt(portal: str) -> str:
         return f"not adopted: {kit.portal.wish}"
     try:
         adopted = kit.poller.adopt()
-    except (PortalError, PaceExceeded) as error:
+    except (PortalError, PaceExceeded, StoreError) as error:
         return f"later: {type(error).__name__}"
     for process_id in adopted:
         adopt.app.send_task(contract.TASK_DISPATCH, args=(portal, process_id), queue=contract.QUEUE_EVENTS)

@@ -7,9 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from redis import Redis
 
 from b24offline.embedded import EmbeddedValkey
+
+GIVE_UP_SECONDS = 900
+"""For tests that wait for processes: after their own deadlines, which say what did not happen."""
+
+# An example that took long says something about the machine, not about the code.
+settings.register_profile("patient", parent=settings(), deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -23,10 +31,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folder of a test says its kind."""
+    """The folder of a test says its kind, and how long it may take."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         item.add_marker(folder)
+        if folder == "integration":
+            item.add_marker(pytest.mark.timeout(GIVE_UP_SECONDS))
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ from b24offline.embedded import free_port
 
 _SERVERS = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
 START_SECONDS = 120.0
+START_TRIES = 3
+"""On other ports each: what was free when it was chosen may be taken when the node is ready to listen."""
 
 
 def server_binary() -> str | None:
@@ -37,6 +39,7 @@ class RabbitNode:
         self.port = free_port()
         self._dist_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_run = False
 
     @property
     def url(self) -> str:
@@ -46,6 +49,16 @@ class RabbitNode:
     def __enter__(self) -> RabbitNode:
         if self._process is not None and self._process.poll() is None:
             return self
+        for _ in range(START_TRIES):
+            if self._start():
+                self._has_run = True
+                return self
+            if not self._has_run:
+                self.port, self._dist_port = free_port(), free_port()
+        raise RuntimeError(f"RabbitMQ did not start: {(self._folder / 'out.log').read_text()[-2000:]}")
+
+    def _start(self) -> bool:
+        """Whether it answers; when it has ended by itself, or is too slow, nothing of it is left."""
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / "rabbitmq.conf"
         config.write_text(f"listeners.tcp.default = 127.0.0.1:{self.port}\n")
@@ -74,11 +87,11 @@ class RabbitNode:
             try:
                 with kombu.Connection(self.url, connect_timeout=2) as connection:
                     connection.connect()
-                return self
+                return True
             except (OSError, kombu.exceptions.OperationalError):
                 time.sleep(0.2)
         self.__exit__()
-        raise RuntimeError(f"RabbitMQ did not start: {(self._folder / 'out.log').read_text()[-2000:]}")
+        return False
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:

@@ -8,7 +8,8 @@ if not fields[1] or FINAL[fields[1]] or not known(key) then return {} end
 if fields[2] ~= attempt or position <= tonumber(fields[3]) then return {} end
 local text
 for _, pid in ipairs(split(fields[4])) do
-  text = text or redis.call('HGET', records_key(pid), fields[5])
+  -- the last batch wins: of a record that was reported and is held by now, it has the marked event
+  text = redis.call('HGET', records_key(pid), fields[5]) or text
 end
 if not text then return {} end
 redis.call('HSET', key, 'state', 'running', 'position', position)

@@ -25,7 +25,7 @@ for _, pid in ipairs(split(fields[3])) do
   end
   if not busy then
     redis.call('HSET', batch_key(pid), 'lane', ARGV[4], 'rest', rest)
-    due('batch', pid, now + rest)
+    due('batch', pid, now + batch_rest(pid, 0))
   end
 end
 return fields[1] == 'parked' and 'kept' or 'parked'

@@ -71,10 +71,18 @@ local function hand_out(run, bound)
   return attempt
 end
 
--- How long an open batch rests between two looks, in ms. One whose unfinished runs are all parked rests longer.
+-- How long an open batch rests between two looks, in ms: longer where each record that is left has a parked run.
 local function batch_rest(pid, usual)
-  local fields = redis.call('HMGET', batch_key(pid), 'rest', 'pending')
-  return fields[1] and tonumber(fields[2]) > 0 and tonumber(fields[1]) or usual
+  local rest = redis.call('HGET', batch_key(pid), 'rest')
+  if not rest then return usual end
+  for _, text in ipairs(redis.call('HVALS', records_key(pid))) do
+    local parked = false
+    for _, run in ipairs(split(cjson.decode(text).runs)) do
+      parked = parked or redis.call('HGET', run_key(run), 'state') == 'parked'
+    end
+    if not parked then return usual end
+  end
+  return tonumber(rest)
 end
 
 -- A run became final: counts its batches down. Answers those that can settle.

@@ -11,7 +11,9 @@ redis.call('HSET', key, 'state', 'waiting', 'failures', 0, 'crashes', 0, 'reason
 due('run', run, at)
 for _, pid in ipairs(split(fields[3])) do
   if redis.call('EXISTS', batch_key(pid)) == 1 then
-    if redis.call('HDEL', batch_key(pid), 'rest') == 1 then redis.call('HSET', batch_key(pid), 'lane', ARGV[3]) end
+    if redis.call('HDEL', batch_key(pid), 'rest') == 1 then
+      redis.call('HSET', batch_key(pid), 'lane', ARGV[3], 'redriven', now)
+    end
     due('batch', pid, at + tonumber(ARGV[4]))
   end
 end

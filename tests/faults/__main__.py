@@ -13,9 +13,8 @@ import click
 from rich.console import Console
 
 from tests.faults import report, rows_mix
-from tests.faults.playing import ON_RABBITMQ, Job, known_rows, play_all
+from tests.faults.playing import ON_RABBITMQ, Job, known_rows, lacking, play_all
 from tests.faults.row import Result, Row
-from tests.rabbit import server_binary
 
 LONG_SECONDS = 200.0
 """Rows that may take longer to drain begin first, so that no core is idle at the end."""
@@ -50,8 +49,6 @@ def main(
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(width=200 if not sys.stdout.isatty() else None)
-    if broker != "valkey" and server_binary() is None:
-        raise click.ClickException("RabbitMQ is not installed: apt-get install rabbitmq-server, or --broker valkey")
     os.environ[rows_mix.MINUTES] = str(minutes)
     kept = logs or Path(tempfile.gettempdir()) / "b24offline-fault-logs"
     known = known_rows()
@@ -59,8 +56,15 @@ def main(
         Job(index, kind, seed, kept)
         for index, row in enumerate(known)
         for kind in ("valkey", "rabbitmq")
-        if row.playable and _is_wanted(row, wanted) and _is_played_on(row, kind, broker)
+        if _is_wanted(row, wanted) and _is_played_on(row, kind, broker)
     ]
+    if not chosen:
+        raise click.ClickException(
+            f"No row is called {', '.join(wanted)} for this broker; docs/faults.md lists them all"
+        )
+    if packages := lacking([(known[job.index], job.broker) for job in chosen]):
+        click.echo(f"These rows need what is not here: apt-get install {' '.join(packages)}", err=True)
+        sys.exit(2)
     chosen.sort(key=lambda job: known[job.index].drain_seconds < LONG_SECONDS)
     missing = [] if wanted else report.missing(known)
     results: list[Result] = []

@@ -65,6 +65,7 @@ def noted(*, last: bool) -> Iterator[str]:
         pipeline=work.pipeline,
         run=current_task.request.root_id,
         attempt=work.attempt,
+        clock=time.time(),
         last=last,
         pid=os.getpid(),
     )
@@ -154,6 +155,8 @@ def announced(event: Event) -> Signature:
 @signals.after_task_publish.connect
 def _send_again(sender: Any = None, headers: Any = None, body: Any = None, **told: Any) -> None:
     copies = int(os.environ.get(COPIES, "1"))
+    if copies == 1:
+        return
     with app.producer_pool.acquire(block=True) as producer:
         for _ in range(copies - 1):
             producer.publish(
@@ -164,3 +167,4 @@ def _send_again(sender: Any = None, headers: Any = None, body: Any = None, **tol
                 serializer="json",
                 correlation_id=headers["id"],
             )
+    journal().copied(copies - 1)

@@ -30,7 +30,9 @@ return redis.call('RPUSH', KEYS[1], string.format('%s, "wall": %d.%06d}', ARGV[1
 """The journal's own clock: that of a worker may be what a row puts wrong."""
 _LINES: Final = "lines"
 _MODES: Final = "modes"
+_TOLD: Final = "told"
 _USED: Final = "used"
+_COPIED: Final = "copied"
 
 ENTITIES: Final = {
     "crm_lead": "CRMLEAD",
@@ -91,20 +93,35 @@ class Journal:
             if not told:
                 continue
             word, argument, times = str(told).split(":")
-            if not times or self._redis.hincrby(_USED, f"{key}:{word}") <= int(times):
+            used = int(self._redis.hincrby(_USED, f"{key}:{word}"))
+            if not times or used <= int(times):
                 return word, float(argument or 0)
         return "", 0.0
+
+    def copied(self, number: int) -> None:
+        """So many copies of a message were sent."""
+        self._redis.incrby(_COPIED, number)
 
     # -- rows ------------------------------------------------------------------------------------------------
 
     def tell(self, word: str, argument: float = 0.0, *, name: str = "*", times: int | None = None) -> None:
         """Tells the handlers of an object ("crm_deal 7"), or all, what to do, the first ``times`` times or always."""
+        self._redis.sadd(_TOLD, f"{name}:{word}")
         self._redis.hdel(_USED, f"{name}:{word}")
         self._redis.hset(_MODES, name, f"{word}:{argument}:{'' if times is None else times}")
 
     def tell_nothing(self) -> None:
         """From now on all handlers do their work."""
         self._redis.delete(_MODES)
+
+    def unheeded(self) -> set[str]:
+        """What handlers were told and none of them ever came to do, as "crm_deal 7:fail"."""
+        return set(self._redis.smembers(_TOLD)) - set(self._redis.hkeys(_USED))
+
+    @property
+    def copies(self) -> int:
+        """How many copies of messages were sent."""
+        return int(self._redis.get(_COPIED) or 0)
 
     def lines(self, *, last: int = 0) -> list[str]:
         """The lines of every portal, in order: all, or only the ``last`` so many."""

@@ -8,7 +8,7 @@ import pkgutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,8 +16,9 @@ from typing import Final
 import tests.faults
 from tests.faults.brokers import RabbitBroker
 from tests.faults.row import Result, Row, rows, run
-from tests.rabbit import RabbitNode
+from tests.rabbit import RabbitNode, server_binary
 
+RABBITMQ_PACKAGE: Final = "rabbitmq-server"
 ON_RABBITMQ: Final = frozenset({*range(1, 10), 11, 13, 26, 27, 28})
 """Rows whose fault reaches the broker: a full run plays them on RabbitMQ as well."""
 
@@ -40,8 +41,24 @@ class Job:
     keep_logs: Path
 
 
+def lacking(chosen: Collection[tuple[Row, str]]) -> list[str]:
+    """The system packages that these rows need on these brokers, and that are not installed."""
+    wanted = {(row.package, row.needs is None or row.needs.is_file()) for row, _ in chosen}
+    if any(broker == "rabbitmq" for _, broker in chosen):
+        wanted.add((RABBITMQ_PACKAGE, server_binary() is not None))
+    return sorted(package for package, is_here in wanted if not is_here)
+
+
 def play(job: Job) -> Result:
-    """Plays a row, on a broker that starts and ends with it."""
+    """Plays a row, on a broker that starts and ends with it; the deployment too, also when the row is told to end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return _play(job)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _play(job: Job) -> Result:
     row = known_rows()[job.index]
     if job.broker == "valkey":
         return run(row, seed=job.seed, keep_logs=job.keep_logs)
@@ -55,11 +72,9 @@ def play(job: Job) -> Result:
 
 def play_all(jobs: Sequence[Job], *, at_a_time: int) -> Iterator[Result]:
     """The results as they come. When the caller stops early, what is under way is ended."""
-    with multiprocessing.get_context("spawn").Pool(at_a_time, _end_by_signal, maxtasksperchild=1) as pool:
+    with multiprocessing.get_context("spawn").Pool(at_a_time, _leave_ctrl_c_to_the_parent, maxtasksperchild=1) as pool:
         yield from pool.imap_unordered(play, jobs)
 
 
-def _end_by_signal() -> None:
-    """A deployment ends with its row, also when the row is told to end."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+def _leave_ctrl_c_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -21,12 +21,11 @@ COUNTED: Final = ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap"
 
 
 def missing(known: Sequence[Row]) -> list[Missing]:
-    """What a full run cannot show: rows that need something, numbers without a row, guards that no row switches off."""
-    unplayable = [(row.number, f"{row.name}: needs {row.install or row.needs}") for row in known if not row.playable]
+    """What a full run does not show: numbers without a row, guards that no row switches off."""
     numbers = [(number, "nobody has written it") for number in NUMBERS if number not in {row.number for row in known}]
     off = {row.plan.variables.get(sabotage.VARIABLE) for row in known}
     guards = [(40, f"without {guard}: nobody has written it") for guard in sabotage.GUARDS if guard not in off]
-    return sorted([*unplayable, *numbers, *guards])
+    return sorted([*numbers, *guards])
 
 
 def say(console: Console, result: Result, *, of: int, over: int) -> None:

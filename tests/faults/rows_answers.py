@@ -26,9 +26,10 @@ def break_calls(stage: Stage, match: str, kind: str, seconds: float = 60.0, **pl
 
 def fail_some(stage: Stage, count: int = 3, of: int = 10) -> list[str]:
     """Changes objects of which some fail once for good, so that they are reported; answers those."""
-    unlucky = stage.control.change("crm_company", "update", count=count)
-    for one in unlucky:
-        stage.journal.tell("permanent", name=f"crm_company {one}", times=1)
+    with stage.unseen():
+        unlucky = stage.control.change("crm_company", "update", count=count)
+        for one in unlucky:
+            stage.journal.tell("permanent", name=f"crm_company {one}", times=1)
     stage.change(of)
     return unlucky
 
@@ -89,9 +90,10 @@ def overlapping(stage: Stage) -> None:
 
 def _some_of_fifty(stage: Stage, succeed: int) -> None:
     stage.settle_some()
-    changed = stage.control.change("crm_deal", "add", count=50)
-    for one in changed[succeed:]:
-        stage.journal.tell("permanent", name=f"crm_deal {one}", times=1)
+    with stage.unseen():
+        changed = stage.control.change("crm_deal", "add", count=50)
+        for one in changed[succeed:]:
+            stage.journal.tell("permanent", name=f"crm_deal {one}", times=1)
     stage.noted(f"{succeed} of 50 succeed")
     if succeed < 50:
         wait_until(lambda: stage.counters.get("events_reported", 0) >= 50 - succeed, "the others are reported", 90)
@@ -148,6 +150,7 @@ def limited_often(stage: Stage) -> None:
     stage.settle_some()
     fault_id = stage.control.fault("*", "error", every=2, status=503, code="QUERY_LIMIT_EXCEEDED")
     stage.change(20)
+    wait_until(lambda: stage.control.fired(fault_id) >= 5, "the portal refuses again and again")
     time.sleep(8)
     stage.noted(f"{stage.control.fired(fault_id)} times 503")
     stage.control.disarm(fault_id)

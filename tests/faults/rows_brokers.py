@@ -11,12 +11,13 @@ import kombu
 from celery import Celery
 
 from b24offline.contract import QUEUES
+from b24offline.overview import LATE_SECONDS, overview
 from b24offline.processes import CeleryProcess
 from tests.faults.brokers import RabbitBroker
 from tests.faults.journal import COPIES, VISIBILITY
 from tests.faults.row import Plan, fault
 from tests.faults.rows_broker_away import revive
-from tests.faults.stage import Stage, wait_until
+from tests.faults.stage import PORTAL, Stage, wait_until
 
 
 @fault(12, "FLUSHALL idle", repeats=None, overlap=True)
@@ -50,11 +51,18 @@ def flushed_in_settle(stage: Stage) -> None:
     stage.control.disarm(fault_id)
 
 
+def _one_of_five_fails(stage: Stage) -> list[str]:
+    """Changes five deals, of which the first fails once for good; answers all."""
+    with stage.unseen():
+        deals = stage.change(5)
+        stage.journal.tell("permanent", name=f"crm_deal {deals[0]}", times=1)
+    return deals
+
+
 @fault(12, "FLUSHALL mid-report", repeats=None, overlap=True, plan=Plan(variables={"B24_MAX_ATTEMPTS": "1"}))
 def flushed_in_report(stage: Stage) -> None:
     stage.settle_some()
-    deals = stage.change(5)
-    stage.journal.tell("permanent", name=f"crm_deal {deals[0]}", times=1)
+    deals = _one_of_five_fails(stage)
     fault_id = stage.control.fault("event.offline.error", "hold", stage="before", times=1, seconds=2)
     stage.change(5)
     wait_until(lambda: stage.control.held(fault_id), "an error is under way", 90)
@@ -67,8 +75,7 @@ def flushed_in_report(stage: Stage) -> None:
 @fault(12, "FLUSHALL mid-redrive", repeats=None, overlap=True, plan=Plan(variables={"B24_MAX_ATTEMPTS": "1"}))
 def flushed_in_redrive(stage: Stage) -> None:
     stage.settle_some()
-    deals = stage.change(5)
-    stage.journal.tell("permanent", name=f"crm_deal {deals[0]}", times=1)
+    deals = _one_of_five_fails(stage)
     fault_id = stage.control.fault("event.offline.get", "hold", stage="after", times=1, seconds=2, where={"error": "1"})
     wait_until(lambda: stage.control.held(fault_id), "a marked record is reserved", 120)
     stage.redis.flushall()
@@ -94,13 +101,20 @@ def flushed_often(stage: Stage) -> None:
     stage.journal.tell_nothing()
 
 
+def _some_companies_fail(stage: Stage, *, times: int) -> None:
+    with stage.unseen():
+        for company in stage.change(3, "crm_company"):
+            stage.journal.tell("fail", name=f"crm_company {company}", times=times)
+
+
 def _copies(stage: Stage, copies: int) -> None:
     stage.noted(f"every message {copies} times")
     stage.change(20)
     stage.change(10, "crm_lead")
-    for deal in stage.change(3, "crm_company"):
-        stage.journal.tell("fail", name=f"crm_company {deal}", times=1)
+    _some_companies_fail(stage, times=1)
     stage.change(10)
+    wait_until(stage.empty, "all settles", 150)
+    stage.expect(stage.journal.copies >= (copies - 1) * 80, f"only {stage.journal.copies} copies were sent")
 
 
 @fault(26, "every message twice", plan=Plan(variables={COPIES: "2"}))
@@ -119,8 +133,10 @@ def invisible_for_long(stage: Stage) -> None:
     stage.journal.tell("slow", 4, times=4)
     stage.change(10)
     stage.noted("tasks of 4 s, visibility timeout of 1 s")
-    for deal in stage.change(3, "crm_company"):
-        stage.journal.tell("fail", name=f"crm_company {deal}", times=4)
+    _some_companies_fail(stage, times=4)
+    wait_until(stage.empty, "all settles", 150)
+    long = sum(1 for one in stage.evidence().spans if one.end and one.end - one.start >= 4)
+    stage.expect(long == 4, f"{long} tasks took longer than the timeout")
 
 
 def _longer_than_acknowledged(stage: Stage, timeout_seconds: float) -> None:
@@ -131,8 +147,7 @@ def _longer_than_acknowledged(stage: Stage, timeout_seconds: float) -> None:
     stage.journal.tell("slow", 2 * timeout_seconds, times=5)
     stage.change(12)
     stage.noted(f"a broker that waits {timeout_seconds:g} s for an acknowledgement")
-    for company in stage.change(3, "crm_company"):
-        stage.journal.tell("fail", name=f"crm_company {company}", times=4)
+    _some_companies_fail(stage, times=4)
     revive(stage)
     stage.expect(_timed_out(stage), "the broker closed a channel")
 
@@ -169,11 +184,12 @@ def _revoke(stage: Stage, *, terminate: bool) -> None:
     with _remote(stage) as app:
 
         def step_ids(kind: str) -> list[str]:
-            told = getattr(app.control.inspect(timeout=1), kind)() or {}
+            told = getattr(app.control.inspect(timeout=3), kind)() or {}
             return [task["id"] for tasks in told.values() for task in tasks if task["name"].endswith("chains.work")]
 
         running = wait_until(lambda: len(step_ids("active")) == 3 and step_ids("active"), "three handlers run", 60)
-        waiting = step_ids("reserved")
+        # What runs is not touched by a revocation alone, so that there must be some that wait.
+        waiting = wait_until(lambda: step_ids("reserved"), "messages wait in the worker", 15)
         app.control.revoke([*running, *waiting], terminate=terminate, signal="SIGKILL")
     stage.noted(f"{len(running)} running and {len(waiting)} waiting tasks revoked{', terminated' if terminate else ''}")
 
@@ -200,6 +216,7 @@ def purged(stage: Stage) -> None:
         for name in QUEUES:
             number += kombu.Queue(name, kombu.Exchange(name), routing_key=name)(channel).purge()
     stage.noted(f"{number} messages purged")
+    stage.expect(number, "there was something to purge")
     stage.journal.tell_nothing()
 
 
@@ -207,6 +224,7 @@ def purged(stage: Stage) -> None:
 def two_beats(stage: Stage) -> None:
     stage.beats.append(stage.new_beat("beat-2").start())
     stage.settle_some()
+    wait_until(lambda: "Sending due task" in stage.beats[1].log_tail(100_000), "both beats send", 60)
     stage.noted("a second beat")
     before, began = len(stage.calls("event.offline.get")), time.monotonic()
     stage.change(10)
@@ -220,9 +238,19 @@ def no_beat(stage: Stage) -> None:
     stage.settle_some()
     stage.beats[0].kill()
     stage.noted("SIGKILL of beat")
+    time.sleep(2)  # a tick may be under way
+    polls = len(stage.calls("event.offline.get"))
     stage.change(10)
     time.sleep(10)
+    stage.expect(len(stage.calls("event.offline.get")) == polls, "nobody polls without beat")
+    wait_until(lambda: _alarmed(stage), "a person is told that nobody polls", LATE_SECONDS + 30)
     stage.beats[0].start()
+    wait_until(lambda: not _alarmed(stage), "the alarm clears itself", 60)
+
+
+def _alarmed(stage: Stage) -> bool:
+    needs = overview(stage.runtime, stage.runtime.store.portal(PORTAL)).needs
+    return any("nobody polls it" in need.what for need in needs)
 
 
 @fault(29, "schedule file corrupt")
@@ -249,6 +277,7 @@ def frozen(stage: Stage) -> None:
     stage.noted("SIGSTOP for 6 s")
     threading.Event().wait(6)
     _signal(stage.workers[0], signal.SIGCONT)
+    stage.expect(stage.counters.get("runs_crashed"), "leases of the frozen worker ran out")
     stage.journal.tell_nothing()
 
 

@@ -1,12 +1,12 @@
-"""Row 40: each guard is switched off, one at a time, and the checker must turn red."""
+"""Row 40: each guard is switched off, one at a time, and the checker must turn red.
+
+What must be red is what only the missing guard brings about: a change also counts as lost when the drain was short.
+"""
 
 from __future__ import annotations
 
-import time
-
 from tests.faults.journal import COPIES
 from tests.faults.row import Plan, fault
-from tests.faults.rows_answers import QUIET_SECONDS, fail_some
 from tests.faults.sabotage import VARIABLE
 from tests.faults.stage import CONNECTOR, Stage, wait_until
 
@@ -16,7 +16,7 @@ def without(guard: str, *, scale: float = Plan.scale, **variables: str) -> Plan:
     return Plan(scale=scale, variables={VARIABLE: guard, "B24_MAX_ATTEMPTS": "1", **variables})
 
 
-@fault(40, "without explicit clear=0", plan=without("explicit clear=0"), red=("lost", "unfinished"), drain_seconds=20)
+@fault(40, "without explicit clear=0", plan=without("explicit clear=0"), red=("unfinished",), drain_seconds=20)
 def reads_with_deletion(stage: Stage) -> None:
     stage.change(10)
     stage.noted("clear=0 is not sent")
@@ -43,7 +43,7 @@ def empty_list(stage: Stage) -> None:
     40,
     "closing before all is finished",
     plan=without("close only when finished"),
-    red=("lost", "unfinished"),
+    red=("unfinished",),
     drain_seconds=60,
 )
 def closes_early(stage: Stage) -> None:
@@ -78,16 +78,3 @@ def no_token(stage: Stage) -> None:
     stage.journal.tell("slow", 0.3)
     stage.change(10)
     stage.noted("every message three times")
-
-
-@fault(40, "without the quiet period", plan=without("quiet period"), red=("destroyed", "lost"), drain_seconds=90)
-def no_quiet(stage: Stage) -> None:
-    stage.settle_some()
-    fault_id = stage.control.fault("event.offline.error", "late", seconds=QUIET_SECONDS * 0.8, times=1)
-    unlucky = fail_some(stage)
-    wait_until(lambda: stage.control.fired(fault_id), "an error is under way", 90)
-    stage.noted("event.offline.error executed late")
-    deadline = time.monotonic() + QUIET_SECONDS
-    while time.monotonic() < deadline:
-        stage.control.change("crm_company", "update", ids=unlucky)
-        time.sleep(0.7)

@@ -43,7 +43,7 @@ def adopted_at_first_sight(stage: Stage) -> None:
     40,
     "without two sightings and the quiet period of adoption",
     plan=_without("two sightings and quiet of adoption", variables={"B24_MAX_ATTEMPTS": "1"}),
-    red=("destroyed", "lost"),
+    red=("destroyed",),
     drain_seconds=40,
 )
 def adopted_at_once(stage: Stage) -> None:
@@ -161,7 +161,7 @@ def _answered_since_refused(stage: Stage, before: int) -> bool:
     40,
     "without reserving before a redrive runs",
     plan=_without("reserve before run", variables={"B24_MAX_ATTEMPTS": "1"}),
-    red=("lost", "unfinished"),
+    red=("unfinished",),
     drain_seconds=40,
 )
 def redriven_while_free(stage: Stage) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from tests.faults.row import fault
@@ -35,6 +36,34 @@ def _comes(true: Callable[[], Any], seconds: float) -> bool:
 
 def _hold_reports(stage: Stage, **more: Any) -> int:
     return stage.control.fault("event.offline.error", "hold", seconds=60, **more)
+
+
+@fault(
+    40,
+    "without the quiet period",
+    plan=replace(without("quiet period", scale=0.2), concurrency=8),  # to settle beside slow handlers
+    red=("destroyed",),
+    drain_seconds=60,
+)
+def no_quiet(stage: Stage) -> None:
+    """A report is under way, and what it is about has a newer record: it is cleared before it is marked."""
+    stage.settle_some()
+    life = LIFE_SECONDS * stage.plan.scale * MARGIN
+    late = stage.control.fault("event.offline.error", "late", seconds=life, times=1)
+    unlucky = fail_some(stage)
+    wait_until(lambda: stage.control.fired(late), "a report is under way", 90)
+    sent = time.monotonic()
+    stage.noted("event.offline.error executed late")
+    failed = {int(one["id"]) for one in stage.control.records() if one["subject"][0] == "crm_company"}
+    stage.journal.tell("slow", life)  # so that the newer records are there when the report is executed
+    stage.control.change("crm_company", "update", ids=unlucky)
+
+    def cleared() -> bool:
+        return failed <= {int(one["id"]) for one in stage.history("cleared")}
+
+    _comes(cleared, life - (time.monotonic() - sent))
+    wait_until(lambda: not stage.control.state()["late_calls"], "the report is executed")
+    stage.journal.tell_nothing()
 
 
 @fault(40, "without the 75 s rule", plan=without("75 s rule", scale=0.2), red=("destroyed",), drain_seconds=30)
@@ -81,9 +110,10 @@ def reports_marked(stage: Stage) -> None:
     Off with it: that the run of a held record never fails for good. While that holds, nothing asks for the report.
     """
     stage.settle_some()
-    unlucky = stage.control.change("crm_company", "update", count=3)
-    for one in unlucky:
-        stage.journal.tell("permanent", name=f"crm_company {one}", times=2)
+    with stage.unseen():
+        unlucky = stage.control.change("crm_company", "update", count=3)
+        for one in unlucky:
+            stage.journal.tell("permanent", name=f"crm_company {one}", times=2)
     wait_until(lambda: stage.control.state()["free_marked"] >= 3, "failed events are marked", 90)
     report = _hold_reports(stage)
     wait_until(lambda: stage.counters.get("batches_held", 0) >= 3, "they are redriven", 60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from tests.faults import evidence
 from tests.faults.gauges import Gauges, growth
@@ -16,8 +17,9 @@ FEW = Plan(variables={"B24_MAX_ATTEMPTS": "2"})
 @fault(31, "always raises", plan=FEW, leaves=True)
 def always_raises(stage: Stage) -> None:
     stage.settle_some()
-    [unlucky] = stage.change(1, "crm_company")
-    stage.journal.tell("fail", name=f"crm_company {unlucky}")
+    with stage.unseen():
+        [unlucky] = stage.change(1, "crm_company")
+        stage.journal.tell("fail", name=f"crm_company {unlucky}")
     stage.change(10)
     stage.noted("a handler that always raises")
     wait_until(lambda: stage.counters.get("events_reported", 0) == 1, "it is reported", 90)
@@ -30,8 +32,9 @@ def always_raises(stage: Stage) -> None:
 @fault(31, "raises three times, then works")
 def raises_and_works(stage: Stage) -> None:
     stage.settle_some()
-    for one in stage.change(3, "crm_company"):
-        stage.journal.tell("fail", name=f"crm_company {one}", times=3)
+    with stage.unseen():
+        for one in stage.change(3, "crm_company"):
+            stage.journal.tell("fail", name=f"crm_company {one}", times=3)
     stage.change(10)
     stage.noted("handlers that raise three times")
     wait_until(stage.empty, "all is settled", 90)
@@ -41,8 +44,9 @@ def raises_and_works(stage: Stage) -> None:
 @fault(31, "hangs", plan=Plan(variables={SOFT_LIMIT: "3", "B24_MAX_ATTEMPTS": "2"}))
 def hangs(stage: Stage) -> None:
     stage.settle_some()
-    [unlucky] = stage.change(1, "crm_company")
-    stage.journal.tell("hang", name=f"crm_company {unlucky}", times=1)
+    with stage.unseen():
+        [unlucky] = stage.change(1, "crm_company")
+        stage.journal.tell("hang", name=f"crm_company {unlucky}", times=1)
     stage.change(20)
     stage.noted("a handler that hangs until its time limit")
 
@@ -50,8 +54,9 @@ def hangs(stage: Stage) -> None:
 @fault(31, "returns what JSON cannot carry")
 def unserializable(stage: Stage) -> None:
     stage.settle_some()
-    [unlucky] = stage.change(1, "crm_company")
-    stage.journal.tell("unserializable", name=f"crm_company {unlucky}", times=1)
+    with stage.unseen():
+        [unlucky] = stage.change(1, "crm_company")
+        stage.journal.tell("unserializable", name=f"crm_company {unlucky}", times=1)
     stage.change(10)
     stage.noted("a handler that returns an object")
 
@@ -60,9 +65,10 @@ def unserializable(stage: Stage) -> None:
 def unserializable_in_the_middle(stage: Stage) -> None:
     """The next step could not be sent: the run fails at once, not as one that died; the others go on."""
     stage.settle_some()
-    once, always = stage.change(2, "crm_company")
-    stage.journal.tell("unserializable", name=f"first crm_company {once}", times=1)
-    stage.journal.tell("unserializable", name=f"first crm_company {always}")
+    with stage.unseen():
+        once, always = stage.change(2, "crm_company")
+        stage.journal.tell("unserializable", name=f"first crm_company {once}", times=1)
+        stage.journal.tell("unserializable", name=f"first crm_company {always}")
     stage.change(10)
     stage.noted("a first step that returns an object")
     wait_until(lambda: stage.counters.get("events_acknowledged", 0) >= 14, "the others are acknowledged", 90)
@@ -149,7 +155,7 @@ def backlog(stage: Stage) -> None:
     stage.noted("a backlog of 20 000")
     stage.restart()
     seen = Gauges(stage)
-    seen.until(stage.empty, "the backlog drains", 300)
+    seen.until(stage.empty, "the backlog drains")
     stage.tell(str(seen))
     stage.expect(seen.waiting == sorted(seen.waiting, reverse=True), "the queue only shrinks")
     stage.expect(max(seen.ledger_bytes) < 64 << 20, f"the ledger grew: {seen}")
@@ -162,6 +168,10 @@ def backlog(stage: Stage) -> None:
         lambda: used if (used := seen.ledger_now()) < 1.25 * before else 0, "the ledger is small again", 30
     )
     stage.tell(f"ledger {before >> 10} KB before, {left >> 10} KB after")
+
+
+LANE_SECONDS: Final = 320.0
+"""How long 5 000 marked records take on two cores beside two other rows; a busier machine is slower in all it does."""
 
 
 @fault(
@@ -189,13 +199,16 @@ def bad_deploy(stage: Stage) -> None:
         return stage.empty()
 
     seen = Gauges(stage)
-    seen.until(drained, "the error lane drains", 600)
+    seen.until(drained, "the error lane drains")
     records = stage.counters["batches_held"] - held
     calls = (sum(stage.control.state()["requests"].values()) - before) / records
     stage.tell(f"{seen}; {records / (time.monotonic() - began):.1f} a second, {calls:.1f} requests each")
     stage.tell(f"{len(waits)} new events waited {sorted(waits)[len(waits) // 2]:.1f} s, at most {max(waits):.1f} s")
     stage.expect(len(waits) >= 20, "new events came while the lane drained")
-    stage.expect(sorted(waits)[len(waits) // 2] < 4 and max(waits) < 15, f"new events waited: {waits}")
+    slower = max(1.0, seen.seconds / LANE_SECONDS)
+    stage.expect(
+        sorted(waits)[len(waits) // 2] < 4 * slower and max(waits) < 15 * slower, f"new events waited: {waits}"
+    )
     stage.expect(calls < 3.0, f"{calls:.1f} requests for one record: the lane is listed too often")
 
 

@@ -37,8 +37,9 @@ def _move_deals(stage: Stage, count: int, funnel: int) -> list[str]:
 def refused(stage: Stage) -> None:
     other_stack(stage)
     stage.settle_some()
-    deals = _move_deals(stage, 5, 5)
-    stage.redis.sadd("shop:refuse", *deals[:2])
+    with stage.unseen():
+        deals = _move_deals(stage, 5, 5)
+        stage.redis.sadd("shop:refuse", *deals[:2])
     stage.noted("another stack fails two of five")
     wait_until(
         lambda: stage.counters.get("events_reported", 0) == 2, "their outcome arrives, and they are reported", 90

@@ -32,9 +32,11 @@ def _altered(method: str, **params: Any) -> None:
     honest = PacedClient.call
 
     def call(self: PacedClient, name: str, given: Any = None, **more: Any) -> Any:
-        if name == method:
-            given = {key: value for key, value in {**(given or {}), **params}.items() if value is not None}
-        return honest(self, name, given, **more)
+        def altered() -> dict[str, Any]:
+            made = given() if callable(given) else given or {}
+            return {key: value for key, value in {**made, **params}.items() if value is not None}
+
+        return honest(self, name, altered if name == method else given, **more)
 
     PacedClient.call = call  # type: ignore[method-assign]
 

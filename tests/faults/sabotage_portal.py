@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from threading import Timer
 from typing import Any, Final, cast
 
@@ -95,18 +96,19 @@ def _reserve_before_run() -> None:
     """A marked record is looked at, run while it is free, and only then reserved and cleared."""
     reserve, acknowledge = OfflineQueue.reserve_marked, OfflineQueue.acknowledge
 
-    def peek(self: OfflineQueue, record_id: int) -> Batch | None:
+    def peek(self: OfflineQueue, record_id: int, **_: Any) -> Batch | None:
         process_id = f"{PEEKED}{record_id}"
         found = [replace(one, process_id=process_id) for one in self.marked() if one.record_id == record_id]
         return Batch(self._portal, process_id, tuple(found)) if found else None
 
-    def clear(self: OfflineQueue, order: ClearOrder) -> None:
+    def clear(self: OfflineQueue, make: Callable[[], ClearOrder]) -> None:
+        order = make()
         if not order.process_id.startswith(PEEKED):
-            acknowledge(self, order)
+            acknowledge(self, make)
             return
         for record_id in order.record_ids:
-            if batch := reserve(self, record_id):
-                acknowledge(self, ClearOrder(batch.process_id, (record_id,)))
+            if batch := reserve(self, record_id, sending=lambda: None):
+                acknowledge(self, partial(ClearOrder, batch.process_id, (record_id,)))
 
     OfflineQueue.reserve_marked = peek  # type: ignore[method-assign]
     OfflineQueue.acknowledge = clear  # type: ignore[method-assign]

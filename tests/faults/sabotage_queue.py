@@ -69,7 +69,7 @@ def _quiet_redrive() -> None:
     def at_once(self: PortalGuard, marked: Iterable[Record], wait_seconds: float) -> Iterator[Record]:
         return iter(sorted(marked, key=lambda record: record.record_id))
 
-    PortalGuard.due_marked = PortalGuard.next_due_marked = at_once  # type: ignore[method-assign]
+    PortalGuard.due_marked = at_once  # type: ignore[method-assign]
 
 
 def _quiet_adoption() -> None:

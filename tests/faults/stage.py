@@ -6,8 +6,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -78,6 +78,7 @@ class Stage:
         self.last_fault = 0.0
         self.neighbours: list[CeleryProcess] = []
         self._given = broker
+        self._veils: set[int] = set()
         self._exit = ExitStack()
         self._taps: list[Wiretap] = []
 
@@ -178,6 +179,16 @@ class Stage:
         self.change(count)
         wait_until(self.empty, "the first changes are settled", 90)
 
+    @contextmanager
+    def unseen(self) -> Iterator[None]:
+        """No reserving call is executed meanwhile: what changes inside waits until handlers are told what to do."""
+        veil = self.control.fault("event.offline.get", "hold", seconds=30)
+        self._veils.add(veil)
+        try:
+            yield
+        finally:
+            self.control.disarm(veil)
+
     def noted(self, what: str) -> None:
         """A fault was injected now."""
         self.injected.append(what)
@@ -197,7 +208,7 @@ class Stage:
         """Waits until somebody died at a point, notes it, and starts the workers again."""
         wait_until((self.crashes / f"{point}.fired").exists, f"a process dies at {point}", seconds)
         (self.crashes / f"{point}.fired").unlink()
-        wait_until(lambda: not all(worker.alive for worker in self.workers), f"a worker is dead at {point}", 10)
+        wait_until(lambda: not all(worker.alive for worker in self.workers), f"a worker is dead at {point}", 60)
         self.noted(f"SIGKILL at {point}")
         self.restart()
 
@@ -251,6 +262,15 @@ class Stage:
         """A row's own expectation."""
         if not true:
             self.failures.append(what)
+
+    def missed(self) -> list[str]:
+        """What was to go wrong and never did: a row that is green although it met no fault shows nothing."""
+        plans = [one for one in self.control.faults() if not one["fired"] and one["id"] not in self._veils]
+        return [
+            *(f"{one['kind']} of {one['match']} was armed and never met a call" for one in plans),
+            *(f"nobody came to the crash point {one.name}" for one in self.crashes.iterdir()),
+            *(f"no handler ever did what it was told: {told}" for told in sorted(self.journal.unheeded())),
+        ]
 
     # -- how it stands ---------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from b24offline.embedded import free_port
 from b24offline.processes import CeleryProcess
-from tests.integration.stack import wait_until
+from tests.integration.stack import PATIENCE, wait_until
 
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{24,}={0,2}")
 _SNAPSHOT = re.compile(rb":snapshot:")
@@ -128,7 +128,7 @@ class BrokerLog:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(20), "the broker's log did not start"
+        assert self._ready.wait(PATIENCE * 20), "the broker's log did not start"
         return self
 
     def __exit__(

@@ -20,14 +20,16 @@ from demo.comparison import Comparison, compare
 
 PORTAL = "acme"
 CHAINS = "tests.integration.chains"
+PATIENCE = 4
+"""How much longer than on a quiet machine a condition may take. A deadline only says when to give up."""
 
 
 def wait_until(true: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """The first true answer; fails with ``what`` when the time is over."""
-    deadline = time.monotonic() + seconds
+    """The first true answer; fails with ``what`` when `PATIENCE` times ``seconds`` are over."""
+    deadline = time.monotonic() + PATIENCE * seconds
     while not (answer := true()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
+            raise AssertionError(f"not within {PATIENCE * seconds:g} s: {what}")
         time.sleep(0.1)
     return answer
 

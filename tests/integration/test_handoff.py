@@ -49,8 +49,9 @@ def test_a_failure_in_another_stack_is_reported(
     start_stack: Callable[..., Stack], broker_url: str, shop: CeleryProcess, redis: Redis
 ) -> None:
     stack = start_stack(broker_url, variables=VARIABLES)
-    contacts = stack.control.change("crm_contact", "update", count=3)
+    contacts = [one["id"] for one in stack.control.objects("crm_contact")][:3]
     redis.sadd("shop:refuse", contacts[0])
+    stack.control.change("crm_contact", "update", ids=contacts)
     wait_until(lambda: stack.counters.get("events_reported", 0) == 1, "the failed one is reported", 90)
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 2, "the others are acknowledged")
     assert stack.history("marked")[0]["object"] == contacts[0]
@@ -61,7 +62,7 @@ def test_our_workers_never_read_the_queue_of_another_stack(
 ) -> None:
     stack = start_stack(broker_url, variables=VARIABLES, all_queues=True)
     stack.control.change("crm_contact", "update", count=2)
-    wait_until(lambda: stack.counters.get("batches_poll", 0) == 1, "the events are reserved")
+    wait_until(lambda: stack.counters.get("batches_poll", 0) >= 1, "the events are reserved")
     stack.control.change("crm_deal", "update", count=2)
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 2, "ours are settled")
     assert "shop.announce" not in stack.workers[0].log_tail(100_000).replace("unregistered", "")

@@ -8,34 +8,39 @@ from pathlib import Path
 
 from tests.integration.stack import Stack, wait_until
 
+SILENCE_SECONDS = 6
+"""Longer than several heartbeats."""
 
-def touched_again(file: Path) -> bool:
-    """Whether the file is touched once more within a few seconds."""
-    before = file.stat().st_mtime_ns if file.exists() else 0
-    deadline = time.monotonic() + 6
-    while time.monotonic() < deadline:
-        if file.exists() and file.stat().st_mtime_ns > before:
-            return True
-        time.sleep(0.1)
-    return False
+
+def await_touch(file: Path) -> None:
+    """Waits until the file is touched once more."""
+    before = file.stat().st_mtime_ns
+    wait_until(lambda: file.stat().st_mtime_ns > before, "another heartbeat")
+
+
+def stays_untouched(file: Path) -> bool:
+    """Whether nobody touches the file for a while."""
+    before = file.stat().st_mtime_ns
+    time.sleep(SILENCE_SECONDS)
+    return file.stat().st_mtime_ns == before
 
 
 def test_a_worker_touches_the_file_until_it_ends(start_stack: Callable[..., Stack], tmp_path: Path) -> None:
     file = tmp_path / "heartbeat"
     stack = start_stack(with_beat=False, bind=False, variables={"B24_HEARTBEAT_FILE": str(file)})
     wait_until(file.exists, "the worker's first heartbeat")
-    assert touched_again(file)
+    await_touch(file)
     stack.workers[0].kill()
-    assert not touched_again(file)
+    assert stays_untouched(file)
 
 
 def test_beat_touches_the_file_with_each_tick(start_stack: Callable[..., Stack], tmp_path: Path) -> None:
     file = tmp_path / "heartbeat"
     stack = start_stack(workers=0, bind=False, variables={"B24_HEARTBEAT_FILE": str(file)})
     wait_until(file.exists, "beat's first tick")
-    assert touched_again(file)
+    await_touch(file)
     stack.beat.kill()
-    assert not touched_again(file)
+    assert stays_untouched(file)
 
 
 def test_a_file_that_cannot_be_written_ends_no_worker(start_stack: Callable[..., Stack], tmp_path: Path) -> None:

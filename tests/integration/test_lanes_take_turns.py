@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 
 from redis import Redis
@@ -22,6 +21,9 @@ LANES = [
     },
     {"name": "leads", "filter": {"=EVENT_NAME": "ONCRMLEADUPDATE"}, "interval_max_seconds": 1},
 ]
+
+SLOW_SECONDS = 1.0
+"""For each of 450 deals, one after the other: longer than anything here is waited for."""
 
 
 def test_a_flood_of_deals_does_not_delay_leads(start_stack: Callable[..., Stack], redis: Redis) -> None:
@@ -44,16 +46,13 @@ def test_a_flood_of_deals_does_not_delay_leads(start_stack: Callable[..., Stack]
     ).start()
     try:
         redis.hset(chains.MODE, "*", "slow")
-        redis.set("test:slow_seconds", 0.05)
+        redis.set("test:slow_seconds", SLOW_SECONDS)
         stack.control.change("crm_deal", "update", count=450)
         wait_until(lambda: len(stack.kit.ledger.open_batches()) == 2, "the lane of deals is full", 60)
-        began = time.monotonic()
         stack.control.change("crm_lead", "update", count=5)
         wait_until(lambda: redis.hlen("test:counted") == 5, "the leads are handled while deals wait", 30)
-        waited = time.monotonic() - began
         left = stack.control.state()["records"]
         assert left > 150, "the flood was over before the leads were handled: this test shows nothing"
-        assert waited < 15, waited
     finally:
         deals.kill()
     sizes = [len(stack.kit.ledger.events(pid)) for pid in stack.kit.ledger.open_batches()]

@@ -11,6 +11,8 @@ from tests.integration import chains
 from tests.integration.stack import CHAINS, Stack, wait_until
 
 ENTITIES = ("crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_item", "task")
+LEISURELY = 0.1
+"""The time scale where repeats are counted: with leases of 6 s a process keeps its own, though it waits for a CPU."""
 
 
 def test_changes_of_every_entity_are_mirrored_and_acknowledged(
@@ -33,7 +35,7 @@ def test_changes_of_every_entity_are_mirrored_and_acknowledged(
 def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(
     start_stack: Callable[..., Stack], broker_url: str, redis: Redis
 ) -> None:
-    stack = start_stack(broker_url, workers=2, objects=120, variables={"B24_PIPELINES": CHAINS})
+    stack = start_stack(broker_url, workers=2, objects=120, variables={"B24_PIPELINES": CHAINS}, time_scale=LEISURELY)
     redis.hset(chains.MODE, "*", "slow")
     redis.set("test:slow_seconds", 0.5)
     stack.control.change("crm_deal", "update", count=20)
@@ -49,12 +51,12 @@ def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(
 
 def test_handlers_that_crash_fail_alone(start_stack: Callable[..., Stack], broker_url: str, redis: Redis) -> None:
     stack = start_stack(broker_url, variables={"B24_PIPELINES": CHAINS}, objects=120)
-    [unlucky] = stack.control.change("crm_deal", "update", count=1)
-    redis.hset(chains.MODE, f"crm_deal {unlucky}", "die")
-    stack.control.change("crm_deal", "update", count=12)
+    deals = [one["id"] for one in stack.control.objects("crm_deal")][:13]
+    redis.hset(chains.MODE, f"crm_deal {deals[0]}", "die")
+    stack.control.change("crm_deal", "update", ids=deals)
     wait_until(lambda: stack.counters.get("runs_failed", 0) == 1, "the crash budget is spent", 90)
     wait_until(lambda: stack.control.state()["free_marked"] == 1, "the event is reported", 60)
-    assert stack.counters["events_acknowledged"] >= 11
+    wait_until(lambda: stack.counters["events_acknowledged"] >= 12, "the others are acknowledged")
     attempts = [int(line.rpartition(" ")[2]) for line in redis.lrange(chains.RUNS, 0, -1)]
     assert max(attempts) >= 3
 
@@ -115,7 +117,7 @@ def test_two_pipelines_of_one_event_and_an_early_end(start_stack: Callable[..., 
 def test_runs_of_one_object_do_not_overlap_and_the_last_change_is_seen(
     start_stack: Callable[..., Stack], redis: Redis
 ) -> None:
-    stack = start_stack(variables={"B24_PIPELINES": CHAINS}, workers=2)
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS}, workers=2, time_scale=LEISURELY)
     redis.hset(chains.MODE, "*", "slow")
     redis.set("test:slow_seconds", 0.3)
     [deal] = stack.control.change("crm_deal", "add", count=1)
@@ -147,7 +149,7 @@ def test_a_backlog_beyond_the_pace_is_read_in_bulk(start_stack: Callable[..., St
         variables={"B24_REQUESTS_PER_SECOND": "2", "B24_BURST": "3", "B24_LIMIT": "20"},
         time_scale=0.1,
     )
-    stack.control.limits(drain=2, holds=5, off=False)
+    stack.control.limits(drain=2, holds=10, off=False)
     for entity in ("crm_deal", "crm_lead", "task"):
         stack.control.change(entity, "update", count=100)
     wait_until(stack.settled, "all is settled", 120)

@@ -137,7 +137,7 @@ def test_a_drained_portal_settles_and_pauses_and_is_removed(many: Many) -> None:
     assert "portal drain p02 --wait" in refused.output
     control = many.control("p02")
     control.change("crm_deal", "update", count=3)
-    done = many.cli("portal", "drain", "p02", "--wait", "--timeout", "60")
+    done = many.cli("portal", "drain", "p02", "--wait", "--timeout", "240")
     assert "drained and paused" in done.output
     assert many.runtime.store.portal("p02").wish is Wish.PAUSED
     assert not many.runtime.kit("p02").ledger.open_batches()
@@ -166,7 +166,7 @@ def test_a_removed_portal_comes_back_only_when_added_again(many: Many) -> None:
 
 
 def test_a_portal_that_cannot_be_reached_is_removed_by_force_only(many: Many) -> None:
-    many.cli("portal", "drain", "p03", "--wait", "--timeout", "60")
+    many.cli("portal", "drain", "p03", "--wait", "--timeout", "240")
     many.control("p03").fault("*", "error", code="ACCESS_DENIED", status=403)
     refused = many.cli("portal", "remove", "p03", status=2)
     assert "still subscribed" in refused.output

@@ -104,7 +104,7 @@ def test_subscriptions_that_vanished_are_found_with_what_changed_meanwhile(
 
 
 def test_a_worker_that_dies_while_it_reconciles_is_followed_by_another(start_stack: Callable[..., Stack]) -> None:
-    options = {**MIRRORED["variables"], "B24_REQUESTS_PER_SECOND": "5"}
+    options = {**MIRRORED["variables"], "B24_REQUESTS_PER_SECOND": "5", "B24_BURST": "5"}
     stack = start_stack(**{**MIRRORED, "variables": options}, workers=2)
     stack.control.drop_subscriptions()
     for entity in ENTITIES:
@@ -114,7 +114,10 @@ def test_a_worker_that_dies_while_it_reconciles_is_followed_by_another(start_sta
     number = stack.kit.requests.ask(RECONCILE, job.body())
     for worker in stack.workers:
         before = stack.counters.get("events_injected", 0)
-        wait_until(lambda n=before: stack.counters.get("events_injected", 0) > n, "it is under way")
+        wait_until(
+            lambda n=before: stack.counters.get("events_injected", 0) > n or stack.kit.requests.answer(number),
+            "it is under way",
+        )
         worker.kill()
         worker.start()
     told = wait_until(lambda: stack.kit.requests.answer(number), "it is done all the same", 120)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from b24offline.processes import child_environ, project_folder
-from tests.integration.stack import Stack, wait_until
+from tests.integration.stack import PATIENCE, Stack, wait_until
 
 
 def celery(*command: str, variables: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -21,7 +21,7 @@ def celery(*command: str, variables: dict[str, str], cwd: Path | None = None) ->
         env=child_environ(variables),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE * 60,
         check=False,
     )
 
@@ -84,5 +84,5 @@ def test_the_documented_commands_serve_a_portal_by_configuration_alone(
             for process in running:
                 process.terminate()
             for process in running:
-                process.wait(30)
+                process.wait(PATIENCE * 30)
     assert not list(project_folder().glob("celerybeat*")), "nothing is written outside the data folder"

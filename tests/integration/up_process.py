@@ -16,7 +16,7 @@ import psutil
 from b24offline.embedded import free_port
 from b24offline.emulator.client import EmulatorProcess
 from b24offline.processes import child_environ, project_folder
-from tests.integration.stack import wait_until
+from tests.integration.stack import PATIENCE, wait_until
 
 _STARTED = re.compile(r"process started \| program=(\w+) process_id=(\d+)")
 
@@ -119,7 +119,7 @@ class Up:
         assert self._process is not None
         began = time.monotonic()
         self._process.send_signal(number)
-        status = self._process.wait(40)
+        status = self._process.wait(PATIENCE * 40)
         assert status == 0, self.log()[-3000:]
         return time.monotonic() - began
 

@@ -16,9 +16,11 @@ from b24offline.rest import Answer
 from b24offline.timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from redis import Redis
+
+    from b24offline.offline_queue import Params
 
 PORTAL = "acme"
 PREFIX = "coretest"
@@ -34,6 +36,15 @@ json_values = st.recursive(
 )
 
 
+def at_once() -> None:
+    """What is asked right before a reserving call is sent: nobody took the lease meanwhile."""
+
+
+def made(params: Params) -> dict[str, Any]:
+    """The parameters of a call at the moment at which it is sent."""
+    return dict((params() if callable(params) else params) or {})
+
+
 @dataclass
 class Recorder:
     """Answers every call with the same result, and keeps what was sent."""
@@ -41,8 +52,8 @@ class Recorder:
     result: Any = True
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
-    def call(self, method: str, params: Mapping[str, object] | None = None, *, kind: str = "run") -> Answer:
-        self.calls.append((method, dict(params or {})))
+    def call(self, method: str, params: Params = None, *, kind: str = "run") -> Answer:
+        self.calls.append((method, made(params)))
         return Answer(self.result)
 
 
@@ -151,7 +162,7 @@ def run_state(redis: Redis, ledger: Ledger, run: str) -> str | None:
     return redis.hget(f"{ledger.stem}:run:{run}", "state")
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Waits for a condition; fails when it does not hold in time."""
     end = time.monotonic() + seconds
     while not condition():

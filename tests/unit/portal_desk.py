@@ -6,6 +6,8 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from core_events import made
+
 from b24offline.emulator.clock import iso
 from b24offline.emulator.journal import Journal, Sequence
 from b24offline.emulator.queue import OfflineQueue as PortalQueue
@@ -15,7 +17,9 @@ from b24offline.errors import PortalError, UnknownAnswer
 from b24offline.rest import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
+
+    from b24offline.offline_queue import Params
 
 CONNECTOR = "b24offline"
 EPOCH = 1_775_000_000
@@ -26,13 +30,14 @@ class PortalDesk:
     """Executes `event.offline.*` on the emulator's queue, refuses what could destroy, and makes trouble when told.
 
     `lose` holds methods whose next answer is lost after they were executed, `refuse` errors for the next call of a
-    method; `before` is called with each method's name first.
+    method; `waiting` is called with each method's name while the call waits for its turn, `before` when it is sent.
     """
 
     name: str = "acme"
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     lose: list[str] = field(default_factory=list)
     refuse: dict[str, Exception] = field(default_factory=dict)
+    waiting: Callable[[str], None] = field(default=lambda method: None)
     before: Callable[[str], None] = field(default=lambda method: None)
     distort: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda row: row)
 
@@ -57,9 +62,10 @@ class PortalDesk:
     def methods(self) -> list[str]:
         return [method.removeprefix("event.offline.") for method, _ in self.calls]
 
-    def call(self, method: str, params: Mapping[str, object] | None = None, *, kind: str = "run") -> Answer:
+    def call(self, method: str, params: Params = None, *, kind: str = "run") -> Answer:
+        self.waiting(method)
+        sent = made(params)
         self.before(method)
-        sent = dict(params or {})
         self.calls.append((method, sent))
         assert sent["auth_connector"] == CONNECTOR
         refusal = self.refuse.pop(method, None)

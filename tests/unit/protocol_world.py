@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from core_events import PREFIX, TIMERS
+from core_events import PREFIX, TIMERS, made
 from courses import Course
 from portal_desk import CONNECTOR
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from b24offline.emulator.objects import StoredObject
     from b24offline.event import Event
     from b24offline.ledger import Handed
+    from b24offline.offline_queue import Params
     from b24offline.store import Store
 
 Fate = Literal["answered", "lost", "late", "dropped", "twice", "refused"]
@@ -84,9 +85,9 @@ class Network:
         self._portal = portal
         self._redis = redis
 
-    def call(self, method: str, params: Mapping[str, object] | None = None, *, kind: str = "run") -> Answer:
+    def call(self, method: str, params: Params = None, *, kind: str = "run") -> Answer:
         """What the guarded client calls. A course waits for its answer and is told the fate of the call."""
-        sent = Sent(method.rpartition(".")[2], dict(params or {}), self._redis.now)
+        sent = Sent(method.rpartition(".")[2], made(params), self._redis.now)
         self._look(sent)
         course = Course.current()
         fate: Fate = "answered" if course is None else course.stop(sent) or "answered"

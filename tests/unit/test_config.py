@@ -113,6 +113,7 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
         ("B24_PORTAL_URL", "https://acme.bitrix24.com/rest/1/abc123/", "incoming webhook"),
         ("B24_PORTAL_URL", "https://a:b@acme.bitrix24.com/rest/", "neither credentials nor a query"),
         ("B24_PORTAL_URL", "acme.bitrix24.com", "begins with https://"),
+        ("B24_PORTAL_URL", "https://[acme/rest/", "is not a web address"),
         ("B24_PORTAL_NAME", "Acme GmbH", "match pattern"),
         ("B24_AUTH_URL", "http://oauth.bitrix.info/oauth/token/", "plain http"),
         ("B24_SECRET_KEY", "short", "wrong key at place 1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from core_events import PIPELINE, event_of, pass_time, run_of, run_state
 
 from b24offline.cli import main
 from b24offline.config import Config
+from b24offline.contract import LEDGER_SCHEMA
 from b24offline.draining import drained
 from b24offline.lanes import HELD_LANE
 from b24offline.ledger import Entry
@@ -117,12 +119,23 @@ def test_without_letters_it_says_so(desk: Desk) -> None:
         (("--portal", "acme", "--reason", "ValueError"), [1]),
         (("--older-than", "1h"), []),
         (("--older-than", "0s"), [1, 2, 3]),
+        (("--older-than", "9999999999999w"), []),
         (("--limit", "2"), [1, 2]),
+        (("--limit", "9" * 20), [1, 2, 3]),
         (("--ended",), []),
     ],
 )
 def test_list_filters(three: Desk, filters: tuple[str, ...], found: list[int]) -> None:
     assert [letter["id"] for letter in three.json("dead", "list", *filters)] == found
+
+
+def test_list_says_how_many_it_leaves_out(three: Desk) -> None:
+    for filters, more in ((), 2), (("--reason", "Value"), 1):
+        told = three.run("dead", "list", *filters, "--limit", "1")
+        assert told.stdout.splitlines()[-1] == f"{more} more; --limit 0 shows all."
+    told = three.run("dead", "list", "--limit", "1", "--json")
+    assert (len(json.loads(told.stdout)), told.stderr) == (1, "2 more; --limit 0 shows all.\n")
+    assert "more" not in three.run("dead", "list", "--limit", "0").output
 
 
 @pytest.mark.parametrize("span", ["", "7", "d", "-1d", "1y", "1.d"])
@@ -138,6 +151,7 @@ def test_show_holds_the_payload_back_until_asked(three: Desk) -> None:
     assert CANARY not in three.run("dead", "show", "1").output
     assert three.json("dead", "show", "1", "--payload")["payload"]["data"] == {"NAME": CANARY}
     assert "no dead letter 9" in three.run("dead", "show", "9", code=2).output
+    assert "not in the range" in three.run("dead", "show", "9" * 20, code=2).output
 
 
 def test_redrive_starts_the_run_and_leaves_the_letter_open(three: Desk) -> None:
@@ -175,6 +189,12 @@ def test_a_dry_run_changes_nothing(three: Desk, command: str) -> None:
 def test_nothing_happens_to_what_was_not_clearly_named(three: Desk, command: str, words: tuple[str, ...]) -> None:
     assert "Nothing was changed" in three.run("dead", command, *words, code=2).output
     assert three.state(1) == "parked"
+
+
+@pytest.mark.parametrize(("command", "done"), [("redrive", "redriven"), ("drop", "dropped")])
+def test_it_says_so_when_the_filters_fit_no_letter(three: Desk, command: str, done: str) -> None:
+    told = three.run("dead", command, "--portal", "acmee")
+    assert told.stdout == f"No open dead letter fits; nothing was {done}.\n"
 
 
 def test_drop_asks_first(three: Desk) -> None:
@@ -236,15 +256,39 @@ def test_export_is_complete_and_for_its_owner_only(three: Desk, tmp_path: Path) 
     assert len(path.read_text().splitlines()) == 2
 
 
+def test_an_export_that_breaks_off_leaves_no_file(three: Desk, tmp_path: Path) -> None:
+    with three.runtime.store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE dead_letters SET payload = 'torn' WHERE id = 2")
+    path = tmp_path / "letters.jsonl"
+    assert "payload of dead letter 2" in three.run("dead", "export", "--to", str(path), code=2).output
+    assert not path.exists(), "it would be taken for a whole one, and keeps the next export from being made"
+    assert "1 dead letters" in three.run("dead", "export", "--portal", "globex", "--to", str(path)).output
+
+
+def test_an_export_onto_a_full_disk_is_a_sentence(desk: Desk, tmp_path: Path) -> None:
+    desk.park(1, data={"NAME": "x" * 1_000_000})
+    path = tmp_path / "letters.jsonl"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
+    try:
+        told = desk.run("dead", "export", "--to", str(path), code=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "Nothing was exported" in told.output
+    assert not path.exists()
+
+
 def test_marked_sums_up_and_lists(three: Desk) -> None:
     three.hold(4)
-    three.runtime.redis.hset(f"{three.kit().ledger.stem}:marked", "9@2026-04-03", three.kit().ledger.now_ms() - 90_000)
+    three.runtime.redis.hset(f"{three.kit().ledger.stem}:marked", "9", three.kit().ledger.now_ms() - 90_000)
+    three.runtime.redis.hset(f"{three.kit().ledger.stem}:marked", "10", three.kit().ledger.now_ms())
     lines = three.run("marked").stdout.splitlines()
-    assert lines[1].split() == ["acme", "1", "90", "s", "1", "0", "s", "2", "336.0", "h"]
+    assert lines[1].split() == ["acme", "2", "90", "s", "1", "0", "s", "2", "336.0", "h"]
     assert lines[2].split() == ["globex", "0", "-", "0", "-", "1", "168.0", "h"]
     records = three.run("marked", "--portal", "acme", "--records").stdout
     assert [line.split()[1:3] for line in records.splitlines()[1:]] == [
         ["marked", "9"],
+        ["marked", "10"],
         ["parked", "1"],
         ["parked", "2"],
         ["held", "4"],
@@ -252,6 +296,17 @@ def test_marked_sums_up_and_lists(three: Desk) -> None:
     assert CANARY not in records
     assert {row["state"] for row in three.json("marked")} == {"", "parked", "waiting"}
     assert "No portal named" in three.run("marked", "--portal", "initech", code=2).output
+
+
+def test_marked_leaves_out_what_a_newer_version_wrote(desk: Desk) -> None:
+    desk.hold(1)
+    desk.hold(2)
+    stem = desk.kit().ledger.stem
+    row = json.loads(desk.runtime.redis.hget(f"{stem}:batch:p1:records", "1") or "")
+    row["event"] = json.dumps({**json.loads(row["event"]), "weight": 1})
+    desk.runtime.redis.hset(f"{stem}:batch:p1:records", "1", json.dumps(row))
+    desk.runtime.redis.hset(f"{stem}:batch:p1", "schema", LEDGER_SCHEMA + 1)
+    assert [row["record_id"] for row in desk.json("marked")] == [2]
 
 
 def test_a_ledger_that_is_away_is_a_sentence(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

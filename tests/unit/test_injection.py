@@ -11,6 +11,7 @@ from core_events import (
     STAMP,
     TIMERS,
     Recorder,
+    at_once,
     entry_of,
     guard_on,
     ledger_on,
@@ -147,7 +148,7 @@ def test_no_local_record_can_be_cleared(bench: Bench) -> None:
 def test_a_portal_that_names_a_reservation_so_is_not_believed() -> None:
     answer = {"process_id": REFUSED, "events": [{"ID": "1"}]}
     with pytest.raises(Exception, match="no usable process_id"):
-        OfflineQueue(Recorder(answer), PORTAL, CONNECTOR).reserve(limit=1, order={"ID": "ASC"})
+        OfflineQueue(Recorder(answer), PORTAL, CONNECTOR).reserve(limit=1, order={"ID": "ASC"}, sending=at_once)
 
 
 def test_what_succeeds_is_dropped_without_a_call(bench: Bench) -> None:

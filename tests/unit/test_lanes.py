@@ -51,6 +51,7 @@ def test_lanes_stand_beside_the_default_one() -> None:
         '[{"name": "a", "filter": {"=EVENT_NAME": ["X"]}}]',
         '[{"name": "a", "order": "NAME ASC"}]',
         '[{"name": "A b"}]',
+        '[{"name": ["a"]}]',
     ],
 )
 def test_wrong_lanes_stop_the_start_and_name_the_variable(value: str) -> None:

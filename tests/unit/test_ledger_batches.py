@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -144,6 +145,19 @@ def test_portals_do_not_share_anything(redis: Redis) -> None:
     assert other.open_batches() == {}
     assert other.begin_step(handed.run, handed.attempt, 0) is None
     assert opened(other, "p1", entry_of(1)) == (handed,)
+
+
+def test_the_texts_of_the_scripts_are_kept_once_for_all_portals(redis: Redis) -> None:
+    ledger_on(redis).start("p1")
+    tracemalloc.start()
+    try:
+        ledgers = [ledger_on(redis, portal=f"portal{number}") for number in range(100)]
+        for ledger in ledgers:
+            ledger.start("p1")
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept / len(ledgers) < 4_000
 
 
 def test_a_closed_batch_leaves_nothing(redis: Redis) -> None:

@@ -145,6 +145,19 @@ def test_a_repeated_step_comes_by_message_and_is_guarded(redis: Redis, counted: 
     assert redis.hget(f"{ledger.stem}:run:{handed.run}", "reason") == "Boom"
 
 
+def test_a_repeat_is_given_the_time_that_the_queue_took_before(redis: Redis) -> None:
+    """Under a backlog that is deeper than the bound each repeat would else start the run from its first step."""
+    ledger, handed = begun(redis, 1)
+    for _ in range(2):
+        pass_time(redis, ledger, TIMERS.run_queue_seconds * 3)
+        (handed,) = ledger.take_overdue().runs
+    assert ledger.begin_step(handed.run, handed.attempt, 0) is not None
+    ledger.repeat_step(handed.run, handed.attempt, 2, counted=False, reason="limit")
+    pass_time(redis, ledger, TIMERS.run_queue_seconds * 2)
+    assert ledger.take_overdue().runs == ()
+    assert ledger.begin_step(handed.run, handed.attempt, 1) is not None
+
+
 def test_a_repeat_whose_message_is_lost_restarts_the_run(redis: Redis) -> None:
     ledger, handed = begun(redis, 1)
     ledger.repeat_step(handed.run, handed.attempt, 30, counted=True, reason="Boom")

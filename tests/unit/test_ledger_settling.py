@@ -17,6 +17,7 @@ from core_events import (
     run_state,
 )
 
+from b24offline.lanes import HELD_LANE
 from b24offline.ledger import Ledger, Settling
 
 if TYPE_CHECKING:
@@ -166,6 +167,22 @@ def test_a_handler_of_an_earlier_batch_cannot_record_for_a_later_one(redis: Redi
     assert not ledger.renew(again.run, late, 0)
     assert run_state(redis, ledger, again.run) == "running"
     assert ledger.succeed(again.run, again.attempt).recorded
+
+
+def test_a_record_taken_up_before_its_first_batch_has_closed_is_held(redis: Redis) -> None:
+    """Its first batch has the event as it was before the report: a run that is not known as held would be failed."""
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1))
+    assert ledger.fail(handed.run, handed.attempt, "Boom", backoff_seconds=1).recorded
+    opened(ledger, "p2", entry_of(1, marked=True), origin="held", lane=HELD_LANE)
+    pass_time(redis, ledger, 2)
+    (again,) = ledger.take_overdue().runs
+    told = ledger.event_of(again.run)
+    assert told is not None
+    assert (told[0].held, told[1]) == (True, HELD_LANE)
+    begun = ledger.begin_step(again.run, again.attempt, 0)
+    assert begun is not None
+    assert begun.event.held
 
 
 def test_a_handler_from_before_the_loss_of_the_ledger_cannot_record_after_it(redis: Redis) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,6 +92,8 @@ def test_a_traceback_stays_on_the_line_and_loses_its_secrets(style: Style) -> No
         f"bearer {CANARY}.x.y",
         f"redis://:{CANARY}@cache:6379/0",
         f"amqp://user:{CANARY}@rabbit//",
+        f"redis://:{CANARY}@{CANARY}@cache:6379/0",
+        f"x1redis://:{CANARY}@cache, +amqp://:{CANARY}@rabbit",
         f"https://acme.bitrix24.com/rest/1/{CANARY}/crm.deal.get",
     ],
 )
@@ -125,6 +128,13 @@ def test_ordinary_words_stay(text: str) -> None:
 @given(st.text())
 def test_redacting_twice_changes_nothing_more(text: str) -> None:
     assert redact(redact(text)) == redact(text)
+
+
+@pytest.mark.parametrize("words", ["a", "deadbeef", "auth", "auth:", "://", "bearer ", "/rest/1"])
+def test_a_long_text_is_redacted_in_time(words: str) -> None:
+    began = time.process_time()
+    redact(words * (100_000 // len(words)))
+    assert time.process_time() - began < 5, "each letter was taken for the start of an address"
 
 
 def test_arguments_that_do_not_fit_do_not_reach_the_caller() -> None:

@@ -21,7 +21,7 @@ from b24offline.emulator.queue import OfflineQueue
 from b24offline.emulator.selection import Selection
 from b24offline.settlement import SettleView, needs_look, plan_settlement
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.timeout(900)]  # minutes on a busy machine
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import sqlalchemy
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from b24offline import errors
+from b24offline import errors, oauth
 from b24offline.oauth import TokenSource
 from b24offline.store import Cipher, PortalState, Store, Tokens
 from b24offline.transport import make_session
@@ -215,6 +215,21 @@ def test_a_lock_that_ran_out_does_not_let_a_second_refresh_in(auth, database, va
     assert (len(waits), auth.issued) == (1, 1)
 
 
+def test_a_clock_that_is_ahead_does_not_let_a_second_refresh_in(auth, database, valkey, tmp_path, monkeypatch):
+    monkeypatch.setattr(oauth, "_PATIENCE_SECONDS", 0.2)
+    store = seeded(database, auth)
+    source = source_of(store, valkey.url, tmp_path.name)
+    stale = source.current("acme").access
+    # A worker an hour ahead is at it: its claim is implausible here, its lock is not.
+    ahead = opened(database, clock=lambda: time.time() + 3600)
+    assert ahead.claim_refresh("acme", store.tokens("acme").version, 30)
+    client_at(valkey.url).set(f"{tmp_path.name}:{{acme}}:refresh", "theirs", px=30_000)
+    with pytest.raises(errors.PaceExceeded) as caught:
+        source.refresh("acme", stale)
+    assert 25 < caught.value.wait_seconds <= 30
+    assert len(auth.asked) == 1
+
+
 def test_a_lost_grant_sets_the_state_and_is_not_tried_again(auth, database, valkey, tmp_path, caplog):
     store = seeded(database, auth, refresh_token="canary-dead")
     source = source_of(store, valkey.url, tmp_path.name)
@@ -224,18 +239,54 @@ def test_a_lost_grant_sets_the_state_and_is_not_tried_again(auth, database, valk
     assert len(auth.asked) == 1
     portal = store.portal("acme")
     assert portal.state is PortalState.AUTH_LOST
-    assert portal.state_reason == "no ***"
+    assert "(HTTP 400, invalid_grant, no ***). Install or authorize" in portal.state_reason
+    (told,) = [r for r in caplog.records if r.message == "authorization lost"]
+    assert (told.why, portal.state_actor) == (portal.state_reason, "portal administrator")
     assert "canary" not in f"{caught.value}{caught.value.args}{caplog.text}"
     seeded(database, auth, refresh_token="canary-r0")
     assert source.current("acme").access == "canary-a1"
     assert store.portal("acme").state is PortalState.ACTIVE
 
 
-def test_a_lost_grant_of_an_older_pair_changes_nothing(auth, database, valkey, tmp_path):
+def test_a_lost_grant_of_an_older_pair_changes_nothing_and_the_new_one_is_used(auth, database, valkey, tmp_path):
     store = seeded(database, auth, refresh_token="canary-dead")
-    auth.before_answer = lambda: store.authorize("acme", "canary-r0")
+
+    def authorize():
+        auth.before_answer = lambda: None
+        store.authorize("acme", "canary-r0")
+
+    auth.before_answer = authorize
+    assert source_of(store, valkey.url, tmp_path.name).current("acme").access == "canary-a1"
+    assert store.portal("acme").state is PortalState.ACTIVE
+
+
+def test_a_pair_that_comes_after_a_new_authorization_is_dropped_for_one_of_that(auth, database, valkey, tmp_path):
+    store = seeded(database, auth)
     source = source_of(store, valkey.url, tmp_path.name)
-    assert source.current("acme").refresh == "canary-r0"
+    stale = source.current("acme").access
+
+    def authorize():
+        store.authorize("acme", "canary-new")
+        auth.answer, auth.valid = auth.pair(auth.asked[-1]), "canary-new"
+        auth.before_answer = lambda: setattr(auth, "answer", None)
+
+    auth.before_answer = authorize
+    assert source.refresh("acme", stale).access == "canary-a3"
+    assert [query["refresh_token"] for query in auth.asked] == ["canary-r0", "canary-r1", "canary-new"]
+    assert store.tokens("acme") == source.current("acme")
+
+
+def test_another_account_told_after_a_new_authorization_changes_nothing(auth, database, valkey, tmp_path):
+    store = seeded(database, auth)
+    store.bind_member("acme", "m1")
+    auth.extra = {"member_id": "m2"}
+
+    def authorize():
+        store.authorize("acme", "canary-r1")
+        auth.before_answer = lambda: auth.extra.update(member_id="m1")
+
+    auth.before_answer = authorize
+    assert source_of(store, valkey.url, tmp_path.name).current("acme").access == "canary-a2"
     assert store.portal("acme").state is PortalState.ACTIVE
 
 
@@ -287,13 +338,15 @@ def test_an_authorization_server_out_of_reach_costs_nothing(auth, database, valk
     assert store.tokens("acme").refresh == "canary-r0"
 
 
-def test_another_account_is_refused_and_its_pair_not_stored(auth, database, valkey, tmp_path):
+def test_another_account_is_refused_and_its_pair_not_stored(auth, database, valkey, tmp_path, caplog):
     store = seeded(database, auth)
     store.bind_member("acme", "m2")
     with pytest.raises(errors.MemberMismatch, match="m2, but m1"):
         source_of(store, valkey.url, tmp_path.name).current("acme")
     assert store.tokens("acme").refresh == "canary-r0"
-    assert store.portal("acme").state is PortalState.AUTH_LOST
+    portal = store.portal("acme")
+    assert (portal.state, portal.state_actor) == (PortalState.AUTH_LOST, "operator")
+    assert [r.why for r in caplog.records if r.levelno == logging.ERROR] == [portal.state_reason]
 
 
 @pytest.mark.parametrize("member", [{"member_id": None}, {"member_id": ""}, {"member_id": 5}])

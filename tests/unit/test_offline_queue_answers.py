@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from core_events import PID, Recorder, json_values, message_of, row_of
+from core_events import PID, Recorder, at_once, json_values, message_of, row_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,7 +55,10 @@ def test_any_answer_is_a_typed_result_or_a_portal_error(result: Any) -> None:
             failures.append(error)
             return None
 
-    for batch in (told(lambda: queue.reserve(limit=1, order={})), told(lambda: queue.reserve_marked(1))):
+    for batch in (
+        told(lambda: queue.reserve(limit=1, order={}, sending=at_once)),
+        told(lambda: queue.reserve_marked(1, sending=at_once)),
+    ):
         assert batch is None or (isinstance(batch, Batch) and batch.process_id)
     again = told(lambda: queue.reread(PID))
     assert again is None or all(one.process_id == PID for one in again.records)
@@ -107,7 +110,8 @@ def test_rows_that_were_not_asked_for_are_left_out() -> None:
     )
     queue = OfflineQueue(pages, "acme", "b24")
     assert [one.record_id for one in queue.reread(PID).records] == [1]
-    assert [one.record_id for one in queue.reserved()] == [1, 2, 5]
+    assert [one.record_id for one in queue.reserved() if isinstance(one, Record)] == [1, 2, 5]
+    assert [one.record_id for one in queue.reserved() if isinstance(one, MalformedRecord)] == [6]
     assert [one.record_id for one in queue.marked()] == [4]
 
 

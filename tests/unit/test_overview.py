@@ -6,10 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from celery_bench import broker, deployed
 
-from b24offline.overview import LedgerView, needs
+from b24offline.command_line import show_table
+from b24offline.overview import LedgerView, needs, overview
 from b24offline.portal import Portal, PortalState, Wish
 from b24offline.reconciled import Reconciled
+
+__all__ = ["broker", "deployed"]
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=2)
@@ -93,3 +97,24 @@ def test_a_reconciliation_that_does_not_end_is_noticed():
     assert not needs(PORTAL, replace(LEDGER, unreconciled_seconds=86_400.0), 0, NOW)
     (need,) = needs(PORTAL, replace(LEDGER, unreconciled_seconds=50 * 3600.0), 0, NOW)
     assert "asked for 50 h ago" in need.what
+
+
+def test_the_look_at_one_portal_does_not_grow_with_the_number_of_portals(deployed, redis):
+    here = deployed()
+    portal = here.store.portal("acme")
+
+    def answered():
+        before = redis.info("stats")["total_net_output_bytes"]
+        assert overview(here, portal).ledger.next_poll_seconds is not None
+        return redis.info("stats")["total_net_output_bytes"] - before
+
+    here.schedule.seed(["acme"])
+    alone = answered()
+    here.schedule.seed(["acme", *(f"portal{number}" for number in range(5000))])
+    assert answered() < alone + 10_000, "a sweep that looks at ten thousand portals would not end"
+
+
+def test_a_table_shows_a_portals_words_as_they_are(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    show_table(("portal", "why"), [("acme", "[b]refused[/b] see [/URL]")])
+    assert "[b]refused[/b] see [/URL]" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Request, Response
 
 from b24offline import errors
 from b24offline.oauth import TokenSource
+from b24offline.offline_queue import Withdrawn
 from b24offline.paced_client import PacedClient
 from b24offline.rate_limit import Pace
 from b24offline.rest import Command, PortalClient, make_session
@@ -105,6 +106,31 @@ def test_an_expired_token_is_refreshed_and_the_call_replayed_once(portal, parts)
     assert portal.calls[1:] == [("crm.deal.add", "a1"), ("crm.deal.add", "a2")]
 
 
+def test_parameters_are_made_each_time_right_before_the_call_is_sent(portal, redis, tmp_path):
+    parts = Parts(portal, redis, tmp_path, requests_per_second=0.5, burst=1, max_wait_seconds=9.0)
+    parts.client.call("m")
+    portal.expired = True
+    told = []
+    parts.client._sleep = lambda seconds: (told.append("wait"), threading.Event().wait(seconds))
+
+    def made():
+        told.append(f"made, {len(portal.calls)} sent")
+        return {"fields": {}}
+
+    parts.client.call("crm.deal.add", made)
+    assert told == ["wait", "made, 1 sent", "wait", "made, 2 sent"]
+
+
+def test_who_has_no_right_any_more_sends_nothing(portal, parts):
+    def made():
+        raise Withdrawn("somebody else has it")
+
+    parts.client.call("m")
+    with pytest.raises(Withdrawn):
+        parts.client.call("event.offline.error", made, kind="settle")
+    assert portal.calls == [("m", "a1")]
+
+
 def test_a_batch_is_replayed_too(portal, parts):
     parts.client.call("m")
     portal.expired = True
@@ -175,13 +201,22 @@ def test_limits_of_single_commands_are_heeded(portal, parts):
     assert parts.pace.take("acme", "settle") > 3
 
 
+def test_a_limit_of_whole_batches_pauses_them(portal, parts):
+    portal.script = [(429, {"error": "OPERATION_TIME_LIMIT"})]
+    with pytest.raises(errors.OperationTimeLimit):
+        parts.client.batch({"a": Command("one", {})})
+    with pytest.raises(errors.PaceExceeded):
+        parts.client.batch({"a": Command("another", {})})
+    assert parts.client.call("another").result == 2
+
+
 def test_short_waits_are_slept_and_long_ones_told(portal, redis, tmp_path):
-    parts = Parts(portal, redis, tmp_path, requests_per_second=20.0, burst=1, max_wait_seconds=0.5)
+    parts = Parts(portal, redis, tmp_path, requests_per_second=0.5, burst=1, max_wait_seconds=3.0)
     parts.client._sleep = lambda seconds: (parts.slept.append(seconds), threading.Event().wait(seconds))
-    for _ in range(4):
+    for _ in range(2):
         parts.client.call("m")
-    assert len(parts.slept) >= 3
-    assert all(0 < seconds <= 0.06 for seconds in parts.slept)
+    assert parts.slept
+    assert 0 < sum(parts.slept) <= 2.01
     parts.pace.slow_down("acme", 20)
     parts.slept.clear()
     with pytest.raises(errors.PaceExceeded):

@@ -24,6 +24,7 @@ from b24offline.lanes import HELD_LANE
 from b24offline.ledger import HELD_CHANCES, Handed, Settling
 from b24offline.parking import run_of_letter
 from b24offline.portal_guard import HELD_RECORDS, PollLease
+from b24offline.trouble_signs import signs_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -224,11 +225,32 @@ def test_parked_batches_leave_the_gate_of_the_held_ones(bench: Bench) -> None:
     assert "p1" in bench.ledger.open_batches()
 
 
+def test_what_succeeded_beside_a_parked_run_does_not_rest_with_it(bench: Bench) -> None:
+    entries = [entry_of(record, marked=True) for record in (2, 3)]
+    hopeless, good = (ran(bench.ledger, one) for one in opened(bench.ledger, "p2", *entries, origin="adopted"))
+    assert bench.ledger.spend_chances(hopeless.run, hopeless.attempt, reason="ValueError")
+    assert bench.ledger.succeed(good.run, good.attempt).recorded
+    (one,) = bench.ledger.take_overdue().hopeless
+    assert bench.parking.park(one) == "parked"
+    assert "p2" in bench.ledger.take_overdue().batches
+    settling = bench.ledger.begin_settle("p2")
+    assert isinstance(settling, Settling)
+    # an answer of the portal was lost
+    assert bench.ledger.end_settle(settling, (), TIMERS.settle_due_seconds) == "open"
+    bench.later(TIMERS.settle_due_seconds + 1)
+    assert "p2" in bench.ledger.take_overdue().batches
+    settling = bench.ledger.begin_settle("p2")
+    assert isinstance(settling, Settling)
+    assert bench.ledger.end_settle(settling, [3], TIMERS.settle_due_seconds) == "open"
+    assert due_times(bench.redis, bench.ledger)["batch:p2"] > DAY - 5
+
+
 def test_redrive_gives_all_chances_again(bench: Bench) -> None:
     bench.parked()
     bench.later(TIMERS.park_seconds + 1)
     assert bench.parking.redrive(RUN, delay_seconds=100) == "redriven"
     assert bench.parking.redrive(RUN) == "redriven"
+    assert signs_of(bench.redis, bench.ledger).oldest_held_seconds < 60
     assert bench.ledger.lane("p1") == HELD_LANE
     bench.later(1)
     overdue = bench.ledger.take_overdue()

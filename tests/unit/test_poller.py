@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from core_events import PORTAL, TIMERS, guard_on, ledger_on, message_of, pass_time
+from core_events import PORTAL, TIMERS, at_once, guard_on, ledger_on, message_of, pass_time
 from cryptography.fernet import Fernet
 from portal_desk import CONNECTOR, PortalDesk, refusal
 
 from b24offline.catalogue import shipped_catalogue
-from b24offline.errors import PaceExceeded, QueryLimitExceeded, UnknownAnswer
+from b24offline.errors import PaceExceeded, QueryLimitExceeded, StoreError, UnknownAnswer
 from b24offline.lanes import Lane
 from b24offline.ledger import Settling
 from b24offline.offline_queue import OfflineQueue
@@ -22,11 +22,12 @@ from b24offline.store import Cipher, Store
 from b24offline.trouble_signs import signs_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from redis import Redis
 
-    from b24offline.event import Event
+    from b24offline.event import Event, Record
 
 pytestmark = pytest.mark.unit
 
@@ -221,7 +222,7 @@ def test_a_batch_of_ours_is_not_adopted(bench: Bench) -> None:
 
 def test_many_orphans_are_adopted_whole(bench: Bench) -> None:
     bench.changes(*(str(number) for number in range(1, 121)))
-    bench.queue.reserve(limit=120, order={"ID": "ASC"})
+    bench.queue.reserve(limit=120, order={"ID": "ASC"}, sending=at_once)
     (pid,) = bench.adopted()
     assert len(bench.ledger.events(pid)) == 120
 
@@ -233,7 +234,7 @@ def test_adoption_gives_its_lease_back_even_after_an_error(bench: Bench) -> None
     assert bench.poller.poll(LANE).state == "empty"
 
 
-@pytest.mark.parametrize("error", [refusal(QueryLimitExceeded, GET), PaceExceeded(PORTAL, 9.0)])
+@pytest.mark.parametrize("error", [refusal(QueryLimitExceeded, GET), PaceExceeded(PORTAL, 9.0), StoreError("away")])
 def test_a_call_that_was_surely_not_executed_gives_the_lease_back(bench: Bench, error: Exception) -> None:
     bench.desk.refuse[GET] = error
     with pytest.raises(type(error)):
@@ -321,8 +322,20 @@ def test_a_marked_record_without_pipeline_stays_marked(bench: Bench) -> None:
 def test_a_marked_record_that_somebody_took_is_skipped(bench: Bench) -> None:
     marked(bench, "1", "2")
     due = list(bench.queue.marked())
-    bench.queue.reserve_marked(1)
+    bench.queue.reserve_marked(1, sending=at_once)
     assert len(bench.poller.redrive(due)) == 1
+
+
+def test_what_is_held_is_told_though_the_list_of_the_others_breaks_off(bench: Bench) -> None:
+    marked(bench, "1")
+
+    def listed(record: Iterable[Record]) -> Iterator[Record]:
+        yield from record
+        raise PaceExceeded(PORTAL, 9.0)
+
+    assert len(bench.poller.redrive(listed(list(bench.queue.marked())))) == 1, "it waits for the sweep"
+    with pytest.raises(PaceExceeded):
+        bench.poller.redrive(listed([]))
 
 
 def test_an_unknown_answer_of_redrive_keeps_the_lease(bench: Bench) -> None:

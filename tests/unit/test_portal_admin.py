@@ -97,11 +97,29 @@ def test_a_removed_portal_is_added_again_as_a_new_one(store):
     store.bind_member("other name", "m1")
     again = store.add_portal("acme", **{**NEW, "connector": "c2", "refresh_token": "r3"})
     assert (again.wish, again.state, again.state_reason, again.state_actor) == (Wish.RUN, PortalState.ACTIVE, "", "")
-    assert again.ledger_generation == 7, "what was known of the ledger makes the first poll careful"
+    assert again.ledger_generation is None, "another queue, where nobody knows yet whose records are reserved"
     assert store.tokens("acme").refresh == "r3"
     store.add_portal("acme2", **{**NEW, "client_endpoint": "https://c.example/rest/"})
     with pytest.raises(MemberMismatch):
         store.bind_member("acme2", "m1")
+
+
+def test_of_the_same_queue_what_was_known_of_the_ledger_makes_the_first_poll_careful(store):
+    store.add_portal("acme", **NEW)
+    store.set_generation("acme", 7)
+    store.remove_portal("acme")
+    assert store.add_portal("acme", **NEW).ledger_generation == 7
+
+
+@pytest.mark.parametrize("other", [{"connector": "c2"}, {"client_id": "app.2"}])
+def test_the_queue_of_the_configuration_may_become_another(store, other):
+    store.seed_portal("acme", **PORTAL)
+    store.set_generation("acme", 7)
+    store.set_state("acme", PortalState.UNDECIDED, "why")
+    same = store.seed_portal("acme", **PORTAL)
+    assert (same.ledger_generation, same.state) == (7, PortalState.UNDECIDED)
+    moved = store.seed_portal("acme", **PORTAL | other)
+    assert (moved.ledger_generation, moved.state) == (None, PortalState.ACTIVE)
 
 
 def test_resuming_a_deleted_account_tries_it_again_and_leaves_other_states(store):

@@ -268,7 +268,7 @@ def test_the_next_due_ones_are_found_without_reading_all(redis: Redis) -> None:
     assert list(guard.due_marked(rows, 300)) == []
     pass_time(redis, ledger, 301)
     left = iter(rows)
-    taken = [record.record_id for record in islice(guard.next_due_marked(left, 300), 20)]
+    taken = [record.record_id for record in islice(guard.due_marked(left, 300), 20)]
     assert taken == list(range(1, 21))
     assert next(left).record_id == 51, "more than the first page was read"
     assert guard.known_marked() == 180, "what was not looked at was forgotten"
@@ -281,18 +281,18 @@ def test_a_look_at_some_forgets_only_what_it_would_have_seen(redis: Redis) -> No
     list(guard.due_marked(rows, 300))
     pass_time(redis, ledger, 301)
     left = [row for row in rows if row.record_id not in {2, 60, 180}]
-    next(guard.next_due_marked(left, 300))
+    next(guard.due_marked(left, 300))
     assert guard.known_marked() == 179, "of the first page"
-    assert [row.record_id for row in guard.next_due_marked(left, 300)] == [row.record_id for row in left]
+    assert [row.record_id for row in guard.due_marked(left, 300)] == [row.record_id for row in left]
     assert guard.known_marked() == 177
-    assert list(guard.next_due_marked([], 300)) == []
+    assert list(guard.due_marked([], 300)) == []
     assert guard.known_marked() == 0
 
 
 def test_one_that_is_new_to_a_look_at_some_waits_from_then_on(redis: Redis) -> None:
     ledger = ledger_on(redis)
     guard = guard_on(redis, ledger)
-    assert list(guard.next_due_marked([record_of(1, ERROR="1")], 300)) == []
+    assert list(guard.due_marked([record_of(1, ERROR="1")], 300)) == []
     pass_time(redis, ledger, 301)
     rows = [record_of(i, ERROR="1") for i in (1, 2)]
-    assert [row.record_id for row in guard.next_due_marked(rows, 300)] == [1]
+    assert [row.record_id for row in guard.due_marked(rows, 300)] == [1]

@@ -47,24 +47,30 @@ def test_a_refused_request_is_not_counted(redis):
 
 
 def test_waiting_as_told_is_enough(redis):
-    pace = make_pace(redis, requests_per_second=4.0)
+    pace = make_pace(redis, requests_per_second=0.5)
     drained(pace, "run")
-    for _ in range(3):
+    for _ in range(2):
         wait = pace.take("acme", "run")
-        assert 0 < wait <= 0.25
+        assert 0 < wait <= 2.0
         time.sleep(wait)
         assert pace.take("acme", "run") == 0
 
 
-def run_threads(valkey, work, count, seconds):
-    """Run ``work(pace)`` over and over in threads with clients of their own; returns its results and the time."""
+GIVE_UP_SECONDS = 60.0
+
+
+def run_threads(valkey, work, count, enough):
+    """Run ``work(pace)`` over and over in threads with clients of their own until ``enough(results)``.
+
+    Returns the results and the time that it took.
+    """
     results, begin = [], threading.Barrier(count + 1)
 
     def loop():
         pace = make_pace(redis_client.Redis.from_url(valkey.url))
         begin.wait()
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        end = time.monotonic() + GIVE_UP_SECONDS
+        while not enough(results) and time.monotonic() < end:
             results.append(work(pace))
 
     threads = [threading.Thread(target=loop) for _ in range(count)]
@@ -78,10 +84,12 @@ def run_threads(valkey, work, count, seconds):
 
 
 def test_many_threads_together_keep_the_pace(valkey, redis):
-    results, seconds = run_threads(valkey, lambda pace: pace.take("acme", "run") == 0, 8, 2.0)
+    taken = 7 + 20 * 2
+    results, seconds = run_threads(
+        valkey, lambda pace: pace.take("acme", "run") == 0, 8, lambda results: results.count(True) >= taken
+    )
     allowed = results.count(True)
-    assert allowed <= 7 + 20 * seconds + 1
-    assert allowed >= 7 + 20 * 2.0 - 2
+    assert taken <= allowed <= 7 + 20 * seconds + 1
 
 
 def test_settling_is_served_while_runs_saturate(valkey, redis):
@@ -95,10 +103,12 @@ def test_settling_is_served_while_runs_saturate(valkey, redis):
 
     settler = threading.Thread(target=settle)
     settler.start()
-    results, seconds = run_threads(valkey, lambda pace: pace.take("acme", "run") == 0, 6, 2.0)
+    results, seconds = run_threads(
+        valkey, lambda pace: pace.take("acme", "run") == 0, 6, lambda results: len(waits) >= 8
+    )
     stop.set()
     settler.join()
-    assert len(waits) >= 5
+    assert len(waits) >= 8
     assert waits == [0.0] * len(waits)
     assert results.count(True) + len(waits) <= 10 + 20 * seconds + 1
 
@@ -123,10 +133,10 @@ def test_no_order_of_kinds_exceeds_its_ceiling(redis, rate, burst, share, order)
 
 
 def test_after_a_slow_down_nobody_goes_then_settling_first_and_no_burst(redis):
-    pace = make_pace(redis, requests_per_second=1.0)
-    pace.slow_down("acme", 0.4)
-    assert pace.take("acme", "settle") == pytest.approx(0.4, abs=0.3)
-    assert pace.take("acme", "run") == pytest.approx(0.4 + 3 * 1.0, abs=0.3)
+    pace = make_pace(redis, requests_per_second=0.1)
+    pace.slow_down("acme", 4)
+    assert pace.take("acme", "settle") == pytest.approx(4, abs=3)
+    assert pace.take("acme", "run") == pytest.approx(4 + 3 * 10, abs=3)
     assert pace.take("other", "run") == 0
     time.sleep(pace.take("acme", "settle"))
     assert drained(pace, "settle") == 1

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from core_events import PIPELINE, PORTAL, ledger_on
+from core_events import PIPELINE, PORTAL, at_once, ledger_on
 from hypothesis import given
 from hypothesis import strategies as st
 from live_portal import LivePortal, live
@@ -15,6 +15,7 @@ from portal_desk import CONNECTOR
 from b24offline.catalogue import shipped_catalogue
 from b24offline.emulator.client import EmulatorProcess
 from b24offline.emulator.listing import matching
+from b24offline.errors import NotAdministrator, QueryLimitExceeded
 from b24offline.injection import Injector
 from b24offline.mirror_table import Mirror
 from b24offline.object_lister import Listed, ObjectLister
@@ -72,16 +73,15 @@ spans = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=8)
 
 @given(looks=spans)
 def test_what_counts_as_covered_was_looked_at(looks: list[tuple[int, int]]) -> None:
-    """Times are small numbers; each look is (from, to), the first begins at 0 as that of a new portal does."""
+    """Times are small numbers; each look is (from, to), the portal was added at 3: what was before is nobody's."""
     last: Reconciled | None = None
     seen: set[int] = set()
     for since, until in looks:
-        begin = 0 if last is None else since
-        seen |= set(range(begin, until))
-        covered = covered_ms(last, begin, until)
-        last = Reconciled(until, "", begin, covered, 0, 0, 0)
-        assert set(range(covered)) <= seen
-        assert since_ms(last, created_ms=0, now_ms=60, period_ms=10, overlap_ms=2) <= covered
+        seen |= set(range(since, until))
+        covered = covered_ms(last, 3, since, until)
+        last = Reconciled(until, "", since, covered, 0, 0, 0)
+        assert set(range(3, covered)) <= seen
+        assert since_ms(last, created_ms=3, now_ms=60, period_ms=60, overlap_ms=2) <= covered
 
 
 def test_the_first_one_looks_a_period_back_but_not_before_the_portal_was_added() -> None:
@@ -90,6 +90,19 @@ def test_the_first_one_looks_a_period_back_but_not_before_the_portal_was_added()
     assert since_ms(None, created_ms=NOW - 3000, **times) == NOW - 1000
     assert not is_due(None, created_ms=NOW - 999, now_ms=NOW, period_ms=1000)
     assert is_due(None, created_ms=NOW - 1000, now_ms=NOW, period_ms=1000)
+
+
+def test_short_looks_by_hand_do_not_put_the_regular_one_off(redis: Redis) -> None:
+    hour, period = 3_600_000, 24 * 3_600_000
+    note_reconciled(redis, "b24offline:{acme}", Job("daily", NOW - period, until_ms=NOW), NOW, NOW - period)
+    for hours in range(2, 30):
+        now = NOW + hours * hour
+        by_hand = Job("by hand", now - hour // 2, until_ms=now)
+        last = note_reconciled(redis, "b24offline:{acme}", by_hand, now, NOW)
+        assert (last.at_ms, last.covered_ms) == (now, NOW)
+        assert is_due(last, created_ms=0, now_ms=now, period_ms=period) == (hours >= 24)
+    whole = note_reconciled(redis, "b24offline:{acme}", Job("daily", NOW - 60, until_ms=now), now, NOW)
+    assert not is_due(whole, created_ms=0, now_ms=now + period - 1, period_ms=period)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +249,7 @@ def test_what_waits_in_the_queue_is_left_to_it(bench: Bench) -> None:
     gone = bench.live.control.change("crm_deal", "delete", count=2)
     told = bench.reconciled(deleted=True)
     assert (told.missed, told.gone) == (0, 0)
-    batch = bench.queue.reserve(limit=50, order={"ID": "ASC"})
+    batch = bench.queue.reserve(limit=50, order={"ID": "ASC"}, sending=at_once)
     assert batch is not None
     assert len(batch.records) >= 3
     told = bench.reconciled(deleted=True)
@@ -253,12 +266,36 @@ def test_an_entity_whose_list_is_refused_does_not_stop_the_others(bench: Bench) 
     assert bench.reconciled().not_comparable["crm_item"] == "InsufficientScope of the list method"
 
 
+def test_trouble_while_it_begins_leaves_no_entity_out(bench: Bench) -> None:
+    job = Job("by hand", 0)
+    bench.live.control.fault("crm.type.list", "error", status=503, code="QUERY_LIMIT_EXCEEDED")
+    with pytest.raises(QueryLimitExceeded):
+        bench.worker().begin(job, {"crm_deal", "crm_item", "crm_lead"})
+    assert job.until_ms == 0, "a job that has begun does not begin again"
+    bench.redis.flushall()  # the pace of before
+    bench.live.control.disarm()
+    bench.worker().begin(job, {"crm_deal", "crm_item", "crm_lead"})
+    assert {part[0] for part in job.todo} == {"crm_deal", "crm_item", "crm_lead"}
+
+
+def test_a_refusal_of_the_queue_or_of_the_application_is_none_of_a_list(bench: Bench) -> None:
+    job = Job("by hand", 0)
+    bench.worker().begin(job, {"crm_deal"})
+    for method, code in (("event.offline.list", "ACCESS_DENIED"), ("crm.deal.list", "user_access_error")):
+        bench.live.control.fault(method, "error", status=403, code=code)
+        with pytest.raises(NotAdministrator):
+            bench.worker().step(job)
+        bench.live.control.disarm()
+    assert (job.todo, job.after) == ([["crm_deal", "", "changed"]], "")
+    assert "crm_deal" not in job.not_comparable
+
+
 def test_the_last_one_is_told_until_one_finds_nothing(bench: Bench) -> None:
     job = Job("daily", 1000, until_ms=5000, missed=2, gone=1)
-    told = note_reconciled(bench.redis, bench.ledger.stem, job, 6000)
+    told = note_reconciled(bench.redis, bench.ledger.stem, job, 6000, 1000)
     assert last_reconciled(bench.redis, bench.ledger.stem) == told
     assert "3 changes whose events never came" in missed_sentence(told)
-    clean = note_reconciled(bench.redis, bench.ledger.stem, Job("daily", 4000, until_ms=9000), 9500)
+    clean = note_reconciled(bench.redis, bench.ledger.stem, Job("daily", 4000, until_ms=9000), 9500, 4000)
     assert missed_sentence(clean) == ""
     assert clean.covered_ms == 9000
 

@@ -153,7 +153,7 @@ def test_a_lost_answer_is_unknown_in_time_and_never_sent_again(fault):
         begun = time.monotonic()
         with pytest.raises(errors.UnknownAnswer) as caught:
             client.call("crm.deal.add", {"fields": {"TITLE": "canary"}}, token="canary-token")
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 20
         assert server.requests == 1
     assert caught.value.executed == "unknown"
     assert caught.value.__cause__ is None
@@ -163,16 +163,16 @@ def test_a_lost_answer_is_unknown_in_time_and_never_sent_again(fault):
 def test_silence_after_a_while_of_dripping_is_not_waited_for_in_full():
     def play(connection, stop):
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n")
-        for _ in range(16):
-            stop.wait(0.05)
+        for _ in range(36):
+            stop.wait(0.1)
             connection.sendall(b"1")
-        stop.wait(30)
+        stop.wait(60)
 
     with Script(play) as server:
         begun = time.monotonic()
         with pytest.raises(errors.UnknownAnswer):
-            server.client(read_timeout_seconds=1.0).call("m", {}, token="t")
-        assert time.monotonic() - begun < 1.5
+            server.client(read_timeout_seconds=4.0).call("m", {}, token="t")
+        assert time.monotonic() - begun < 7, "the 3.6 s of dripping count"
 
 
 def test_an_answer_that_inflates_is_cut_off():
@@ -288,7 +288,7 @@ def test_a_dripping_tls_answer_ends_too(tmp_path):
         begun = time.monotonic()
         with pytest.raises(errors.UnknownAnswer):
             server.client(make_session(pem), "https").call("m", {}, token="t")
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 20
 
 
 def test_the_environment_is_ignored(monkeypatch, tmp_path):

@@ -72,7 +72,7 @@ OF_THE_PORTAL = [
     errors.ClientRejected,
     errors.PaymentRequired,
 ]
-OF_OUR_STORES = [errors.StoreUnavailable("down"), RedisConnectionError("down")]
+OF_OUR_STORES = [errors.StoreUnavailable("down"), errors.MemberMismatch("another"), RedisConnectionError("down")]
 
 
 @pytest.mark.parametrize("held", [True, False])

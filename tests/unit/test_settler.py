@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from core_events import PIPELINE, PORTAL, TIMERS, guard_on, ledger_on, pass_time
+from core_events import PIPELINE, PORTAL, TIMERS, at_once, guard_on, ledger_on, pass_time
 from portal_desk import CONNECTOR, PortalDesk, refusal
 
 from b24offline import settler as settler_module
@@ -49,7 +49,11 @@ class Bench:
         return self.reserved(outcomes, marked=marked)
 
     def reserved(self, outcomes: str, *, marked: bool = False) -> str:
-        method = self.queue.reserve_marked(1) if marked else self.queue.reserve(limit=500, order={"ID": "ASC"})
+        method = (
+            self.queue.reserve_marked(1, sending=at_once)
+            if marked
+            else self.queue.reserve(limit=500, order={"ID": "ASC"}, sending=at_once)
+        )
         assert method is not None
         events = [event_from_record(PORTAL, one, shipped_catalogue()) for one in method.records]
         self.ledger.open(method.process_id, [Entry(one, (PIPELINE,)) for one in events], origin="poll")
@@ -171,7 +175,7 @@ def test_a_lost_answer_of_error_destroys_nothing_and_settles_later(bench: Bench)
     # the record is marked and free; somebody takes it up again, and the object changes once more
     record = bench.desk.rows()[1]
     assert (record.marked, record.process_id) == (True, "")
-    bench.queue.reserve_marked(1)
+    bench.queue.reserve_marked(1, sending=at_once)
     newer = bench.desk.change("1")
     bench.desk.calls.clear()
     assert bench.settle(pid).state == "closed"
@@ -257,14 +261,14 @@ def test_a_lost_lease_clears_nothing(bench: Bench, superseded: bool) -> None:
 
 
 def test_an_old_look_is_not_reported_on(redis: Redis) -> None:
-    bench = Bench(redis, replace(TIMERS, settle_lease_seconds=0.4))
+    bench = Bench(redis, replace(TIMERS, settle_lease_seconds=4.0))
     pid = bench.batch("f")
     bench.later(OLD)
-    bench.desk.before = lambda method: time.sleep(0.12)
+    bench.desk.before = lambda method: time.sleep(1.2)
     assert bench.settle(pid).reported == 0
     assert bench.desk.methods() == ["list", "list"]
     assert bench.guard.quiet_until_ms([bench.desk.rows()[1].message_id]) == {}
-    bench.later(1)
+    bench.later(10)
     bench.desk.before = lambda method: None
     assert bench.settle(pid).reported == 1
 
@@ -281,6 +285,16 @@ def test_many_failures_are_looked_up_in_turns(bench: Bench) -> None:
     assert reported == [settler_module.LOOKS, settler_module.LOOKS, 5, 0]
     assert bench.ledger.open_batches() == {}
     assert all(row.marked for row in bench.desk.rows().values())
+
+
+def test_a_slow_portal_is_asked_about_fewer_records_in_a_turn(redis: Redis) -> None:
+    bench = Bench(redis, replace(TIMERS, settle_lease_seconds=4.0))
+    pid = bench.batch("f" * settler_module.LOOKS)
+    bench.later(OLD)
+    bench.desk.before = lambda method: time.sleep(0.2)
+    # together the looks take twice as long as one of them is valid
+    assert 0 < bench.settle(pid).reported < settler_module.LOOKS
+    assert bench.due_seconds(pid) <= TIMERS.sweep_seconds
 
 
 def test_a_record_moved_by_another_reserving_call_is_not_reported(bench: Bench) -> None:
@@ -317,11 +331,12 @@ def test_two_settlers_do_not_meet(bench: Bench) -> None:
     assert bench.desk.methods() == []
 
 
-def test_a_damaged_batch_is_left_to_adoption(bench: Bench) -> None:
+def test_a_damaged_batch_is_left_to_adoption(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     pid = bench.batch("sf")
     for key in bench.redis.scan_iter(f"{bench.ledger.stem}:run:1@*"):
         bench.redis.delete(key)
     assert bench.settle(pid) == Settled("damaged")
+    assert [vars(one)["portal"] for one in caplog.records if one.levelname == "ERROR"] == [PORTAL]
     assert bench.desk.methods() == []
     assert bench.ledger.open_batches() == {}
     assert len(bench.desk.rows()) == 2

@@ -63,3 +63,10 @@ def test_it_starts_again_after_an_end(tmp_path):
         with SingleStart(tmp_path) as start:
             assert (tmp_path / "up.lock").read_text() == f"{os.getpid()}\n"
             assert not os.get_inheritable(start.members)
+
+
+@pytest.mark.parametrize("folder", ["file/data", "file"])
+def test_a_folder_that_cannot_be_used_is_told_in_a_sentence(tmp_path, folder):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"^B24_DATA_DIR, .*, cannot be used: .*written to\.$"):
+        SingleStart(tmp_path / folder).__enter__()

@@ -8,6 +8,7 @@ import os
 import secrets
 import sqlite3
 import stat
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -212,6 +213,11 @@ def test_a_claim_of_a_clock_that_ran_ahead_does_not_stay(store, clock):
     assert store.claim_refresh("acme", version, 30)
     clock.now -= 3600
     assert store.claim_refresh("acme", version, 30)
+    clock.now += 3600
+    store.delay_refresh("acme", version, 15)
+    clock.now -= 3600
+    assert store.claim_refresh("acme", version, 30)
+    assert (store.refresh_wait("acme").seconds, store.refresh_wait("acme").failed) == (30.0, False)
 
 
 def test_a_name_stays_with_its_account(store):
@@ -292,6 +298,25 @@ def test_another_key_is_told_and_a_second_one_opens(store, url):
     only = Store(url, Cipher([other]))
     assert (only.tokens("acme").refresh, only.portal("acme").client_secret) == ("r0", "canary-secret")
     assert only.dead_letters()[0].payload == {"data": "canary \0 \U0001f600"}
+
+
+def test_a_refresh_during_the_reencryption_is_kept(store, url, monkeypatch):
+    store.seed_portal("acme", **PORTAL, refresh_token="r0")
+    version = store.tokens("acme").version
+    other = threading.Thread(target=lambda: store.save_tokens("acme", pair(version + 1), version))
+    keys = Cipher([KEY])
+    rotate = keys.rotate
+
+    def beside_a_refresh(secret, what):
+        if other.ident is None:
+            other.start()
+            other.join(0.5)  # it waits for the end of the transaction
+        return rotate(secret, what)
+
+    monkeypatch.setattr(keys, "rotate", beside_a_refresh)
+    Store(url, keys).reencrypt()
+    other.join(30)
+    assert store.tokens("acme") == pair(version + 1)
 
 
 def add_letter(store, **other):

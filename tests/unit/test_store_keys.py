@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import threading
+import time
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
+from b24offline import database
 from b24offline.errors import ConfigError, WrongKey
 from b24offline.store import Cipher, Store, load_or_create_key, make_engine
 
@@ -53,3 +58,36 @@ def test_a_key_file_without_a_key_is_told(tmp_path):
     (tmp_path / "secret.key").write_text("nonsense")
     with pytest.raises(WrongKey, match="holds no key"):
         load_or_create_key(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(WrongKey, match=r"file/deep/secret.key cannot be made \(Not a directory\). Set B24_DATA_DIR"):
+        load_or_create_key(tmp_path / "file" / "deep")
+    with pytest.raises(ConfigError, match=r"file/deep/b24.db cannot be made \(Not a directory\). Let B24_DATABASE_URL"):
+        make_engine(f"sqlite:///{tmp_path}/file/deep/b24.db")
+
+
+def test_a_postgresql_that_says_nothing_is_not_waited_for_long(monkeypatch):
+    monkeypatch.setattr(database, "_POSTGRES_WAITS", {"connect_timeout": 2})
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        engine = make_engine(f"postgresql://user@127.0.0.1:{silent.getsockname()[1]}/db")
+        began = time.monotonic()
+        with pytest.raises(OperationalError):
+            engine.connect()
+        assert time.monotonic() - began < 20
+
+
+def test_the_address_may_ask_for_other_waits():
+    class Stop(Exception):
+        pass
+
+    def caught(_dialect, _record, _arguments, given):
+        raise Stop(given)
+
+    engine = make_engine("postgresql://user@127.0.0.1:1/db?connect_timeout=3")
+    event.listen(engine, "do_connect", caught)
+    with pytest.raises(Stop) as stopped:
+        engine.connect()
+    (given,) = stopped.value.args
+    assert (given["connect_timeout"], given["tcp_user_timeout"], given["keepalives_idle"]) == ("3", 60_000, 30)

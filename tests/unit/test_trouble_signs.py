@@ -62,6 +62,16 @@ def test_each_lane_has_its_own_age(redis: Redis) -> None:
     assert signs.oldest_reserved_seconds == signs.oldest_held_seconds
 
 
+def test_a_parked_record_that_a_person_redrives_is_given_its_time_again(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    opened(ledger, "p1", entry_of(1), lane=HELD_LANE)
+    old = ledger.now_ms() - round((TIMERS.park_seconds + PARK_SLACK_SECONDS) * 1000) - 1000
+    redis.hset(f"{ledger.stem}:batch:p1", mapping={"first_seen": old, "redriven": old})
+    assert len(told(signs_of(redis, ledger))) == 1
+    redis.hset(f"{ledger.stem}:batch:p1", "redriven", ledger.now_ms())
+    assert told(signs_of(redis, ledger)) == ()
+
+
 def test_an_orphan_is_counted_until_it_is_adopted_or_gone(redis: Redis) -> None:
     ledger = ledger_on(redis)
     guard = guard_on(redis, ledger)

@@ -38,7 +38,7 @@ def test_later_calls_run_in_the_order_of_their_moments():
     later.add(START + 10, lambda: done.append("first"))
     assert (done, later.waiting) == ([], 2)
     bench.wait(20)
-    wait_until(lambda: len(done) == 2)
+    wait_until(lambda: len(done) == 2, 60)
     assert (done, later.waiting) == (["first", "second"], 0)
 
 
@@ -46,11 +46,11 @@ def test_signals_wait_for_the_least_pause():
     bench = Bench.new("ONCRMDEALADD")
     bench.ok("event.bind", event="ONOFFLINEEVENT", handler="http://example.invalid/", options={"minTimeout": 100})
     bench.deals(2)
-    wait_until(lambda: bench.portal.push.counts.refused == 1)
+    wait_until(lambda: bench.portal.push.counts.refused == 1, 60)
     bench.deals(2)
     passed = []
     bench.portal.later.add(START, lambda: passed.append(True))
-    wait_until(lambda: passed)
+    wait_until(lambda: passed, 60)
     assert (bench.portal.later.waiting, bench.portal.push.counts.refused) == (1, 1)
     bench.wait(100)
-    wait_until(lambda: bench.portal.push.counts.refused == 2)
+    wait_until(lambda: bench.portal.push.counts.refused == 2, 60)

@@ -55,12 +55,12 @@ def test_items_are_changed_by_type_and_id(caller):
 def test_traffic_is_counted_exactly(caller):
     before = caller.control.state()["changes"]
     caller.control.start_traffic(rate=400, seconds=0.5, seed=3, add=2, update=5, delete=2)
-    wait_until(lambda: not caller.control.traffic()["running"])
+    wait_until(lambda: not caller.control.traffic()["running"], 60)
     report = caller.control.stop_traffic()
     assert report["count"] == 200
     assert caller.control.state()["changes"] - before == 200
     caller.control.start_traffic(rate=200)
-    wait_until(lambda: caller.control.traffic()["count"] > 5)
+    wait_until(lambda: caller.control.traffic()["count"] > 5, 60)
     stopped = caller.control.stop_traffic()
     assert caller.control.state()["changes"] - before == 200 + stopped["count"]
     assert stopped["running"] is False
@@ -144,13 +144,13 @@ def test_signal_when_records_arrive(caller):
         handler = f"http://127.0.0.1:{server.server_port}/signal"
         caller.result("event.bind", event="ONOFFLINEEVENT", handler=handler, options={"minTimeout": 100})
         caller.control.change("crm_deal", "update", count=5)
-        wait_until(lambda: len(heard) == 1)
+        wait_until(lambda: len(heard) == 1, 60)
         assert heard[0]["event"] == ["ONOFFLINEEVENT"]
         assert heard[0]["auth[member_id]"] == [caller.control.send("GET", "portals")["portals"]["default"]["member_id"]]
         caller.control.change("crm_deal", "update", count=5)
         caller.control.clock(advance_seconds=100)
-        wait_until(lambda: len(heard) == 2)
-        wait_until(lambda: caller.control.state()["push"]["delivered"] == 2)
+        wait_until(lambda: len(heard) == 2, 60)
+        wait_until(lambda: caller.control.state()["push"]["delivered"] == 2, 60)
     finally:
         server.shutdown()
         server.server_close()

@@ -64,7 +64,7 @@ def test_hanging_ends_when_the_caller_leaves(caller):
     with pytest.raises(requests.Timeout):
         requests.post(caller.endpoint + "user.admin", timeout=0.2)
     assert caller.control.fired(fault) == 1
-    wait_until(lambda: caller.control.held(fault) == 0)
+    wait_until(lambda: caller.control.held(fault) == 0, 60)
 
 
 def test_hanging_ends_by_itself(caller):
@@ -80,7 +80,7 @@ def test_control_gets_through_while_calls_are_held(caller):
             pool.submit(requests.post, caller.endpoint + "user.admin", json={"auth": caller.token}, timeout=30)
             for _ in range(16)
         ]
-        wait_until(lambda: caller.control.held(fault) == 16)
+        wait_until(lambda: caller.control.held(fault) == 16, 60)
         caller.control.disarm(fault)
         assert {call.result().status_code for call in calls} == {200}
 
@@ -114,7 +114,7 @@ def test_late_executes_when_the_clock_says_so(caller):
     assert caller.control.state()["late_calls"] == 1
     assert caller.control.state()["reserved"] == 0
     caller.control.clock(advance_seconds=1000)
-    wait_until(lambda: caller.control.state()["reserved"] == 2)
+    wait_until(lambda: caller.control.state()["reserved"] == 2, 60)
 
 
 def test_hold_lasts_until_the_plan_is_removed(caller):
@@ -123,7 +123,7 @@ def test_hold_lasts_until_the_plan_is_removed(caller):
     fault = caller.control.fault("event.offline.get", "hold", stage="after", seconds=60)
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(caller.reserve)
-        wait_until(lambda: caller.control.state()["reserved"] == 1)
+        wait_until(lambda: caller.control.state()["reserved"] == 1, 60)
         assert not answer.done()
         caller.control.disarm(fault)
         assert len(answer.result(10).json()["result"]["events"]) == 1

@@ -20,13 +20,13 @@ def test_ends_cleanly_while_calls_hang(number):
         process = emulator._process
         control = emulator.control()
         fault = control.fault("user.admin", "hang", seconds=60)
-        pool.submit(lambda: requests.get(emulator.rest + "user.admin", timeout=30))
-        wait_until(lambda: control.fired(fault) == 1)
+        pool.submit(lambda: requests.get(emulator.rest + "user.admin", timeout=100))
+        wait_until(lambda: control.fired(fault) == 1, 60)
         control.close()
         begun = time.monotonic()
         process.send_signal(number)
-        assert process.wait(10) == 0
-        assert time.monotonic() - begun < 8
+        assert process.wait(60) == 0
+        assert time.monotonic() - begun < 40, "the call hangs for 60 s"
 
 
 def test_ends_with_its_parent():
@@ -51,7 +51,7 @@ def test_ends_with_its_parent():
             return True
         return False
 
-    wait_until(gone)
+    wait_until(gone, 60)
 
 
 def test_says_why_it_did_not_start(emulator):
@@ -73,5 +73,5 @@ def test_takes_given_credentials_and_clock():
         assert "access_token" in requests.get(emulator.auth_url, params=params, timeout=5).json()
         control = emulator.control()
         first = control.state()["now"]
-        wait_until(lambda: control.state()["now"] > first + 100)
+        wait_until(lambda: control.state()["now"] > first + 100, 60)
         control.close()

@@ -1,0 +1,78 @@
+"""The turns of a reconciliation: at the portal's pace however often they are asked for; what it leaves out is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from celery_bench import broker, deployed
+from core_events import PORTAL
+from live_portal import LivePortal, emulator, live
+
+from b24offline import runtime as runtimes
+from b24offline.reconcile_schedule import RECONCILE
+from b24offline.reconciliation import Job
+from b24offline.routing import Routes
+from tasks import mirror, objects, publishing, reconcile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis import Redis
+
+    from b24offline.emulator.client import EmulatorProcess
+    from b24offline.runtime import PortalKit, Runtime
+
+pytestmark = pytest.mark.unit
+__all__ = ["broker", "deployed", "emulator", "live"]
+
+
+@pytest.fixture
+def kit(
+    emulator: EmulatorProcess,
+    live: LivePortal,
+    deployed: Callable[..., Runtime],
+    monkeypatch: pytest.MonkeyPatch,
+) -> PortalKit:
+    """A portal whose deals and leads are mirrored."""
+    routes = Routes()
+    for number, name in enumerate(("ONCRMDEALUPDATE", "ONCRMLEADUPDATE")):
+        routes.add(lambda event: objects.fetch.s() | mirror.upsert.s(), (name,), f"mirrored_{number}")
+    for module in (runtimes, publishing, reconcile):
+        monkeypatch.setattr(module, "routes", routes)
+    here = deployed(
+        B24_PORTAL_URL=emulator.rest,
+        B24_PORTAL_NAME=PORTAL,
+        B24_AUTH_URL=emulator.auth_url,
+        B24_CLIENT_ID=emulator.client_id,
+        B24_CLIENT_SECRET=emulator.client_secret,
+        B24_REFRESH_TOKEN=live.control.issue_token()["refresh_token"],
+    )
+    return here.kit(PORTAL)
+
+
+def test_turns_do_not_multiply_however_often_they_are_asked_for(
+    kit: PortalKit, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "STEPS_A_TURN", 1)
+    number = kit.requests.ask(RECONCILE, Job("by hand", 0, dry_run=True).body())
+    kit.requests.ask(RECONCILE, Job("daily", 0, dry_run=True).body())
+    assert reconcile.reconcile(PORTAL).endswith("so far")
+    after = kit.requests.progress(number)
+    assert reconcile.reconcile(PORTAL).startswith("another worker is at it")
+    [key] = redis.keys("*:requests:reconcile")
+    assert 0 < redis.pttl(key) <= 500, "one call at two in a second"
+    redis.delete(key)
+    assert reconcile.reconcile(PORTAL).startswith("compared")
+    assert kit.requests.progress(number) != after, "the oldest goes on"
+
+
+def test_what_could_not_be_compared_is_told_when_nobody_waits_for_the_answer(
+    kit: PortalKit, live: LivePortal, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    live.control.fault("crm.lead.list", "error", status=403, code="insufficient_scope")
+    kit.requests.ask(RECONCILE, Job("daily", 0, dry_run=True).body())
+    assert reconcile.reconcile(PORTAL).startswith("compared")
+    (line,) = [one for one in caplog.records if one.message == "reconciled"]
+    assert line.__dict__["not_comparable"] == {"crm_lead": "InsufficientScope of the list method"}

@@ -1,0 +1,102 @@
+"""One turn of the redrive: what is due is taken up, whatever becomes of the look at all that is marked."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from core_events import PORTAL, TIMERS
+from test_poller import Bench, marked
+
+from b24offline.config import Config
+from b24offline.errors import PaceExceeded
+from b24offline.offline_queue import PAGE
+from b24offline.routing import Routes
+from b24offline.runtime import Runtime
+from tasks import redrive as turn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from redis import Redis
+
+    from b24offline.embedded import EmbeddedValkey
+
+pytestmark = pytest.mark.unit
+
+FIRST_WAIT = TIMERS.held_backoff_seconds[0]
+DEALS = PAGE + 10
+
+
+class Turns:
+    """A deployment whose portal holds more marked records than one page lists."""
+
+    def __init__(self, bench: Bench, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bench = bench
+        self.sent: list[str] = []
+        self.pages = 0
+        routes = Routes()
+        routes.add(lambda event: event, ("ONCRMDEALUPDATE",), "deal_changed")
+        monkeypatch.setattr(turn, "runtime", lambda: runtime)
+        monkeypatch.setattr(turn, "routes", routes)
+        monkeypatch.setattr(turn.redrive.app, "send_task", self.send)
+        self.runtime = runtime
+        self.equip(queue=bench.queue, poller=bench.poller, guard=bench.guard, ledger=bench.ledger)
+
+    def equip(self, **parts: Any) -> None:
+        kit = replace(self.runtime.kit(PORTAL), **parts)
+        self.runtime._kits[PORTAL] = (time.monotonic() + 3600, kit)
+
+    def send(self, task: str, *, args: tuple[str, str], queue: str) -> None:
+        del task, queue
+        self.sent.append(args[1])
+
+    def play(self) -> str:
+        """The next turn; the look at all is due again."""
+        self.pages = 0
+        self.bench.later(FIRST_WAIT + 1)
+        self.runtime.redis.delete(f"{self.runtime.config.key_prefix}:turn:marked:{PORTAL}")
+        told: Any = turn.redrive(PORTAL)
+        return str(told)
+
+    def refuse_pages_after_the_first(self) -> None:
+        def busy(method: str) -> None:
+            self.pages += method == "event.offline.list"
+            if self.pages > 1:
+                raise PaceExceeded(PORTAL, 9.0)
+
+        self.bench.desk.before = busy
+
+
+@pytest.fixture
+def turns(redis: Redis, valkey: EmbeddedValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Turns:
+    bench = Bench(redis, tmp_path)
+    marked(bench, *(str(number) for number in range(1, DEALS + 1)))
+    runtime = Runtime(Config.load({"B24_REDIS_URL": valkey.url, "B24_DATA_DIR": str(tmp_path)}))
+    runtime.__dict__["store"] = bench.store
+    return Turns(bench, runtime, monkeypatch)
+
+
+def test_what_was_seen_before_is_taken_up_a_page_at_a_time(turns: Turns) -> None:
+    assert turns.play() == "redriven 0", "seen for the first time"
+    assert turns.bench.guard.known_marked() == DEALS
+    assert turns.play() == f"redriven {PAGE}"
+    assert len(turns.sent) == len(set(turns.sent)) == PAGE
+    assert turns.play() == f"redriven {DEALS - PAGE}"
+    assert turns.play() == "redriven 0"
+    assert turns.bench.guard.known_marked() == 0
+
+
+def test_a_portal_too_busy_to_list_them_all_does_not_stop_the_lane(turns: Turns) -> None:
+    turns.refuse_pages_after_the_first()
+    assert turns.play() == "later: PaceExceeded"
+    assert turns.play() == f"redriven {PAGE}"
+    assert len(turns.sent) == PAGE
+
+
+def test_before_the_first_poll_the_portal_is_not_asked(turns: Turns) -> None:
+    turns.equip(portal=replace(turns.runtime.kit(PORTAL).portal, ledger_generation=None))
+    assert turns.play() == "not redriven: not polled yet"
+    assert turns.bench.desk.calls == []

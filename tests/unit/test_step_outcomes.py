@@ -1,0 +1,176 @@
+"""One outcome for every way out of a step, and no word of a handler's error outside of it; a broker that is away."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from celery import current_task
+from celery.app.trace import build_tracer
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery_bench import broker, deployed, nowhere
+from core_events import entry_of
+from kombu.exceptions import OperationalError
+from kombu.messaging import Producer
+
+from b24offline.contract import HEADER_WORK
+from b24offline.routing import Routes
+from tasks import app, publishing
+from tasks.base import Permanent, step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis import Redis
+
+    from b24offline.event import Event
+    from b24offline.ledger import Handed
+    from b24offline.runtime import PortalKit, Runtime
+
+pytestmark = pytest.mark.unit
+__all__ = ["broker", "deployed", "nowhere"]
+
+SECRET = "Mrs. Canary of 12 Elm Street"
+
+
+@step
+def handled(event: Event, how: str) -> dict[str, Any]:
+    """Ends in the way it is told to; its errors quote a customer."""
+    del event
+    if how == "permanent":
+        try:
+            int(SECRET)
+        except ValueError as error:
+            raise Permanent("the title is no number") from error
+    if how == "retry":
+        try:
+            int(SECRET)
+        except ValueError as error:
+            raise current_task.retry(exc=error, countdown=1, max_retries=None) from error
+    raised = {
+        "error": ValueError(SECRET),
+        "mistake": TypeError(SECRET),
+        "slow": SoftTimeLimitExceeded(SECRET),
+        "end": Ignore(),
+        "reject": Reject("not now", requeue=False),
+    }
+    if how in raised:
+        raise raised[how]
+    return {"how": how}
+
+
+@dataclass
+class Bench:
+    """A portal's kit on the embedded Valkey, and Celery's own way of running a task."""
+
+    kit: PortalKit
+    redis: Redis
+
+    def begun(self, process_id: str = "p1", *, deal: int = 1) -> Handed:
+        assert self.kit.ledger.open(process_id, [entry_of(deal, None, "piped")], origin="poll") is not None
+        (handed,) = self.kit.ledger.start(process_id)
+        return handed
+
+    def run(self, handed: Handed, how: str, *, last: bool = True) -> Any:
+        """What Celery keeps of the step: a result, or the error with its traceback as Flower shows it."""
+        ticket = publishing.Ticket("acme", handed.run, handed.attempt, 0, last, gives_event=True, title="a title")
+        task = app.tasks[handled.name]
+        request = {
+            "id": "1",
+            "task": task.name,
+            "retries": 0,
+            "delivery_info": {"exchange": "", "routing_key": "b24offline.events"},
+            "headers": {HEADER_WORK: asdict(ticket)},
+            "args": (how,),
+            "kwargs": {},
+            "root_id": "1",
+        }
+        return build_tracer(task.name, task, app=app)("1", (how,), {}, request)
+
+    def state(self, handed: Handed) -> tuple[str, ...]:
+        return self.kit.ledger.run_fields(handed.run, "state", "failures", "crashes", "reason")
+
+
+@pytest.fixture
+def bench(deployed: Callable[..., Runtime], redis: Redis) -> Bench:
+    return Bench(deployed().kit("acme"), redis)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("works", ("succeeded", "0", "0", "")),
+        ("end", ("succeeded", "0", "0", "")),
+        ("error", ("waiting", "1", "0", "ValueError")),
+        ("slow", ("waiting", "1", "0", "SoftTimeLimitExceeded")),
+        ("retry", ("waiting", "1", "0", "asked for a retry")),
+        ("reject", ("waiting", "1", "0", "asked for a retry")),
+        ("mistake", ("failed", "0", "0", "TypeError")),
+        ("permanent", ("failed", "0", "0", "Permanent")),
+    ],
+)
+def test_each_way_out_is_one_outcome_and_says_nothing_of_the_customer(
+    bench: Bench, how: str, expected: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    handed = bench.begun()
+    told = bench.run(handed, how)
+    assert bench.state(handed) == expected
+    assert SECRET not in str(getattr(told.retval, "traceback", told.retval))
+    assert SECRET not in repr(getattr(told.retval, "exception", ""))
+    assert SECRET not in caplog.text
+    assert SECRET not in "".join(bench.redis.lrange("b24offline.events", 0, -1))
+
+
+@pytest.mark.parametrize("how", ["error", "mistake", "slow", "retry"])
+def test_a_broker_that_is_away_brings_no_text_of_the_error_along(
+    bench: Bench, how: str, broker: Callable[[str], None], nowhere: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    handed = bench.begun()
+    broker(nowhere)
+    told = bench.run(handed, how)
+    assert bench.state(handed)[0] == ("failed" if how == "mistake" else "waiting")
+    assert SECRET not in str(getattr(told.retval, "traceback", told.retval))
+    assert SECRET not in caplog.text
+
+
+def test_a_broker_that_is_away_fails_no_run(
+    bench: Bench, broker: Callable[[str], None], nowhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes = Routes()
+    routes.add(lambda event: handled.s("works"), ("ONCRMDEALUPDATE",), "piped")
+    monkeypatch.setattr(publishing, "routes", routes)
+    first, second = bench.begun("p1", deal=1), bench.begun("p2", deal=2)
+    broker(nowhere)
+    with pytest.raises(OperationalError):
+        publishing.publish(bench.kit, [first, second])
+    assert [bench.state(one) for one in (first, second)] == [("ready", "0", "0", "")] * 2
+
+
+@pytest.mark.parametrize("text", ["Producer channel changed while a publish batch was active", "mine"])
+def test_a_connection_made_anew_amid_a_batch_is_the_brokers_trouble(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    def lost(*_: Any, **__: Any) -> None:
+        raise RuntimeError(text)
+
+    routes = Routes()
+    routes.add(lambda event: handled.s("works"), ("ONCRMDEALUPDATE",), "piped")
+    monkeypatch.setattr(publishing, "routes", routes)
+    one = bench.begun()
+    monkeypatch.setattr(Producer, "publish", lost)
+    with suppress(RuntimeError):
+        publishing.publish(bench.kit, [one])
+    assert bench.state(one)[0] == ("failed" if text == "mine" else "ready")
+
+
+def test_a_pipeline_that_cannot_be_built_fails_its_run_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    routes = Routes()
+    routes.add(lambda event: handled.s("works") if event.record_id == 2 else 7, ("ONCRMDEALUPDATE",), "piped")
+    monkeypatch.setattr(publishing, "routes", routes)
+    first, second = bench.begun("p1", deal=1), bench.begun("p2", deal=2)
+    assert publishing.publish(bench.kit, [first, second]) == 1
+    assert [bench.state(one)[0] for one in (first, second)] == ["failed", "ready"]

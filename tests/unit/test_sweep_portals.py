@@ -1,0 +1,108 @@
+"""One sweep over several portals: what is wrong with one is not another's, and nobody is asked more than needed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from celery_bench import broker, deployed
+
+from b24offline import contract
+from b24offline.portal import PortalState
+from b24offline.redrive_pace import LISTED_FREELY
+from tasks import sweep as sweeping
+from tasks.sweep import adopt, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis import Redis
+
+    from b24offline.runtime import Runtime
+
+pytestmark = pytest.mark.unit
+__all__ = ["broker", "deployed"]
+
+FIRST, SECOND = "acme", "zeta"
+
+
+class Sweeps:
+    """Two portals, and what each sweep asks for."""
+
+    def __init__(self, here: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.here = here
+        self.asked: Counter[tuple[str, str]] = Counter()
+        here.store.seed_portal(
+            SECOND,
+            client_endpoint="https://zeta.example/rest/",
+            auth_url="https://auth.example/",
+            client_id="app.1",
+            client_secret="s",
+            connector="b24offline",
+            refresh_token="r",
+        )
+        monkeypatch.setattr(adopt, "delay", lambda portal: self.sent(contract.TASK_ADOPT, portal))
+        monkeypatch.setattr(sweep.app, "send_task", lambda name, args=(), **_: self.sent(name, args[0] if args else ""))
+
+    def sent(self, name: str, portal: str) -> None:
+        self.asked[name, portal] += 1
+
+    def play(self, *still: str) -> str:
+        """One more sweep; all turns are due again but those of ``still``."""
+        for key in self.here.redis.keys("*:turn:*"):
+            if not any(f":turn:{what}" in key for what in still):
+                self.here.redis.delete(key)
+        return sweep()
+
+
+@pytest.fixture
+def sweeps(deployed: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch) -> Sweeps:
+    return Sweeps(deployed(), monkeypatch)
+
+
+def test_a_portal_whose_keys_are_damaged_does_not_keep_the_others_waiting(
+    sweeps: Sweeps, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis.set(f"{sweeps.here.kit(FIRST).ledger.stem}:batches", "not a sorted set")
+    sweeps.play()
+    assert (contract.TASK_ADOPT, SECOND) in sweeps.asked
+    assert (contract.TASK_ADOPT, FIRST) not in sweeps.asked
+    told = [one for one in caplog.records if one.msg == "portal not swept, the others are"]
+    assert [vars(one)["portal"] for one in told] == [FIRST]
+
+
+def test_a_broker_or_a_ledger_that_is_away_ends_the_sweep(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> None:
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(sweeping, "_start_again", away)
+    with pytest.raises(ConnectionError):
+        sweeps.play()
+
+
+def test_who_is_blocked_for_overload_is_asked_by_polls_alone(sweeps: Sweeps) -> None:
+    sweeps.here.store.set_state(FIRST, PortalState.BLOCKED, "OVERLOAD_LIMIT", actor="operator")
+    sweeps.play()
+    assert {portal for name, portal in sweeps.asked if name in (contract.TASK_ADOPT, contract.TASK_REDRIVE)} == {SECOND}
+
+
+def test_thousands_of_reserved_records_are_listed_seldom_while_none_is_an_orphan(sweeps: Sweeps) -> None:
+    guard, timers = sweeps.here.kit(FIRST).guard, sweeps.here.timers
+    guard.note_reserved(100 * LISTED_FREELY, 0)
+    for _ in range(3):
+        sweeps.play("reserved")
+    assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 1
+    key = f"{sweeps.here.config.key_prefix}:turn:reserved:{FIRST}"
+    assert sweeps.here.redis.pttl(key) == pytest.approx(3 * timers.sighting_seconds * 1000, rel=0.2)
+    guard.sight(["1234"])
+    for _ in range(3):
+        sweeps.play("reserved")
+    assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 4, "an orphan is looked at again in time"
+
+
+def test_few_reserved_records_are_listed_in_each_turn(sweeps: Sweeps) -> None:
+    sweeps.here.kit(FIRST).guard.note_reserved(LISTED_FREELY, 0)
+    for _ in range(3):
+        sweeps.play("reserved")
+    assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 3

@@ -1,0 +1,115 @@
+"""A call may wait for its turn and for a token. What gives the right to it is looked at when it is sent, not before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from core_events import PORTAL, TIMERS
+from test_poller import GET, LANE
+from test_poller import Bench as PollBench
+from test_settler import Bench
+
+from b24offline.poller import Polled
+from b24offline.portal_guard import PollLease
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from redis import Redis
+
+pytestmark = pytest.mark.unit
+
+CLEAR, ERROR = "event.offline.clear", "event.offline.error"
+OLD_SECONDS = TIMERS.report_age_seconds + 1
+
+
+@pytest.fixture
+def bench(redis: Redis) -> Bench:
+    return Bench(redis)
+
+
+@pytest.fixture
+def polls(redis: Redis, tmp_path: Path) -> PollBench:
+    return PollBench(redis, tmp_path)
+
+
+def waits(bench: Bench | PollBench, method: str, seconds: float) -> None:
+    bench.desk.waiting = lambda name: bench.later(seconds) if name == method else None
+
+
+@pytest.mark.parametrize(("outcomes", "method"), [("s", CLEAR), ("f", ERROR)])
+def test_nothing_is_settled_when_the_lease_ran_out_meanwhile(bench: Bench, outcomes: str, method: str) -> None:
+    pid = bench.batch(outcomes)
+    bench.later(OLD_SECONDS)
+    waits(bench, method, TIMERS.settle_lease_seconds + 1)
+    told = bench.settle(pid)
+    assert (told.state, told.acknowledged, told.reported) == ("lost", 0, 0)
+    assert method.rpartition(".")[2] not in bench.desk.methods()
+    assert [one for one in bench.desk.rows().values() if one.marked] == []
+
+
+def test_nothing_is_reported_on_a_look_that_became_old_meanwhile(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = bench.batch("f")
+    bench.later(OLD_SECONDS)
+    clock, turn_ms = bench.ledger.now_ms, round(TIMERS.settle_lease_seconds * 500) + 1
+
+    def waited(method: str) -> None:
+        if method == ERROR:
+            monkeypatch.setattr(bench.ledger, "now_ms", lambda: clock() + turn_ms)
+
+    bench.desk.waiting = waited
+    assert bench.settle(pid).reported == 0
+    assert "error" not in bench.desk.methods()
+    message = bench.desk.rows()[1].message_id
+    assert not bench.guard.quiet_until_ms({message})
+
+
+def test_the_quiet_period_begins_with_the_call(bench: Bench) -> None:
+    pid = bench.batch("f")
+    bench.later(OLD_SECONDS)
+    waits(bench, ERROR, TIMERS.settle_lease_seconds / 3)
+    message = bench.desk.rows()[1].message_id
+    sent: list[int] = []
+    bench.desk.before = lambda name: sent.append(bench.ledger.now_ms()) if name == ERROR else None
+    assert bench.settle(pid).reported == 1
+    assert bench.guard.quiet_until_ms({message})[message] - sent[0] >= (TIMERS.quiet_seconds - 1) * 1000
+
+
+def test_nothing_is_reserved_when_somebody_else_has_the_lease_by_then(polls: PollBench) -> None:
+    polls.changes("1")
+
+    def taken(method: str) -> None:
+        if method == GET:
+            polls.later(TIMERS.poll_lease_seconds + 1)
+            generation = polls.store.portal(PORTAL).ledger_generation
+            assert isinstance(polls.guard.take_poll_lease(generation), PollLease)
+
+    polls.desk.waiting = taken
+    assert polls.poller.poll(LANE) == Polled("busy")
+    assert polls.desk.methods() == []
+    assert {row.process_id for row in polls.desk.rows().values()} == {""}
+
+
+def test_the_poll_lease_begins_with_the_call(polls: PollBench) -> None:
+    """It is as long as the longest call; what the call waited for its turn must not be missing at its end."""
+    polls.changes("1")
+    waits(polls, GET, TIMERS.poll_lease_seconds - 1)
+    polls.desk.before = lambda name: polls.later(TIMERS.poll_lease_seconds - 1) if name == GET else None
+    assert polls.poller.poll(LANE).state == "opened"
+    assert len(polls.ledger.open_batches()) == 1
+
+
+def test_a_redrive_reserves_nothing_when_the_lease_is_another_ones(polls: PollBench) -> None:
+    polls.changes("1")
+    (row,) = polls.desk.rows().values()
+    polls.desk.queue.mark(polls.desk.now, row)
+    (record,) = polls.queue.marked()
+
+    def taken(method: str) -> None:
+        polls.later(TIMERS.poll_lease_seconds + 1)
+        assert isinstance(polls.guard.take_poll_lease(polls.store.portal(PORTAL).ledger_generation), PollLease)
+
+    polls.desk.waiting = lambda name: taken(name) if name == GET else None
+    assert polls.poller.redrive([record]) == ()
+    assert "get" not in polls.desk.methods()
