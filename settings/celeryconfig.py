@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from kombu import Exchange, Queue
@@ -10,6 +11,17 @@ from b24offline import contract
 from settings import config, schedule
 
 _REDIS_BROKER = config.broker_url.startswith(("redis://", "rediss://", "unix://", "valkey"))
+
+_KEEPALIVE: dict[int, int] = {
+    getattr(socket, name): value
+    for name, value in {
+        "TCP_KEEPIDLE": 30,
+        "TCP_KEEPINTVL": 10,
+        "TCP_KEEPCNT": 3,
+        "TCP_USER_TIMEOUT": 60_000,  # milliseconds, for what was sent and never confirmed
+    }.items()
+    if hasattr(socket, name)  # not every system has all of them
+}
 
 broker_url = config.broker_url
 broker_connection_retry_on_startup = True  # processes start in any order, the broker last if need be
@@ -22,8 +34,11 @@ broker_transport_options: dict[str, Any] = (
         "unacked_mutex_key": "b24offline.unacked_mutex",
         # Longer than any message of ours stays in a worker (360 s, waits of 60 s): none is delivered twice for that.
         "visibility_timeout": 3600,
-        # A connection that a firewall forgot, or whose server is gone, is noticed although nothing is sent on it.
+        # A connection that a firewall forgot, or whose server is gone without a word, is noticed within a minute; by
+        # the kernel's own limits a worker would wait for messages there for two hours.
         "socket_keepalive": True,
+        "socket_keepalive_options": _KEEPALIVE,
+        "socket_connect_timeout": 5,
         "health_check_interval": 30,
     }
     if _REDIS_BROKER

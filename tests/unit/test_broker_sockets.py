@@ -1,0 +1,35 @@
+"""Connections to a Redis broker: a server that is gone without a word is noticed by the kernel, in about a minute."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from celery_bench import broker
+
+from tasks import app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b24offline.embedded import EmbeddedValkey
+
+pytestmark = pytest.mark.unit
+__all__ = ["broker"]
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux names these limits")
+def test_a_connection_to_the_broker_is_watched(valkey: EmbeddedValkey, broker: Callable[[str], None]) -> None:
+    broker(valkey.url)
+    with app.connection_for_read() as connection, connection.channel() as channel:
+        link = channel.client.connection_pool.get_connection()
+        link.connect()
+        told = {
+            name: link._sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+            for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+        }
+        assert link._sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    silent_seconds = told["TCP_KEEPIDLE"] + told["TCP_KEEPINTVL"] * told["TCP_KEEPCNT"]
+    assert 0 < silent_seconds <= 60
+    assert 0 < told["TCP_USER_TIMEOUT"] <= 60_000
