@@ -82,7 +82,8 @@ def _come_again(here: Runtime, kit: PortalKit, told: str) -> str:
     wait = max(0.0, -max(waited.values()) / 1000)
     if wait <= 0:
         poll.delay(kit.portal.name)
-        wait = config.poll_interval_min_seconds
+        # As far off as tick itself puts it: while polls take longer than that, each would bring a second one along.
+        wait = config.poll_interval_max_seconds
     here.schedule.set_next(kit.portal.name, wait)
     return told
 

@@ -1,0 +1,38 @@
+"""How many messages a portal's polls make: one at a time, however slow the portal and however deep its queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from celery_bench import broker, deployed
+
+from b24offline.poller import Polled, Poller
+from tasks import poll as polling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b24offline.runtime import Runtime
+
+pytestmark = pytest.mark.unit
+__all__ = ["broker", "deployed"]
+
+
+def test_a_full_batch_is_followed_by_one_poll_though_ticks_go_on(
+    deployed: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, sent = deployed(), list[str]()
+    limit = here.config.all_lanes["default"].limit
+    monkeypatch.setattr(Poller, "poll", lambda self, lane: Polled("opened", limit))
+    monkeypatch.setattr(polling.poll, "delay", sent.append)
+    monkeypatch.setattr(polling, "bind_if_due", lambda *_: False)
+    polling.tick()
+    assert sent == ["acme"]
+    assert polling.poll("acme") == f"default opened: {limit}"
+    assert sent == ["acme", "acme"]
+    # The next poll waits in a queue, or is under way, for longer than the shortest interval.
+    due = here.redis.zscore(f"{here.config.key_prefix}:polls", "acme")
+    here.redis.zadd(f"{here.config.key_prefix}:polls", {"acme": due - 10_000})
+    here.redis.delete(f"{here.config.key_prefix}:turn:tick")
+    assert polling.tick() == "nothing due"
