@@ -29,7 +29,7 @@ demo: $(RUNTIME) ## show the pipeline at work on an emulated portal
 
 # Most of a test is waiting, so some files are run at a time; those of one file stay together and in order.
 test: $(DEV) ## run the tests (JOBS=1: one at a time)
-	$(BIN)/python -m pytest -n $(or $(JOBS),3) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 compose-test: $(BIN)/python ## start compose.yaml for real, kill a worker, compare; needs Docker
 	$(BIN)/python -m tests.compose
