@@ -65,6 +65,32 @@ def test_a_lease_that_ran_out_cannot_end_its_successor(redis: Redis) -> None:
     assert refused(guard, current.generation).reason == "busy"
 
 
+def test_a_lease_begins_anew_as_long_as_nobody_else_has_it(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    guard = guard_on(redis, ledger)
+    lease = lease_of(guard)
+    for _ in range(2):
+        pass_time(redis, ledger, TIMERS.poll_lease_seconds - 1)
+        assert guard.renew(lease)
+    pass_time(redis, ledger, TIMERS.poll_lease_seconds - 1)
+    assert refused(guard, lease.generation).reason == "busy"
+    pass_time(redis, ledger, 2)
+    assert guard.renew(lease), "it ran out, and nobody took it"
+    pass_time(redis, ledger, TIMERS.poll_lease_seconds + 1)
+    other = lease_of(guard, lease.generation)
+    assert not guard.renew(lease), "another one's was taken away"
+    assert guard.give_back(other)
+    assert not guard.renew(other), "one that was given back"
+
+
+def test_a_lease_does_not_outlive_the_loss_of_the_ledger(redis: Redis) -> None:
+    guard = guard_on(redis, ledger_on(redis))
+    lease = lease_of(guard)
+    redis.flushall()
+    assert not guard.renew(lease)
+    assert redis.keys("*") == []
+
+
 def test_the_generation_stays_while_the_ledger_lives(redis: Redis) -> None:
     guard = guard_on(redis, ledger_on(redis))
     first = lease_of(guard)
