@@ -17,6 +17,7 @@ from tests.faults.row import Result, Row
 Missing = tuple[int, str]
 """Number and name of a row that was not played."""
 NUMBERS: Final = range(1, 45)
+TITLES: Final = {"valkey": "Valkey", "rabbitmq": "RabbitMQ"}
 COUNTED: Final = ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap")
 
 
@@ -76,11 +77,11 @@ def write_markdown(path: Path, results: Sequence[Result], missing: Sequence[Miss
     lines: list[str] = []
     for broker in sorted({one.broker for one in results}, reverse=True):
         lines += [
-            f"### On {broker}",
+            f"### On {TITLES[broker]}",
             "",
-            f"| row | fault | seed | changes | {' | '.join(COUNTED)} | repeats | leaks | recovery | |",
+            f"| row | fault | seed | injected | changes | {' | '.join(COUNTED)} | repeats | leaks | recovery | |",
         ]
-        lines.append("|---" * 2 + "|---:" * 11 + "|---|")
+        lines.append("|---" * 2 + "|---:" * 12 + "|---|")
         for one in results:
             if one.broker != broker:
                 continue
@@ -90,6 +91,7 @@ def write_markdown(path: Path, results: Sequence[Result], missing: Sequence[Miss
                 one.number,
                 one.name,
                 one.seed,
+                len(one.injected),
                 one.changes,
                 *counts,
                 one.verdict.repeats,
