@@ -10,7 +10,7 @@ import time
 import kombu
 from celery import Celery
 
-from b24offline.contract import QUEUES
+from b24offline.contract import QUEUES, STEP_PREFIX
 from b24offline.overview import LATE_SECONDS, overview
 from b24offline.processes import CeleryProcess
 from tests.faults.brokers import RabbitBroker
@@ -179,17 +179,20 @@ def _remote(stage: Stage) -> Celery:
 
 def _revoke(stage: Stage, *, terminate: bool) -> None:
     stage.settle_some()
-    stage.journal.tell("slow", 20, times=3)
+    stage.journal.tell("slow", 30, times=3)
     stage.change(20)
     with _remote(stage) as app:
 
-        def step_ids(kind: str) -> list[str]:
+        def step_ids(kind: str, name: str) -> list[str]:
             told = getattr(app.control.inspect(timeout=3), kind)() or {}
-            return [task["id"] for tasks in told.values() for task in tasks if task["name"].endswith("chains.work")]
+            return [task["id"] for tasks in told.values() for task in tasks if name in task["name"]]
 
-        running = wait_until(lambda: len(step_ids("active")) == 3 and step_ids("active"), "three handlers run", 60)
-        # What runs is not touched by a revocation alone, so that there must be some that wait.
-        waiting = wait_until(lambda: step_ids("reserved"), "messages wait in the worker", 15)
+        def handlers() -> list[str]:
+            return found if len(found := step_ids("active", "chains.work")) == 3 else []
+
+        running = wait_until(handlers, "three handlers run", 60)
+        # What runs is not touched by a revocation alone, so that there must be some that wait: any step of a chain.
+        waiting = wait_until(lambda: step_ids("reserved", STEP_PREFIX), "messages wait in the worker", 20)
         app.control.revoke([*running, *waiting], terminate=terminate, signal="SIGKILL")
     stage.noted(f"{len(running)} running and {len(waiting)} waiting tasks revoked{', terminated' if terminate else ''}")
 

@@ -121,7 +121,7 @@ class BrokerLog:
 
     def __init__(self, url: str) -> None:
         self.commands: list[bytes] = []
-        self._redis = Redis.from_url(url)
+        self._redis = Redis.from_url(url, socket_timeout=None)  # it may be silent for as long as processes start
         self._ready = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)

@@ -50,16 +50,19 @@ def test_a_long_wait_is_kept_by_the_ledger_and_starts_the_run_from_its_first_ste
     ledger = stack.kit.ledger
 
     def waiting() -> list[tuple[str, float]]:
+        """Runs that wait for longer than a message would; on a busy machine one may wait for its object before."""
+        rows = redis.zrange(f"{ledger.stem}:due", 0, -1, withscores=True)
+        found = [(str(name), (score - ledger.now_ms()) / 1000) for name, score in rows if str(name).startswith("run:")]
         return [
-            (str(name), score)
-            for name, score in redis.zrange(f"{ledger.stem}:due", 0, -1, withscores=True)
-            if str(name).startswith("run:") and ledger.run_fields(str(name)[4:], "state") == ("waiting",)
+            (name, seconds)
+            for name, seconds in found
+            if seconds > 60 and ledger.run_fields(name[4:], "state") == ("waiting",)
         ]
 
     redis.hset(retry_chains.MODE, "crm_contact", "patient")
     stack.control.change("crm_contact", "update", count=1)
-    [(run, due)] = wait_until(waiting, "the second step failed, and the run waits")
-    assert 60 < (due - ledger.now_ms()) / 1000 <= 180, "3600 s at a scale of 0.05"
+    [(run, seconds)] = wait_until(waiting, "the second step failed, and the run waits")
+    assert seconds <= 180, "3600 s at a scale of 0.05"
     redis.hdel(retry_chains.MODE, "crm_contact")
     redis.zadd(f"{ledger.stem}:due", {run: 1}, xx=True)
     wait_until(stack.settled, "the sweep starts it again, and it succeeds")
