@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 
+from b24offline.processes import CeleryProcess
 from tests.faults.journal import HARD_LIMIT, SOFT_LIMIT
 from tests.faults.row import Plan, fault
-from tests.faults.stage import Stage, wait_until
+from tests.faults.stage import NotInTime, Stage, wait_until
 
+GRACE_SECONDS = 60.0
 FAILS = Plan(variables={"B24_MAX_ATTEMPTS": "1"})
 """A failure is final at once, so that a batch comes to its report soon."""
 
@@ -180,6 +183,15 @@ def everything_at_once(stage: Stage) -> None:
     stage.journal.tell_nothing()
 
 
+def _ends(stage: Stage, worker: CeleryProcess) -> None:
+    """By itself, or at the end of its grace, as whatever runs it would do: a worker may hang while it shuts down."""
+    with suppress(NotInTime):
+        wait_until(lambda: not worker.alive, "the worker ended", GRACE_SECONDS)
+    if worker.alive:
+        worker.kill()
+        stage.tell(f"the worker did not end within {GRACE_SECONDS:g} s and was killed")
+
+
 def _stopped_by(stage: Stage, number: int, what: str) -> None:
     stage.settle_some()
     stage.journal.tell("slow", 0.3)
@@ -188,7 +200,7 @@ def _stopped_by(stage: Stage, number: int, what: str) -> None:
     [worker] = stage.workers
     os.kill(worker.pid or 0, number)
     stage.noted(what)
-    wait_until(lambda: not worker.alive, "the worker ended", 60)
+    _ends(stage, worker)
     stage.journal.tell_nothing()
     stage.restart()
 
@@ -213,7 +225,7 @@ def deployed(stage: Stage) -> None:
     os.kill(stage.workers[0].pid or 0, signal.SIGTERM)
     stage.workers.append(following)
     stage.noted("a new worker beside the old one, SIGTERM of the old one")
-    wait_until(lambda: not stage.workers[0].alive, "the old worker ended", 60)
+    _ends(stage, stage.workers[0])
     stage.journal.tell_nothing()
 
 
