@@ -3,7 +3,8 @@
 The data is `catalogue.csv` beside this file, one row an event. `id_path` is relative to the event's payload
 (`.` is the payload itself, `[0]` the first element of a list); several paths joined by `+` make one composite
 id, its parts joined by `:`. `get_params` names the parameters of the reading method in the same order, with
-constants as `name=value`. `result_path` counts from the root of the portal's answer.
+constants as `name=value`. `result_path` counts from the root of the portal's answer; for outdated methods, whose
+answers are not documented, `result` is assumed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from b24offline.event import ACTIONS, JSON, Action, ObjectKey
 
@@ -28,6 +29,7 @@ _TYPE_PATH: Final = "FIELDS.ENTITY_TYPE_ID"
 _PATH_STEP: Final = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 _MAX_ID_CHARACTERS: Final = 128
 
+_ABSENT: Final = object()
 _MODIFIED_FIELDS: Final = (
     "DATE_MODIFY",
     "updatedTime",
@@ -71,11 +73,19 @@ class EventKind:
 
 @dataclass(frozen=True, slots=True)
 class ObjectRead:
-    """One REST call that reads an object: method, parameters, and where the object is in the answer."""
+    """One REST call that reads an object.
+
+    Attributes:
+        method: the REST method.
+        params: its parameters.
+        result_path: where the object is in the answer.
+        asked: field -> value that a list was asked for; the object must have them.
+    """
 
     method: str
     params: Mapping[str, JSON]
     result_path: str
+    asked: Mapping[str, str]
 
 
 class Catalogue:
@@ -130,11 +140,12 @@ class Catalogue:
         if kind is None:
             return None
         params: dict[str, JSON] = {}
+        asked: dict[str, str] = {}
         values = iter(parts)
         for name in kind.get_params.split("+"):
             key, constant, value = name.partition("=")
-            _put(params, key, value if constant else next(values))
-        return ObjectRead(kind.get_method, params, kind.result_path)
+            _put(params, asked, key, value if constant else next(values))
+        return ObjectRead(kind.get_method, params, kind.result_path, asked)
 
     def object_id_from(self, data: JSON, kind: EventKind) -> str | None:
         """The id of the object that a payload of this kind points to; see the function of the same name."""
@@ -188,10 +199,26 @@ def object_id_from(data: JSON, kind: EventKind) -> str | None:
     return ":".join(parts)
 
 
-def extract(answer_result: JSON, result_path: str) -> JSON:
-    """The object in the `result` of an answer; None when it is absent (`[]`, null, false, a missing key)."""
-    found = _at(answer_result, result_path.removeprefix("result").removeprefix(".") or ".")
-    return None if found is False or found in ([], {}) else found
+def object_in(result: JSON, read: ObjectRead) -> JSON:
+    """The object in the `result` of an answer; None when it is absent (`[]`, null, false, also at its place).
+
+    Raises ValueError when there is something else: a map without the object's key, or an object that was not asked
+    for, as of a list that ignores its filter. That must not pass for an object that is gone.
+    """
+    if _is_nothing(result):
+        return None
+    found = _at(result, read.result_path.removeprefix("result").removeprefix(".") or ".", _ABSENT)
+    if found is _ABSENT:
+        raise ValueError(f"nothing is at its {read.result_path}")
+    if isinstance(found, dict):
+        other = [name for name, value in read.asked.items() if name in found and str(found[name]) != value]
+        if other:
+            raise ValueError(f"the {other[0]} of what came is not the one asked for")
+    return None if _is_nothing(found) else found
+
+
+def _is_nothing(value: JSON) -> bool:
+    return value is None or value is False or value in ([], {})
 
 
 def changed_at(entity: str, data: JSON) -> str | None:
@@ -218,15 +245,15 @@ def _is_moment(text: str) -> bool:
     return moment.tzinfo is not None
 
 
-def _at(data: JSON, path: str) -> JSON:
+def _at(data: JSON, path: str, absent: Any = None) -> Any:
     found = data
     for key, index in [] if path == "." else _PATH_STEP.findall(path):
         if key and isinstance(found, dict):
-            found = found.get(key)
+            found = found.get(key, absent)
         elif index and isinstance(found, list) and int(index) < len(found):
             found = found[int(index)]
         else:
-            return None
+            return absent
     return found
 
 
@@ -238,11 +265,13 @@ def _id_text(value: JSON) -> str | None:
     return text if plain and text.strip("0") and not text.startswith("-") else None
 
 
-def _put(params: dict[str, JSON], name: str, value: str) -> None:
+def _put(params: dict[str, JSON], asked: dict[str, str], name: str, value: str) -> None:
     outer, bracket, inner = name.partition("[")
     if not bracket:
         params[outer] = value
         return
+    field = inner.removesuffix("]")
+    asked[field] = value
     nested = params.setdefault(outer, {})
     if isinstance(nested, dict):
-        nested[inner.removesuffix("]")] = value
+        nested[field] = value

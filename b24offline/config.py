@@ -140,8 +140,12 @@ class Config(BaseSettings):
         default=None,
         description="File of certificates (PEM) to trust instead of the public ones.",
     )
-    connect_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = Field(
-        default=5.0, description="Seconds to wait for a connection to a portal."
+    connect_timeout_seconds: Annotated[float, Field(gt=0, le=15)] = Field(
+        default=5.0,
+        description=(
+            "Seconds to wait for a connection to a portal: its name, all its addresses and TLS together. At most "
+            "15, because a quiet period covers no longer one."
+        ),
     )
     read_timeout_seconds: Annotated[float, Field(gt=0, le=70)] = Field(
         default=65.0,

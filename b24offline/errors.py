@@ -381,7 +381,7 @@ class ClientRejected(AuthServerError):
     actor: ClassVar[Actor] = "operator"
     happened: ClassVar[str] = "was refused: wrong client id or client secret"
     advice: ClassVar[str] = (
-        "Correct them in the configuration; a portal that was added by command is removed and added again."
+        "Correct B24_CLIENT_SECRET and restart, or for portals added by command: b24offline portal secret."
     )
 
 

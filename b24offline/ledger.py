@@ -349,7 +349,8 @@ class Ledger:
         """Takes the settle lease and reads the outcomes of the batch."""
         token = secrets.token_hex(8)
         lease = _milliseconds(self._timers.settle_lease_seconds)
-        told = self.transition("begin_settle", process_id, token, lease)
+        quiet = _milliseconds(self._timers.quiet_seconds)
+        told = self.transition("begin_settle", process_id, token, lease, quiet)
         if told[0] != "taken":
             verdict: Literal["gone", "busy", "damaged", "newer"] = told[0]
             return verdict

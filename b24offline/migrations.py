@@ -27,6 +27,11 @@ STEPS: Final[Mapping[int, tuple[str, ...]]] = {
         "ALTER TABLE portals ADD COLUMN wish_since DOUBLE PRECISION NOT NULL DEFAULT 0",
         "ALTER TABLE portals ADD COLUMN authorized_at DOUBLE PRECISION NOT NULL DEFAULT 0",
     ),
+    2: (
+        "ALTER TABLE portals ADD COLUMN refused_version INTEGER",
+        # Which of them were refused by the authorization server was not noted.
+        "UPDATE portals SET refused_version = token_version WHERE state = 'auth_lost'",
+    ),
 }
 """Version -> the statements that lead to the next one; SQLite and PostgreSQL understand both."""
 

@@ -31,7 +31,7 @@ from b24offline.errors import (
     PaceExceeded,
     PortalError,
 )
-from b24offline.portal import Portal, PortalState, Tokens
+from b24offline.portal import Portal, Tokens
 from b24offline.transport import Lost, NotSent, checked_url, exchange, parsed_json
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class TokenSource:
         """Return a pair whose access token is not the stale one, asking the authorization server only if
         need be.
 
-        Raises AuthLost (the portal's state is set to it, and its refresh token is not tried again), another
+        Raises AuthLost (the portal's state is set to it, and a refused refresh token is not tried again), another
         error of the authorization server, MemberMismatch when another account answers, and PaceExceeded
         when another process is at it for too long, or failed just now. UnknownPortal and WrongKey come from
         the store.
@@ -149,7 +149,7 @@ class TokenSource:
             portal, tokens = self._store.portal(name), self._store.tokens(name)
             if tokens.access and tokens.access != stale_access_token:
                 return tokens
-            if portal.state is PortalState.AUTH_LOST:
+            if tokens.refused:
                 raise AuthLost(name, TOKEN_METHOD, None, "", "the refresh token is not tried again")
             if not tokens.refresh:
                 self._give_up(portal, tokens, AuthLost(name, TOKEN_METHOD, None, "", "no refresh token is stored"))
@@ -237,11 +237,9 @@ class TokenSource:
             self._sleep(_SAVE_RETRY_SECONDS)
 
     def _give_up(self, portal: Portal, tokens: Tokens, error: AuthLost | MemberMismatch) -> None:
-        """Set the state AUTH_LOST and raise, unless another pair has come into the store meanwhile."""
+        """Note that the refresh token is refused, and raise, unless another pair has come into the store meanwhile."""
         why = str(error)
-        if self._store.set_state(
-            portal.name, PortalState.AUTH_LOST, why, actor=error.actor, token_version=tokens.version
-        ):
+        if self._store.refuse_refresh(portal.name, tokens.version, why, actor=error.actor):
             self._cache.pop(portal.name, None)
             _log.error("authorization lost", extra={"portal": portal.name, "why": why})
             raise error

@@ -5,9 +5,10 @@ Raises `PortalError` of the call; an object that the portal no longer has is a s
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from b24offline.catalogue import extract
+from b24offline.catalogue import object_in
 from b24offline.errors import B24OfflineError, ObjectNotFound
 from b24offline.rest import Command
 from b24offline.snapshots import Snapshot
@@ -15,7 +16,7 @@ from b24offline.snapshots import Snapshot
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from b24offline.catalogue import Catalogue
+    from b24offline.catalogue import Catalogue, ObjectRead
     from b24offline.event import JSON, ObjectKey
     from b24offline.ledger import Ledger
     from b24offline.paced_client import PacedClient
@@ -27,6 +28,12 @@ BATCH: Final = 50
 
 class NotReadable(B24OfflineError):
     """The event points to no object that the portal lets us read. The pipeline must not fetch it."""
+
+    actor = "developer"
+
+
+class ForeignAnswer(B24OfflineError):
+    """The portal answered a read with something else than the object. Tried again as any error of a step."""
 
     actor = "developer"
 
@@ -60,17 +67,18 @@ class ObjectReader:
             found = []
             for i, key in enumerate(part):
                 error = answer.errors.get(f"o{i}")
-                if error is None:
-                    data = extract(answer.results.get(f"o{i}"), wanted[key].result_path)
-                    found.append(Snapshot(key, read_ms, data))
-                elif isinstance(error, ObjectNotFound):
-                    found.append(Snapshot(key, read_ms, None))
+                with suppress(ForeignAnswer):
+                    if error is None:
+                        data = _object_in(answer.results.get(f"o{i}"), wanted[key], key)
+                        found.append(Snapshot(key, read_ms, data))
+                    elif isinstance(error, ObjectNotFound):
+                        found.append(Snapshot(key, read_ms, None))
             self._snapshots.put(found)
             kept += len(found)
         return kept
 
     def read(self, key: ObjectKey, not_before_ms: int) -> Snapshot:
-        """The object as it was at or after the given time of the ledger's clock."""
+        """The object as it was at or after the given time of the ledger's clock. Raises `ForeignAnswer`, too."""
         kept = self._snapshots.get(key, not_before_ms)
         if kept is not None:
             return kept
@@ -80,9 +88,16 @@ class ObjectReader:
         read_ms = self._ledger.now_ms()
         data: JSON = None
         try:
-            data = extract(self._client.call(read.method, read.params).result, read.result_path)
+            data = _object_in(self._client.call(read.method, read.params).result, read, key)
         except ObjectNotFound:
             data = None
         snapshot = Snapshot(key, read_ms, data)
         self._snapshots.put([snapshot])
         return snapshot
+
+
+def _object_in(result: JSON, read: ObjectRead, key: ObjectKey) -> JSON:
+    try:
+        return object_in(result, read)
+    except ValueError as error:
+        raise ForeignAnswer(f"portal {key.portal}: {read.method} did not answer with {key}: {error}") from None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError
 
+from b24offline.errors import WrongKey
 from b24offline.portal import Portal, PortalState, Wish
 from b24offline.reconcile_schedule import RECONCILE
 from b24offline.reconciled import Reconciled, last_reconciled, missed_sentence
@@ -69,7 +70,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """One portal. ``ledger`` None: it cannot be reached."""
+    """One portal. ``ledger`` None: it cannot be reached, or was not asked for want of the portal's secret."""
 
     portal: Portal
     dead_letters: int
@@ -110,8 +111,23 @@ class Overview:
 
 
 def overviews(runtime: Runtime, *, removed: bool = False) -> list[Overview]:
-    """All portals by name, with ``removed`` those that were removed too."""
-    return [overview(runtime, portal) for portal in runtime.store.portals() if removed or portal.served]
+    """All portals by name, with ``removed`` those that were removed too.
+
+    One whose secret cannot be opened is among them, with that as its reason and as what an operator must mend.
+    """
+    found = []
+    for name in runtime.store.names(removed=removed):
+        try:
+            found.append(overview(runtime, runtime.store.portal(name)))
+        except WrongKey as error:
+            found.append(_unopened(runtime, name, str(error)))
+    return found
+
+
+def _unopened(runtime: Runtime, name: str, why: str) -> Overview:
+    portal = replace(runtime.store.portal_without_secret(name), state_reason=why)
+    mend = f"{why} Or store its secrets anew with this key: b24offline portal secret, then portal authorize {name}."
+    return Overview(portal, runtime.store.count_dead_letters(name), None, (Need("operator", mend),))
 
 
 def overview(runtime: Runtime, portal: Portal) -> Overview:

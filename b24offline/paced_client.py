@@ -10,7 +10,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from b24offline.errors import ExpiredToken, OperationTimeLimit, PaceExceeded, PortalError, QueryLimitExceeded
+from b24offline.errors import (
+    ExpiredToken,
+    OperationTimeLimit,
+    Overloaded,
+    PaceExceeded,
+    PortalError,
+    QueryLimitExceeded,
+)
+from b24offline.rate_limit import BLOCK_SECONDS, PortalBlocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +38,7 @@ class PacedClient:
     """One portal's client with pace and tokens.
 
     A call sleeps (with ``sleep``) up to ``max_wait_seconds`` in all for its turn. After a 503 nobody calls
-    the portal for ``slow_down_seconds``.
+    the portal for ``slow_down_seconds``, after OVERLOAD_LIMIT for ``block_seconds``.
     """
 
     def __init__(
@@ -42,6 +50,7 @@ class PacedClient:
         *,
         max_wait_seconds: float,
         slow_down_seconds: float = 5.0,
+        block_seconds: float = BLOCK_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = client
@@ -50,6 +59,7 @@ class PacedClient:
         self._portal = portal
         self._max_wait_seconds = max_wait_seconds
         self._slow_down_seconds = slow_down_seconds
+        self._block_seconds = block_seconds
         self._sleep = sleep
 
     def call(self, method: str, params: Params = None, *, kind: Kind = "run") -> Answer:
@@ -58,8 +68,8 @@ class PacedClient:
         Between the wish and the sending may lie a wait and a refresh of the token. What that function raises ends the
         call; nothing was sent then.
 
-        Raises PaceExceeded when its turn is too far off, else what `PortalClient.call` and `TokenSource`
-        raise.
+        Raises PaceExceeded when its turn is too far off (PortalBlocked after OVERLOAD_LIMIT), else what
+        `PortalClient.call` and `TokenSource` raise.
         """
         return self._send([method], kind, lambda token: self._client.call(method, _made(params), token=token))
 
@@ -93,6 +103,8 @@ class PacedClient:
         """Return when the pace has counted this request; raise PaceExceeded when that takes too long."""
         left_seconds = self._max_wait_seconds
         while True:
+            if blocked_seconds := self._pace.blocked(self._portal, kind):
+                raise PortalBlocked(self._portal, blocked_seconds)
             wait_seconds = max((self._pace.method_pause(self._portal, m) for m in methods), default=0.0)
             wait_seconds = wait_seconds or self._pace.take(self._portal, kind)
             if not wait_seconds:
@@ -104,9 +116,11 @@ class PacedClient:
             left_seconds -= wait_seconds
 
     def _heed(self, error: PortalError) -> None:
-        """Slow the portal or pause a method for everybody, if that is what an error asks for."""
+        """Slow or block the portal, or pause a method, for everybody, if that is what an error asks for."""
         if isinstance(error, QueryLimitExceeded):
             self._pace.slow_down(self._portal, self._slow_down_seconds)
+        elif isinstance(error, Overloaded):
+            self._pace.block(self._portal, self._block_seconds)
         elif isinstance(error, OperationTimeLimit):
             self._pace.pause_method(self._portal, error.method, error.reset_at or 0.0)
 

@@ -8,8 +8,9 @@ reserved is found as an orphan.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from b24offline.crash_points import crash_point
 from b24offline.errors import PaceExceeded, PortalError, StoreError, TakeoverNeeded
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from b24offline.store import Store
 
 log = logging.getLogger(__name__)
+
+UNROUTED_TOLD_SECONDS: Final = 3600.0
+"""How long nothing more is said of an event name that was acknowledged without a route."""
+_told: Final[dict[str, float]] = {}
+"""Event name -> when this process said so, on the clock of `time.monotonic`; of all portals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,5 +248,9 @@ class Poller:
         unrouted = sum(1 for entry in made if not entry.pipelines)
         if unrouted:
             self._ledger.count("events_unrouted", unrouted)
+        for name in sorted({entry.event.name for entry in made if entry.skip == "succeeded"}):
+            if time.monotonic() - _told.get(name, -UNROUTED_TOLD_SECONDS) >= UNROUTED_TOLD_SECONDS:
+                _told[name] = time.monotonic()
+                log.warning("event without a route acknowledged", extra={"portal": self._portal, "event": name})
         for row in unusable:
             log.error("record unreadable, it stays reserved", extra={"portal": self._portal, "reason": row.reason})

@@ -17,7 +17,7 @@ class PortalState(StrEnum):
     PAUSED = "paused"
     """Limits, failures of the portal, the network; it ends by itself."""
     AUTH_LOST = "auth_lost"
-    """Ends when a new refresh token is stored."""
+    """Ends when a poll or a refresh succeeds; once the refresh token was refused, when a new one is stored."""
     NOT_ADMIN = "not_admin"
     PLAN_TOO_SMALL = "plan_too_small"
     UNDECIDED = "undecided"
@@ -51,12 +51,14 @@ class Tokens:
     known.
 
     ``expires_at`` is in epoch seconds, None when unknown. ``version`` counts the pairs a portal has had.
+    ``refused``: the authorization server refused its refresh token, or another account answered to it.
     """
 
     access: str = field(repr=False)
     refresh: str = field(repr=False)
     expires_at: float | None
     version: int
+    refused: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import and_, delete, select, update
 
 from b24offline.database import insert_into
-from b24offline.errors import PortalExists, StoreError
+from b24offline.errors import PortalExists, StoreError, WrongKey
 from b24offline.portal import TAKEN_OVER, Portal, PortalState, Wish
 from b24offline.portal_rows import PortalRows
 from b24offline.store_tables import DEAD_LETTERS, PORTALS
@@ -31,15 +31,11 @@ class PortalAdmin(PortalRows):
 
         Of the queue it had before what is known of the ledger stays; in another one it was never polled.
 
-        Raises PortalExists when the name is served already, or another name has the same queue.
+        Raises PortalExists when the name is served already, or another name has the same queue; WrongKey, nothing
+        changed, when the store was made with another key.
         """
-        for other in self.portals():
-            queue = (other.client_endpoint, other.client_id, other.connector)
-            if other.served and other.name != name and queue == (client_endpoint, client_id, connector):
-                raise PortalExists(
-                    f"Portal {other.name} has this address, application and connector already. "
-                    "Two names for one queue would poll it twice."
-                )
+        self._refuse_foreign_key()
+        self._refuse_second_name(name, client_endpoint=client_endpoint, client_id=client_id, connector=connector)
         now = self._clock()
         values: dict[str, Any] = {
             "client_endpoint": client_endpoint,
@@ -135,9 +131,24 @@ class PortalAdmin(PortalRows):
         self._change(name, client_endpoint=client_endpoint)
 
     def authorize(self, name: str, refresh_token: str) -> None:
-        """Take a new refresh token, as after a new authorization; the next call refreshes with it."""
+        """Take a new refresh token, as after a new authorization; the next call refreshes with it.
+
+        Raises WrongKey, nothing changed, when the key does not open what the portal has.
+        """
         self._refuse_removed(name)
         self._change(name, **self._seeded(refresh_token))
+
+    def set_client_secret(self, client_id: str, client_secret: str) -> list[str]:
+        """Use another secret for an application from now on. Return the names of its portals, which all have it now.
+
+        Raises WrongKey, nothing changed, when the store was made with another key.
+        """
+        self._refuse_foreign_key()
+        ours = (PORTALS.c.client_id == client_id) & (PORTALS.c.wish != Wish.REMOVED.value)
+        encrypted = self._cipher.encrypt(client_secret)
+        with self._engine.begin() as connection:
+            connection.execute(update(PORTALS).where(ours).values(client_secret=encrypted, refresh_not_before=0.0))
+            return list(connection.execute(select(PORTALS.c.name).where(ours).order_by(PORTALS.c.name)).scalars())
 
     def clean(self, days: float, *, keep: str | None = None) -> tuple[int, int]:
         """Delete dead letters that ended, and portals that were removed, more than so many days ago.
@@ -152,6 +163,36 @@ class PortalAdmin(PortalRows):
             letters = connection.execute(ended).rowcount
             portals = connection.execute(removed.where(PORTALS.c.name != (keep or ""))).rowcount
         return letters, portals
+
+    def _refuse_second_name(self, name: str, **queue: str) -> None:
+        same = and_(*(PORTALS.c[column] == value for column, value in queue.items()))
+        served = (PORTALS.c.wish != Wish.REMOVED.value) & (PORTALS.c.name != name)
+        with self._engine.connect() as connection:
+            other = connection.execute(select(PORTALS.c.name).where(same, served).limit(1)).scalar()
+        if other is not None:
+            raise PortalExists(
+                f"Portal {other} has this address, application and connector already. "
+                "Two names for one queue would poll it twice."
+            )
+
+    def _refuse_foreign_key(self) -> None:
+        """Raise WrongKey when there are secrets and the cipher opens none: nobody else could open what it encrypts.
+
+        One that opens is enough: a single row of another key must not keep the right one from mending it.
+        """
+        refused = None
+        query = select(PORTALS.c.name, PORTALS.c.client_secret).order_by(PORTALS.c.created_at)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        for row in rows:
+            try:
+                self._opened(row, "client_secret")
+            except WrongKey as error:
+                refused = refused or error
+            else:
+                return
+        if refused is not None:
+            raise refused
 
     def _refuse_removed(self, name: str) -> None:
         if not self.portal(name).served:

@@ -110,6 +110,8 @@ def resume(name: str) -> None:
     """End pause or drain; a portal that stands back is tried again."""
     here = runtime()
     here.store.set_wish(name, Wish.RUN)
+    with suppress(RedisError):
+        here.pace.unblock(name)
     _poll_soon(here, name)
     click.echo(f"Portal {name} is to run.")
 
@@ -150,6 +152,24 @@ def authorize(name: str, refresh_token_file: TextIO) -> None:
     here.store.authorize(name, token)
     _poll_soon(here, name)
     click.echo(f"Portal {name} has a new refresh token; the next call uses it.")
+
+
+@portal.command()
+@click.option("--client-id", required=True, help="Client id of the application.")
+@click.option("--client-secret-file", type=click.File("r"), required=True, help="File with its secret; - reads stdin.")
+@as_sentences
+def secret(client_id: str, client_secret_file: TextIO) -> None:
+    """Take an application's new client secret, for all portals that have the application."""
+    value = checked("client_secret", "--client-secret-file", client_secret_file.read())
+    here = runtime()
+    names = here.store.set_client_secret(checked("client_id", "--client-id", client_id), value)
+    if not names:
+        raise refusal(f"No portal has the application {client_id}. Nothing was changed.")
+    for name in names:
+        _poll_soon(here, name)
+    click.echo(f"Portals with the new secret: {', '.join(names)}.")
+    if here.config.portal_name in names:
+        click.echo("Change B24_CLIENT_SECRET, too: each process that starts takes the configuration's.")
 
 
 @portal.command()

@@ -1,7 +1,8 @@
 """What protects a portal's queue from our own calls: the poll lease, quiet periods, generation and sightings.
 
 Generation, quiet periods and the poll lease live in one Redis key, so that none vanishes alone: whoever finds the
-generation missing knows that the leases and quiet periods are gone too, and lets no reserving call out for a while.
+generation missing knows that the leases and quiet periods are gone too. No reserving call is let out for a while then,
+and every message is in a quiet period where batches are still open.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class PortalGuard:
             secrets.randbits(48),
             "" if known_generation is None else known_generation,
             lane,
+            round(self._timers.quiet_seconds * 1000),
         )
         if told[0] == "taken":
             return PollLease(token, int(told[1]))
@@ -111,12 +113,13 @@ class PortalGuard:
         return int(left) / 1000
 
     def quiet_until_ms(self, messages: Collection[str]) -> Mapping[str, int]:
-        """Message id -> end of its quiet period, for those that were noted."""
+        """Message id -> end of its quiet period, for those that were noted; after loss of the guard, for all."""
         names = sorted(messages)
         if not names:
             return {}
-        values = self._redis.hmget(self._key, [f"quiet:{name}" for name in names])
-        return {name: int(value) for name, value in zip(names, values, strict=True) if value}
+        for_all, *values = self._redis.hmget(self._key, ["quiet_all", *(f"quiet:{name}" for name in names)])
+        ends = {name: max(int(value or 0), int(for_all or 0)) for name, value in zip(names, values, strict=True)}
+        return {name: end for name, end in ends.items() if end}
 
     def sight(self, reserved: Collection[str]) -> dict[str, int]:
         """Tells of the reserved process ids those to adopt: unknown to us and first seen long enough ago (ms)."""

@@ -34,9 +34,27 @@ class PortalRows:
             rows = connection.execute(select(PORTALS).order_by(PORTALS.c.name)).mappings().all()
         return [self._portal(row) for row in rows]
 
+    def polled_names(self) -> list[str]:
+        """Return the names of the portals that are `Portal.polled`; no secret is opened, as beat asks each second."""
+        polled = (PORTALS.c.wish == Wish.RUN.value) & (PORTALS.c.state != PortalState.REMOVED.value)
+        with self._engine.connect() as connection:
+            return list(connection.execute(select(PORTALS.c.name).where(polled).order_by(PORTALS.c.name)).scalars())
+
+    def names(self, *, removed: bool = False) -> list[str]:
+        """Return the names of the portals that are `Portal.served`, with ``removed`` of all; no secret is opened."""
+        query = select(PORTALS.c.name).order_by(PORTALS.c.name)
+        if not removed:
+            query = query.where(PORTALS.c.wish != Wish.REMOVED.value)
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
     def portal(self, name: str) -> Portal:
         """Return one portal."""
         return self._portal(self._row(name))
+
+    def portal_without_secret(self, name: str) -> Portal:
+        """Return one portal to be shown; its client secret is not opened, and empty."""
+        return self._portal(self._row(name), secret=False)
 
     def _seeded(self, refresh_token: str) -> dict[str, Any]:
         """Return the values of a portal that only has a refresh token."""
@@ -108,13 +126,13 @@ class PortalRows:
             return ""
         return self._cipher.decrypt(secret, f"the {column.replace('_', ' ')} of portal {row['name']}")
 
-    def _portal(self, row: RowMapping) -> Portal:
+    def _portal(self, row: RowMapping, *, secret: bool = True) -> Portal:
         return Portal(
             name=row["name"],
             client_endpoint=row["client_endpoint"],
             auth_url=row["auth_url"],
             client_id=row["client_id"],
-            client_secret=self._opened(row, "client_secret"),
+            client_secret=self._opened(row, "client_secret") if secret else "",
             connector=row["connector"],
             member_id=row["member_id"],
             state=PortalState(row["state"]),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from b24offline import errors
+from b24offline.rate_limit import BLOCK_SECONDS, PortalBlocked
 from b24offline.store import PortalState
 
 
@@ -28,7 +29,7 @@ _TABLE: Final[tuple[tuple[type[errors.B24OfflineError], PortalState, float], ...
     (errors.InsufficientScope, PortalState.NOT_ADMIN, 300),
     (errors.AccessDenied, PortalState.NOT_ADMIN, 300),
     (errors.TakeoverNeeded, PortalState.UNDECIDED, 60),
-    (errors.Overloaded, PortalState.BLOCKED, 3600),
+    (errors.Overloaded, PortalState.BLOCKED, BLOCK_SECONDS),
     (errors.PortalGone, PortalState.REMOVED, 3600),
 )
 _PASSING_SECONDS: Final = 15.0
@@ -36,6 +37,9 @@ _PASSING_SECONDS: Final = 15.0
 
 def standing_after(error: errors.B24OfflineError, *, now_epoch: float, time_scale: float = 1.0) -> Standing:
     """The standing of a portal after a call of the machinery failed. What passes by itself is only a pause."""
+    if isinstance(error, PortalBlocked):
+        # Perhaps a run was told of the block, and this is the first that may tell it to people.
+        return Standing(PortalState.BLOCKED, error.wait_seconds)
     if isinstance(error, errors.PaceExceeded):
         return Standing(PortalState.ACTIVE, error.wait_seconds)
     for kind, state, wait in _TABLE:

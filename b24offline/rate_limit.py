@@ -12,9 +12,9 @@ server, so that a worker with a wrong clock cannot disturb the others.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
-from b24offline.errors import ConfigError
+from b24offline.errors import Actor, ConfigError, Overloaded, PaceExceeded
 
 if TYPE_CHECKING:
     import redis
@@ -24,6 +24,9 @@ Kind = Literal["run", "poll", "settle"]
 
 LONGEST_PAUSE_SECONDS: Final = 660.0
 """The portal counts a method's time over ten minutes, so a longer pause can only be a mistake."""
+
+BLOCK_SECONDS: Final = 3600.0
+"""How long nobody calls a portal that the vendor blocked by hand."""
 
 _NOW: Final = """
 local clock = redis.call('TIME')
@@ -74,6 +77,15 @@ return '0'
 """
 )
 """ARGV: epoch seconds of the end, longest plausible pause, the pause to make otherwise."""
+
+
+class PortalBlocked(PaceExceeded):
+    """The call was not sent: the vendor blocked the portal by hand, and a poll looks first whether that is over."""
+
+    actor: ClassVar[Actor] = "operator"
+
+    def __str__(self) -> str:
+        return f"Portal {self.portal} is not called: REST is blocked for overload. {Overloaded.advice}"
 
 
 class Pace:
@@ -137,6 +149,24 @@ class Pace:
     def method_pause(self, portal: str, method: str) -> float:
         """Return the seconds for which a method is still paused, 0.0 if it is not."""
         return max(0, self._redis.pttl(self._method(portal, method))) / 1000
+
+    def block(self, portal: str, seconds: float) -> None:
+        """Let nobody go for so many seconds; polls a sixtieth less, to see whether it is over, others as much more."""
+        with self._redis.pipeline() as pipe:
+            pipe.set(self._block(portal, "poll"), "1", px=max(1, round(seconds * 59_000 / 60)))
+            pipe.set(self._block(portal, "run"), "1", px=max(1, round(seconds * 61_000 / 60)))
+            pipe.execute()
+
+    def unblock(self, portal: str) -> None:
+        """End a block before its time."""
+        self._redis.delete(self._block(portal, "poll"), self._block(portal, "run"))
+
+    def blocked(self, portal: str, kind: Kind) -> float:
+        """Return the seconds for which a portal is still blocked, 0.0 if it is not."""
+        return max(0, self._redis.pttl(self._block(portal, kind))) / 1000
+
+    def _block(self, portal: str, kind: Kind) -> str:
+        return f"{self._key_prefix}:{{{portal}}}:pace:blocked{':polls' if kind == 'poll' else ''}"
 
     def _bucket(self, portal: str) -> str:
         return f"{self._key_prefix}:{{{portal}}}:pace:bucket"

@@ -25,6 +25,12 @@ NO_RULES: Final = RetryRules()
 """Of a pipeline or step that leaves its retries to the deployment."""
 
 
+def routed_as(event_name: str) -> tuple[str, ...]:
+    """The names that routes may call an event by, its own first: one for all smart processes takes `..._147` too."""
+    typed = _TYPED.fullmatch(event_name)
+    return (event_name, typed[1]) if typed else (event_name,)
+
+
 class Routes:
     """Event name -> pipelines. Filled at import, read-only afterwards."""
 
@@ -57,11 +63,7 @@ class Routes:
 
     def pipelines_for(self, event_name: str) -> tuple[str, ...]:
         """The pipelines of an event; one for a single smart process (`..._147`) comes before those for all."""
-        exact = self._by_event.get(event_name)
-        typed = _TYPED.fullmatch(event_name)
-        if exact is None and typed:
-            exact = self._by_event.get(typed[1])
-        return tuple(exact or ())
+        return next((tuple(self._by_event[name]) for name in routed_as(event_name) if name in self._by_event), ())
 
     def pipeline(self, name: str) -> Callable[[Event], object] | None:
         """The function behind a name, or None when no such pipeline is loaded."""

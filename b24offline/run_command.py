@@ -57,7 +57,7 @@ def run(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait: fl
 
 def chosen(here: Runtime, name: str) -> PortalKit:
     """The portal of that name, or the only one. Raises a refusal when there are several, or it was removed."""
-    names = [name] if name else [one.name for one in here.store.portals() if one.served]
+    names = [name] if name else here.store.names()
     if len(names) != 1:
         raise refusal(f"Say which portal: --portal {' or '.join(names) or 'NAME'}. Nothing was done.")
     kit = here.kit(names[0])

@@ -31,7 +31,7 @@ from b24offline.parking import Parking
 from b24offline.poll_schedule import LaneSchedule, PollSchedule
 from b24offline.poller import Poller
 from b24offline.portal_guard import PortalGuard
-from b24offline.rate_limit import Pace
+from b24offline.rate_limit import BLOCK_SECONDS, Pace
 from b24offline.reconciliation import Reconciler
 from b24offline.request_box import RequestBox
 from b24offline.rest import PortalClient, make_session
@@ -223,7 +223,14 @@ class Runtime:
             read_timeout_seconds=timers.read_timeout_seconds,
             max_response_bytes=config.max_response_bytes,
         )
-        client = PacedClient(rest, self.tokens, self.pace, name, max_wait_seconds=LONGEST_SLEEP_SECONDS)
+        client = PacedClient(
+            rest,
+            self.tokens,
+            self.pace,
+            name,
+            max_wait_seconds=LONGEST_SLEEP_SECONDS,
+            block_seconds=BLOCK_SECONDS * config.time_scale,
+        )
         queue = OfflineQueue(client, name, portal.connector)
         ledger = Ledger(self.redis, config.key_prefix, name, timers)
         guard = PortalGuard(self.redis, ledger, timers, max_open_batches=config.max_open_batches)

@@ -83,6 +83,8 @@ class Store(DeadLetters, PortalAdmin):
         wish is kept. Its tokens stay, with two exceptions: it has none, or its authorization is lost and
         the configured refresh token is not the one seeded before. A removed one is left as it is.
         """
+        if name in self.names():
+            self.portal(name)  # WrongKey before its secrets are replaced by some that others cannot open
         now = self._clock()
         from_configuration = {
             "auth_url": auth_url,
@@ -128,6 +130,7 @@ class Store(DeadLetters, PortalAdmin):
             refresh=self._opened(row, "refresh_token"),
             expires_at=row["expires_at"],
             version=row["token_version"],
+            refused=row["refused_version"] == row["token_version"],
         )
 
     def save_tokens(self, name: str, tokens: Tokens, expected_version: int, *, member_id: str | None = None) -> bool:
@@ -173,6 +176,14 @@ class Store(DeadLetters, PortalAdmin):
             refresh_claimed_until=0.0,
             refresh_not_before=self._clock() + seconds,
         )
+
+    def refuse_refresh(self, name: str, version: int, reason: str, *, actor: str) -> bool:
+        """Note for good that this version's refresh token was refused, and the state AUTH_LOST with its reason.
+
+        Only if the pair in the store still has that version; tells whether it was noted.
+        """
+        lost = self._state(PortalState.AUTH_LOST, reason, actor)
+        return self._change_if(name, PORTALS.c.token_version == version, refused_version=version, **lost)
 
     def refresh_wait(self, name: str) -> RefreshWait:
         """Return for how long a refresh must wait, and whether that is because one has failed."""

@@ -29,3 +29,14 @@ def clean(days: float | None) -> None:
     here = runtime()
     letters, portals = here.store.clean(days or here.config.retention_days, keep=here.config.portal_name)
     click.echo(f"Deleted {letters} dead letters and {portals} removed portals.")
+
+
+@store.command()
+@as_sentences
+def reencrypt() -> None:
+    """Encrypt all secrets anew with the first of B24_SECRET_KEY, so that the keys behind it can be taken away.
+
+    Every process must know the first key before.
+    """
+    count = runtime().store.reencrypt()
+    click.echo(f"{count} secrets are encrypted with the first key; no other one is needed any more.")

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Version of these tables, kept in the database beside them; `b24offline.migrations` leads from each to the next."""
 
 METADATA: Final = MetaData()
@@ -52,6 +52,8 @@ PORTALS: Final = Table(
     Column("wish", String(16), nullable=False, server_default="run"),
     Column("wish_since", Double, nullable=False, server_default="0"),
     Column("authorized_at", Double, nullable=False, server_default="0"),
+    # The version of the pair whose refresh token was refused: it is not tried again.
+    Column("refused_version", Integer),
     # Two names for one queue would poll it twice at once.
     UniqueConstraint("member_id", "client_id", "connector", name="portals_one_name_per_queue"),
 )

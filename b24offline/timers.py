@@ -14,8 +14,8 @@ class Timers:
         run_queue_seconds: how long a dispatched run may wait for a worker before it is dispatched again; twice as
             long the second time, and so on, so that a backlog deeper than this does not multiply itself.
         dispatch_due_seconds: after this an open batch whose dispatch was not confirmed is dispatched again.
-        quiet_seconds: no redrive, confirm or clear of a message id for so long after it was reported; longer
-            than any request to a portal can live.
+        quiet_seconds: no redrive, confirm or clear of a message id for so long after its report was made: the 180 s
+            in which a portal executes what was sent, the longest connect timeout (15 s) before that, and 5 s.
         report_age_seconds: a batch must have been seen for so long before a record of it is reported; longer
             than an overlapping reserving call can live.
         sighting_seconds: how far apart an orphan must be seen twice before it is adopted.
@@ -75,7 +75,7 @@ class Timers:
             lease_seconds=lease_seconds * scale,
             run_queue_seconds=300.0 * scale,
             dispatch_due_seconds=60.0 * scale,
-            quiet_seconds=180.0 * scale,
+            quiet_seconds=200.0 * scale,
             report_age_seconds=75.0 * scale,
             sighting_seconds=180.0 * scale,
             poll_lease_seconds=75.0 * scale,

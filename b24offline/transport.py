@@ -3,6 +3,9 @@
 ``requests`` limits the wait for each piece of an answer, not for the whole: a server that drips a byte a
 second would hold a worker for ever. Here the read timeout bounds everything from the last byte sent to the
 last byte read, headers included, by shortening the socket's timeout before each read.
+
+``urllib3`` gives each address of a host the whole connect timeout, and the look-up of its name none. Here one
+connect timeout bounds name, addresses and TLS together: what takes longer is closed before anything is sent.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import io
 import ipaddress
 import json
 import logging
+import socket
 import time
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
@@ -22,12 +26,12 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Retry
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family, create_connection
 
 from b24offline.errors import ConfigError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping
 
     from _typeshed import WriteableBuffer
@@ -107,8 +111,8 @@ def exchange(
 ) -> RawAnswer:
     """Send one request and read its whole answer; ``body`` is JSON.
 
-    Raises NotSent when no connection came about, Lost when one did and the answer is missing, incomplete,
-    late or longer than ``max_response_bytes`` (counted after decompression).
+    Raises NotSent when no connection came about within the connect timeout, Lost when one did and the answer is
+    missing, incomplete, late or longer than ``max_response_bytes`` (counted after decompression).
     """
     try:
         return _send(
@@ -228,15 +232,50 @@ class _DeadlineResponse(http.client.HTTPResponse):
 
 
 class _PlainConnection(HTTPConnection):
-    """An http connection with bounded answers."""
+    """An http connection with bounded answers, made within the connect timeout or not at all."""
 
     response_class = _DeadlineResponse
+    _ends_at = 0.0
+
+    def connect(self) -> None:
+        allowed_seconds = float(self.timeout or 0)
+        self._ends_at = time.monotonic() + allowed_seconds
+        super().connect()
+        if time.monotonic() > self._ends_at:
+            self.close()
+            raise ConnectTimeoutError(self, f"No connection in {allowed_seconds} s")
+        self.sock.settimeout(allowed_seconds)
+
+    def _new_conn(self) -> socket.socket:
+        """Connect to the first address that answers. Each may take its part of the time left; dead ones leave some."""
+        try:
+            found = socket.getaddrinfo(self._dns_host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except UnicodeError as error:
+            raise NewConnectionError(self, "The host is no name") from error
+        failure: OSError | None = None
+        for number, (*_, address) in enumerate(found):
+            left_seconds = self._ends_at - time.monotonic()
+            if left_seconds <= 0:
+                raise ConnectTimeoutError(self, "No address answered in time") from failure
+            try:
+                sock = create_connection(
+                    (str(address[0]), self.port),
+                    left_seconds / (len(found) - number),
+                    socket_options=self.socket_options,
+                )
+            except OSError as error:
+                failure = error
+            else:
+                # A handshake takes what is left.
+                sock.settimeout(max(0.001, self._ends_at - time.monotonic()))
+                return sock
+        raise NewConnectionError(self, "No address answered") from failure
 
 
-class _TlsConnection(HTTPSConnection):
-    """An https connection with bounded answers, whose failed handshake counts as "not sent"."""
-
-    response_class = _DeadlineResponse
+class _TlsConnection(_PlainConnection, HTTPSConnection):
+    """An https connection as bounded, whose failed handshake counts as "not sent"."""
 
     def connect(self) -> None:
         try:

@@ -52,16 +52,26 @@ def dispatch(portal: str, process_id: str) -> str:
 
 
 def _prefetch(kit: PortalKit, process_id: str, runs: dict[str, Event]) -> float:
-    """Reads the objects that the runs will fetch. Answers the seconds to wait when the portal cannot be read now."""
+    """Reads the objects that the runs will fetch. Answers the seconds to wait when the portal cannot be read now.
+
+    At most a minute, as a message waits so long; but after an error that asks for a longer wait no batch of the portal
+    reads before that is over.
+    """
     wanted = objects_to_read(runs)
     if not wanted:
         return 0.0
+    redis, unread = runtime().redis, f"{kit.ledger.stem}:unread"
+    left = redis.pttl(unread) / 1000
+    if left > 0:
+        return min(max(left, SHORTEST_WAIT_SECONDS), LONGEST_REPEAT_SECONDS)
     try:
         kit.reader.prefetch(wanted, kit.ledger.opened_ms(process_id))
     except (PortalError, PaceExceeded) as error:
         passing = uncounted_wait_seconds(error, config.timers, time.time())
         # What does not pass is judged run by run, by the rules of each.
         log.info("objects not read in bulk", extra={"portal": kit.portal.name, "why": type(error).__name__})
+        if isinstance(error, PortalError) and passing is not None and passing > LONGEST_REPEAT_SECONDS:
+            redis.set(unread, type(error).__name__, px=round(passing * 1000))
         return 0.0 if passing is None else min(max(passing, SHORTEST_WAIT_SECONDS), LONGEST_REPEAT_SECONDS)
     return 0.0
 
@@ -70,7 +80,7 @@ def objects_to_read(runs: Mapping[str, Event]) -> tuple[ObjectKey, ...]:
     """The objects that runs will fetch, each once. ``runs``: run -> its event."""
     found: dict[ObjectKey, None] = {}
     for run, event in runs.items():
-        if event.object and event.action != "delete" and _fetches(event, run.partition("/")[2]):
+        if event.object and _fetches(event, run.partition("/")[2]):
             found[event.object] = None
     return tuple(found)
 

@@ -5,23 +5,41 @@ from __future__ import annotations
 from typing import Any, Final
 
 from b24offline.contract import STEP_PREFIX
+from b24offline.errors import AccessDenied, BadRequest, InsufficientScope, MethodNotFound, RefusedByMethod
 from b24offline.event import Event, ObjectKey
+from b24offline.object_reader import NotReadable
 from b24offline.snapshots import Snapshot
 from tasks.base import Permanent, current, step
 
 FETCH: Final = f"{STEP_PREFIX}objects.fetch"
+_UNREADABLE: Final = (
+    NotReadable,
+    AccessDenied,
+    BadRequest,
+    InsufficientScope,
+    MethodNotFound,
+    RefusedByMethod,
+)
 
 
 @step
 def fetch(event: Event) -> dict[str, Any]:
-    """Reads the event's object as it is now. Answers its reference; `load` gives the object to a later step."""
+    """Reads the event's object as it is now. Answers its reference; `load` gives the object to a later step.
+
+    A deletion is read, too: an id may come again (a currency's, an address's), and its event be the last to run.
+    """
     key = event.object
     work = current()
     if key is None:
         raise Permanent(f"portal {event.portal}: {event.name} points to no object; leave objects.fetch out")
-    if event.action == "delete":
-        return _reference(key, read_ms=work.now_ms(), gone=True)
-    snapshot = work.read(key)
+    began_ms = work.now_ms()
+    try:
+        snapshot = work.read(key)
+    except _UNREADABLE:
+        # Where the portal lets nobody read it, the event is all there is to believe.
+        if event.action != "delete":
+            raise
+        return _reference(key, read_ms=began_ms, gone=True)
     return _reference(key, read_ms=snapshot.read_ms, gone=snapshot.data is None)
 
 

@@ -6,17 +6,18 @@ import logging
 import time
 
 from celery import shared_task
+from redis.exceptions import ResponseError
 
 from b24offline import contract
 from b24offline.crash_points import crash_point
-from b24offline.errors import AuthLost, PaceExceeded, PortalError, StoreError, TakeoverNeeded
+from b24offline.errors import AuthLost, B24OfflineError, PaceExceeded, PortalError, StoreError, TakeoverNeeded
 from b24offline.lanes import choose
 from b24offline.poll_schedule import next_interval_seconds
 from b24offline.portal_state import standing_after
 from b24offline.runtime import PortalKit, Runtime
 from b24offline.store import Portal, PortalState
 from settings import config
-from tasks.bind import bind_if_due
+from tasks.bind import bind_if_due, note_own_routes
 from tasks.process import runtime
 
 log = logging.getLogger(__name__)
@@ -26,16 +27,22 @@ log = logging.getLogger(__name__)
 def tick() -> str:
     """Asks for a poll of every portal that is due. Answers which."""
     here = runtime()
+    note_own_routes(here)
     if not here.turn("tick", config.tick_seconds / 2):
         return "ticked just now"
     here.seeded  # noqa: B018 - the configuration's portal is brought into the store once per process
-    portals = [portal.name for portal in here.store.portals() if portal.polled]
+    portals = here.store.polled_names()
     if not portals and here.turn("nothing-to-serve", 60):
         log.warning("no portal to serve: set B24_PORTAL_URL, or add one with b24offline portal add")
     here.schedule.seed(portals)
     due = here.schedule.take_due(config.poll_interval_max_seconds)
     for name in due:
-        bind_if_due(here, name)
+        try:
+            bind_if_due(here, name)
+        except (B24OfflineError, ResponseError) as error:
+            # What is wrong with one portal, or with its keys in the ledger, must not keep the others waiting.
+            log.error("portal not polled, the others are", extra={"portal": name, "why": str(error)})  # noqa: TRY400
+            continue
         poll.delay(name)
     return f"due: {', '.join(due)}" if due else "nothing due"
 
@@ -121,5 +128,6 @@ def _is_known(before: Portal, state: PortalState, actor: str) -> bool:
 def clear_state(here: Runtime, portal: str) -> None:
     """A call of the machinery succeeded: whatever held the portal back is over."""
     if here.store.portal(portal).state is not PortalState.ACTIVE:
+        here.pace.unblock(portal)
         here.store.set_state(portal, PortalState.ACTIVE, "")
         log.warning("portal is served again", extra={"portal": portal})

@@ -12,13 +12,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from b24offline import alarms, contract
 from b24offline.draining import drained
 from b24offline.errors import B24OfflineError, PaceExceeded, PortalError, StoreError
-from b24offline.ledger import Handed
+from b24offline.ledger import Handed, Ledger
 from b24offline.overview import overviews
 from b24offline.portal import Portal, PortalState, Wish
 from b24offline.redrive_pace import listing_seconds, turn_seconds
 from b24offline.runtime import PortalKit, Runtime
 from settings import config
 from tasks import reconcile
+from tasks.bind import note_own_routes
 from tasks.process import runtime
 from tasks.publishing import publish, send_settle
 
@@ -31,18 +32,17 @@ DAY_SECONDS: Final = 86_400
 def sweep() -> str:
     """Looks at every portal once. Answers what was overdue."""
     here = runtime()
+    note_own_routes(here)
     if not here.turn("sweep", config.timers.sweep_seconds / 2):
         return "swept just now"
     runs = batches = 0
-    for portal in here.store.portals():
-        if not portal.served:
-            continue
+    for name in here.store.names():
         try:
-            started, settled = _start_again(here.kit(portal.name))
-            _ask_for_looks(here, portal)
+            started, settled = _start_again(here.kit(name))
+            _ask_for_looks(here, here.store.portal(name))
         except (B24OfflineError, ResponseError) as error:
             # What is wrong with one portal, or with its keys in the ledger, must not keep the others waiting.
-            log.error("portal not swept, the others are", extra={"portal": portal.name, "why": str(error)})  # noqa: TRY400
+            log.error("portal not swept, the others are", extra={"portal": name, "why": str(error)})  # noqa: TRY400
             continue
         runs, batches = runs + started, batches + settled
     if here.turn("clean", DAY_SECONDS):
@@ -75,9 +75,11 @@ def _ask_for_looks(here: Runtime, portal: Portal) -> None:
     if portal.wish is Wish.DRAINING and drained(kit, portal, timers.sweep_seconds):
         here.store.finish_drain(portal.name)
         log.warning("portal is drained and paused", extra={"portal": portal.name})
-    reconcile.ask_if_due(here, kit)
-    if not portal.polled or portal.state is PortalState.BLOCKED:
+    if portal.state is PortalState.BLOCKED:
         # Who is blocked for overload is asked by polls alone, once an hour.
+        return
+    reconcile.ask_if_due(here, kit)
+    if not portal.polled:
         return
     if config.adopt and here.turn(f"adopt:{portal.name}", timers.sighting_seconds / 3) and _lists_reserved(here, kit):
         adopt.delay(portal.name)
@@ -101,7 +103,9 @@ def _tell_alarms(here: Runtime) -> None:
     if not here.turn("alarms", config.timers.sweep_seconds * 4):
         return
     for one in overviews(here):
-        alarms.tell(here.redis, here.kit(one.portal.name).ledger, one.needs)
+        # Not of the kit: that of a portal whose secret cannot be opened is not to be had.
+        ledger = Ledger(here.redis, config.key_prefix, one.portal.name, here.timers)
+        alarms.tell(here.redis, ledger, one.needs)
 
 
 def _park(kit: PortalKit, one: Handed) -> None:
@@ -118,7 +122,9 @@ def _park(kit: PortalKit, one: Handed) -> None:
 @shared_task(name=contract.TASK_ADOPT)
 def adopt(portal: str) -> str:
     """Adopts reserved records of a portal that no batch of ours knows."""
-    kit = runtime().kit(portal)
+    here = runtime()
+    note_own_routes(here)
+    kit = here.kit(portal)
     if not kit.portal.polled:
         return f"not adopted: {kit.portal.wish}"
     try:

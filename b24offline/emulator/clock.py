@@ -41,7 +41,9 @@ class Clock:
         return self._base + (self._ticks() - self._mark) * self._rate
 
     def advance(self, seconds: float) -> None:
-        """Move the clock ahead (or back, with a negative value)."""
+        """Move the clock ahead; ValueError for a negative value, as stamps and expiry count on its order."""
+        if seconds < 0:
+            raise ValueError(f"a clock is only moved ahead, not by {seconds:g} s")
         self._base += seconds
 
     def set_rate(self, rate: float) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from b24offline.emulator.faults import parse_plan
-from b24offline.emulator.portal import ACTIONS, ADD, DELETE, UPDATE, Account, Licence
+from b24offline.emulator.portal import ACTIONS, ADD, DELETE, UPDATE, Account
 from b24offline.emulator.queue import FREE
 from b24offline.emulator.selection import Selection
-from b24offline.emulator.templates import ENTITIES
+from b24offline.emulator.templates import ENTITIES, ITEM_TYPES
 from b24offline.emulator.traffic import parse_traffic
 
 if TYPE_CHECKING:
-    from b24offline.emulator.portal import Portal
+    from b24offline.emulator.portal import Licence, Portal
     from b24offline.emulator.world import World
 
 Handler = Callable[["World", "Portal", Any], Any]
@@ -22,13 +22,13 @@ Handler = Callable[["World", "Portal", Any], Any]
 
 
 def change(_world: World, portal: Portal, body: Any) -> Any:
-    """Add, update or delete objects: `{entity, action, count | ids, fields, connector}`."""
+    """Add, update or delete objects: `{entity, action, count | ids, fields, connector}`; items by `entityTypeId`."""
     entity, action = _one_of(body, "entity", ENTITIES), _one_of(body, "action", ACTIONS)
     connector, contents = str(body.get("connector", "")), body.get("fields")
     ids = [str(one) for one in body.get("ids", ())]
     with portal.lock:
         if action == ADD:
-            item_type = int(body.get("entityTypeId", 0))
+            item_type = _item_type(body, entity)
             made = [
                 portal.add(entity, contents, item_type=item_type, connector=connector)
                 for _ in range(int(body.get("count", 1)))
@@ -54,13 +54,14 @@ def event(_world: World, portal: Portal, body: Any) -> Any:
     """Queue an event with any data: `{name, data, entity, id, connector}`; counts the connectors."""
     with portal.lock:
         subject = (str(body.get("entity", "")), str(body.get("id", "")))
-        name, connector = str(body["name"]).upper(), str(body.get("connector", ""))
+        name, connector = str(_needed(body, "name")).upper(), str(body.get("connector", ""))
         return {"queued": portal.raise_event(name, body.get("data"), subject, connector)}
 
 
 def backlog(_world: World, portal: Portal, body: Any) -> Any:
     """Change `count` different objects of `entities`, adding what is missing without events."""
-    count, entities = int(body["count"]), list(body.get("entities") or ENTITIES)
+    count = int(_needed(body, "count"))
+    entities = [_one_of({"entities": one}, "entities", ENTITIES) for one in body.get("entities") or ENTITIES]
     with portal.lock:
         before = len(portal.queue)
         for number, entity in enumerate(entities):
@@ -125,36 +126,38 @@ def issue_code(_world: World, portal: Portal, _body: Any) -> Any:
 
 def licence(_world: World, portal: Portal, body: Any) -> Any:
     """Switch features of the plan on and off."""
-    return _assign(portal, portal.licence, body, Licence)
+    return _assign(portal, portal.licence, body)
 
 
 def user(_world: World, portal: Portal, body: Any) -> Any:
     """Make the user an administrator or not: `{admin}`; `{user_id}` changes who acts."""
-    return _assign(portal, portal.account, body, Account)
+    return _assign(portal, portal.account, body)
 
 
 def application(_world: World, portal: Portal, body: Any) -> Any:
     """Set `installed`; with `removed` uninstall the application, or install it again with new tokens."""
+    given = _typed(body, Account())
     with portal.lock:
-        if body.get("removed") is True:
-            portal.remove_application()
-        elif body.get("removed") is False:
-            portal.install_application()
-        rest = {name: value for name, value in body.items() if name != "removed"}
-        found = _assign(portal, portal.account, rest, Account)
+        if "removed" in given:
+            if given.pop("removed"):
+                portal.remove_application()
+            else:
+                portal.install_application()
+        found = _assign(portal, portal.account, given)
         return {**found, "refresh_token": portal.tokens.current_refresh_token}
 
 
 def limits(_world: World, portal: Portal, body: Any) -> Any:
     """Set the bucket (`drain`, `holds`, `off`) and `operating_limit`, `costs`, `charge`, `reset`."""
+    switches = {name: _of_type(name, body[name], bool) for name in ("off", "reset") if name in body}
     with portal.lock:
         bucket, operating = portal.bucket, portal.operating
         bucket.drain = float(body.get("drain", bucket.drain))
         bucket.holds = float(body.get("holds", bucket.holds))
-        bucket.off = bool(body.get("off", bucket.off))
+        bucket.off = switches.get("off", bucket.off)
         operating.limit_seconds = float(body.get("operating_limit", operating.limit_seconds))
         operating.costs |= {str(name): float(cost) for name, cost in body.get("costs", {}).items()}
-        if body.get("reset"):
+        if switches.get("reset"):
             operating.clear()
         for method, seconds in body.get("charge", {}).items():
             operating.charge(str(method).lower(), portal.clock.now(), float(seconds))
@@ -217,7 +220,7 @@ def steal(_world: World, portal: Portal, body: Any) -> Any:
 
 
 def quirks(_world: World, portal: Portal, body: Any) -> Any:
-    """Change what the vendor leaves undocumented; returns all choices."""
+    """Change what the vendor leaves open; returns all choices."""
     with portal.lock:
         portal.quirks = portal.quirks.changed(body)
         return asdict(portal.quirks)
@@ -255,12 +258,38 @@ def _one_of(body: Any, name: str, known: tuple[str, ...]) -> str:
     return value
 
 
-def _assign(portal: Portal, target: Any, body: Any, kind: type[Licence] | type[Account]) -> Any:
-    known = {one.name for one in fields(kind)}
-    unknown = set(body) - known
+def _needed(body: Any, name: str) -> Any:
+    if name not in body:
+        raise ValueError(f"{name} is missing")
+    return body[name]
+
+
+def _item_type(body: Any, entity: str) -> int:
+    item_type = int(body.get("entityTypeId", 0))
+    if item_type and entity != "crm_item":
+        raise ValueError(f"entityTypeId is for crm_item, not for {entity}")
+    if item_type and item_type not in ITEM_TYPES:
+        raise ValueError(f"entityTypeId is one of {', '.join(map(str, ITEM_TYPES))}, not {item_type}")
+    return item_type
+
+
+def _of_type(name: str, value: Any, wanted: type) -> Any:
+    if type(value) is not wanted:
+        raise ValueError(f"{name} takes {wanted.__name__}, not {value!r}")
+    return value
+
+
+def _typed(body: Any, target: Licence | Account) -> dict[str, Any]:
+    known = asdict(target)
+    unknown = set(body) - set(known)
     if unknown:
         raise ValueError(f"unknown keys {sorted(unknown)}; known are {sorted(known)}")
+    return {name: _of_type(name, value, type(known[name])) for name, value in body.items()}
+
+
+def _assign(portal: Portal, target: Licence | Account, body: Any) -> Any:
+    given = _typed(body, target)
     with portal.lock:
-        for name, value in body.items():
-            setattr(target, name, type(getattr(target, name))(value))
+        for name, value in given.items():
+            setattr(target, name, value)
         return asdict(target)

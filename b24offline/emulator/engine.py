@@ -50,14 +50,32 @@ class Outcome:
     body: dict[str, Any]
 
 
-def execute(portal: Portal, request: RestRequest, *, fault: str = "", overlap_seconds: float = 0.0) -> Outcome:
-    """Do what the request asks and log it; `fault` names what troubles it."""
+def execute(portal: Portal, request: RestRequest) -> Outcome:
+    """Admit a request and do what it asks."""
+    with portal.lock:
+        refused = admit(portal, request)
+        return perform(portal, request) if refused is None else refused
+
+
+def admit(portal: Portal, request: RestRequest, *, fault: str = "") -> Outcome | None:
+    """Put a request through bucket and authorization; its refusal, which is logged, or None."""
+    with portal.lock:
+        try:
+            _check(portal, request, portal.clock.now())
+        except ApiError as refusal:
+            outcome = Outcome(refusal.status, refusal.body())
+            note(portal, request, outcome, fault=fault)
+            return outcome
+        return None
+
+
+def perform(portal: Portal, request: RestRequest, *, fault: str = "", overlap_seconds: float = 0.0) -> Outcome:
+    """Do what an admitted request asks and log it; `fault` names what troubles it."""
     with portal.lock:
         now = portal.clock.now()
         call = Call(portal, request.method, request.params, now, request.webhook, overlap_seconds)
         started = time.perf_counter()
         try:
-            _admit(portal, request, now)
             answer = batch.run(call, invoke) if request.method == "batch" else invoke(call)
         except ApiError as refusal:
             outcome = Outcome(refusal.status, refusal.body())
@@ -96,7 +114,7 @@ def _logged_command(command: str) -> str:
     return command if command.lower().startswith("event.offline.") else command.partition("?")[0]
 
 
-def _admit(portal: Portal, request: RestRequest, now: float) -> None:
+def _check(portal: Portal, request: RestRequest, now: float) -> None:
     if not portal.bucket.admit(now):
         raise ApiError(503, "QUERY_LIMIT_EXCEEDED", "Too many requests")
     if portal.account.removed:

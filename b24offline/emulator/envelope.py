@@ -23,7 +23,14 @@ def time_of(call: Call) -> dict[str, Any]:
         "date_finish": iso(finish),
     }
     if call.portal.quirks.time_has_operating:
-        operating = call.portal.operating
-        found["operating_reset_at"] = operating.reset_at(call.method, call.now)
-        found["operating"] = round(operating.used(call.method, call.now), 6)
+        found |= operating_time(call)
     return found
+
+
+def operating_time(call: Call) -> dict[str, float]:
+    """The two keys about execution time that `time` may carry."""
+    operating = call.portal.operating
+    return {
+        "operating_reset_at": operating.reset_at(call.method, call.now),
+        "operating": round(operating.used(call.method, call.now), 6),
+    }

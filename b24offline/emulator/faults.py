@@ -21,18 +21,19 @@ KINDS: Final = frozenset(
 )
 STAGES: Final = ("before", "after")
 _LOOK_SECONDS: Final = 0.05
+_COMMAND: Final = "batch/"
 
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
     """One kind of trouble.
 
-    `match` is a glob over method names, `oauth.token`, `batch` and, for a command in a batch,
-    `batch/<method>`. `where` names parameters that must be equal as texts. `stage` is before or after the
-    state changed. The plan fires at most `times` times (null: always), at every `every`-th matching call,
-    with `probability`. `seconds` is real time, but portal time for `late` and `overlap`. `status` is the HTTP
-    status where the kind's own one (500, 502 for html, 302, 200) is not meant; `code` and `description` are
-    for `error`, `location` for `redirect`, and `body` replaces the body.
+    `match` is a glob over method names, `oauth.token` and `batch`; one that begins with `batch/` is over
+    `batch/<method>`, the commands in a batch, which no other reaches. `where` names parameters that must be
+    equal as texts. `stage` is before or after the state changed. The plan fires at most `times` times (null:
+    always), at every `every`-th matching call, with `probability`. `seconds` is real time, but portal time for
+    `late` and `overlap`. `status` is the HTTP status where the kind's own one (500, 502 for html, 302, 200) is
+    not meant; `code` and `description` are for `error`, `location` for `redirect`, and `body` replaces the body.
     """
 
     match: str = "*"
@@ -51,7 +52,7 @@ class FaultPlan:
 
     def applies(self, method: str, params: dict[str, Any]) -> bool:
         """Whether a call is meant, apart from counting and chance."""
-        if not fnmatchcase(method, self.match):
+        if method.startswith(_COMMAND) != self.match.startswith(_COMMAND) or not fnmatchcase(method, self.match):
             return False
         return all(str(params.get(name, "")) == str(value) for name, value in self.where.items())
 
@@ -67,6 +68,8 @@ def parse_plan(raw: dict[str, Any]) -> FaultPlan:
         raise ValueError(f"unknown kind of fault {plan.kind!r}; known are {sorted(KINDS)}")
     if plan.stage not in STAGES:
         raise ValueError(f"a fault's stage is 'before' or 'after', not {plan.stage!r}")
+    if plan.match.startswith(_COMMAND) and plan.kind != "error":
+        raise ValueError(f"a command in a batch can only have the fault 'error', not {plan.kind!r}")
     if plan.every < 1 or not 0 <= plan.probability <= 1:
         raise ValueError("a fault fires every 1st call or less often, with a probability between 0 and 1")
     return plan

@@ -7,6 +7,7 @@ from typing import Final
 
 from b24offline.emulator import app_methods, offline_methods
 from b24offline.emulator.call import Answer, Call
+from b24offline.emulator.envelope import operating_time
 from b24offline.emulator.errors import ApiError
 from b24offline.emulator.object_methods import ITEM_METHODS, TASK_METHODS, Method, classic_methods
 from b24offline.emulator.templates import CLASSIC
@@ -63,12 +64,3 @@ def invoke(call: Call) -> Answer:
         return method(call)
     finally:
         operating.charge(call.method, call.now, time.perf_counter() - started)
-
-
-def operating_time(call: Call) -> dict[str, float]:
-    """The two keys about execution time that `time` may carry."""
-    operating = call.portal.operating
-    return {
-        "operating_reset_at": operating.reset_at(call.method, call.now),
-        "operating": round(operating.used(call.method, call.now), 6),
-    }

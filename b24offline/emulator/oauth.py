@@ -12,7 +12,7 @@ ACCESS_SECONDS: Final = 3600
 REFRESH_SECONDS: Final = 180 * 24 * 3600
 CODE_SECONDS: Final = 30
 KEPT_ACCESS_TOKENS: Final = 2000
-"""Expired access tokens are told from unknown ones as long as they are among the newest."""
+"""Expired access tokens are told from unknown ones while they are among the newest; valid ones stay beyond that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Tokens:
         """A further access token, as another process of the application would have got it."""
         token = self._new_token()
         self._access[token] = int(now) + ACCESS_SECONDS
-        while len(self._access) > KEPT_ACCESS_TOKENS:
-            del self._access[next(iter(self._access))]
+        while len(self._access) > KEPT_ACCESS_TOKENS and not self.valid(oldest := next(iter(self._access)), now):
+            del self._access[oldest]
         return token
 
     def knows(self, token: str) -> bool:

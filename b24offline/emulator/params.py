@@ -78,9 +78,6 @@ class Params:
     def __contains__(self, name: str) -> bool:
         return name in self.values or name.lower() in self._lower
 
-    def __bool__(self) -> bool:
-        return bool(self.values)
-
     def get(self, name: str, default: Any = None) -> Any:
         """The raw value, or `default` when the parameter is absent."""
         if name in self.values:

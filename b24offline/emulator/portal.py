@@ -139,11 +139,11 @@ class Portal:
 
     def update(self, found: StoredObject, fields: Mapping[str, Any] | None = None, *, connector: str = "") -> None:
         """Change an object and queue its event; a deal that changes its funnel raises a second one."""
-        funnel = found.fields.get("CATEGORY_ID")
+        funnel = found.data.get("CATEGORY_ID")
         self.objects.update(found, self.clock.now(), fields)
-        moved = None
-        if found.entity == "crm_deal" and found.fields.get("CATEGORY_ID") != funnel:
-            moved = {"CATEGORY_ID": found.data["CATEGORY_ID"], "STAGE_ID": found.data["STAGE_ID"]}
+        moved, data = None, found.data
+        if found.entity == "crm_deal" and data["CATEGORY_ID"] != funnel:
+            moved = {"CATEGORY_ID": data["CATEGORY_ID"], "STAGE_ID": data["STAGE_ID"]}
         self._changed(UPDATE, found, connector, moved)
 
     def delete(self, found: StoredObject, *, connector: str = "") -> None:

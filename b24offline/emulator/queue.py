@@ -1,7 +1,8 @@
 """The offline queue of one application on one portal: a state machine without I/O, the moment as an argument.
 
 A record is free (process id empty) or reserved, and unmarked or marked. For one connector and message there
-is at most one free record: a repeat lands on it, marked or not.
+is at most one free record: a repeat lands on it, marked or not. Only what an overlapping call or `steal` put
+under one process id can become several, marked ones: a repeat then lands on one of them.
 """
 
 from __future__ import annotations
@@ -117,12 +118,12 @@ class OfflineQueue:
         additional: Any = False,
         subject: tuple[str, str] = ("", ""),
     ) -> Record:
-        """Note an event: move the stamp of its free record, marked or not, or add a free unmarked one."""
+        """Note an event: move only the stamp of its free record, marked or not, or add a free unmarked one."""
         message_id = message_id_of(event_name, data)
         for record_id in self._by_message.get((connector, message_id), ()):
             record = self._records[record_id]
             if record.process_id == FREE:
-                record.stamp, record.additional = int(now), additional
+                record.stamp = int(now)
                 self._note(now, "restamped", record)
                 return record
         self._last_id += 1

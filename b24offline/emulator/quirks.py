@@ -1,4 +1,4 @@
-"""What the vendor leaves undocumented, and what this portal does about it; every choice can be changed."""
+"""What the vendor leaves open, and what this portal does about it; every choice can be changed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
-    """The undocumented choices of one portal; each default is the one that is harder on a careless client."""
+    """The choices of one portal.
+
+    The defaults are harder on a careless client, but for `limit_error_has_time` and `time_has_operating`: there
+    they are the softer choice.
+    """
 
     empty_reservation_has_process_id: bool = True
     """A reserving call that finds nothing answers with a fresh process id (else null)."""
-    clear_free_in_all_connectors: bool = False
-    """`event.offline.clear` with an empty process id deletes the free records of every connector."""
+    clear_free_in_all_connectors: bool = True
+    """`event.offline.clear` with an empty process id deletes the free records of every connector (else of its own)."""
     unknown_filter_is_error: bool = True
     """An unknown field or operation in a filter is refused with 400 (else the condition is ignored)."""
     rebind_is_error: bool = True
@@ -31,9 +35,9 @@ class Quirks:
     bad_reference: str = ""
     """What stands for a `$result[...]` reference in a batch that leads nowhere."""
     limit_error_has_time: bool = True
-    """The 429 body carries `time` with `operating_reset_at`."""
+    """The 429 body carries `time` with `operating_reset_at` (else no `time`)."""
     time_has_operating: bool = True
-    """Answers carry `operating` and `operating_reset_at` in `time`."""
+    """Answers carry `operating` and `operating_reset_at` in `time` (else neither)."""
 
     def changed(self, values: dict[str, Any]) -> Quirks:
         """These choices with some replaced.

@@ -15,11 +15,11 @@ from werkzeug.formparser import parse_form_data
 
 from b24offline.emulator.control import WRITERS
 from b24offline.emulator.control_read import READERS
-from b24offline.emulator.engine import Outcome, RestRequest, execute, note
+from b24offline.emulator.engine import Outcome, RestRequest, admit, execute, note, perform
 from b24offline.emulator.errors import ApiError
 from b24offline.emulator.params import Params, parse_json, parse_pairs, parse_query
 from b24offline.emulator.token_endpoint import grant, portal_of
-from b24offline.emulator.trouble import JSON_TYPE, ConnectionLostError, Reply, reply_of, troubled
+from b24offline.emulator.trouble import JSON_TYPE, ConnectionLostError, Reply, Steps, reply_of, troubled
 from b24offline.emulator.world import DEFAULT_PORTAL
 
 if TYPE_CHECKING:
@@ -85,13 +85,12 @@ class EmulatorApp:
         armed = portal.faults.pick(request.method, values)
         if armed is None:
             return reply_of(execute(portal, request))
-        return troubled(
-            portal,
-            armed,
-            lambda fault, overlap: execute(portal, request, fault=fault, overlap_seconds=overlap),
-            lambda fault: note(portal, request, None, fault=fault),
-            _gone(environ),
+        steps = Steps(
+            admit=lambda fault: admit(portal, request, fault=fault),
+            perform=lambda fault, overlap: perform(portal, request, fault=fault, overlap_seconds=overlap),
+            skip=lambda fault: note(portal, request, None, fault=fault),
         )
+        return troubled(portal, armed, steps, _gone(environ))
 
     def _token(self, environ: Environ) -> Reply:
         params = Params(_parameters(environ))
@@ -100,14 +99,19 @@ class EmulatorApp:
         request = RestRequest(_OAUTH_CALL, Params({}))
 
         def answer(fault: str, _overlap: float = 0) -> Outcome:
-            outcome = grant(self._world.application, found, params)
+            outcome = grant(self._world.application, found, params, portal.quirks.oauth_error_status)
             note(portal, request, outcome, fault=fault)
             return outcome
 
         armed = portal.faults.pick(_OAUTH_CALL, params.values)
         if armed is None:
             return reply_of(answer(""))
-        return troubled(portal, armed, answer, lambda fault: note(portal, request, None, fault=fault), _gone(environ))
+        steps = Steps(
+            admit=lambda _fault: None,
+            perform=answer,
+            skip=lambda fault: note(portal, request, None, fault=fault),
+        )
+        return troubled(portal, armed, steps, _gone(environ))
 
     def _control(self, path: str, environ: Environ) -> Reply:
         if not str(environ.get("REMOTE_ADDR", "")).startswith("127."):
@@ -125,9 +129,7 @@ class EmulatorApp:
                 sent = json.loads(raw)
                 body = {**query, **sent} if isinstance(sent, dict) else sent
             return _json(200, handler(self._world, portal, body))
-        except KeyError as missing:
-            return _json(400, {"error": f"{missing.args[0]} is missing"})
-        except (ValueError, TypeError, AttributeError) as reason:
+        except (ValueError, TypeError, AttributeError, LookupError) as reason:
             return _json(400, {"error": f"{type(reason).__name__}: {reason}"})
 
 

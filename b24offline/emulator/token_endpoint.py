@@ -32,9 +32,8 @@ def portal_of(portals: Mapping[str, Portal], params: Params) -> Portal | None:
     return None
 
 
-def grant(application: Application, portal: Portal | None, params: Params, default_status: int = 400) -> Outcome:
-    """Answer a token request; the portal is None when no portal knows the token."""
-    status = default_status if portal is None else portal.quirks.oauth_error_status
+def grant(application: Application, portal: Portal | None, params: Params, status: int) -> Outcome:
+    """Answer a token request, refusals with `status`; the portal is None when no portal knows the token."""
     grant_type = params.text("grant_type")
     if grant_type not in ("refresh_token", "authorization_code"):
         return _refusal(status, "invalid_request", "grant_type is missing or unknown")
@@ -46,24 +45,22 @@ def grant(application: Application, portal: Portal | None, params: Params, defau
     if portal is None:
         return _refusal(status, "invalid_grant", "The grant is unknown")
     with portal.lock:
-        return _exchange(portal, grant_type, params)
+        return _exchange(portal, grant_type, params, status)
 
 
-def _exchange(portal: Portal, grant_type: str, params: Params) -> Outcome:
-    status = portal.quirks.oauth_error_status
-    with portal.lock:
-        if portal.account.removed:
-            return _refusal(status, "invalid_grant", "The application is not installed")
-        if not portal.licence.commercial:
-            return _refusal(status, "PAYMENT_REQUIRED", "Payment required")
-        now = portal.clock.now()
-        if grant_type == "refresh_token":
-            pair = portal.tokens.refresh(params.text("refresh_token"), now, portal.quirks.refresh_grace_seconds)
-        else:
-            pair = portal.tokens.exchange(params.text("code"), now)
-        if pair is None:
-            return _refusal(status, "invalid_grant", "The grant is expired, replaced or revoked")
-        return Outcome(200, _granted(portal, pair))
+def _exchange(portal: Portal, grant_type: str, params: Params, status: int) -> Outcome:
+    if portal.account.removed:
+        return _refusal(status, "invalid_grant", "The application is not installed")
+    if not portal.licence.commercial:
+        return _refusal(status, "PAYMENT_REQUIRED", "Payment required")
+    now = portal.clock.now()
+    if grant_type == "refresh_token":
+        pair = portal.tokens.refresh(params.text("refresh_token"), now, portal.quirks.refresh_grace_seconds)
+    else:
+        pair = portal.tokens.exchange(params.text("code"), now)
+    if pair is None:
+        return _refusal(status, "invalid_grant", "The grant is expired, replaced or revoked")
+    return Outcome(200, _granted(portal, pair))
 
 
 def _granted(portal: Portal, pair: TokenPair) -> dict[str, Any]:

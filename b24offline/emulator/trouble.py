@@ -37,39 +37,53 @@ def reply_of(outcome: Outcome) -> Reply:
     return Reply(outcome.status, json.dumps(outcome.body).encode())
 
 
-def troubled(
-    portal: Portal,
-    armed: ArmedFault,
-    execute: Callable[[str, float], Outcome],
-    skip: Callable[[str], None],
-    gone: Callable[[], bool],
-) -> Reply:
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What can be done with one call; each step is given the kind of the fault for the log.
+
+    `admit` tells how the call is refused at its arrival, None when it is not; `perform` does an admitted call,
+    given the seconds of overlap; `skip` logs that it is not done.
+    """
+
+    admit: Callable[[str], Outcome | None]
+    perform: Callable[[str, float], Outcome]
+    skip: Callable[[str], None]
+
+
+def troubled(portal: Portal, armed: ArmedFault, steps: Steps, gone: Callable[[], bool]) -> Reply:
     """Apply a fault to one call.
 
-    `execute` does the call (given the kind of the fault and the seconds of overlap), `skip` logs that it is
-    not done, `gone` tells whether the caller has closed the connection. ConnectionLostError when there is no
-    answer.
+    `gone` tells whether the caller has closed the connection. ConnectionLostError when there is no answer.
     """
     plan = armed.plan
+
+    def execute(overlap_seconds: float = 0.0) -> Outcome:
+        with portal.lock:
+            refused = steps.admit(plan.kind)
+            return steps.perform(plan.kind, overlap_seconds) if refused is None else refused
+
     if plan.kind == "overlap":
-        return reply_of(execute(plan.kind, plan.seconds))
+        return reply_of(execute(plan.seconds))
     if plan.kind in ("delay", "hold"):
         if plan.stage == "before":
             armed.hold(plan.seconds)
-            return reply_of(execute(plan.kind, 0))
-        outcome = execute(plan.kind, 0)
-        armed.hold(plan.seconds)
+        outcome = execute()
+        if plan.stage == "after":
+            armed.hold(plan.seconds)
         return reply_of(outcome)
     if plan.kind == "twice":
-        execute(plan.kind, 0)
-        return reply_of(execute(plan.kind, 0))
+        execute()
+        return reply_of(execute())
     if plan.kind == "late":
-        portal.later.add(portal.clock.now() + plan.seconds, lambda: execute(plan.kind, 0))
+        refused = steps.admit(plan.kind)
+        if refused is not None:
+            return reply_of(refused)
+        portal.later.add(portal.clock.now() + plan.seconds, lambda: steps.perform(plan.kind, 0.0))
         raise ConnectionLostError
     if plan.stage == "before":
-        skip(plan.kind)
+        steps.skip(plan.kind)
         return _spoiled(armed, None, gone)
-    return _spoiled(armed, execute(plan.kind, 0), gone)
+    return _spoiled(armed, execute(), gone)
 
 
 def _spoiled(armed: ArmedFault, outcome: Outcome | None, gone: Callable[[], bool]) -> Reply:

@@ -1,5 +1,5 @@
 -- due -> requested: takes the poll lease, which outlives the reserving call. ARGV: token, lease ms, gate (open batches of
--- this lane), recovery ms, new generation, generation the store knows ('' = this portal was never polled), lane. Each lane
+-- this lane), recovery ms, new generation, generation the store knows ('' = this portal was never polled), lane, quiet ms. Each lane
 -- counts its own batches, and held ones are a lane of their own: neither a flood nor records that keep failing keep the
 -- others out.
 -- Answers {'taken', generation} | {'busy', ms} | {'full', open} | {'recovering', ms, generation}.
@@ -11,6 +11,9 @@ end
 if ARGV[6] ~= '' and ARGV[6] ~= generation then
   -- The ledger was lost, or is another one than before. A reserving or marking call of before may still be on its way.
   redis.call('HSET', GUARD, 'recovery_until', now + tonumber(ARGV[4]))
+  -- Where batches are still open the guard was lost alone. Those that were lost with it come back by adoption, each with
+  -- a quiet period of its own.
+  if redis.call('EXISTS', BATCHES) == 1 then all_quiet(tonumber(ARGV[8])) end
 end
 local fields = redis.call('HMGET', GUARD, 'recovery_until', 'poll_until')
 if fields[1] and tonumber(fields[1]) > now then return { 'recovering', tonumber(fields[1]) - now, generation } end

@@ -1,4 +1,4 @@
--- open -> settling: takes the settle lease. ARGV: process id, token, lease ms.
+-- open -> settling: takes the settle lease. ARGV: process id, token, lease ms, quiet ms.
 -- Answers {'gone'} | {'newer'} (another version's) | {'busy'} | {'damaged'} (a key of a run is missing)
 -- | {'taken', now, first_seen, epoch, origin, [id, text, outcome, id, text, outcome, ...]}.
 -- A record's outcome is that of all its runs: failed if one failed, unfinished while one is not final, else succeeded.
@@ -10,6 +10,10 @@ if not known(key) then return { 'newer' } end
 if fields[3] and tonumber(fields[3]) > now then
   redis.call('HSET', key, 'asked', 1)
   return { 'busy' }
+end
+if fields[2] ~= 'local' and not redis.call('HGET', GUARD, 'generation') and not redis.call('HGET', GUARD, 'quiet_all') then
+  -- The guard was lost alone, and no poll has noticed it yet.
+  all_quiet(tonumber(ARGV[4]))
 end
 redis.call('HDEL', key, 'asked')
 local epoch = redis.call('HINCRBY', key, 'epoch', 1)

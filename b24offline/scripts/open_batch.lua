@@ -21,8 +21,46 @@ for _, record in ipairs(records) do
   end
 end
 if first_seen == 0 then first_seen = now end
+
+-- A record that arrives marked was reported since its runs began: what they saw may be older than the change that stands
+-- for it now, whatever became of them. It leaves the batches it was in, which have nothing left to do for it, and all
+-- its runs start again.
+local function was_reported(record)
+  if not record.marked then return false end
+  for _, run in ipairs(record.runs) do
+    if redis.call('HGET', run_key(run.id), 'marked') == '0' then return true end
+  end
+  return false
+end
+
+local function leave_batches(record)
+  local kept, left = {}, {}
+  for _, run in ipairs(record.runs) do kept[run.id] = true end
+  for _, run in ipairs(record.runs) do
+    for _, old in ipairs(split(redis.call('HGET', run_key(run.id), 'batches'))) do left[old] = true end
+  end
+  for old in pairs(left) do
+    local text = redis.call('HGET', records_key(old), record.id)
+    if text then
+      redis.call('HDEL', records_key(old), record.id)
+      due('batch', old, now)
+      for _, run in ipairs(split(cjson.decode(text).runs)) do
+        local fields = redis.call('HMGET', run_key(run), 'state', 'mailbox')
+        if fields[1] and not FINAL[fields[1]] then count_down({ old }, 0) end
+        if fields[1] and not kept[run] then
+          redis.call('LREM', fields[2], 0, run)
+          undue('run', run)
+          forget_run(run)
+        end
+      end
+    end
+  end
+end
+
 for _, record in ipairs(records) do
   local names = {}
+  local reported = was_reported(record)
+  if reported then leave_batches(record) end
   for _, run in ipairs(record.runs) do
     names[#names + 1] = run.id
     local hash = run_key(run.id)
@@ -34,12 +72,11 @@ for _, record in ipairs(records) do
       redis.call('RPUSH', run.mailbox, run.id)
       due('run', run.id, now + dispatch_due)
       pending = pending + 1
-    elseif state == 'failed' and record.marked and redis.call('HGET', hash, 'marked') == '0' then
-      -- It was reported, and the batch it failed in has not been settled to its end: the sweep starts it again, as a
-      -- held one. A new attempt number, because messages of the failed ones may still be on their way.
+    elseif reported then
+      -- The sweep starts it, as a held one. A new attempt number, because messages of before may still be on their way.
       redis.call('HINCRBY', hash, 'attempt', 1)
-      redis.call('HSET', hash, 'state', 'waiting', 'batches', redis.call('HGET', hash, 'batches') .. ',' .. pid,
-        'failures', 0, 'crashes', 0, 'marked', 1, 'seen', now, 'reason', '')
+      redis.call('HSET', hash, 'state', 'waiting', 'batches', pid, 'failures', 0, 'crashes', 0, 'marked', 1, 'seen', now,
+        'reason', '')
       due('run', run.id, now)
       pending = pending + 1
     else

@@ -22,6 +22,8 @@ local function known(key)
   return (tonumber(redis.call('HGET', key, 'schema') or '1') or math.huge) <= SCHEMA
 end
 local function aside_key(message, pipeline) return stem .. ':aside:' .. message .. '|' .. pipeline end
+-- Until when messages are quiet that nobody noted: nothing is known of what was sent before the guard was lost.
+local function all_quiet(ms) redis.call('HSET', GUARD, 'quiet_all', now + ms) end
 local function count(field, by) redis.call('HINCRBY', STATS, field, by or 1) end
 local function due(kind, name, at) redis.call('ZADD', DUE, at, kind .. ':' .. name) end
 local function undue(kind, name) redis.call('ZREM', DUE, kind .. ':' .. name) end
@@ -42,18 +44,19 @@ end
 local function queue_bound(bound, tries) return bound * math.max(1, math.min(tries, 8)) end
 
 -- An attempt number must never come twice for one run, also when its key is made anew: a handler that hung for long would
--- record its success for a later attempt. So numbers go on from the last one, which outlives the run for a day unless
--- it succeeded (then its record is cleared and never comes back), and another ledger begins elsewhere.
+-- record its success for a later attempt. So numbers go on from the last one, which outlives the run for a day, and
+-- another ledger begins elsewhere. Of a run that is forgotten `for_good` nothing is kept: all runs of its record succeeded,
+-- so that it is cleared and never comes back.
 local function last_key(run) return stem .. ':last:' .. run end
 local function first_attempt(run)
   local last = tonumber(redis.call('GET', last_key(run)) or '0')
   return math.max(last, tonumber(redis.call('HGET', GUARD, 'generation') or '0'))
 end
-local function forget_run(run)
-  local fields = redis.call('HMGET', run_key(run), 'state', 'attempt')
-  if fields[2] and fields[1] ~= 'succeeded' then
+local function forget_run(run, for_good)
+  local attempt = redis.call('HGET', run_key(run), 'attempt')
+  if attempt and not for_good then
     -- One more than the last: until the new key is handed out, its number must not be that of a message under way either.
-    redis.call('SET', last_key(run), string.format('%.0f', tonumber(fields[2]) + 1), 'EX', 86400)
+    redis.call('SET', last_key(run), string.format('%.0f', tonumber(attempt) + 1), 'EX', 86400)
   end
   redis.call('DEL', run_key(run))
 end

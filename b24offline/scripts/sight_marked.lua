@@ -4,14 +4,15 @@
 -- to the second. What was seen between them before, and is not there now, is forgotten. Answers the record ids that are due.
 local key = stem .. ':marked'
 local listed, due_ids = {}, {}
+local quiet_all = tonumber(redis.call('HGET', GUARD, 'quiet_all') or '0')
 for _, row in ipairs(cjson.decode(ARGV[1])) do
   listed[row[1]] = true
   local first = redis.call('HGET', key, row[1])
   if not first then
     redis.call('HSET', key, row[1], now)
   else
-    local quiet = redis.call('HGET', GUARD, 'quiet:' .. row[2])
-    if now - tonumber(first) >= tonumber(ARGV[2]) and (not quiet or tonumber(quiet) <= now) then
+    local quiet = math.max(quiet_all, tonumber(redis.call('HGET', GUARD, 'quiet:' .. row[2]) or '0'))
+    if now - tonumber(first) >= tonumber(ARGV[2]) and quiet <= now then
       due_ids[#due_ids + 1] = row[1]
     end
   end

@@ -19,6 +19,7 @@ WORKERS = 2
 HOPELESS_RESTARTS = 4
 LINE = 600
 """Characters shown of a line of a log."""
+DEMO = CHECKOUT / "compose" / "demo.env"
 PROBE = Path(__file__).with_name("probe.py").read_text("utf-8")
 
 
@@ -73,12 +74,15 @@ class Project:
         self.secrets = Path(self._folder.name) / "secrets"
         self.name = f"b24offline-{secrets.token_hex(4)}"
         self.flower_port = free_port()
+        # As a user sets it: in the file that Compose reads and that the containers get as well.
+        self._variables = Path(self._folder.name) / "demo.env"
+        self._variables.write_text(f"{DEMO.read_text('utf-8')}FLOWER_PORT={self.flower_port}\n", "utf-8")
         self._environ = clean_environ(
             {
+                "B24OFFLINE_ENV": str(self._variables),
                 "B24OFFLINE_IMAGE": IMAGE,
                 "B24OFFLINE_SECRETS": str(self.secrets),
                 "COMPOSE_PROFILES": "flower" if flower else "",
-                "FLOWER_PORT": str(self.flower_port),
             }
         )
 
@@ -110,7 +114,7 @@ class Project:
     def compose(self, *arguments: str, timeout_seconds: float = 120, check: bool = True) -> str:
         """Runs a Compose command as the documentation says it for the demo."""
         return run(
-            *(*self._compose, "-p", self.name, "--env-file", "compose/demo.env", *arguments),
+            *(*self._compose, "-p", self.name, "--env-file", str(self._variables), *arguments),
             environ=self._environ,
             timeout_seconds=timeout_seconds,
             check=check,

@@ -12,8 +12,8 @@ from tests.faults.row import Plan, fault
 from tests.faults.stage import Stage, wait_until
 
 FAILS = Plan(variables={"B24_MAX_ATTEMPTS": "1"})
-QUIET_SECONDS = 9.0
-"""The quiet period at the scale of a row."""
+CALL_LIFE_SECONDS = 9.0
+"""How long what was sent may still be executed, at the scale of a row; a quiet period is a second longer."""
 
 
 def break_calls(stage: Stage, match: str, kind: str, seconds: float = 60.0, **plan: Any) -> int:

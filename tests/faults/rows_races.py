@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.faults.row import Plan, fault
-from tests.faults.rows_answers import QUIET_SECONDS, fail_some
+from tests.faults.rows_answers import CALL_LIFE_SECONDS, fail_some
 from tests.faults.stage import CONNECTOR, Stage, wait_until
 
 FAILS = Plan(variables={"B24_MAX_ATTEMPTS": "1"})
@@ -14,7 +14,7 @@ FAILS = Plan(variables={"B24_MAX_ATTEMPTS": "1"})
 @fault(41, "error executed late, a repeat and a supersession in between", plan=FAILS, drain_seconds=240)
 def late_error(stage: Stage) -> None:
     stage.settle_some()
-    fault_id = stage.control.fault("event.offline.error", "late", seconds=QUIET_SECONDS * 0.8, times=2)
+    fault_id = stage.control.fault("event.offline.error", "late", seconds=CALL_LIFE_SECONDS * 0.8, times=2)
     unlucky = fail_some(stage)
     wait_until(lambda: stage.control.fired(fault_id), "an error is under way", 90)
     stage.noted("event.offline.error executed late")

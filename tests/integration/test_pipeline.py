@@ -32,6 +32,23 @@ def test_changes_of_every_entity_are_mirrored_and_acknowledged(
     assert len(stack.history("cleared")) == stack.counters["events_acknowledged"]
 
 
+def test_a_deletion_is_believed_only_of_what_is_gone_or_cannot_be_read(start_stack: Callable[..., Stack]) -> None:
+    """An id may come again (a currency's does), and the deletion before be the last event to run."""
+    stack = start_stack(objects=120)
+    there, hidden = (one["id"] for one in stack.control.objects("crm_deal")[:2])
+    stack.control.change("crm_deal", "update", ids=[there, hidden])
+    wait_until(stack.settled, "both are in the mirror")
+    refused = {"status": 400, "code": "ERROR_ARGUMENT", "where": {"id": hidden}}
+    stack.control.fault("crm.deal.get", "error", **refused)
+    stack.control.fault("batch/crm.deal.get", "error", **refused)
+    for deal in (there, hidden):
+        stack.control.raise_event("ONCRMDEALDELETE", {"FIELDS": {"ID": deal}}, entity="crm_deal", id=deal)
+    wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 4 and stack.settled(), "the deletions ran")
+    rows = {row.object_id: row for row in stack.runtime.mirror.rows("acme") if row.entity == "crm_deal"}
+    assert rows[there].deleted_at is None
+    assert rows[hidden].deleted_at is not None
+
+
 def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(
     start_stack: Callable[..., Stack], broker_url: str, redis: Redis
 ) -> None:

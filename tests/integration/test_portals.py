@@ -193,6 +193,28 @@ def test_a_lost_authorization_is_shown_and_mended_without_a_restart(many: Many) 
     assert many.runtime.store.portal("p04").state is PortalState.ACTIVE
 
 
+def test_a_new_client_secret_is_taken_without_a_restart(many: Many) -> None:
+    control, application = many.control("p08"), ("--client-id", many.emulator.client_id)
+
+    def told(secret: str) -> str:
+        return many.cli("portal", "secret", *application, "--client-secret-file", many.secret("new", secret)).output
+
+    assert "p08" in told("another")
+    control.expire_tokens()
+    wait_until(lambda: many.runtime.store.portal("p08").state is PortalState.PAUSED, "the old pair is refused")
+    assert "the operator must act" in many.cli("status", status=1).output
+    assert "p08" in told(many.emulator.client_secret)
+    control.change("crm_deal", "update", count=1)
+    wait_until(lambda: many.mirrored("p08"), "it is served again", 60)
+    nobody = ("--client-id", "local.nobody", "--client-secret-file", many.secret("new", "x"))
+    assert "No portal has the application" in many.cli("portal", "secret", *nobody, status=2).output
+
+
+def test_the_keys_of_the_store_are_changed(many: Many) -> None:
+    assert "encrypted with the first key" in many.cli("store", "reencrypt").output
+    assert many.runtime.store.portal("p09").client_secret == many.emulator.client_secret
+
+
 def test_a_moved_portal_is_called_at_its_new_address(many: Many) -> None:
     here, there = (many.emulator.hello["portals"][name]["client_endpoint"] for name in ("p05", "p06"))
     many.cli("portal", "move", "p05", "--url", there)

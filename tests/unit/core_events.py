@@ -111,6 +111,12 @@ def ledger_on(redis: Redis, timers: Timers = TIMERS, *, portal: str = PORTAL, cr
     return Ledger(redis, PREFIX, portal, timers, crash_budget=crash_budget)
 
 
+def polled_before(redis: Redis, ledger: Ledger, generation: int = 1) -> Ledger:
+    """A ledger whose guard is not lost: a poll has given it a generation."""
+    redis.hset(f"{ledger.stem}:guard", "generation", generation)
+    return ledger
+
+
 def guard_on(redis: Redis, ledger: Ledger, timers: Timers = TIMERS, *, gate: int = 20) -> PortalGuard:
     return PortalGuard(redis, ledger, timers, max_open_batches=gate)
 
@@ -127,7 +133,7 @@ def ran(ledger: Ledger, handed: Handed) -> Handed:
     return handed
 
 
-_PASSING = ("poll_until", "recovery_until", "settle_until", "first_seen", "opened", "seen", "quiet:")
+_PASSING = ("poll_until", "recovery_until", "settle_until", "first_seen", "opened", "seen", "quiet:", "quiet_all")
 
 
 def pass_time(redis: Redis, ledger: Ledger, seconds: float) -> None:

@@ -55,7 +55,7 @@ OVERLAP_SECONDS = 60.0
 """So long may a reserving call take on the portal: it may hand out again what was reserved meanwhile."""
 PIPELINES = {
     "ONCRMDEALADD": ("one", "other"),
-    "ONCRMDEALUPDATE": ("one",),
+    "ONCRMDEALUPDATE": ("one", "other"),
     "ONCRMDEALDELETE": ("one",),
 }
 LANE = Lane(name="default", limit=3)

@@ -8,9 +8,10 @@ import pytest
 
 from b24offline.catalogue import (
     EventKind,
+    ObjectRead,
     changed_at,
-    extract,
     object_id_from,
+    object_in,
     parse_catalogue,
     shipped_catalogue,
 )
@@ -108,6 +109,8 @@ def test_how_objects_are_read(entity: str, object_id: str, method: str, params: 
     read = CATALOGUE.getter(ObjectKey("acme", entity, object_id))
     assert read is not None
     assert (read.method, read.params) == (method, params)
+    nested = [value for value in params.values() if isinstance(value, dict)]
+    assert read.asked == (nested[0] if nested else {})
 
 
 def test_what_cannot_be_read() -> None:
@@ -120,20 +123,36 @@ def test_what_cannot_be_read() -> None:
     [
         ({"ID": "1"}, "result", {"ID": "1"}),
         ({"item": {"id": 7}}, "result.item", {"id": 7}),
+        ({"item": None}, "result.item", None),
+        ({"task": []}, "result.task", None),
         ([{"ID": "15"}], "result[0]", {"ID": "15"}),
         ([], "result[0]", None),
         ([], "result", None),
         ([], "result.task", None),
+        ({}, "result.task", None),
         (None, "result.item", None),
         (False, "result", None),
-        ({"other": 1}, "result.item", None),
-        ("text", "result.item", None),
         (0, "result", 0),
         ("", "result", ""),
     ],
 )
-def test_extracting_the_object(result: JSON, path: str, found: JSON) -> None:
-    assert extract(result, path) == found
+def test_the_object_in_an_answer(result: JSON, path: str, found: JSON) -> None:
+    assert object_in(result, ObjectRead("m", {}, path, {"ID": "15"} if path == "result[0]" else {})) == found
+
+
+@pytest.mark.parametrize(
+    ("result", "path"),
+    [
+        ({"offer": {"id": 9}}, "result.product"),
+        ("text", "result.item"),
+        ({"0": {"ID": "15"}}, "result[0]"),
+        ([{"ID": "1"}, {"ID": "15"}], "result[0]"),
+        ([{"ID": None}], "result[0]"),
+    ],
+)
+def test_another_object_or_shape_is_no_object_that_is_gone(result: JSON, path: str) -> None:
+    with pytest.raises(ValueError, match=r"nothing is at its|not the one asked for"):
+        object_in(result, ObjectRead("m", {}, path, {"ID": "15"}))
 
 
 @pytest.mark.parametrize(

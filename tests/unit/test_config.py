@@ -266,6 +266,7 @@ def test_timers_keep_their_order_at_every_scale(scale: float) -> None:
     timers = Config(time_scale=scale).timers
     assert timers.read_timeout_seconds < timers.poll_lease_seconds
     assert timers.poll_lease_seconds <= timers.report_age_seconds < timers.quiet_seconds
+    assert timers.quiet_seconds < timers.held_backoff_seconds[0], "what was reported is not redriven while it is quiet"
     assert timers.recovery_seconds >= timers.poll_lease_seconds
     assert timers.lease_seconds < timers.run_queue_seconds
     whole = Timers.scaled()
@@ -277,10 +278,17 @@ def test_timers_keep_their_order_at_every_scale(scale: float) -> None:
             assert value == pytest.approx(full * scale)
 
 
+def test_a_quiet_period_outlives_the_longest_connect_and_what_is_sent_after_it() -> None:
+    longest = Config.load({"B24_CONNECT_TIMEOUT_SECONDS": "15", "B24_READ_TIMEOUT_SECONDS": "55"})
+    assert longest.timers.quiet_seconds > longest.connect_timeout_seconds + 180
+    assert longest.timers.poll_lease_seconds > longest.connect_timeout_seconds + longest.read_timeout_seconds
+    refused({"B24_CONNECT_TIMEOUT_SECONDS": "15.1", "B24_READ_TIMEOUT_SECONDS": "50"})
+
+
 def test_timers_of_an_ordinary_deployment() -> None:
     timers = Config(lease_seconds=90, sweep_seconds=20).timers
     assert (timers.lease_seconds, timers.sweep_seconds, timers.read_timeout_seconds) == (90, 20, 65)
-    assert (timers.quiet_seconds, timers.report_age_seconds) == (180, 75)
+    assert (timers.quiet_seconds, timers.report_age_seconds) == (200, 75)
     assert timers.step_backoff_seconds == (2, 8, 30, 60)
     assert timers.held_backoff_seconds == (300, 900, 2700, 7200, 21_600, 86_400)
     with pytest.raises(ValueError, match="time scale"):

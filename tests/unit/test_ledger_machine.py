@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,6 +45,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.pids: dict[str, set[int]] = {}
         self.messages: list[Handed] = []
         self.done: set[str] = set()
+        self.failed: set[str] = set()
         self.settling: list[Settling] = []
         self.hopeless: list[Handed] = []
 
@@ -78,6 +80,29 @@ class LedgerMachine(RuleBasedStateMachine):
             number, pid = held[choice % len(held)], f"p{len(self.pids) + 1}"
             self.pids[pid] = {number}
             assert self.ledger.open(pid, [self.records[number]], origin="poll") is not None
+
+    @precondition(lambda self: self.reportable())
+    @rule(choice=choices)
+    def a_reported_record_comes_again(self, choice: int) -> None:
+        """Its batch may be closed, or still open: then it leaves it. All its runs start again, as held ones."""
+        number = self.reportable()[choice % len(self.reportable())]
+        entry = self.records[number]
+        self.records[number] = replace(entry, event=replace(entry.event, marked=True))
+        self.done -= {run_id(entry.event, pipeline) for pipeline in entry.pipelines}
+        pid = f"p{len(self.pids) + 1}"
+        self.pids[pid] = {number}
+        assert self.ledger.open(pid, [self.records[number]], origin="held") == len(entry.pipelines)
+        live = self.ledger.open_batches()
+        assert [one for one in self.pids if one in live and number in self.ledger.events(one)] == [pid]
+
+    def reportable(self) -> list[int]:
+        """Records all of whose runs ended, one by failing."""
+        found = []
+        for number, entry in self.records.items():
+            runs = {run_id(entry.event, pipeline) for pipeline in entry.pipelines}
+            if not entry.event.marked and runs <= self.done and runs & self.failed:
+                found.append(number)
+        return found
 
     @precondition(lambda self: self.pids)
     @rule(choice=choices)
@@ -116,6 +141,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if told.recorded:
             assert one.run not in self.done
             self.done.add(one.run)
+            self.failed |= {one.run} if outcome == "failed" else set()
         self.note_superseded()
         self.hand([told.next] if told.next else [])
 
@@ -138,6 +164,7 @@ class LedgerMachine(RuleBasedStateMachine):
         told = self.ledger.crash(one.run, one.attempt, backoff_seconds=2)
         if told.recorded and self.state(one.run) == "failed":
             self.done.add(one.run)
+            self.failed.add(one.run)
         self.note_superseded()
         self.hand([told.next] if told.next else [])
 
@@ -264,7 +291,7 @@ class LedgerMachine(RuleBasedStateMachine):
         left = {
             key.removeprefix(self.ledger.stem).split(":")[1] for key in self.redis.scan_iter(f"{self.ledger.stem}*")
         }
-        assert left <= {"stats", "wait", "last"}, "something was left behind"
+        assert left <= {"stats", "wait", "last", "guard"}, "something was left behind"
 
 
 def test_the_ledger_keeps_its_promises_in_any_order(redis: Redis) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from core_events import PIPELINE, PORTAL, TIMERS, at_once, guard_on, ledger_on, pass_time
+from core_events import PIPELINE, PORTAL, TIMERS, at_once, guard_on, ledger_on, pass_time, polled_before
 from cryptography.fernet import Fernet
 from portal_desk import CONNECTOR, PortalDesk
 
@@ -36,7 +36,7 @@ class Bench:
     def __init__(self, redis: Redis, folder: Path) -> None:
         self.redis = redis
         self.desk = PortalDesk()
-        self.ledger = ledger_on(redis)
+        self.ledger = polled_before(redis, ledger_on(redis))
         self.guard = guard_on(redis, self.ledger)
         self.queue = OfflineQueue(self.desk, PORTAL, CONNECTOR)
         self.store = Store(f"sqlite:///{folder / 'store.db'}", Cipher((Fernet.generate_key().decode(),)))

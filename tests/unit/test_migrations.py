@@ -74,6 +74,17 @@ def test_an_older_store_is_brought_up_and_keeps_everything(url, engine):
     store.engine.dispose()
 
 
+@pytest.mark.parametrize("state", list(PortalState))
+def test_a_refresh_token_that_may_have_been_refused_is_not_tried_after_an_upgrade(url, engine, state):
+    make_first_version(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE portals SET state = :state"), {"state": state.value})
+    store = Store(url, Cipher([KEY]))
+    store.create_schema()
+    assert store.tokens("acme").refused == (state is PortalState.AUTH_LOST)
+    store.engine.dispose()
+
+
 def test_a_migrated_store_has_the_columns_of_a_new_one(url, engine, tmp_path):
     make_first_version(url)
     assert migrate(engine) == 1

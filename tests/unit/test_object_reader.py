@@ -11,7 +11,7 @@ from live_portal import LivePortal, emulator, live
 from b24offline.catalogue import shipped_catalogue
 from b24offline.errors import ServerError
 from b24offline.event import ObjectKey
-from b24offline.object_reader import NotReadable, ObjectReader
+from b24offline.object_reader import ForeignAnswer, NotReadable, ObjectReader
 from b24offline.snapshots import Snapshots
 
 if TYPE_CHECKING:
@@ -110,3 +110,11 @@ def test_what_no_method_reads_is_refused_and_left_out_of_the_bulk(bench: Bench) 
     assert bench.reader.prefetch([unknown]) == 0
     assert bench.reader.prefetch([]) == 0
     assert bench.calls() == []
+
+
+def test_an_answer_with_something_else_is_no_object_that_is_gone(bench: Bench) -> None:
+    (key,) = bench.keys("task", 1)
+    bench.portal.control.fault("tasks.task.get", "status", status=200, body={"result": {"other": {"id": "1"}}})
+    with pytest.raises(ForeignAnswer, match=r"tasks\.task\.get did not answer with task"):
+        bench.reader.read(key, 0)
+    assert bench.snapshots.get(key, 0) is None

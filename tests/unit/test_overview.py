@@ -7,11 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from celery_bench import broker, deployed
+from cryptography.fernet import Fernet
 
 from b24offline.command_line import show_table
-from b24offline.overview import LedgerView, needs, overview
+from b24offline.errors import WrongKey
+from b24offline.overview import LedgerView, needs, overview, overviews
 from b24offline.portal import Portal, PortalState, Wish
 from b24offline.reconciled import Reconciled
+from b24offline.status_command import row
+from b24offline.store import Cipher, Store
 
 __all__ = ["broker", "deployed"]
 
@@ -112,6 +116,22 @@ def test_the_look_at_one_portal_does_not_grow_with_the_number_of_portals(deploye
     alone = answered()
     here.schedule.seed(["acme", *(f"portal{number}" for number in range(5000))])
     assert answered() < alone + 10_000, "a sweep that looks at ten thousand portals would not end"
+
+
+def test_a_portal_whose_secret_cannot_be_opened_is_shown_with_the_others(deployed):
+    here = deployed()
+    foreign = Store(here.store.engine, Cipher([Fernet.generate_key().decode()]))
+    zeta = {name: getattr(PORTAL, name) for name in ("client_endpoint", "auth_url", "client_id", "client_secret")}
+    foreign.seed_portal("zeta", **zeta, connector="zeta")
+    with pytest.raises(WrongKey):
+        here.store.portals()
+    acme, unopened = overviews(here)
+    assert acme.ledger is not None
+    assert (unopened.portal.name, unopened.portal.client_secret, unopened.ledger) == ("zeta", "", None)
+    assert unopened.portal.state_reason.startswith("The secret key does not open the client secret of portal zeta.")
+    (need,) = unopened.needs
+    assert (need.actor, need.what.endswith("then portal authorize zeta.")) == ("operator", True)
+    assert row(unopened)[0] == unopened.as_json()["name"] == "zeta"
 
 
 def test_a_table_shows_a_portals_words_as_they_are(monkeypatch, capsys):

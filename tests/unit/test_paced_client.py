@@ -178,6 +178,41 @@ def test_a_503_slows_everybody_down(portal, parts):
     assert len(portal.calls) == 1
 
 
+@pytest.mark.parametrize("kind", ["run", "poll", "settle"])
+def test_a_portal_that_the_vendor_blocked_is_not_called_again_within_the_hour(portal, parts, redis, kind):
+    portal.script = [(503, {"error": "OVERLOAD_LIMIT"})]
+    with pytest.raises(errors.Overloaded):
+        parts.client.call("m", kind=kind)
+    for other in ("run", "poll", "settle"):
+        with pytest.raises(errors.PaceExceeded, match="blocked for overload") as caught:
+            parts.client.call("other", kind=other)
+        assert caught.value.wait_seconds == pytest.approx(3540 if other == "poll" else 3660, abs=5)
+    with pytest.raises(errors.PaceExceeded):
+        parts.client.batch({"a": Command("other", {})})
+    assert len(portal.calls) == 1
+    assert parts.slept == []
+
+
+def test_after_a_block_a_poll_goes_first_then_everybody(portal, redis, tmp_path):
+    parts = Parts(portal, redis, tmp_path)
+    parts.client._block_seconds = 6.0
+    portal.script = [(503, {"error": "OVERLOAD_LIMIT"})]
+    with pytest.raises(errors.Overloaded):
+        parts.client.call("m")
+    threading.Event().wait(parts.pace.blocked("acme", "poll"))
+    assert parts.client.call("event.offline.get", kind="poll").result == 2
+    with pytest.raises(errors.PaceExceeded):
+        parts.client.call("m")
+    threading.Event().wait(parts.pace.blocked("acme", "run"))
+    assert parts.client.call("m").result == 3
+
+
+def test_a_block_told_by_one_command_of_a_batch_counts(portal, parts):
+    portal.script = [(200, {"result": {"result": [], "result_error": {"a": {"error": "OVERLOAD_LIMIT"}}}})]
+    assert set(parts.client.batch({"a": Command("m", {})}).errors) == {"a"}
+    assert parts.pace.blocked("acme", "settle") > 0
+
+
 def test_a_429_pauses_that_method_only(portal, parts, redis):
     until = redis.time()[0] + 90
     portal.script = [(429, {"error": "OPERATION_TIME_LIMIT", "time": {"operating_reset_at": until}})]

@@ -16,6 +16,7 @@ from core_events import (
     opened,
     pass_time,
     ran,
+    run_state,
 )
 from parking_bench import DAY, RUN, Bench
 from sqlalchemy.exc import OperationalError
@@ -114,7 +115,51 @@ def test_a_reported_record_is_held_though_its_first_batch_is_still_open(redis: R
     begun = ledger.begin_step(RUN, held.attempt, 0)
     assert begun is not None
     assert begun.held
-    assert set(ledger.succeed(RUN, held.attempt).settleable) == {"p1", "p2", "p3"}
+    assert ledger.succeed(RUN, held.attempt).settleable == ("p3",)
+    for before in ("p1", "p2"):
+        settling = ledger.begin_settle(before)
+        assert isinstance(settling, Settling)
+        assert settling.outcomes == {}, "the record has left the batch it was reported in"
+        assert ledger.end_settle(settling, (), 1) == "closed"
+
+
+def test_all_runs_of_a_reported_record_start_again(redis: Redis) -> None:
+    """The report deleted a newer change: what the other pipeline saw is too old as well."""
+    ledger = ledger_on(redis)
+    good, bad = sorted(opened(ledger, "p1", entry_of(1, None, "a", "b")), key=lambda one: one.run)
+    ledger.succeed(good.run, good.attempt)
+    ledger.fail(bad.run, bad.attempt, "ValueError", backoff_seconds=0.001)
+    pass_time(redis, ledger, 1)
+    assert ledger.open("p2", [entry_of(1, None, "a", "b", marked=True)], origin="held", lane=HELD_LANE) == 2
+    assert {one.run for one in ledger.take_overdue().runs} == {good.run, bad.run}
+
+
+def test_a_pipeline_that_is_gone_leaves_nothing_of_a_reported_record(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    stays, goes = sorted(opened(ledger, "p1", entry_of(1, None, "a", "b")), key=lambda one: one.run)
+    ledger.fail(stays.run, stays.attempt, "ValueError", backoff_seconds=0.001)
+    ledger.succeed(goes.run, goes.attempt)
+    assert ledger.open("p2", [entry_of(1, None, "a", marked=True)], origin="held", lane=HELD_LANE) == 1
+    assert run_state(redis, ledger, goes.run) is None
+
+
+@pytest.mark.parametrize("how", ["settled", "damaged"])
+def test_no_attempt_number_comes_back_for_a_run_that_succeeded_beside_a_failed_one(redis: Redis, how: str) -> None:
+    ledger = ledger_on(redis)
+    good, bad = sorted(opened(ledger, "p1", entry_of(1, None, "a", "b")), key=lambda one: one.run)
+    ledger.succeed(good.run, good.attempt)
+    ledger.fail(bad.run, bad.attempt, "ValueError", backoff_seconds=0.001)
+    if how == "settled":
+        settling = ledger.begin_settle("p1")
+        assert isinstance(settling, Settling)
+        assert ledger.end_settle(settling, (1,), 1) == "closed"
+    else:
+        ledger.forget("p1")
+    pass_time(redis, ledger, 1)
+    again = opened(ledger, "p2", entry_of(1, None, "a", "b", marked=True), origin="held", lane=HELD_LANE)
+    assert {one.run for one in again} == {good.run, bad.run}
+    assert all(one.attempt > max(good.attempt, bad.attempt) + 1 for one in again)
+    assert ledger.succeed(good.run, good.attempt).recorded is False
 
 
 def test_parking_writes_the_letter_and_keeps_the_record(bench: Bench) -> None:

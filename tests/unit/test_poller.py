@@ -14,7 +14,7 @@ from b24offline.errors import PaceExceeded, QueryLimitExceeded, StoreError, Unkn
 from b24offline.lanes import Lane
 from b24offline.ledger import Settling
 from b24offline.offline_queue import OfflineQueue
-from b24offline.poller import Polled, Poller
+from b24offline.poller import UNROUTED_TOLD_SECONDS, Polled, Poller
 from b24offline.portal_guard import HELD_RECORDS, PollLease
 from b24offline.routing import Routes
 from b24offline.settler import Settler
@@ -265,6 +265,30 @@ def test_an_event_without_route_follows_the_policy(redis: Redis, tmp_path: Path,
     (pid,) = bench.poller.poll(LANE).opened
     assert bench.outcomes(pid) == {1: outcome}
     assert bench.ledger.counters()["events_unrouted"] == 1
+
+
+def test_of_an_event_acknowledged_without_a_route_each_process_tells_once_an_hour(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: dict[str, float] = {}
+    monkeypatch.setattr("b24offline.poller._told", told)
+    for deal, name in enumerate(("ONCRMLEADADD", "ONCRMDEALUPDATE", "ONCRMLEADADD", "ONCRMLEADADD"), 1):
+        if deal == 4:
+            told["ONCRMLEADADD"] -= UNROUTED_TOLD_SECONDS
+        bench.desk.change(str(deal), name)
+        bench.settler.settle(*bench.poller.poll(LANE).opened)
+    lines = [vars(one)["event"] for one in caplog.records if one.msg == "event without a route acknowledged"]
+    assert lines == ["ONCRMLEADADD", "ONCRMLEADADD"]
+
+
+def test_what_is_reported_for_want_of_a_route_is_not_told_as_acknowledged(
+    redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("b24offline.poller._told", {})
+    bench = Bench(redis, tmp_path, unrouted="report")
+    bench.desk.change("1", "ONCRMLEADADD")
+    assert bench.poller.poll(LANE).opened
+    assert not [one for one in caplog.records if one.msg == "event without a route acknowledged"]
 
 
 def test_rows_that_cannot_be_read_fail_alone(bench: Bench) -> None:

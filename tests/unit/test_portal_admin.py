@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from sqlalchemy import select
 from test_store import KEY, PORTAL, Clock, add_letter, pair
 
-from b24offline.errors import MemberMismatch, PortalExists, StoreError, UnknownPortal
+from b24offline.errors import MemberMismatch, PortalExists, StoreError, UnknownPortal, WrongKey
 from b24offline.portal import PortalState, Wish
 from b24offline.store import Cipher, Store
+from b24offline.store_tables import PORTALS
 
 NEW = {**PORTAL, "refresh_token": "r1"}
+FOREIGN = "B" * 43 + "="
 
 
 @pytest.fixture
@@ -131,6 +136,81 @@ def test_resuming_a_deleted_account_tries_it_again_and_leaves_other_states(store
     store.set_state("acme", PortalState.BLOCKED, "why")
     store.set_wish("acme", Wish.RUN)
     assert store.portal("acme").state is PortalState.BLOCKED
+
+
+@pytest.mark.parametrize("wish", list(Wish))
+@pytest.mark.parametrize("state", list(PortalState))
+def test_the_names_that_are_polled_are_those_of_the_portals_that_are(store, wish, state):
+    store.add_portal("acme", **NEW)
+    store.add_portal("other", **{**NEW, "connector": "other"})
+    store.set_state("acme", state, "why")
+    if wish is Wish.REMOVED:
+        store.remove_portal("acme")
+    elif wish is not Wish.RUN:
+        store.set_wish("acme", wish)
+    assert store.polled_names() == [portal.name for portal in store.portals() if portal.polled]
+    assert "other" in store.polled_names()
+
+
+def test_a_new_secret_is_that_of_all_portals_of_the_application(store, clock):
+    store.add_portal("one", **NEW)
+    store.add_portal("two", **{**NEW, "connector": "two"})
+    store.add_portal("else", **{**NEW, "client_id": "app.2"})
+    store.add_portal("gone", **{**NEW, "connector": "gone"})
+    store.remove_portal("gone")
+    store.delay_refresh("one", store.tokens("one").version, 60)
+    assert store.set_client_secret(NEW["client_id"], "new-secret") == ["one", "two"]
+    secrets = {portal.name: portal.client_secret for portal in store.portals()}
+    assert secrets == {"one": "new-secret", "two": "new-secret", "else": "canary-secret", "gone": ""}
+    assert store.refresh_wait("one").seconds == 0, "it is tried at once"
+    assert store.set_client_secret("nobody", "new-secret") == []
+
+
+def secrets_of(engine):
+    """All portals' rows, encrypted as they are."""
+    with engine.connect() as connection:
+        return connection.execute(select(PORTALS).order_by(PORTALS.c.name)).all()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda store: store.add_portal("new", **{**NEW, "connector": "new"}),
+        lambda store: store.add_portal("gone", **{**NEW, "connector": "gone"}),
+        lambda store: store.authorize("acme", "r2"),
+        lambda store: store.set_client_secret(NEW["client_id"], "new-secret"),
+    ],
+    ids=["add", "add again", "authorize", "secret"],
+)
+def test_who_has_another_key_stores_nothing(store, clock, act):
+    store.add_portal("acme", **NEW)
+    store.add_portal("gone", **{**NEW, "connector": "gone"})
+    store.remove_portal("gone")
+    before = secrets_of(store.engine)
+    with pytest.raises(WrongKey, match="portal acme"):
+        act(Store(store.engine, Cipher([FOREIGN]), clock=clock))
+    assert secrets_of(store.engine) == before
+
+
+def test_a_row_of_another_key_is_mended_with_the_right_one(store, clock):
+    Store(store.engine, Cipher([FOREIGN]), clock=clock).add_portal("acme", **NEW)
+    clock.now += 5
+    with pytest.raises(WrongKey):
+        store.add_portal("other", **{**NEW, "connector": "other"})
+    store.seed_portal("configured", **{**PORTAL, "connector": "configured"})
+    assert store.names() == ["acme", "configured"]
+    store.set_client_secret(NEW["client_id"], "new-secret")
+    store.authorize("acme", "r2")
+    assert (store.portal("acme").client_secret, store.tokens("acme").refresh) == ("new-secret", "r2")
+
+
+def test_names_and_what_is_shown_need_no_key(store, clock):
+    for name in ("acme", "gone"):
+        store.add_portal(name, **{**NEW, "connector": name})
+    store.remove_portal("gone")
+    foreign = Store(store.engine, Cipher([FOREIGN]), clock=clock)
+    assert (foreign.names(), foreign.names(removed=True)) == (["acme"], ["acme", "gone"])
+    assert foreign.portal_without_secret("acme") == replace(store.portal("acme"), client_secret="")
 
 
 def test_a_new_authorization_is_noted_and_a_refresh_is_not(store, clock):

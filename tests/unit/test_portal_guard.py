@@ -14,6 +14,7 @@ from core_events import (
     message_of,
     opened,
     pass_time,
+    polled_before,
     record_of,
 )
 
@@ -113,6 +114,49 @@ def test_after_loss_of_the_ledger_no_reserving_call_for_a_while(redis: Redis) ->
     assert lease_of(guard, told.generation).generation == told.generation
 
 
+def test_after_loss_of_the_guard_alone_all_messages_are_quiet(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    guard = guard_on(redis, ledger)
+    before = lease_of(guard).generation
+    opened(ledger, "p1", entry_of(1))
+    redis.delete(f"{ledger.stem}:guard")
+    settling = ledger.begin_settle("p1")
+    assert isinstance(settling, Settling)
+    noticed = guard.quiet_until_ms([message_of(1)])[message_of(1)]
+    assert TIMERS.quiet_seconds - 5 < (noticed - ledger.now_ms()) / 1000 <= TIMERS.quiet_seconds
+    pass_time(redis, ledger, 10)
+    assert refused(guard, before).reason == "recovering", "what a settle noted does not hide the loss from a poll"
+    assert guard.quiet_until_ms([message_of(1)])[message_of(1)] > noticed - 10_000
+    pass_time(redis, ledger, TIMERS.quiet_seconds + 1)
+    ledger.begin_settle("p1")
+    assert guard.quiet_until_ms([message_of(1)])[message_of(1)] < ledger.now_ms()
+
+
+def test_without_a_poll_the_quiet_after_loss_of_the_guard_ends(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    guard = guard_on(redis, ledger)
+    opened(ledger, "p1", entry_of(1))
+    ledger.begin_settle("p1")
+    pass_time(redis, ledger, TIMERS.quiet_seconds + 1)
+    ledger.begin_settle("p1")
+    assert guard.quiet_until_ms([message_of(1)])[message_of(1)] < ledger.now_ms()
+
+
+def test_after_loss_of_the_guard_no_marked_record_is_due(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    guard = guard_on(redis, ledger)
+    before = lease_of(guard).generation
+    marked = [record_of(1)]
+    opened(ledger, "p1", entry_of(2))
+    assert list(guard.due_marked(marked, 1)) == []
+    pass_time(redis, ledger, 2)
+    redis.delete(f"{ledger.stem}:guard")
+    refused(guard, before)
+    assert list(guard.due_marked(marked, 1)) == []
+    pass_time(redis, ledger, TIMERS.quiet_seconds + 1)
+    assert list(guard.due_marked(marked, 1)) == marked
+
+
 def test_another_ledger_than_before_is_a_lost_one(redis: Redis) -> None:
     guard = guard_on(redis, ledger_on(redis))
     generation = lease_of(guard).generation
@@ -158,7 +202,7 @@ def test_held_batches_have_a_lane_and_a_larger_gate(redis: Redis) -> None:
 
 
 def settling_of(redis: Redis, process_id: str = "p1") -> Settling:
-    ledger = ledger_on(redis)
+    ledger = polled_before(redis, ledger_on(redis))
     opened(ledger, process_id, entry_of(1))
     settling = ledger.begin_settle(process_id)
     assert isinstance(settling, Settling)

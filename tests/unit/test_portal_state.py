@@ -9,6 +9,7 @@ import pytest
 from b24offline import errors
 from b24offline.portal import PortalState
 from b24offline.portal_state import Standing, standing_after
+from b24offline.rate_limit import PortalBlocked
 
 pytestmark = pytest.mark.unit
 
@@ -54,6 +55,13 @@ def test_what_a_person_must_end_waits_longer_than_what_passes() -> None:
             passing = standing.state is PortalState.PAUSED and not by_a_person
             assert (standing.wait_seconds < 60) == passing
             assert standing.wait_seconds > 0
+
+
+def test_a_call_that_was_held_back_by_a_block_tells_of_it() -> None:
+    error = PortalBlocked("acme", 3000.0)
+    assert standing_after(error, now_epoch=NOW) == Standing(PortalState.BLOCKED, 3000.0)
+    assert error.actor == errors.Overloaded.actor
+    assert errors.Overloaded.advice in str(error)
 
 
 def test_the_pace_is_no_state() -> None:

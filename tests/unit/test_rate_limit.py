@@ -179,8 +179,19 @@ def test_every_key_is_named_for_its_portal_and_ends_by_itself(redis):
     pace.take("acme", "run")
     pace.slow_down("acme", 3)
     pace.pause_method("acme", "m", 0.0)
-    assert sorted(redis.keys()) == ["t:{acme}:pace:bucket", "t:{acme}:pace:method:m"]
+    pace.block("acme", 60)
+    names = ["blocked", "blocked:polls", "bucket", "method:m"]
+    assert sorted(redis.keys()) == [f"t:{{acme}}:pace:{name}" for name in names]
     assert all(0 < redis.pttl(key) <= 61_000 for key in redis.scan_iter())
+
+
+def test_a_block_holds_one_portal_and_can_be_ended(redis):
+    pace = make_pace(redis)
+    pace.block("acme", 60)
+    assert pace.blocked("acme", "poll") < 60 < pace.blocked("acme", "settle") == pytest.approx(61, abs=1)
+    assert pace.blocked("other", "run") == 0
+    pace.unblock("acme")
+    assert {pace.blocked("acme", kind) for kind in ("run", "poll", "settle")} == {0}
 
 
 def test_clients_that_return_bytes_do_as_well(valkey, redis):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from core_events import PIPELINE, PORTAL, TIMERS, at_once, guard_on, ledger_on, pass_time
+from core_events import PIPELINE, PORTAL, TIMERS, at_once, guard_on, ledger_on, pass_time, polled_before
 from portal_desk import CONNECTOR, PortalDesk, refusal
 
 from b24offline import settler as settler_module
@@ -34,7 +34,7 @@ class Bench:
     def __init__(self, redis: Redis, timers: Timers = TIMERS) -> None:
         self.redis = redis
         self.desk = PortalDesk()
-        self.ledger = ledger_on(redis, timers)
+        self.ledger = polled_before(redis, ledger_on(redis, timers))
         self.guard = guard_on(redis, self.ledger, timers)
         self.queue = OfflineQueue(self.desk, PORTAL, CONNECTOR)
         self.settler = Settler(self.ledger, self.guard, self.queue, timers)

@@ -300,6 +300,13 @@ def test_another_key_is_told_and_a_second_one_opens(store, url):
     assert only.dead_letters()[0].payload == {"data": "canary \0 \U0001f600"}
 
 
+def test_a_configuration_with_another_key_replaces_no_secret(store, url):
+    store.seed_portal("acme", **PORTAL, refresh_token="r0")
+    with pytest.raises(WrongKey, match="client secret of portal acme"):
+        Store(url, Cipher([Fernet.generate_key().decode()])).seed_portal("acme", **PORTAL, refresh_token="r0")
+    assert (store.portal("acme").client_secret, store.tokens("acme").refresh) == ("canary-secret", "r0")
+
+
 def test_a_refresh_during_the_reencryption_is_kept(store, url, monkeypatch):
     store.seed_portal("acme", **PORTAL, refresh_token="r0")
     version = store.tokens("acme").version

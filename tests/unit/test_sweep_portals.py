@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery_bench import broker, deployed
+from cryptography.fernet import Fernet
+from sqlalchemy import update
 
 from b24offline import contract
+from b24offline.cipher import Cipher
 from b24offline.portal import PortalState
 from b24offline.redrive_pace import LISTED_FREELY
+from b24offline.store_tables import PORTALS
 from tasks import sweep as sweeping
+from tasks.poll import poll, tick
 from tasks.sweep import adopt, sweep
 
 if TYPE_CHECKING:
@@ -72,6 +77,40 @@ def test_a_portal_whose_keys_are_damaged_does_not_keep_the_others_waiting(
     assert [vars(one)["portal"] for one in told] == [FIRST]
 
 
+def store_with_another_key(here: Runtime, name: str) -> None:
+    foreign = Cipher([Fernet.generate_key().decode()])
+    with here.store.engine.begin() as connection:
+        values = {"client_secret": foreign.encrypt("s")}
+        connection.execute(update(PORTALS).where(PORTALS.c.name == name).values(**values))
+    here._kits.clear()
+
+
+def test_a_portal_whose_secret_cannot_be_opened_does_not_keep_the_others_waiting(
+    sweeps: Sweeps, caplog: pytest.LogCaptureFixture
+) -> None:
+    store_with_another_key(sweeps.here, FIRST)
+    for _ in range(3):
+        sweeps.play()
+    assert (contract.TASK_ADOPT, SECOND) in sweeps.asked
+    assert (contract.TASK_ADOPT, FIRST) not in sweeps.asked
+    told = [vars(one) for one in caplog.records if one.msg == "portal not swept, the others are"]
+    assert {one["portal"] for one in told} == {FIRST}
+    assert "does not open the client secret of portal acme" in told[0]["why"]
+    alarms = [vars(one) for one in caplog.records if one.msg == "alarm"]
+    assert [one["what"][:28] for one in alarms if one["portal"] == FIRST] == ["The secret key does not open"]
+
+
+def test_a_portal_whose_secret_cannot_be_opened_does_not_keep_the_others_unpolled(
+    sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store_with_another_key(sweeps.here, FIRST)
+    monkeypatch.setattr(poll, "delay", lambda portal: sweeps.sent(contract.TASK_POLL, portal))
+    monkeypatch.setattr(sweeps.here, "seeded", None)
+    assert tick() == f"due: {FIRST}, {SECOND}"
+    assert {portal for name, portal in sweeps.asked if name == contract.TASK_POLL} == {SECOND}
+    assert [vars(one)["portal"] for one in caplog.records if one.msg == "portal not polled, the others are"] == [FIRST]
+
+
 def test_a_broker_or_a_ledger_that_is_away_ends_the_sweep(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: Any) -> None:
         raise ConnectionError("away")
@@ -81,9 +120,12 @@ def test_a_broker_or_a_ledger_that_is_away_ends_the_sweep(sweeps: Sweeps, monkey
         sweeps.play()
 
 
-def test_who_is_blocked_for_overload_is_asked_by_polls_alone(sweeps: Sweeps) -> None:
+def test_who_is_blocked_for_overload_is_asked_by_polls_alone(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
     sweeps.here.store.set_state(FIRST, PortalState.BLOCKED, "OVERLOAD_LIMIT", actor="operator")
+    reconciled: list[str] = []
+    monkeypatch.setattr(sweeping.reconcile, "ask_if_due", lambda _, kit: reconciled.append(kit.portal.name))
     sweeps.play()
+    assert reconciled == [SECOND]
     assert {portal for name, portal in sweeps.asked if name in (contract.TASK_ADOPT, contract.TASK_REDRIVE)} == {SECOND}
 
 

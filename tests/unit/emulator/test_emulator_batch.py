@@ -88,6 +88,14 @@ def test_queue_commands_are_logged_in_full(bench):
     assert logged["params"] == {"cmd": ["event.offline.get?clear=0&limit=2", "crm.deal.get"]}
 
 
+@pytest.mark.parametrize("match", ["*", "*.get", "[a-z]*", "?atch*"])
+def test_faults_of_requests_spare_the_commands_of_a_batch(bench, match):
+    bench.portal.faults.arm(FaultPlan(match, "error", every=2))
+    answer = bench.ok("batch", cmd={f"c{number}": "crm.deal.get?id=1" for number in range(20)})
+    assert len(answer["result"]) == 20
+    assert bench.portal.faults.as_json()[0]["seen"] == 0
+
+
 def test_faults_reach_single_commands(bench):
     bench.portal.faults.arm(FaultPlan("batch/crm.deal.get", "error", status=429, code="OPERATION_TIME_LIMIT"))
     answer = bench.ok("batch", cmd={"a": "crm.deal.get?id=1", "b": "user.admin"})

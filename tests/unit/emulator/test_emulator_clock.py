@@ -18,10 +18,17 @@ def test_clock_runs_at_its_rate_and_can_be_moved():
     assert clock.now() == START + 10
     ticks[0] += 1
     assert clock.now() == START + 20
-    clock.advance(-5)
-    assert clock.now() == START + 15
+    clock.advance(5)
+    assert clock.now() == START + 25
     with pytest.raises(ValueError, match="greater than 0"):
         clock.set_rate(0)
+
+
+def test_clock_does_not_go_back():
+    clock = Clock(start=START, ticks=lambda: 0.0)
+    with pytest.raises(ValueError, match="only moved ahead, not by -5"):
+        clock.advance(-5)
+    assert clock.now() == START
 
 
 def test_moments_are_written_with_offset_and_read_in_several_forms():

@@ -99,6 +99,36 @@ def test_switches(caller):
         caller.control.licence(everything=True)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "reason"),
+    [
+        ("licence", {"commercial": "false"}, "commercial takes bool, not 'false'"),
+        ("user", {"admin": 0}, "admin takes bool, not 0"),
+        ("user", {"admin": False, "user_id": "7"}, "user_id takes int, not '7'"),
+        ("user", {"user_id": True}, "user_id takes int, not True"),
+        ("app", {"installed": "false"}, "installed takes bool, not 'false'"),
+        ("app", {"removed": "true"}, "removed takes bool, not 'true'"),
+        ("limits", {"holds": 1, "off": "false"}, "off takes bool, not 'false'"),
+        ("limits", {"holds": 1, "reset": "false"}, "reset takes bool, not 'false'"),
+        ("clock", {"advance_seconds": -1}, "only moved ahead"),
+        ("backlog", {"count": 6, "entities": ["crm_deal", "crm_dael"]}, "entities is one of .*, not 'crm_dael'"),
+        ("backlog", {}, "count is missing"),
+        ("event", {"data": {}}, "name is missing"),
+        ("change", {"entity": "crm_item", "action": "add", "entityTypeId": 5}, "entityTypeId is one of .*, not 5"),
+        ("change", {"entity": "crm_deal", "action": "add", "entityTypeId": 1046}, "entityTypeId is for crm_item"),
+    ],
+)
+def test_wrong_values_are_named_and_change_nothing(caller, path, body, reason):
+    def shown():
+        state = caller.control.state()
+        return state["licence"], state["account"], state["objects"], state["seq"], state["bucket"]["holds"]
+
+    before = shown()
+    with pytest.raises(EmulatorError, match=reason):
+        caller.control.send("POST", path, body)
+    assert shown() == before
+
+
 def test_application_removed_and_installed_again(caller):
     caller.bind()
     caller.control.change("crm_deal", "update", count=2)

@@ -117,6 +117,55 @@ def test_late_executes_when_the_clock_says_so(caller):
     wait_until(lambda: caller.control.state()["reserved"] == 2, 60)
 
 
+def test_late_calls_are_authorized_when_they_arrive(caller):
+    caller.bind()
+    caller.control.change("crm_deal", "update", count=2)
+    batch = caller.reserve().json()["result"]
+    caller.control.fault("event.offline.error", "late", times=1, seconds=1000)
+    told = {"process_id": batch["process_id"], "message_id": [batch["events"][0]["MESSAGE_ID"]]}
+    with pytest.raises(requests.ConnectionError):
+        caller.post("event.offline.error", auth_connector="crm", **told)
+    caller.control.expire_tokens()
+    caller.control.clock(advance_seconds=1000)
+    wait_until(lambda: caller.control.state()["late_calls"] == 0, 60)
+    wait_until(lambda: caller.control.state()["marked"] == 1, 10)
+
+
+def test_late_calls_fill_the_bucket_when_they_arrive(caller):
+    caller.control.limits(off=False, holds=1, drain=0.001)
+    try:
+        caller.control.fault("user.admin", "late", times=1, seconds=1000)
+        with pytest.raises(requests.ConnectionError):
+            caller.post("user.admin")
+        assert caller.post("user.admin").status_code == 503
+    finally:
+        caller.control.limits(off=True)
+    caller.control.clock(advance_seconds=1000)
+    wait_until(lambda: caller.control.state()["late_calls"] == 0, 60)
+
+
+def test_refused_calls_are_not_late(caller):
+    caller.control.expire_tokens()
+    before = caller.control.state()["seq"]
+    fault = caller.control.fault("user.admin", "late", times=1, seconds=1000)
+    assert caller.post("user.admin").json()["error"] == "expired_token"
+    assert caller.control.fired(fault) == 1
+    assert caller.control.state()["late_calls"] == 0
+    (logged,) = caller.control.requests(before)
+    assert (logged["status"], logged["error"], logged["fault"]) == (401, "expired_token", "late")
+
+
+def test_late_refreshes_are_decided_when_they_are_executed(emulator, caller):
+    caller.control.fault("oauth.token", "late", times=1, seconds=1000)
+    old = caller.control.issue_token()["refresh_token"]
+    params = {"grant_type": "refresh_token", "client_id": emulator.client_id, "client_secret": emulator.client_secret}
+    with pytest.raises(requests.ConnectionError):
+        requests.get(emulator.auth_url, params={**params, "refresh_token": old}, timeout=5)
+    assert caller.control.issue_token()["refresh_token"] == old
+    caller.control.clock(advance_seconds=1000)
+    wait_until(lambda: caller.control.issue_token()["refresh_token"] != old, 60)
+
+
 def test_hold_lasts_until_the_plan_is_removed(caller):
     caller.bind()
     caller.control.change("crm_deal", "update", count=1)
@@ -150,6 +199,14 @@ def test_faults_choose_calls(caller):
     assert caller.control.fired(never) == 0
 
 
+def test_a_batch_is_one_call(caller):
+    caller.control.fault("*", "status", every=2)
+    batch = {f"c{number}": "user.admin" for number in range(20)}
+    assert len(caller.result("batch", cmd=batch)["result"]) == 20
+    plan = caller.control.faults()[0]
+    assert (plan["seen"], plan["fired"]) == (1, 0)
+
+
 def test_faults_of_the_authorization_server(emulator, caller):
     caller.control.fault("oauth.token", "reset", stage="after", times=1)
     params = {
@@ -165,7 +222,10 @@ def test_faults_of_the_authorization_server(emulator, caller):
 
 @pytest.mark.parametrize(
     "plan",
-    [{"kind": "nothing"}, {"stage": "between"}, {"every": 0}, {"probability": 2}, {"unknown": 1}],
+    [
+        *({"kind": "nothing"}, {"stage": "between"}, {"every": 0}, {"probability": 2}, {"unknown": 1}),
+        *({"match": "batch/crm.*", "kind": "reset"}, {"match": "batch/*", "kind": "late"}),
+    ],
 )
 def test_wrong_plans_are_refused(caller, plan):
     with pytest.raises(EmulatorError):

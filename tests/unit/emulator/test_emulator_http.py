@@ -68,6 +68,24 @@ def test_tokens_by_http(emulator, caller):
     assert caller.control.state()["token_refreshes"] == before + 1
 
 
+def test_the_status_of_a_refused_grant_is_that_of_its_portal_else_of_the_default_one(emulator, caller):
+    known = {"client_id": emulator.client_id, "client_secret": emulator.client_secret}
+    mine, second = (emulator.control(name).issue_token()["refresh_token"] for name in ("default", "second"))
+    emulator.control("second").revoke_tokens()
+
+    def status(**more):
+        params = {"grant_type": "refresh_token", **known, **more}
+        return caller.session.get(emulator.auth_url, params=params, timeout=5).status_code
+
+    caller.control.quirks(oauth_error_status=401)
+    try:
+        assert status(refresh_token="nobody") == status(refresh_token=mine, client_secret="x") == 401
+        assert status(refresh_token=second) == 400
+    finally:
+        caller.control.quirks(oauth_error_status=400)
+        emulator.control("second").app(removed=False)
+
+
 def test_unknown_addresses(emulator, caller):
     assert caller.session.get(emulator.url + "/portals/none/rest/x", timeout=5).status_code == 404
     assert caller.session.get(emulator.url + "/nothing", timeout=5).status_code == 404

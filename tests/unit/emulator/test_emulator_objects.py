@@ -84,6 +84,13 @@ def test_a_deal_that_changes_its_funnel_raises_a_second_event():
     )
 
 
+def test_a_deal_that_names_the_funnel_it_is_in_raises_one_event():
+    bench = Bench.new("ONCRMDEALUPDATE", "ONCRMDEALMOVETOCATEGORY")
+    deal = bench.ok("crm.deal.add", fields={"TITLE": "New"})
+    bench.ok("crm.deal.update", id=deal, fields={"CATEGORY_ID": 0})
+    assert [name for name, _ in events_of(bench)] == ["ONCRMDEALUPDATE"]
+
+
 def test_items_are_camel_case_with_numbers():
     bench = Bench.new(*(f"ONCRMDYNAMICITEM{action}" for action in ("ADD", "UPDATE", "DELETE")))
     made = bench.ok("crm.item.add", entityTypeId=1046, fields={"title": "T", "opportunity": "5200"})["item"]

@@ -54,6 +54,12 @@ def test_repeat_of_a_free_record_moves_its_stamp_only(bench):
     assert after[1:] == before[1:]
 
 
+def test_repeat_of_a_free_record_leaves_it_the_user_of_the_first_change(bench):
+    bench.portal.account.user_id = 7
+    bench.touch("1")
+    assert bench.rows()[0]["EVENT_ADDITIONAL"] == {"user_id": "1"}
+
+
 def test_repeat_of_a_reserved_record_adds_a_free_one(bench):
     process_id, _ = bench.reserve()
     bench.touch("1")

@@ -6,6 +6,7 @@ import pytest
 from emulator_bench import START, Bench
 
 from b24offline.emulator.clock import parse_moment
+from b24offline.emulator.selection import Selection
 
 GET, LIST, CLEAR, ERROR = (f"event.offline.{name}" for name in ("get", "list", "clear", "error"))
 DAY = 24 * 3600
@@ -33,12 +34,21 @@ def test_clear_2_empty_process_id_deletes_all_free_records_marked_ones_too(bench
     assert bench.ids() == ["2"]
 
 
-def test_clear_2_may_reach_over_all_connectors():
+def test_clear_2_reaches_over_all_connectors():
     bench = Bench.new("ONCRMDEALUPDATE", connectors=("crm", "erp"))
     bench.touch(*bench.deals(1))
-    bench.portal.quirks = bench.portal.quirks.changed({"clear_free_in_all_connectors": True})
+    bench.reserve(auth_connector="erp")
+    bench.touch("1")
     bench.ok(CLEAR, process_id="", auth_connector="crm")
-    assert bench.ids("erp") == []
+    assert (bench.ids("crm"), bench.ids("erp")) == ([], ["2"])
+
+
+def test_clear_2_may_stay_within_the_connector():
+    bench = Bench.new("ONCRMDEALUPDATE", connectors=("crm", "erp"))
+    bench.touch(*bench.deals(1))
+    bench.portal.quirks = bench.portal.quirks.changed({"clear_free_in_all_connectors": False})
+    bench.ok(CLEAR, process_id="", auth_connector="crm")
+    assert (bench.ids("crm"), bench.ids("erp")) == ([], ["2"])
 
 
 def test_clear_3_message_id_wins(bench):
@@ -169,6 +179,17 @@ def test_error_4_repeat_of_a_reserved_marked_record_adds_a_free_unmarked_one(ben
     rows = [(row["ID"], row["PROCESS_ID"], row["ERROR"]) for row in bench.rows()]
     assert rows[0] == ("1", held, "1")
     assert rows[-1] == ("4", "", "0")
+
+
+def test_error_4_after_an_overlap_a_message_can_have_two_free_records(bench):
+    bench.reserve(limit=1)
+    bench.touch("1")
+    bench.reserve(filter={"=ID": 4})
+    process_id, both = bench.portal.queue.reserve(START, "crm", Selection(), marked=False, overlap_seconds=60)
+    bench.ok(ERROR, process_id=process_id, message_id=[both[-1].message_id], auth_connector="crm")
+    bench.touch("1")
+    assert [row["ID"] for row in bench.rows(**{"=ERROR": 1, "=PROCESS_ID": ""})] == ["1", "4"]
+    assert len(bench.rows()) == 4
 
 
 def test_error_5_marked_records_stay_reserved_and_the_newer_event_is_deleted(bench):

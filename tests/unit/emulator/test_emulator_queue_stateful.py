@@ -44,6 +44,11 @@ class QueueMachine(RuleBasedStateMachine):
     def held(self, connector: str, process: str) -> list[Row]:
         return [row for row in self.rows if row["connector"] == connector and row["process"] == process]
 
+    def reached(self, connector: str, process: str, named: bool) -> list[Row]:
+        if named or process:
+            return self.held(connector, process)
+        return [row for row in self.rows if not row["process"]]
+
     def drop(self, gone: list[Row]) -> None:
         ids = {row["id"] for row in gone}
         self.rows = [row for row in self.rows if row["id"] not in ids]
@@ -112,7 +117,7 @@ class QueueMachine(RuleBasedStateMachine):
     def clear_ids(self, connector: str, pick: int, ids: list[int]) -> None:
         process = self.processes[pick % len(self.processes)]
         assert self.bench.ok("event.offline.clear", process_id=process, id=ids, auth_connector=connector) is True
-        self.drop([row for row in self.held(connector, process) if not ids or row["id"] in ids])
+        self.drop([row for row in self.reached(connector, process, bool(ids)) if not ids or row["id"] in ids])
 
     @rule(connector=connectors, pick=picks, numbers=st.lists(deals, max_size=3), also=st.booleans())
     def clear_messages(self, connector: str, pick: int, numbers: list[str], also: bool) -> None:
@@ -125,7 +130,8 @@ class QueueMachine(RuleBasedStateMachine):
             auth_connector=connector,
             **more,
         )
-        self.drop([row for row in self.held(connector, process) if not numbers or row["deal"] in numbers])
+        reached = self.reached(connector, process, bool(numbers))
+        self.drop([row for row in reached if not numbers or row["deal"] in numbers])
 
     @rule(connector=connectors, pick=picks, numbers=st.lists(deals, max_size=3))
     def report(self, connector: str, pick: int, numbers: list[str]) -> None:

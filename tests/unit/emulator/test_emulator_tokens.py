@@ -6,6 +6,7 @@ import pytest
 from emulator_bench import Bench
 
 from b24offline.emulator.engine import RestRequest, execute
+from b24offline.emulator.oauth import KEPT_ACCESS_TOKENS
 from b24offline.emulator.params import Params
 from b24offline.emulator.token_endpoint import Application, grant, portal_of
 
@@ -14,7 +15,7 @@ APPLICATION = Application("local.app", "secret")
 
 def ask(bench, **params):
     given = Params({"grant_type": "refresh_token", "client_id": "local.app", "client_secret": "secret", **params})
-    return grant(APPLICATION, portal_of({"p": bench.portal}, given), given)
+    return grant(APPLICATION, portal_of({"p": bench.portal}, given), given, bench.portal.quirks.oauth_error_status)
 
 
 def call(bench, token):
@@ -60,6 +61,17 @@ def test_access_tokens_live_an_hour(bench, refresh_token):
     assert call(bench, token) == (200, None)
     bench.wait(1)
     assert call(bench, token) == (401, "expired_token")
+
+
+def test_access_tokens_live_an_hour_whatever_is_issued_after_them(bench):
+    first = bench.portal.tokens.issue_access(bench.portal.clock.now())
+    for _ in range(KEPT_ACCESS_TOKENS + 5):
+        bench.portal.tokens.issue_access(bench.portal.clock.now())
+    assert call(bench, first) == (200, None)
+    bench.wait(3600)
+    assert call(bench, first) == (401, "expired_token")
+    bench.portal.tokens.issue_access(bench.portal.clock.now())
+    assert call(bench, first) == (401, "NO_AUTH_FOUND")
 
 
 def test_refresh_tokens_live_180_days(bench, refresh_token):
