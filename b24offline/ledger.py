@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -152,6 +152,7 @@ class Ledger:
         self._crash_budget = crash_budget
         self._scripts: dict[str, Script] = {}
         self.schema: int = contract.LEDGER_SCHEMA
+        self.first_attempt = partial(secrets.randbits, 48)
 
     def transition(self, script: str, *args: str | float) -> Any:
         """Runs one atomic script with this portal's key stem; shapes are in the head of each script."""
@@ -201,6 +202,7 @@ class Ledger:
             poll_token,
             json.dumps(payload),
             lane,
+            self.first_attempt(),
         )
         return int(told[1]) if told[0] == 1 else None
 

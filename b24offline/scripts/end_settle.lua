@@ -9,17 +9,13 @@ for _, id in ipairs(cjson.decode(ARGV[4])) do
   local text = redis.call('HGET', records_key(pid), id)
   if text then
     redis.call('HDEL', records_key(pid), id)
-    local runs, cleared = split(cjson.decode(text).runs), true
-    for _, run in ipairs(runs) do
-      cleared = cleared and redis.call('HGET', run_key(run), 'state') == 'succeeded'
-    end
-    for _, run in ipairs(runs) do
+    for _, run in ipairs(split(cjson.decode(text).runs)) do
       local others = {}
       for _, other in ipairs(split(redis.call('HGET', run_key(run), 'batches'))) do
         if other ~= pid and redis.call('EXISTS', batch_key(other)) == 1 then others[#others + 1] = other end
       end
       if #others == 0 then
-        forget_run(run, cleared)
+        redis.call('DEL', run_key(run))
       else
         redis.call('HSET', run_key(run), 'batches', table.concat(others, ','))
       end

@@ -8,7 +8,7 @@ for _, text in ipairs(redis.call('HVALS', records_key(pid))) do
     if fields[3] then redis.call('SREM', aside_key(fields[3], fields[4]), run) end
     if fields[1] and fields[2] == pid then
       redis.call('LREM', fields[1], 0, run)
-      forget_run(run)
+      redis.call('DEL', run_key(run))
       undue('run', run)
     elseif fields[1] then
       local others = {}

@@ -1,13 +1,13 @@
 -- open -> unknown, of batches that a newer version wrote and an operator gives up, so that their records are
 -- found as orphans and adopted. ARGV: schema, JSON of run names, JSON of process ids (runs first: an end in between leaves
--- batches that can be named again). Touches nothing of another schema. Attempt numbers are kept: a late message must not fit.
+-- batches that can be named again). Touches nothing of another schema.
 -- Answers {batches, runs}.
 local batches, runs = 0, 0
 for _, run in ipairs(cjson.decode(ARGV[2])) do
   local fields = redis.call('HMGET', run_key(run), 'schema', 'mailbox')
   if fields[1] == ARGV[1] then
     if fields[2] then redis.call('LREM', fields[2], 0, run) end
-    forget_run(run)
+    redis.call('DEL', run_key(run))
     undue('run', run)
     runs = runs + 1
   end

@@ -1,6 +1,8 @@
 -- requested -> open, or orphan -> open. One atomic step, before anything is dispatched.
 -- ARGV: process id, origin, first-seen ms (0 = now), dispatch_due ms, settle_due ms, poll lease token ('' = none), payload,
--- lane.
+-- lane, first attempt number.
+-- An attempt number must never come twice for one run, also when its key is made anew: a handler that hung for long would
+-- record its success for a later attempt. So each opening counts from a number of its own, 48 random bits.
 -- payload: [{id, event, message, marked, skip, runs: [{id, pipeline, mailbox}]}]. Answers {1, runs not final}, or
 -- {0} open already, {-1} lease lost, {-2} it shares a run with a batch of another schema: an orphan until that one has closed.
 local pid, origin, first_seen = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -50,7 +52,7 @@ local function leave_batches(record)
         if fields[1] and not kept[run] then
           redis.call('LREM', fields[2], 0, run)
           undue('run', run)
-          forget_run(run)
+          redis.call('DEL', run_key(run))
         end
       end
     end
@@ -67,7 +69,7 @@ for _, record in ipairs(records) do
     local state = redis.call('HGET', hash, 'state')
     if not state then
       redis.call('HSET', hash, 'schema', SCHEMA, 'state', 'ready', 'pipeline', run.pipeline, 'record', record.id,
-        'batches', pid, 'mailbox', run.mailbox, 'attempt', string.format('%.0f', first_attempt(run.id)), 'tries', 0,
+        'batches', pid, 'mailbox', run.mailbox, 'attempt', ARGV[9], 'tries', 0,
         'position', '-1', 'failures', 0, 'crashes', 0, 'marked', record.marked and 1 or 0, 'seen', now, 'reason', '', 'message', record.message)
       redis.call('RPUSH', run.mailbox, run.id)
       due('run', run.id, now + dispatch_due)

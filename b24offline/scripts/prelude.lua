@@ -43,24 +43,6 @@ end
 -- deeper than the bound, a fixed one would make every message stale before it is read.
 local function queue_bound(bound, tries) return bound * math.max(1, math.min(tries, 8)) end
 
--- An attempt number must never come twice for one run, also when its key is made anew: a handler that hung for long would
--- record its success for a later attempt. So numbers go on from the last one, which outlives the run for a day, and
--- another ledger begins elsewhere. Of a run that is forgotten `for_good` nothing is kept: all runs of its record succeeded,
--- so that it is cleared and never comes back.
-local function last_key(run) return stem .. ':last:' .. run end
-local function first_attempt(run)
-  local last = tonumber(redis.call('GET', last_key(run)) or '0')
-  return math.max(last, tonumber(redis.call('HGET', GUARD, 'generation') or '0'))
-end
-local function forget_run(run, for_good)
-  local attempt = redis.call('HGET', run_key(run), 'attempt')
-  if attempt and not for_good then
-    -- One more than the last: until the new key is handed out, its number must not be that of a message under way either.
-    redis.call('SET', last_key(run), string.format('%.0f', tonumber(attempt) + 1), 'EX', 86400)
-  end
-  redis.call('DEL', run_key(run))
-end
-
 -- Hands a run out: the one place where an attempt token is made. Only the head of a mailbox may run.
 -- Answers the new attempt, or nil where the run has to wait for another one.
 local function hand_out(run, bound)

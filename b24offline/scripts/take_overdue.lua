@@ -72,7 +72,7 @@ for _, member in ipairs(overdue) do
       redis.call('ZREM', DUE, member)
     elseif not wanted(fields[5], fields[6]) then
       redis.call('LREM', fields[2], 0, name)
-      forget_run(name)
+      redis.call('DEL', run_key(name))
       redis.call('ZREM', DUE, member)
     elseif fields[1] == 'parked'
       or (fields[4] == '1' and fields[1] ~= 'running' and hopeless(name, fields[7], fields[8])) then

@@ -1,7 +1,8 @@
 """`make model`: explores the protocol with all rules on, then with rules off, and prints what was found.
 
 DEPTH=1 (default): two changes; one loss of the ledger with one call executed twice, and with one process cut off and
-one that stands still. DEPTH=2 adds all of them at once, a finer clock, and three changes: minutes, and gigabytes.
+one that stands still; batches that linger; two pipelines. DEPTH=2 adds faults together, a finer clock, and three
+changes: minutes, and gigabytes.
 The exit status is 0 when a loss was found where it must be, and nowhere else. `--rule NAME` prints the history of one
 case in full.
 """
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from .explore import Explored, explore
-from .rule_table import ASKED_FOR, BOTH, NEEDED, SPARE, TOGETHER, Case
+from .rule_table import ASKED_FOR, BOTH, LINGER, LOSS, NEEDED, PAIR, SPARE, TOGETHER, Case
 from .sentences import told
 from .state import Bounds, Rules
 
@@ -35,9 +36,14 @@ WHOLE: dict[int, tuple[tuple[str, Bounds], ...]] = {
     1: (
         ("two changes, one loss, one call twice", BOTH),
         ("two changes, one loss, one cut off, one stands still", replace(BOTH, repeats=0, freezes=1, pauses=1)),
+        ("two changes, batches linger", LINGER),
+        ("two changes, two pipelines", PAIR),
     ),
     2: (
         ("two changes, one loss, one call twice, one cut off, one stands still", replace(BOTH, freezes=1, pauses=1)),
+        ("two changes, one loss, batches linger", replace(LOSS, linger=True)),
+        ("two changes, two pipelines, batches linger", replace(PAIR, linger=True)),
+        ("two changes, two pipelines, one cut off", replace(PAIR, freezes=1)),
         ("finer clock, two changes, one call twice", replace(FINE, losses=0)),
         ("finer clock, two changes, one loss", replace(FINE, repeats=0)),
         ("three changes, one loss", replace(BOTH, changes=3, repeats=0)),

@@ -35,7 +35,7 @@ class Explored:
 
 def moves(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
     """Everything that may happen next."""
-    yield from change(state)
+    yield from change(state, bounds)
     yield from poll(state, rules, bounds)
     yield from network(state, rules, bounds)
     yield from run_moves(state, rules)
@@ -48,10 +48,11 @@ def moves(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
 
 
 def reduced(state: State, rules: Rules, bounds: Bounds) -> State:
-    """The one state that stands for several with the same future.
+    """The one state that stands for several.
 
-    Calls that can do nothing any more are dropped. So are batches whose record the portal has no more under their
-    process id and which nobody settles: all they can do is to find that out (not so where `linger` is set).
+    Calls that can do nothing any more are dropped. Not equivalent is the closing of batches whose record the portal has
+    no more under their process id and which nobody settles, finished or not: it restricts the exploration to settles
+    that find it out at once. `linger` lifts that.
     """
     where = {record.id: record.process for record in state.records}
     calls = tuple(call for call in state.calls if _may_matter(call, where, rules))
@@ -75,8 +76,8 @@ def violated(state: State) -> str:
     """What is wrong with a state in itself."""
     if state.wrong:
         return state.wrong
-    if not state.records and not state.covered:
-        return "lost: no record is left, and no run that began after the last change was completed"
+    if not state.records and state.uncovered:
+        return "lost: no record is left, and a pipeline has completed no run that began after the last change"
     return ""
 
 
@@ -100,7 +101,7 @@ class Drains:
             path.append(state)
             following = self._next(state)
             if following is None:
-                good = state.covered and not state.records and not state.batches
+                good = not state.uncovered and not state.records and not state.batches
                 break
             state = following
         for one in path:

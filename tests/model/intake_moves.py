@@ -24,7 +24,7 @@ def _may_reserve(state: State, rules: Rules, bounds: Bounds) -> bool:
 def poll(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
     """A reserving call is sent under the poll lease. Nothing to be found now, it may still find something late."""
     free = any(record.process == FREE and not record.marked for record in state.records)
-    if not _may_reserve(state, rules, bounds) or not (free or (state.changes and bounds.idle_polls)):
+    if not _may_reserve(state, rules, bounds) or not (free or state.changes):
         return
     call = Call("get", 0, 0, 0, bounds.reserving, owner=True)
     if call in state.calls:
@@ -65,7 +65,7 @@ def adopt(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
         if record.process in due:
             young = 0 if rules.two_sightings else bounds.report_age
             batch = Batch(record.process, record.id, record.stamp, young, 0)
-            after = opened(after, batch, rules, marked=record.marked)
+            after = opened(after, batch, rules, bounds, marked=record.marked)
     if after is not state:
         quiet = bounds.quiet if rules.quiet_adoption else state.quiet
         yield ("adopted", *sorted(due)), after._replace(quiet=quiet)

@@ -4,33 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .state import Batch, Bounds, Rules, Run, State, Straggler, run_of
+from .state import RUNNING, Batch, Bounds, Rules, Run, State, Straggler, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .state import Move
 
-RUNNING = {"fresh", "stale"}
 
-
-def opened(state: State, batch: Batch, rules: Rules, *, marked: bool) -> State:
+def opened(state: State, batch: Batch, rules: Rules, bounds: Bounds, *, marked: bool) -> State:
     """The ledger after a batch was written; nothing changes where its process id is open already."""
     if any(one.process == batch.process for one in state.batches):
         return state
-    runs = state.runs
-    known = run_of(state, batch.record, batch.stamp)
-    if known is None:
-        runs = tuple(sorted((*runs, Run(batch.record, batch.stamp, "fresh", marked, 1))))
-    elif marked and not known.marked and rules.own_run_when_held:
-        runs = tuple(
-            sorted(
-                run._replace(state="fresh", marked=True, attempt=run.attempt + 1) if run is known else run
-                for run in runs
-            )
-        )
+    runs = list(state.runs)
+    for pipeline in bounds.names:
+        known = run_of(state, batch.record, batch.stamp, pipeline)
+        if known is None:
+            runs.append(Run(batch.record, batch.stamp, pipeline, "fresh", marked, 1))
+        elif marked and not known.marked and _starts_again(known, rules):
+            runs.remove(known)
+            runs.append(known._replace(state="fresh", marked=True, attempt=known.attempt + 1))
     orphans = tuple(entry for entry in state.orphans if entry[0] != batch.process)
-    return state._replace(batches=tuple(sorted((*state.batches, batch))), runs=runs, orphans=orphans)
+    return state._replace(batches=tuple(sorted((*state.batches, batch))), runs=tuple(sorted(runs)), orphans=orphans)
+
+
+def _starts_again(run: Run, rules: Rules) -> bool:
+    return rules.own_run_when_held and (run.state == "failed" or rules.all_runs_when_held)
 
 
 def closed(state: State, batch: Batch, rules: Rules) -> State:
@@ -42,7 +41,9 @@ def closed(state: State, batch: Batch, rules: Rules) -> State:
         of_it = [run for run in runs if run.record == batch.record and run.stamp == batch.stamp]
         stragglers = left_running(stragglers, of_it, rules)
         if rules.unique_attempts:
-            stragglers = tuple(one for one in stragglers if (one.record, one.stamp) != (batch.record, batch.stamp))
+            # The numbers of these go on: whoever has an older one can only do good.
+            kept = {run[:3] for run in of_it if run.state != "done" or rules.numbers_of_all_runs}
+            stragglers = tuple(one for one in stragglers if one[:3] not in kept)
         runs = tuple(run for run in runs if run not in of_it)
     return state._replace(batches=batches, runs=runs, stragglers=stragglers, settlers=settlers)
 
@@ -51,7 +52,7 @@ def left_running(stragglers: tuple[Straggler, ...], runs: list[Run], rules: Rule
     """The stragglers after the ledger forgot these runs. One whose attempt can never match again can only do good."""
     if rules.unique_attempts:
         return stragglers
-    more = {Straggler(run.record, run.stamp, run.attempt, run.state == "fresh") for run in runs if run.state in RUNNING}
+    more = {Straggler(*run[:3], run.attempt, run.state == "fresh") for run in runs if run.state in RUNNING}
     return tuple(sorted({*stragglers, *more}))
 
 
@@ -64,17 +65,17 @@ def run_moves(state: State, rules: Rules) -> Iterator[Move]:
         if run.state not in RUNNING:
             continue
         rest = tuple(one for one in state.runs if one is not run)
-        name = (run.record, run.stamp, run.attempt)
+        name = (*run[:3], run.attempt)
         fresh = run.state == "fresh"
         done = tuple(sorted((*rest, run._replace(state="done"))))
-        yield ("run_succeeds", *name, fresh), state._replace(runs=done, covered=state.covered or fresh)
+        yield ("run_succeeds", *name, fresh), state._replace(runs=done, uncovered=_left(state, run, fresh))
         if not fresh:
             yield ("run_begins_again", *name), state._replace(runs=tuple(sorted((*rest, run._replace(state="fresh")))))
         if not run.marked or not rules.held_never_fails:
             yield ("run_fails", *name), state._replace(runs=tuple(sorted((*rest, run._replace(state="failed")))))
         if state.freezes:
-            again = run._replace(state="fresh", attempt=run.attempt + 1)
-            straggler = Straggler(run.record, run.stamp, run.attempt, fresh)
+            again = run._replace(attempt=run.attempt + 1)  # and may use what was read for the first
+            straggler = Straggler(*name, fresh)
             yield (
                 ("run_freezes", *name),
                 state._replace(
@@ -84,18 +85,23 @@ def run_moves(state: State, rules: Rules) -> Iterator[Move]:
                 ),
             )
     for straggler in state.stragglers:
-        found = run_of(state, straggler.record, straggler.stamp)
+        found = run_of(state, *straggler[:3])
         runs = state.runs
         if found and found.attempt == straggler.attempt and found.state not in {"done", "failed"}:
             runs = tuple(sorted(one._replace(state="done") if one is found else one for one in runs))
         yield (
-            ("straggler_ends", straggler.record, straggler.stamp, straggler.attempt, straggler.fresh),
+            ("straggler_ends", *straggler),
             state._replace(
                 runs=runs,
-                covered=state.covered or straggler.fresh,
+                uncovered=_left(state, straggler, straggler.fresh),
                 stragglers=tuple(one for one in state.stragglers if one is not straggler),
             ),
         )
+
+
+def _left(state: State, run: Run | Straggler, fresh: bool) -> tuple[int, ...]:
+    """The pipelines that are uncovered after this run was completed."""
+    return tuple(one for one in state.uncovered if not (fresh and one == run.pipeline))
 
 
 def loss(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:

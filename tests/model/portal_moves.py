@@ -19,18 +19,16 @@ def without(calls: tuple[Call, ...], call: Call) -> tuple[Call, ...]:
     return calls[:at] + calls[at + 1 :]
 
 
-def change(state: State) -> Iterator[Move]:
+def change(state: State, bounds: Bounds) -> Iterator[Move]:
     """The object changes: a free record of the message is stamped again, marked or not; else a new one is queued."""
     if not state.changes:
         return
     runs = tuple(run._replace(state="stale") if run.state == "fresh" else run for run in state.runs)
     stragglers = tuple(sorted({one._replace(fresh=False) for one in state.stragglers}))
-    lane = state.lane
     for record in state.records:
         if record.process == FREE:
             stamped = record._replace(stamp=new_stamp(state, record))
             records = tuple(stamped if one is record else one for one in state.records)
-            lane = tuple(entry for entry in lane if entry[0] != record.id)
             label = ("change_repeats", record.id)
             break
     else:
@@ -40,7 +38,7 @@ def change(state: State) -> Iterator[Move]:
     yield (
         label,
         state._replace(
-            records=records, covered=False, runs=runs, stragglers=stragglers, lane=lane, changes=state.changes - 1
+            records=records, uncovered=bounds.names, runs=runs, stragglers=stragglers, changes=state.changes - 1
         ),
     )
 
@@ -124,7 +122,7 @@ def _put(state: State, call: Call, record: Record, rules: Rules, bounds: Bounds)
     label = ("reserved_marked" if marked else "reserved", record.id, record.process, process)
     if call.owner:
         batch = Batch(process, record.id, record.stamp, bounds.report_age, 0)
-        yield (*label, "opened"), opened(after, batch, rules, marked=marked)._replace(poll=0)
+        yield (*label, "opened"), opened(after, batch, rules, bounds, marked=marked)._replace(poll=0)
     yield (*label, "answer lost"), after
 
 

@@ -18,6 +18,10 @@ TWICE: Final = Bounds(losses=0)
 LOSS: Final = Bounds(repeats=0)
 """The ledger is lost once."""
 BOTH: Final = Bounds()
+LINGER: Final = replace(CALM, linger=True)
+"""A batch that its record has left may stay open."""
+PAIR: Final = replace(CALM, pipelines=2)
+"""Each delivery has two runs."""
 PROMPT: Final = Bounds(losses=0, repeats=0, reserving=0)
 """No reserving call outlives the poll lease."""
 PROMPT_LOSS: Final = replace(PROMPT, losses=1)
@@ -79,10 +83,24 @@ ASKED_FOR: Final = (
     Case(("unique_attempts",), LOSS, LOST, 25, "the same, after loss of the ledger"),
     Case(
         ("own_run_when_held",),
-        replace(CALM, linger=True),
+        LINGER,
         STUCK,
         14,
         "a held record is run, though an older batch with its failed run is still open",
+    ),
+    Case(
+        ("all_runs_when_held",),
+        replace(PAIR, linger=True),
+        LOST,
+        20,
+        "the same holds for its runs that succeeded",
+    ),
+    Case(
+        ("numbers_of_all_runs",),
+        replace(PROMPT, pipelines=2, freezes=1),
+        LOST,
+        22,
+        "attempts of a run that succeeded beside a failed one do not come back, either",
     ),
     Case(
         ("lease_to_clear",),

@@ -25,8 +25,9 @@ def _reserved(record: object, before: object, process: object, answer: object) -
     )
 
 
-def _run(record: object, stamp: object, attempt: object) -> str:
-    return f"run of record {record}{'' if not stamp else f', stamp {stamp}'}, attempt {attempt}"
+def _run(record: object, stamp: object, pipeline: object, attempt: object) -> str:
+    through = f" through pipeline {pipeline}" if pipeline else ""
+    return f"run of record {record}{'' if not stamp else f', stamp {stamp}'}{through}, attempt {attempt}"
 
 
 def _read(fresh: object) -> str:
@@ -49,11 +50,11 @@ SENTENCES: dict[str, Callable[..., str]] = {
     ),
     "adopted": lambda *due: f"adopt    opens {' and '.join(_batch(one) for one in due)}",
     "ledger_lost": lambda: "ledger   is lost",
-    "run_succeeds": lambda *told: f"worker   {_run(*told[:3])}, succeeds; it {_read(told[3])}",
+    "run_succeeds": lambda *told: f"worker   {_run(*told[:4])}, succeeds; it {_read(told[4])}",
     "run_begins_again": lambda *told: f"worker   {_run(*told)}, begins again",
     "run_fails": lambda *told: f"worker   {_run(*told)}, fails for good",
     "run_freezes": lambda *told: f"worker   {_run(*told)}, is cut off; its lease runs out",
-    "straggler_ends": lambda *told: f"worker   {_run(*told[:3])}, comes back and succeeds; it {_read(told[3])}",
+    "straggler_ends": lambda *told: f"worker   {_run(*told[:4])}, comes back and succeeds; it {_read(told[4])}",
     "settle_clears": lambda process, record: f"settle   {_batch(process)}: record {record} succeeded, sends clear",
     "settle_cleared": lambda process, record: f"settle   {_batch(process)}: record {record} is cleared, closes",
     "settle_pauses": lambda process, record: (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .ledger_moves import closed
-from .state import Batch, Bounds, Call, Rules, Settler, State, record_of, run_of
+from .state import Batch, Bounds, Call, Rules, Settler, State, outcome_of, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,24 +28,24 @@ def _leased(state: State, batch: Batch, bounds: Bounds) -> State:
 def begin(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
     """A settle takes its lease, reads outcomes and quiet periods and, where something is not plain success, looks."""
     for batch in state.batches:
-        run = run_of(state, batch.record, batch.stamp)
-        if batch.lease or run is None:
+        outcome = outcome_of(state, batch.record, batch.stamp)
+        if batch.lease or not outcome:
             continue
         name = (batch.process, batch.record)
         quiet = bool(state.quiet) and rules.quiet_settle
         record = record_of(state, batch.record)
         live = record is not None and record.process == batch.process
-        if not rules.ids_given and run.state != "done":
+        if not rules.ids_given and outcome != "done":
             yield from _send(
                 state,
                 ("settle_clears_nothing", *name),
                 Call("clear", batch.process, 0, 0, bounds.life, owner=False),
                 bounds,
             )
-        elif run.state not in {"done", "failed"}:
+        elif outcome == "unfinished":
             if not rules.close_when_finished:
                 yield ("settle_closes_unfinished", *name), closed(state, batch, rules)
-        elif run.state == "done" and not quiet:
+        elif outcome == "done" and not quiet:
             yield from _send(state, ("settle_clears", *name), Call("clear", *name, 0, bounds.life, owner=False), bounds)
             if not live:
                 yield ("settle_cleared", *name), closed(state, batch, rules)
@@ -57,7 +57,7 @@ def begin(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
                 )
         elif not live and rules.look_live:
             yield ("settle_finds_gone", *name), closed(state, batch, rules)
-        elif run.state == "failed" and not quiet:
+        elif outcome == "failed" and not quiet:
             if live and record is not None and record.marked and rules.unmarked_only:
                 continue
             settler = Settler(*name, "look")

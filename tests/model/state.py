@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 
 FREE: Final = 0
 """The process id of a free record."""
+RUNNING: Final = frozenset({"fresh", "stale"})
+"""States of a run that is not final."""
 
 
 Label = tuple[object, ...]
@@ -26,10 +28,11 @@ class Record(NamedTuple):
 
 
 class Run(NamedTuple):
-    """The run of one delivery (record, stamp) in the ledger; one for all batches that hold the delivery."""
+    """The run of one delivery (record, stamp) through one pipeline; one for all batches that hold the delivery."""
 
     record: int
     stamp: int
+    pipeline: int  # 0: the only one
     state: str  # fresh (running, began after the last change), stale (running, began before it), done, failed
     marked: bool
     attempt: int
@@ -72,15 +75,16 @@ class Straggler(NamedTuple):
 
     record: int
     stamp: int
+    pipeline: int
     attempt: int
     fresh: bool
 
 
 class State(NamedTuple):
-    """Everything about one message id. `covered`: a run that began after the last change has been completed."""
+    """Everything about one message id. `uncovered`: pipelines that completed no run begun after the last change."""
 
     records: tuple[Record, ...]
-    covered: bool
+    uncovered: tuple[int, ...]
     runs: tuple[Run, ...]
     batches: tuple[Batch, ...]
     poll: int
@@ -105,7 +109,7 @@ class Bounds:
 
     `life`: a request is executed at most so long after it was sent. `choosing`: between the choice of rows and their
     reservation. `reserving`: like `life`, for reserving calls, which by default outlive the poll lease, too.
-    `in_flight`: calls on the network at once.
+    `in_flight`: calls on the network at once. `linger`: a batch that its record has left may stay open; see `reduced`.
     """
 
     life: int = 1
@@ -125,8 +129,13 @@ class Bounds:
     pauses: int = 0
     in_flight: int = 2
     polls: int = 2
-    idle_polls: bool = False
     linger: bool = False
+    pipelines: int = 1
+
+    @property
+    def names(self) -> tuple[int, ...]:
+        """The pipelines of each delivery."""
+        return (0,) if self.pipelines == 1 else tuple(range(1, self.pipelines + 1))
 
 
 @dataclass(frozen=True)
@@ -157,13 +166,15 @@ class Rules:
     error_lane: bool = True
     unique_attempts: bool = True
     own_run_when_held: bool = True
+    all_runs_when_held: bool = True
+    numbers_of_all_runs: bool = True
 
 
 def initial(bounds: Bounds) -> State:
     """Nothing queued, nothing known, everything covered."""
     return State(
         records=(),
-        covered=True,
+        uncovered=(),
         runs=(),
         batches=(),
         poll=0,
@@ -227,12 +238,23 @@ def record_of(state: State, number: int) -> Record | None:
     return None
 
 
-def run_of(state: State, record: int, stamp: int) -> Run | None:
-    """The run of a delivery, if the ledger has it."""
+def run_of(state: State, record: int, stamp: int, pipeline: int) -> Run | None:
+    """The run of a delivery through this pipeline, if the ledger has it."""
     for run in state.runs:
-        if run.record == record and run.stamp == stamp:
+        if run.record == record and run.stamp == stamp and run.pipeline == pipeline:
             return run
     return None
+
+
+def outcome_of(state: State, record: int, stamp: int) -> str:
+    """Of all runs of a delivery: unfinished while one is, failed if one failed, else done; empty without runs."""
+    outcome = ""
+    for run in state.runs:
+        if run.record == record and run.stamp == stamp:
+            if run.state in RUNNING:
+                return "unfinished"
+            outcome = run.state if outcome != "failed" else outcome
+    return outcome
 
 
 Move = tuple[Label, State]

@@ -107,8 +107,14 @@ def run_of(record_id: int, pipeline: str = PIPELINE) -> str:
     return run_id(event_of(record_id), pipeline)
 
 
-def ledger_on(redis: Redis, timers: Timers = TIMERS, *, portal: str = PORTAL, crash_budget: int = 3) -> Ledger:
-    return Ledger(redis, PREFIX, portal, timers, crash_budget=crash_budget)
+def ledger_on(
+    redis: Redis, timers: Timers = TIMERS, *, portal: str = PORTAL, crash_budget: int = 3, numbered: bool = True
+) -> Ledger:
+    """A ledger; where it is `numbered`, each opening counts attempts from one, not from a random number."""
+    ledger = Ledger(redis, PREFIX, portal, timers, crash_budget=crash_budget)
+    if numbered:
+        ledger.first_attempt = lambda: 0  # type: ignore[assignment]
+    return ledger
 
 
 def polled_before(redis: Redis, ledger: Ledger, generation: int = 1) -> Ledger:

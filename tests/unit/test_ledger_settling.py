@@ -157,7 +157,7 @@ def failed_and_closed(ledger: Ledger, record: int = 1) -> int:
 
 def test_a_handler_of_an_earlier_batch_cannot_record_for_a_later_one(redis: Redis) -> None:
     """It hung while its record was reported, reserved again as a marked one, and handed out again."""
-    ledger = ledger_on(redis)
+    ledger = ledger_on(redis, numbered=False)
     late = failed_and_closed(ledger)
     pass_time(redis, ledger, 1)
     (again,) = opened(ledger, "p2", entry_of(1, marked=True), origin="held")
@@ -185,24 +185,27 @@ def test_a_record_taken_up_before_its_first_batch_has_closed_is_held(redis: Redi
     assert begun.event.held
 
 
-def test_a_handler_from_before_the_loss_of_the_ledger_cannot_record_after_it(redis: Redis) -> None:
-    ledger = ledger_on(redis)
-    attempts = []
-    for generation in (811_316_742_001, 93_412_881_770):
-        redis.flushall()
-        redis.hset(f"{ledger.stem}:guard", "generation", generation)
-        (handed,) = opened(ledger, "p1", entry_of(1), origin="adopted")
-        attempts.append(handed.attempt)
-    ledger.begin_step(handed.run, handed.attempt, 0)
-    assert attempts[0] != attempts[1]
-    assert not ledger.succeed(handed.run, attempts[0]).recorded
-    assert ledger.succeed(handed.run, attempts[1]).recorded
-
-
-def test_what_succeeded_leaves_no_number_behind(redis: Redis) -> None:
-    ledger = ledger_on(redis)
+@pytest.mark.parametrize("how", ["cleared", "reported", "ledger lost", "damaged"])
+def test_no_attempt_number_comes_back(redis: Redis, how: str) -> None:
+    """Also of a record that was cleared: an overlapping call may have moved it before, and it is adopted."""
+    ledger = ledger_on(redis, numbered=False)
     (handed,) = opened(ledger, "p1", entry_of(1))
     ledger.begin_step(handed.run, handed.attempt, 0)
-    ledger.succeed(handed.run, handed.attempt)
-    ledger.end_settle(taken(ledger), [1], 1)
-    assert not list(redis.scan_iter(f"{ledger.stem}:last:*"))
+    if how == "ledger lost":
+        redis.flushall()
+    elif how == "damaged":
+        ledger.forget("p1")
+    else:
+        if how == "cleared":
+            ledger.succeed(handed.run, handed.attempt)
+        else:
+            ledger.fail(handed.run, handed.attempt, "Boom", backoff_seconds=0.001)
+        ledger.end_settle(taken(ledger), [1], 1)
+        pass_time(redis, ledger, 1)
+    assert list(redis.scan_iter(f"{ledger.stem}:run:*")) == []
+    (again,) = opened(ledger, "p2", entry_of(1, marked=how == "reported"), origin="adopted")
+    assert abs(again.attempt - handed.attempt) > 1_000
+    assert again.attempt < 1 << 53, "a script counts exactly"
+    ledger.begin_step(again.run, again.attempt, 0)
+    assert not ledger.succeed(handed.run, handed.attempt).recorded, "a handler of before recorded its success"
+    assert ledger.succeed(again.run, again.attempt).recorded

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model.explore import explore
 from model.portal_moves import change, network
-from model.rule_table import ASKED_FOR, LOSS, NEEDED, SPARE, TOGETHER, TWICE, Case
+from model.rule_table import ASKED_FOR, LINGER, LOSS, NEEDED, PAIR, SPARE, TOGETHER, TWICE, Case
 from model.sentences import told
 from model.settle_moves import begin, go_on
 from model.state import FREE, Batch, Bounds, Call, Record, Rules, Run, initial
@@ -26,8 +26,8 @@ pytestmark = [pytest.mark.unit, pytest.mark.timeout(900)]  # minutes on a busy m
 
 @pytest.mark.parametrize(
     "bounds",
-    [LOSS, TWICE, replace(LOSS, freezes=1)],
-    ids=["ledger lost", "a call executed twice", "ledger lost, a worker cut off"],
+    [LOSS, TWICE, replace(LOSS, freezes=1), LINGER, PAIR],
+    ids=["ledger lost", "a call executed twice", "ledger lost, a worker cut off", "batches linger", "two pipelines"],
 )
 def test_with_all_rules_on_no_change_is_lost_and_every_state_drains(bounds: Bounds) -> None:
     found = explore(Rules(), bounds, drains=True)
@@ -60,7 +60,7 @@ def fate_in_the_model(run: str, where: str, quiet: bool, newer: bool, young: boo
     records += [Record(2, FREE, marked=False, stamp=0)] if newer else []
     state = initial(Bounds())._replace(
         records=tuple(records),
-        runs=(Run(1, 0, run, where == "marked", 1),),
+        runs=(Run(1, 0, 0, run, where == "marked", 1),),
         batches=(Batch(1, 1, 0, int(young), 0),),
         quiet=int(quiet),
     )
@@ -108,7 +108,7 @@ class Twin:
     def change(self) -> None:
         self.now += 1
         record = self.queue.enqueue(self.now, "c", "ONCRMDEALUPDATE", {"FIELDS": {"ID": "1"}})
-        ((label, self.state),) = change(self.state)
+        ((label, self.state),) = change(self.state, Bounds())
         self.ids[int(str(label[1]))] = record.id
 
     def reserve(self, *, marked: bool) -> None:

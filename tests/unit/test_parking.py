@@ -143,25 +143,6 @@ def test_a_pipeline_that_is_gone_leaves_nothing_of_a_reported_record(redis: Redi
     assert run_state(redis, ledger, goes.run) is None
 
 
-@pytest.mark.parametrize("how", ["settled", "damaged"])
-def test_no_attempt_number_comes_back_for_a_run_that_succeeded_beside_a_failed_one(redis: Redis, how: str) -> None:
-    ledger = ledger_on(redis)
-    good, bad = sorted(opened(ledger, "p1", entry_of(1, None, "a", "b")), key=lambda one: one.run)
-    ledger.succeed(good.run, good.attempt)
-    ledger.fail(bad.run, bad.attempt, "ValueError", backoff_seconds=0.001)
-    if how == "settled":
-        settling = ledger.begin_settle("p1")
-        assert isinstance(settling, Settling)
-        assert ledger.end_settle(settling, (1,), 1) == "closed"
-    else:
-        ledger.forget("p1")
-    pass_time(redis, ledger, 1)
-    again = opened(ledger, "p2", entry_of(1, None, "a", "b", marked=True), origin="held", lane=HELD_LANE)
-    assert {one.run for one in again} == {good.run, bad.run}
-    assert all(one.attempt > max(good.attempt, bad.attempt) + 1 for one in again)
-    assert ledger.succeed(good.run, good.attempt).recorded is False
-
-
 def test_parking_writes_the_letter_and_keeps_the_record(bench: Bench) -> None:
     hopeless = bench.parked()
     (letter,) = bench.store.dead_letters()
