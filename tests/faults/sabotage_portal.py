@@ -72,12 +72,13 @@ def _single_flight() -> None:
     """Lock, claim and the pair's version: each of the three is there for when the ones before it fail."""
     TokenSource._lock = lambda self, portal: nullcontext()  # type: ignore[method-assign]
     Store.claim_refresh = lambda self, name, version, seconds: True  # type: ignore[method-assign]
-    honest = Store.set_state
+    honest = Store.refuse_refresh
 
-    def set_state(self: Store, *args: Any, token_version: int | None = None, **more: Any) -> bool:
-        return honest(self, *args, **more)
+    def refuse_refresh(self: Store, name: str, version: int, reason: str, *, actor: str) -> bool:
+        del version
+        return honest(self, name, self.tokens(name).version, reason, actor=actor)
 
-    Store.set_state = set_state  # type: ignore[method-assign]
+    Store.refuse_refresh = refuse_refresh  # type: ignore[method-assign]
 
 
 def _durable_before_use() -> None:
