@@ -27,7 +27,7 @@ MARGIN: Final = 0.9
 """What part of these a play uses at most."""
 
 
-def _comes(true: Callable[[], Any], seconds: float) -> bool:
+def comes(true: Callable[[], Any], seconds: float) -> bool:
     """Waits for what may never happen."""
     with suppress(NotInTime):
         return bool(wait_until(true, "what only happens without the guard", max(0.0, seconds)))
@@ -61,7 +61,7 @@ def no_quiet(stage: Stage) -> None:
     def cleared() -> bool:
         return failed <= {int(one["id"]) for one in stage.history("cleared")}
 
-    _comes(cleared, life - (time.monotonic() - sent))
+    comes(cleared, life - (time.monotonic() - sent))
     wait_until(lambda: not stage.control.state()["late_calls"], "the report is executed")
     stage.journal.tell_nothing()
 
@@ -75,7 +75,7 @@ def reports_young_batch(stage: Stage) -> None:
     stage.change(4)
     wait_until(lambda: stage.counters.get("runs_failed", 0) >= 4, "all failed")
     overlap = RESERVING_SECONDS * stage.plan.scale * MARGIN
-    _comes(lambda: stage.control.held(report), overlap / 2)
+    comes(lambda: stage.control.held(report), overlap / 2)
     stage.control.fault("event.offline.get", "overlap", seconds=overlap, times=1, where={"error": "0"})
     wait_until(lambda: stage.history("moved"), "records move to another batch", overlap)
     stage.noted("an overlapping reserving call between look and report")
@@ -117,7 +117,7 @@ def reports_marked(stage: Stage) -> None:
     wait_until(lambda: stage.control.state()["free_marked"] >= 3, "failed events are marked", 90)
     report = _hold_reports(stage)
     wait_until(lambda: stage.counters.get("batches_held", 0) >= 3, "they are redriven", 60)
-    _comes(lambda: stage.control.held(report), 12)
+    comes(lambda: stage.control.held(report), 12)
     stage.control.change("crm_company", "update", ids=unlucky)
     stage.noted("changes while held records are reported")
     stage.control.disarm(report)
@@ -170,7 +170,7 @@ def redriven_at_once(stage: Stage) -> None:
     [report] = stage.calls("event.offline.error")[:1]
     done = stage.journal.count("effect")
     life = LIFE_SECONDS * stage.plan.scale * MARGIN
-    _comes(lambda: stage.journal.count("effect") >= done + len(unlucky), life - (time.monotonic() - executed))
+    comes(lambda: stage.journal.count("effect") >= done + len(unlucky), life - (time.monotonic() - executed))
     stage.control.change("crm_company", "update", ids=unlucky)
     stage.kit.client.call(report["method"], {**report["params"], "auth_connector": CONNECTOR})
     stage.noted("event.offline.error executed a second time, late")
@@ -202,7 +202,7 @@ def adopted_at_once(stage: Stage) -> None:
         return held <= {int(one["id"]) for one in stage.history("cleared")}
 
     life = LIFE_SECONDS * stage.plan.scale * MARGIN
-    _comes(cleared, life - (time.monotonic() - sent))
+    comes(cleared, life - (time.monotonic() - sent))
     stage.control.change("crm_company", "update", ids=unlucky)
     stage.control.disarm(report)
 
@@ -227,7 +227,7 @@ def reserves_after_loss(stage: Stage) -> None:
     stage.noted("ledger lost while a reserving call is under way")
     stage.change(4)
     life = RESERVING_SECONDS * stage.plan.scale * MARGIN
-    _comes(lambda: stage.control.held(report), life - (time.monotonic() - lost))
+    comes(lambda: stage.control.held(report), life - (time.monotonic() - lost))
     stage.control.steal(connector=CONNECTOR, ids=[one["id"] for one in stage.control.records()])
     stage.noted("that call is executed")
     stage.control.disarm(report)
