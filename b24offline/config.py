@@ -242,7 +242,7 @@ class Config(BaseSettings):
         default=None,
         description=(
             "File that worker and beat touch while they live, at least every 2 s and every B24_TICK_SECONDS; its age "
-            "tells a health check. Unset: none."
+            "tells a health check. Unset: none, but `b24offline up` uses files of its own to notice what hangs."
         ),
     )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(values.upper)] = (

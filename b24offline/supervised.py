@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from b24offline.heartbeats import Heartbeat
 from b24offline.tether import tethered
 
 if TYPE_CHECKING:
@@ -30,13 +31,17 @@ _LONGEST_LINE: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run. ``environ`` is its whole environment, ``descriptors`` are handed down open."""
+    """What to run. ``environ`` is its whole environment, ``descriptors`` are handed down open.
+
+    ``heartbeat_file`` is touched by the process as long as it lives; None: nobody can tell whether it hangs.
+    """
 
     name: str
     command: tuple[str, ...]
     folder: Path
     environ: Mapping[str, str] = field(repr=False)
     descriptors: tuple[int, ...] = ()
+    heartbeat_file: Path | None = None
 
 
 def wait_after(lived_seconds: float, waited_seconds: float) -> float:
@@ -53,6 +58,7 @@ class Supervised:
         self._program = program
         self._selector = selector
         self._say = say
+        self.heartbeat = Heartbeat(program.heartbeat_file) if program.heartbeat_file else None
         self._process: subprocess.Popen[bytes] | None = None
         self._output = -1
         self._rest = b""
@@ -75,6 +81,8 @@ class Supervised:
         """Starts the process; one that cannot be started now is tried again as if it had died."""
         self._start_at = None
         self._started_at = time.monotonic()
+        if self.heartbeat:
+            self.heartbeat.begin()
         try:
             self._process, self._output = self._launch()
         except OSError as error:  # no memory, no descriptors, or an interpreter that is being replaced
@@ -92,6 +100,11 @@ class Supervised:
             status = self._process.returncode
             self._bury()
             self._start_later("process died, it is started again", status=status)
+
+    def replace(self, silent_seconds: float) -> None:
+        """Ends the process, which hangs, and starts it again after its wait."""
+        self._bury()
+        self._start_later("process hangs, it is ended and started again", silent_seconds=round(silent_seconds))
 
     def terminate(self) -> None:
         """Asks the process to end; it is not started again."""

@@ -1,7 +1,7 @@
 """Keeps a set of processes running, passes their output on line by line, and ends them in order.
 
 One thread and one loop, so that a signal, a dying process and a line of output are all noticed at once. A process that
-dies is started again after a wait that doubles while it keeps dying; it is never given up.
+dies, or hangs, is started again after a wait that doubles while it keeps dying; it is never given up.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from b24offline.heartbeats import listen
 from b24offline.supervised import Program, Supervised
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ log = logging.getLogger(__name__)
 
 FIRST_READY_SECONDS: Final = 20.0
 """After this the others start although the first is not ready: they wait for it by themselves."""
+HUNG_SECONDS: Final = 120.0
+"""A process that is silent for longer, while others are heard, hangs. A start with large imports must fit in."""
 _LOOK_SECONDS: Final = 0.25
+_LISTEN_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,8 @@ class Supervisor:
     """Runs programs until SIGTERM, SIGINT or SIGHUP; a second signal ends them at once.
 
     ``first`` starts before the others, which wait until ``ready`` answers true for its process id, and is stopped after
-    them. ``say`` gets the program's name and each line.
+    them. ``say`` gets the program's name and each line. A program with a heartbeat file is started again when it has
+    been silent for ``hung_seconds`` while others were heard.
     """
 
     def __init__(
@@ -51,12 +56,15 @@ class Supervisor:
         first: Program | None = None,
         ready: Callable[[int], bool] = lambda _pid: True,
         grace: Grace | None = None,
+        hung_seconds: float = HUNG_SECONDS,
     ) -> None:
         self._selector = selectors.DefaultSelector()
         self._others = [Supervised(program, self._selector, say) for program in programs]
         self._first = Supervised(first, self._selector, say) if first else None
         self._ready = ready
         self._grace = grace or Grace()
+        self._hung_seconds = hung_seconds
+        self._listened_at = 0.0
         self._signals = 0
 
     def run(self) -> None:
@@ -108,6 +116,20 @@ class Supervisor:
         self._read(_LOOK_SECONDS)
         for child in (*([self._first] if self._first else []), *self._others):
             child.look_after()
+        self._listen()
+
+    def _listen(self) -> None:
+        """Replace what hangs. However long ago the last look was, little of it counts: we may have been frozen too."""
+        now = time.monotonic()
+        since = now - self._listened_at
+        if since < _LISTEN_SECONDS:
+            return
+        self._listened_at = now
+        heard = {child: child.heartbeat for child in self._others if child.heartbeat and child.alive}
+        listen(list(heard.values()), min(since, 2 * _LISTEN_SECONDS))
+        for child, heartbeat in heard.items():
+            if heartbeat.missed_seconds >= self._hung_seconds:
+                child.replace(heartbeat.missed_seconds)
 
     def _read(self, seconds: float) -> None:
         for key, _ in self._selector.select(seconds):

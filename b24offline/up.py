@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO, cast
@@ -23,12 +24,13 @@ from b24offline import kept_valkey, log
 from b24offline.command_line import as_sentences
 from b24offline.config import Config
 from b24offline.contract import QUEUE_EVENTS, QUEUE_POLL, QUEUE_SETTLE
+from b24offline.errors import ConfigError
 from b24offline.processes import project_folder
 from b24offline.route_notes import forget_routes
 from b24offline.runtime import Runtime
 from b24offline.single_start import SingleStart
 from b24offline.supervised import Program
-from b24offline.supervisor import Supervisor
+from b24offline.supervisor import HUNG_SECONDS, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,6 +42,10 @@ _log = logging.getLogger(__name__)
 SETTLING_PROCESSES: Final = 2
 """Settling is light, but it waits its turn at the portal: one process would let one portal delay all others."""
 _NAME_WIDTH: Final = 6
+_BEATING: Final = ("beat", "work", "settle")
+_LEAST_HUNG_SECONDS: Final = 30.0
+"""However short the timers are, a process must have time to start."""
+_HUNG_TICKS: Final = 10
 _ROUTINE: Final = re.compile(
     r" INFO +celery\.(?:beat|worker\.strategy|app\.trace) \| .*\bb24offline[.-](?:tick|sweep)\b"
 )
@@ -64,7 +70,7 @@ def up() -> None:
     """Run everything on this machine until Ctrl-C or SIGTERM.
 
     Starts an embedded Valkey (unless B24_REDIS_URL is set), beat, the workers, and Flower where it is installed; starts
-    again what dies; ends everything within 15 seconds.
+    again what dies or hangs; ends everything within 15 seconds.
     """
     config = Config.load()
     folder = project_folder()
@@ -78,10 +84,11 @@ def up() -> None:
         flower = config.flower_port if importlib.util.find_spec("flower") else 0
         _tell(config, valkey, flower, served)
         Supervisor(
-            [program(name, command) for name, command in commands(config, flower)],
+            [_watched(config, program(name, command)) for name, command in commands(config, flower)],
             say=partial(say, everything=config.log_level == "DEBUG"),
             first=first,
             ready=partial(_ready, config, valkey) if valkey else lambda _pid: True,
+            hung_seconds=hung_seconds(config),
         ).run()
 
 
@@ -97,6 +104,11 @@ def commands(config: Config, flower_port: int) -> Iterator[tuple[str, tuple[str,
     if flower_port:
         address = ("--address=127.0.0.1", f"--port={flower_port}", "--max_tasks=5000")
         yield "flower", (*celery, "flower", *address)
+
+
+def hung_seconds(config: Config) -> float:
+    """For how long beat or a worker may be silent while others are heard; beat is heard with each tick."""
+    return max(HUNG_SECONDS * config.time_scale, _LEAST_HUNG_SECONDS, _HUNG_TICKS * config.tick_seconds)
 
 
 def say(name: str, line: str, *, everything: bool = True) -> None:
@@ -163,6 +175,19 @@ def _environ(config: Config, valkey: EmbeddedValkey | None) -> Mapping[str, str]
         "REMAP_SIGTERM": "SIGQUIT",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _watched(config: Config, program: Program) -> Program:
+    """The program with a file that it touches while it lives, unless one was configured, which is one for all."""
+    if program.name not in _BEATING or config.heartbeat_file:
+        return program
+    file = config.data_dir.resolve() / "heartbeats" / program.name
+    try:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    except OSError as error:  # a full disk; the process could not touch it either, and would look as if it hung
+        raise ConfigError(f"{file}, below B24_DATA_DIR, cannot be written: {error.strerror}.") from None
+    return replace(program, heartbeat_file=file, environ={**program.environ, "B24_HEARTBEAT_FILE": str(file)})
 
 
 def _tell(config: Config, valkey: EmbeddedValkey | None, flower_port: int, served: list[str]) -> None:

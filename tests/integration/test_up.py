@@ -108,6 +108,18 @@ def test_a_killed_worker_leaves_no_children_behind(deployment: Deployment) -> No
     wait_until(lambda: not any(_alive(pid) for pid in group), "its children died with it")
 
 
+def test_a_worker_that_hangs_is_replaced(deployment: Deployment) -> None:
+    running(deployment)
+    wait_until(deployment.mirrored, "all is quiet")
+    before = deployment.up.pids()
+    os.killpg(before["work"], signal.SIGSTOP)
+    deployment.change(20)
+    wait_until(lambda: deployment.up.pids()["work"] != before["work"], "it is ended and started again", 90)
+    wait_until(deployment.mirrored, "changes are mirrored", 60)
+    assert "process hangs, it is ended and started again | program=work" in deployment.up.log()
+    assert all(deployment.up.pids()[name] == before[name] for name in before if name != "work"), "the others were heard"
+
+
 def test_a_second_start_on_the_same_data_is_refused(deployment: Deployment) -> None:
     running(deployment)
     done = _cli(deployment, "up")

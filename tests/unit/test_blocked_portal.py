@@ -11,7 +11,7 @@ import pytest
 from celery_bench import broker, deployed
 from click.testing import CliRunner
 from core_events import entry_of
-from werkzeug.serving import make_server
+from served import served
 from werkzeug.wrappers import Request, Response
 
 from b24offline import portal_commands
@@ -49,13 +49,8 @@ class Refusing:
 @pytest.fixture
 def portal() -> Iterator[tuple[Refusing, str]]:
     app = Refusing()
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield app, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(app) as url:
+        yield app, url
 
 
 @pytest.fixture

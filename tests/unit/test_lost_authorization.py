@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery_bench import broker, deployed
-from werkzeug.serving import make_server
+from served import served
 from werkzeug.wrappers import Request, Response
 
 from b24offline import errors
@@ -62,14 +61,9 @@ class Portal:
 @pytest.fixture
 def portal() -> Iterator[Portal]:
     app = Portal()
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    app.url = f"http://127.0.0.1:{server.server_port}"
-    yield app
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(app) as url:
+        app.url = url
+        yield app
 
 
 @pytest.fixture

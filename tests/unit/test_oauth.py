@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 import sqlalchemy
-from werkzeug.serving import WSGIRequestHandler, make_server
+from served import served
 from werkzeug.wrappers import Request, Response
 
 from b24offline import errors, oauth
@@ -65,24 +65,12 @@ class AuthServer:
         }
 
 
-class Quiet(WSGIRequestHandler):
-    """The server's own log would show the secrets in the addresses."""
-
-    def log(self, type, message, *args):
-        pass
-
-
 @pytest.fixture
 def auth():
     app = AuthServer()
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    app.url = f"http://127.0.0.1:{server.server_port}/oauth/token/"
-    yield app
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(app) as url:
+        app.url = f"{url}/oauth/token/"
+        yield app
 
 
 def free_port():

@@ -6,7 +6,7 @@ import json
 import threading
 
 import pytest
-from werkzeug.serving import make_server
+from served import served
 from werkzeug.wrappers import Request, Response
 
 from b24offline import errors
@@ -50,14 +50,9 @@ class Portal:
 @pytest.fixture
 def portal():
     app = Portal()
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    app.url = f"http://127.0.0.1:{server.server_port}"
-    yield app
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(app) as url:
+        app.url = url
+        yield app
 
 
 class Parts:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from urllib.parse import unquote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from werkzeug.serving import make_server
+from served import served
 from werkzeug.wrappers import Request, Response
 
 from b24offline import errors
@@ -43,14 +42,9 @@ class Portal:
 @pytest.fixture
 def portal():
     app = Portal()
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    app.url = f"http://127.0.0.1:{server.server_port}/rest/"
-    yield app
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(app) as url:
+        app.url = f"{url}/rest/"
+        yield app
 
 
 def client_of(portal, **limits):

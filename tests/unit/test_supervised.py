@@ -7,13 +7,16 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pytest
 from core_events import wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
+from b24offline.heartbeats import HEARD_SECONDS
 from b24offline.supervised import (
     FIRST_WAIT_SECONDS,
     LONGEST_WAIT_SECONDS,
@@ -52,7 +55,8 @@ class Stage:
 
     def run(self, programs: list[Program], until: object, **options: object) -> float:
         """Runs until the condition holds, then stops. Answers the seconds that stopping took."""
-        supervisor = Supervisor(programs, say=lambda name, line: self.lines.append((name, line)), **options)
+        options = {"say": lambda name, line: self.lines.append((name, line)), **options}
+        supervisor = Supervisor(programs, **options)
         asked = [0.0]
 
         def stop() -> None:
@@ -154,6 +158,58 @@ def test_a_hangup_ends_everything_but_under_nohup(stage: Stage, handler: signal.
     finally:
         signal.signal(signal.SIGHUP, before)
     assert stage.said("one") == said
+
+
+def beating(stage: Stage, name: str, code: str) -> Program:
+    """A program that may touch its heartbeat file as `heart()`."""
+    file = stage.folder / name
+    head = (
+        f"import pathlib,time\ndef heart(): pathlib.Path({str(file)!r}).touch()\nprint('start', flush=True)\nheart()\n"
+    )
+    return replace(stage.program(name, head + code), heartbeat_file=file)
+
+
+BEATS: Final = "while True: heart(); time.sleep(0.1)"
+FALLS_SILENT: Final = "time.sleep(600)"
+
+
+def test_one_that_falls_silent_beside_others_is_ended_with_its_children_and_started_again(stage: Stage) -> None:
+    code = f"import os\nchild = os.fork()\nif child: print(child, flush=True)\n{FALLS_SILENT}"
+    programs = [beating(stage, "well", BEATS), beating(stage, "hung", code), stage.program("unwatched", FALLS_SILENT)]
+    stage.run(programs, lambda: stage.said("hung").count("start") == 3, hung_seconds=2)
+    assert stage.said("well") == ["start"]
+    assert not alive(int(stage.said("hung")[1]))
+
+
+def test_silence_of_all_is_the_brokers_and_ends_none(stage: Stage) -> None:
+    began = time.monotonic()
+    programs = [beating(stage, name, FALLS_SILENT) for name in ("one", "two")]
+    with_seconds = HEARD_SECONDS + 6
+    stage.run(programs, lambda: time.monotonic() - began > with_seconds, hung_seconds=HEARD_SECONDS + 2)
+    assert (stage.said("one"), stage.said("two")) == (["start"], ["start"])
+
+
+def test_a_pause_of_the_whole_machine_ends_none(stage: Stage) -> None:
+    """The supervisor, which stands still with the others here, is the first to go on."""
+    pid = "import os; print(os.getpid(), flush=True)"
+    often = beating(stage, "often", f"{pid}; time.sleep(3); print('halt', flush=True)\n{BEATS}")
+    seldom = beating(stage, "seldom", f"{pid}\nwhile True: heart(); time.sleep(1)")
+    gone_on = 0.0
+
+    def say(name: str, line: str) -> None:
+        nonlocal gone_on
+        stage.lines.append((name, line))
+        if line == "halt":
+            pids = [int(stage.said(one)[1]) for one in ("often", "seldom")]
+            for one in pids:
+                os.kill(one, signal.SIGSTOP)
+            time.sleep(8)
+            for one in pids:
+                os.kill(one, signal.SIGCONT)
+            gone_on = time.monotonic()
+
+    stage.run([often, seldom], lambda: gone_on and time.monotonic() > gone_on + 3, say=say, hung_seconds=6)
+    assert stage.said("often").count("start") == stage.said("seldom").count("start") == 1
 
 
 def test_processes_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
