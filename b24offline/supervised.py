@@ -101,10 +101,17 @@ class Supervised:
             self._bury()
             self._start_later("process died, it is started again", status=status)
 
-    def replace(self, silent_seconds: float) -> None:
-        """Ends the process, which hangs, and starts it again after its wait."""
-        self._bury()
-        self._start_later("process hangs, it is ended and started again", silent_seconds=round(silent_seconds))
+    def kill_hung(self) -> None:
+        """Kills the process, which is heard no more, and does not wait: it may be held in the kernel and die later."""
+        if self._process is None or self.heartbeat is None:
+            return
+        log.warning(
+            "process hangs, it is killed",
+            extra={"program": self._program.name, "silent_seconds": round(self.heartbeat.missed_seconds)},
+        )
+        self.heartbeat.begin()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def terminate(self) -> None:
         """Asks the process to end; it is not started again."""

@@ -119,7 +119,7 @@ class Supervisor:
         self._listen()
 
     def _listen(self) -> None:
-        """Replace what hangs. However long ago the last look was, little of it counts: we may have been frozen too."""
+        """Kill what hangs. However long ago the last look was, little of it counts: we may have been frozen too."""
         now = time.monotonic()
         since = now - self._listened_at
         if since < _LISTEN_SECONDS:
@@ -129,7 +129,7 @@ class Supervisor:
         listen(list(heard.values()), min(since, 2 * _LISTEN_SECONDS))
         for child, heartbeat in heard.items():
             if heartbeat.missed_seconds >= self._hung_seconds:
-                child.replace(heartbeat.missed_seconds)
+                child.kill_hung()
 
     def _read(self, seconds: float) -> None:
         for key, _ in self._selector.select(seconds):

@@ -114,9 +114,9 @@ def test_a_worker_that_hangs_is_replaced(deployment: Deployment) -> None:
     before = deployment.up.pids()
     os.killpg(before["work"], signal.SIGSTOP)
     deployment.change(20)
-    wait_until(lambda: deployment.up.pids()["work"] != before["work"], "it is ended and started again", 90)
+    wait_until(lambda: deployment.up.pids()["work"] != before["work"], "it is killed and started again", 90)
     wait_until(deployment.mirrored, "changes are mirrored", 60)
-    assert "process hangs, it is ended and started again | program=work" in deployment.up.log()
+    assert "process hangs, it is killed | program=work" in deployment.up.log()
     assert all(deployment.up.pids()[name] == before[name] for name in before if name != "work"), "the others were heard"
 
 
