@@ -49,8 +49,15 @@ class RequestBox:
 
     def due(self, kind: str) -> dict[str, Body]:
         """As `waiting`, those that may be begun now."""
-        now = self._ledger.now_ms()
-        return {number: body for number, body in self.waiting(kind).items() if body["not_before_ms"] <= now}
+        waiting = self.waiting(kind)
+        now = self._ledger.now_ms() if waiting else 0
+        return {number: body for number, body in waiting.items() if body["not_before_ms"] <= now}
+
+    def due_kinds(self) -> set[str]:
+        """The kinds of requests that may be begun now. One command where none waits, as each sweep asks."""
+        waiting = [json.loads(text) for text in self._redis.hvals(self._key)]
+        now = self._ledger.now_ms() if waiting else 0
+        return {body["kind"] for body in waiting if body["not_before_ms"] <= now}
 
     def close(self, number: str, answer: Mapping[str, Any]) -> None:
         """Ends a request; its answer waits for who asked."""

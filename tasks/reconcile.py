@@ -46,12 +46,12 @@ MIRROR: Final = f"{contract.STEP_PREFIX}mirror.upsert"
 
 def ask_if_due(here: Runtime, kit: PortalKit) -> None:
     """For the sweep: asks for a turn of what waits to be done, and for the daily reconciliation when it is time."""
-    due = kit.requests.due(RUN), kit.requests.due(RECONCILE)
-    for task, requests in zip((inject, reconcile), due, strict=True):
-        if requests:
+    due = kit.requests.due_kinds()
+    for kind, task in ((RUN, inject), (RECONCILE, reconcile)):
+        if kind in due:
             task.delay(kit.portal.name)
     # Before the first poll nobody knows whether the portal is another deployment's.
-    if kit.portal.polled and kit.portal.ledger_generation is not None and not due[1]:
+    if kit.portal.polled and kit.portal.ledger_generation is not None and RECONCILE not in due:
         ask_daily(here, kit)
 
 

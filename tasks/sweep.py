@@ -13,8 +13,9 @@ from b24offline import alarms, contract
 from b24offline.draining import drained
 from b24offline.errors import B24OfflineError, PaceExceeded, PortalError, StoreError
 from b24offline.ledger import Handed, Ledger
+from b24offline.open_work import with_open_work
 from b24offline.overview import overviews
-from b24offline.portal import Portal, PortalState, Wish
+from b24offline.portal import PortalState, Wish
 from b24offline.redrive_pace import listing_seconds, turn_seconds
 from b24offline.runtime import PortalKit, Runtime
 from settings import config
@@ -36,10 +37,13 @@ def sweep() -> str:
     if not here.turn("sweep", config.timers.sweep_seconds / 2):
         return "swept just now"
     runs = batches = 0
-    for name in here.store.names():
+    names = here.store.names()
+    working = with_open_work(here.redis, config.key_prefix, names)
+    for name in names:
         try:
-            started, settled = _start_again(here.kit(name))
-            _ask_for_looks(here, here.store.portal(name))
+            kit = here.kit(name)
+            started, settled = _start_again(kit) if name in working else (0, 0)
+            _ask_for_looks(here, kit)
         except (B24OfflineError, ResponseError) as error:
             # What is wrong with one portal, or with its keys in the ledger, must not keep the others waiting.
             log.error("portal not swept, the others are", extra={"portal": name, "why": str(error)})  # noqa: TRY400
@@ -69,9 +73,9 @@ def _start_again(kit: PortalKit) -> tuple[int, int]:
     return runs, len(overdue.batches)
 
 
-def _ask_for_looks(here: Runtime, portal: Portal) -> None:
+def _ask_for_looks(here: Runtime, kit: PortalKit) -> None:
     """Asks for what has its turn at one portal and needs its answers."""
-    kit, timers = here.kit(portal.name), here.timers
+    portal, timers = kit.portal, here.timers
     if portal.wish is Wish.DRAINING and drained(kit, portal, timers.sweep_seconds):
         here.store.finish_drain(portal.name)
         log.warning("portal is drained and paused", extra={"portal": portal.name})

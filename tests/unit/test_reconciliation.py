@@ -309,12 +309,14 @@ def test_requests_wait_until_they_are_due_and_are_answered(bench: Bench) -> None
     assert 0 <= box.oldest_seconds("run") < 10
     assert box.oldest_seconds("other") == 0
     assert list(box.due("run")) == [now]
+    assert box.due_kinds() == {"run", "reconcile"}
     with box.lease("run", 60):
         assert not box.lease("run", 60).acquire()
     box.close(now, {"state": "done"})
     assert box.answer(now) == {"state": "done"}
     assert box.answer(later) is None
     assert list(box.due("run")) == []
+    assert box.due_kinds() == {"reconcile"}
 
 
 def test_people_are_told_what_was_found() -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import update
 
 from b24offline import contract
 from b24offline.cipher import Cipher
+from b24offline.open_work import with_open_work
 from b24offline.portal import PortalState
 from b24offline.redrive_pace import LISTED_FREELY
 from b24offline.store_tables import PORTALS
@@ -77,6 +78,32 @@ def test_a_portal_whose_keys_are_damaged_does_not_keep_the_others_waiting(
     assert [vars(one)["portal"] for one in told] == [FIRST]
 
 
+def test_only_portals_with_open_work_are_asked_for_what_is_overdue(
+    sweeps: Sweeps, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(sweeping, "_start_again", lambda kit: (asked.append(kit.portal.name), (0, 0))[1])
+    sweeps.play()
+    assert asked == []
+    redis.zadd(f"{sweeps.here.kit(SECOND).ledger.stem}:due", {"run:1@2/p": 1})
+    sweeps.play()
+    assert asked == [SECOND]
+    redis.zadd(f"{sweeps.here.kit(FIRST).ledger.stem}:batches", {"1234": 1})
+    sweeps.play()
+    assert asked == [SECOND, FIRST, SECOND]
+
+
+@pytest.mark.parametrize("key", ["batches", "due"])
+def test_open_work_is_found_among_more_portals_than_one_page(redis: Redis, key: str) -> None:
+    names = [f"p{number}" for number in range(1_100)]
+    wanted = {"p0", "p499", "p500", "p1099"}
+    for name in wanted:
+        redis.zadd(f"x:{{{name}}}:{key}", {"1": 1})
+    redis.zadd("x:{p7}:sightings", {"1": 1})
+    assert with_open_work(redis, "x", names) == wanted
+    assert with_open_work(redis, "x", []) == set()
+
+
 def store_with_another_key(here: Runtime, name: str) -> None:
     foreign = Cipher([Fernet.generate_key().decode()])
     with here.store.engine.begin() as connection:
@@ -115,7 +142,7 @@ def test_a_broker_or_a_ledger_that_is_away_ends_the_sweep(sweeps: Sweeps, monkey
     def away(*_: Any) -> None:
         raise ConnectionError("away")
 
-    monkeypatch.setattr(sweeping, "_start_again", away)
+    monkeypatch.setattr(sweeping, "_ask_for_looks", away)
     with pytest.raises(ConnectionError):
         sweeps.play()
 

@@ -1,0 +1,28 @@
+"""Which portals' ledgers hold something that can be overdue: asked for hundreds of portals in one round trip.
+
+Of an application that is installed on thousands most portals are idle at any moment; a sweep need not look at those.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis import Redis
+
+_AT_ONCE: Final = 500
+
+
+def with_open_work(redis: Redis, key_prefix: str, portals: Sequence[str]) -> set[str]:
+    """Those of the portals that have an open batch or a due time. Of the others `Ledger.take_overdue` finds nothing."""
+    found: set[str] = set()
+    for start in range(0, len(portals), _AT_ONCE):
+        page = portals[start : start + _AT_ONCE]
+        with redis.pipeline(transaction=False) as pipe:
+            for portal in page:
+                stem = f"{key_prefix}:{{{portal}}}"
+                pipe.exists(f"{stem}:batches", f"{stem}:due")
+            found |= {portal for portal, keys in zip(page, pipe.execute(), strict=True) if keys}
+    return found
