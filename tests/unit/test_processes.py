@@ -47,13 +47,18 @@ def test_a_killed_starter_takes_it_along(tmp_path: Path, what: str) -> None:
 
 
 def test_the_demo_cleans_up_when_its_terminal_is_closed(tmp_path: Path) -> None:
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "demo", "--objects", "6"],
-        cwd=project_folder(),
-        env=child_environ({"TMPDIR": str(tmp_path)}),
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    # The tests themselves may run under nohup, whose children ignore a hangup.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "demo", "--objects", "6"],
+            cwd=project_folder(),
+            env=child_environ({"TMPDIR": str(tmp_path)}),
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
     wait_for(lambda: list(tmp_path.glob("b24offline-demo-*/valkey/valkey.log")))
     demo.send_signal(signal.SIGHUP)
     assert demo.wait(30) == 128 + signal.SIGHUP
