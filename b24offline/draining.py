@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from b24offline.portal import Portal
-    from b24offline.runtime import PortalKit
+    from b24offline.services import PortalKit
 
 
 def drained(kit: PortalKit, portal: Portal, patience_seconds: float) -> bool:

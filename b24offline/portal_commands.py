@@ -195,7 +195,7 @@ def takeover(name: str) -> None:
     """
     here = runtime()
     if here.config.portal_name == name:
-        here.seeded  # noqa: B018 - the configuration's portal may not be in the store yet
+        here.ensure_configured_portal()  # the configuration's portal may not be in the store yet
     if not here.store.take_over(name):
         click.echo(f"Portal {name} is this deployment's already; nothing was changed.")
         return

@@ -8,7 +8,8 @@ from b24offline.reconciled import is_due, last_reconciled, since_ms
 from b24offline.reconciliation import Job
 
 if TYPE_CHECKING:
-    from b24offline.runtime import PortalKit, Runtime
+    from b24offline.runtime import Runtime
+    from b24offline.services import PortalKit
 
 RECONCILE: Final = "reconcile"
 """Kind of a request for a reconciliation; its body is that of a `Job`."""

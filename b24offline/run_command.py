@@ -18,7 +18,8 @@ from b24offline.reconcile_schedule import RUN
 
 if TYPE_CHECKING:
     from b24offline.request_box import RequestBox
-    from b24offline.runtime import PortalKit, Runtime
+    from b24offline.runtime import Runtime
+    from b24offline.services import PortalKit
 
 LOOK_SECONDS: Final = 0.5
 """Between looks for an answer."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +36,7 @@ from b24offline.reconciliation import Reconciler
 from b24offline.request_box import RequestBox
 from b24offline.rest import PortalClient, make_session
 from b24offline.routing import routes
+from b24offline.services import PortalKit
 from b24offline.settler import Settler
 from b24offline.snapshots import Snapshots
 from b24offline.store import Cipher, Portal, Store, load_or_create_key
@@ -52,26 +53,6 @@ LONGEST_SLEEP_SECONDS: Final = 5.0
 GRACE_SECONDS: Final = 300.0
 """How long an event may take from the change to its run before reconciliation calls it missed."""
 _PORTAL_TTL_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class PortalKit:
-    """Everything that works for one portal."""
-
-    portal: Portal
-    client: PacedClient
-    queue: OfflineQueue
-    ledger: Ledger
-    newer: NewerBatches
-    guard: PortalGuard
-    poller: Poller
-    lanes: LaneSchedule
-    settler: Settler
-    parking: Parking
-    snapshots: Snapshots
-    reader: ObjectReader
-    injector: Injector
-    requests: RequestBox
 
 
 class Runtime:
@@ -146,9 +127,12 @@ class Runtime:
             read_timeout_seconds=self.timers.read_timeout_seconds,
         )
 
+    def ensure_configured_portal(self) -> Portal | None:
+        """Bring the portal of the configuration into the store, once a process. None: the configuration names none."""
+        return self._configured_portal
+
     @cached_property
-    def seeded(self) -> Portal | None:
-        """The portal of the configuration, brought into the store. None: the configuration names none."""
+    def _configured_portal(self) -> Portal | None:
         config = self.config
         if config.portal_url is None or config.portal_name is None:
             return None

@@ -148,7 +148,8 @@ def _prepare(config: Config) -> list[str]:
     """Make or migrate the store and bring in the configured portal, before processes race for it."""
     runtime = Runtime(config)
     try:
-        runtime.seeded, runtime.mirror  # noqa: B018 - what they bring into the database is what is wanted
+        runtime.ensure_configured_portal()
+        runtime.mirror  # noqa: B018 - what they bring into the database is what is wanted
         store = runtime.store
         return [f"{name} ({store.portal_without_secret(name).wish})" for name in store.names()]
     finally:

@@ -61,7 +61,8 @@ class Stack:
             environ = processes.child_environ(self.variables)
             self.config = Config.load(self.variables)
             self.runtime = Runtime(self.config)
-            self.runtime.seeded, self.runtime.mirror  # noqa: B018 - made before the workers race for them
+            self.runtime.ensure_configured_portal()
+            self.runtime.mirror  # noqa: B018 - made before the workers race for them
             self.workers = [
                 processes.worker(f"worker-{n}", environ=environ, folder=self.folder, concurrency=3, events=True)
                 for n in (1, 2)

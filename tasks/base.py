@@ -26,7 +26,7 @@ from b24offline.paced_client import PacedClient
 from b24offline.retry_policy import Permanent
 from b24offline.retry_rules import RetryRules
 from b24offline.routing import NO_RULES, routes
-from b24offline.runtime import PortalKit
+from b24offline.services import PortalKit
 from b24offline.snapshots import Snapshot
 from settings import config
 from tasks import process, publishing

@@ -14,7 +14,8 @@ from b24offline.portal import Portal
 from b24offline.reconcile_schedule import ask_after_blindness
 from b24offline.route_notes import NOTE_SECONDS, not_everywhere, note_routes
 from b24offline.routing import routes
-from b24offline.runtime import PortalKit, Runtime
+from b24offline.runtime import Runtime
+from b24offline.services import PortalKit
 from b24offline.subscriptions import bind_events, check_plan, fingerprint
 from b24offline.trouble_signs import note_refused
 from settings import config

@@ -16,7 +16,7 @@ from b24offline.event import Event, ObjectKey
 from b24offline.ledger import run_id
 from b24offline.retry_policy import LONGEST_REPEAT_SECONDS, uncounted_wait_seconds
 from b24offline.routing import routes
-from b24offline.runtime import PortalKit
+from b24offline.services import PortalKit
 from settings import config
 from tasks.objects import FETCH
 from tasks.passing_on import pass_by

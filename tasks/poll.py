@@ -14,7 +14,8 @@ from b24offline.errors import AuthLost, B24OfflineError, PaceExceeded, PortalErr
 from b24offline.lanes import choose
 from b24offline.poll_schedule import next_interval_seconds
 from b24offline.portal_state import standing_after
-from b24offline.runtime import PortalKit, Runtime
+from b24offline.runtime import Runtime
+from b24offline.services import PortalKit
 from b24offline.store import Portal, PortalState
 from settings import config
 from tasks.bind import bind_if_due, note_own_routes
@@ -30,7 +31,7 @@ def tick() -> str:
     note_own_routes(here)
     if not here.turn("tick", config.tick_seconds / 2):
         return "ticked just now"
-    here.seeded  # noqa: B018 - the configuration's portal is brought into the store once per process
+    here.ensure_configured_portal()  # the configuration's portal is brought into the store once per process
     portals = here.store.polled_names()
     if not portals and here.turn("nothing-to-serve", 60):
         log.warning("no portal to serve: set B24_PORTAL_URL, or add one with b24offline portal add")

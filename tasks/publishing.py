@@ -27,7 +27,7 @@ from tasks.step_error import showable
 if TYPE_CHECKING:
     from b24offline.event import Event
     from b24offline.ledger import Concluded, Handed
-    from b24offline.runtime import PortalKit
+    from b24offline.services import PortalKit
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,8 @@ from b24offline.reconciliation import Job
 from b24offline.request_box import Body
 from b24offline.retry_policy import uncounted_wait_seconds
 from b24offline.routing import routes
-from b24offline.runtime import PortalKit, Runtime
+from b24offline.runtime import Runtime
+from b24offline.services import PortalKit
 from settings import config
 from tasks.poll import note_state
 from tasks.process import runtime

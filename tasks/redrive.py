@@ -20,7 +20,7 @@ from b24offline.event import Record
 from b24offline.ledger import run_id
 from b24offline.redrive_pace import AT_ONCE, listing_seconds
 from b24offline.routing import routes
-from b24offline.runtime import PortalKit
+from b24offline.services import PortalKit
 from settings import config
 from tasks.dispatch import objects_to_read
 from tasks.process import runtime

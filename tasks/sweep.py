@@ -17,7 +17,8 @@ from b24offline.open_work import with_open_work
 from b24offline.overview import overviews
 from b24offline.portal import PortalState, Wish
 from b24offline.redrive_pace import listing_seconds, turn_seconds
-from b24offline.runtime import PortalKit, Runtime
+from b24offline.runtime import Runtime
+from b24offline.services import PortalKit
 from settings import config
 from tasks import reconcile
 from tasks.bind import note_own_routes

@@ -75,7 +75,7 @@ def _second(stage: Stage, **differences: str) -> tuple[Runtime, dict[str, str]]:
         **differences,
     }
     theirs = Runtime(Config.load({name: value for name, value in variables.items() if "_TEST_" not in name}))
-    theirs.seeded  # noqa: B018 - made before the worker races for it
+    theirs.ensure_configured_portal()  # made before the worker races for it
     return theirs, variables
 
 

@@ -89,7 +89,7 @@ def _authorize_again(stage: Stage) -> None:
     stage.environ["B24_REFRESH_TOKEN"] = token
     stage.workers = [stage.new_worker(f"w{n}-again").start() for n in range(len(stage.workers))]
     stage.runtime = Runtime(Config.load({k: v for k, v in stage.variables.items() if "_TEST_" not in k}))
-    stage.runtime.seeded  # noqa: B018 - brings the token into the store
+    stage.runtime.ensure_configured_portal()  # brings the token into the store
 
 
 def _authorization_fails(stage: Stage, what: str, **plan: Any) -> int:

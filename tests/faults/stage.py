@@ -20,7 +20,8 @@ from b24offline.config import Config
 from b24offline.embedded import EmbeddedValkey
 from b24offline.emulator.client import Control, EmulatorProcess
 from b24offline.processes import CeleryProcess
-from b24offline.runtime import PortalKit, Runtime
+from b24offline.runtime import Runtime
+from b24offline.services import PortalKit
 from tests.faults import evidence
 from tests.faults.brokers import Broker, ValkeyBroker, empty_queues
 from tests.faults.evidence import Evidence
@@ -107,7 +108,8 @@ class Stage:
             self.variables = {**self._variables(journal.url), **self.plan.variables}
             empty_queues(self.broker.url)
             self.runtime = Runtime(Config.load({k: v for k, v in self.variables.items() if "_TEST_" not in k}))
-            self.runtime.seeded, self.runtime.mirror  # noqa: B018 - made before the workers race for them
+            self.runtime.ensure_configured_portal()
+            self.runtime.mirror  # noqa: B018 - made before the workers race for them
             self.environ = processes.child_environ(self.variables)
             self.workers = [self.new_worker(f"w{n}") for n in range(self.plan.workers)]
             self.beats = [self.new_beat("beat")]

@@ -15,7 +15,8 @@ from b24offline.config import Config
 from b24offline.contract import QUEUES
 from b24offline.emulator.client import Control, EmulatorProcess
 from b24offline.processes import CeleryProcess
-from b24offline.runtime import PortalKit, Runtime
+from b24offline.runtime import Runtime
+from b24offline.services import PortalKit
 from demo.comparison import Comparison, compare
 
 PORTAL = "acme"
@@ -69,7 +70,7 @@ class Stack:
             self.variables = {**self._default_variables(), **self._extra}
             self._purge()
             self.runtime = Runtime(Config.load(self.variables))
-            self.runtime.seeded  # noqa: B018 - made before the workers race for it
+            self.runtime.ensure_configured_portal()  # made before the workers race for it
             environ = processes.child_environ(self.variables)
             self.workers: list[CeleryProcess] = [
                 processes.worker(

@@ -58,7 +58,7 @@ def deployed(
     def make(**variables: str) -> Runtime:
         given = {**VARIABLES, "B24_REDIS_URL": valkey.url, "B24_DATA_DIR": str(tmp_path), **variables}
         here = Runtime(Config.load(given))
-        assert here.seeded is not None
+        assert here.ensure_configured_portal() is not None
         monkeypatch.setattr(process, "_made", {os.getpid(): (here, LeaseKeeper(20))})
         broker(valkey.url)
         return here

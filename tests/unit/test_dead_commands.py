@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from b24offline.embedded import EmbeddedValkey
-    from b24offline.runtime import PortalKit
+    from b24offline.services import PortalKit
 
 pytestmark = pytest.mark.unit
 

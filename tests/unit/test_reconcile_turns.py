@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from b24offline.emulator.client import EmulatorProcess
-    from b24offline.runtime import PortalKit, Runtime
+    from b24offline.runtime import Runtime
+    from b24offline.services import PortalKit
 
 pytestmark = pytest.mark.unit
 __all__ = ["broker", "deployed", "emulator", "live"]

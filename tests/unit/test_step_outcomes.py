@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from b24offline.event import Event
     from b24offline.ledger import Handed
-    from b24offline.runtime import PortalKit, Runtime
+    from b24offline.runtime import Runtime
+    from b24offline.services import PortalKit
 
 pytestmark = pytest.mark.unit
 __all__ = ["broker", "deployed", "nowhere"]
