@@ -8,6 +8,9 @@ COPY requirements.lock ./
 RUN pip --python /venv/bin/python install --no-cache-dir --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY b24offline b24offline
+COPY tasks tasks
+COPY pipelines pipelines
+COPY settings settings
 # The lock file names what builds the wheel too; nothing needs it after that.
 RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --no-build-isolation . \
  && pip --python /venv/bin/python uninstall --yes hatchling editables pathspec pluggy trove-classifiers
@@ -34,11 +37,8 @@ RUN groupadd --system --gid 10001 b24offline \
 COPY --from=build /venv /venv
 WORKDIR /app
 COPY compose/flowerconfig.py ./
-COPY settings settings
-COPY tasks tasks
-COPY pipelines pipelines
 COPY demo demo
 RUN python -m compileall -q .
 USER b24offline
 # What an orchestrator starts without a command: all queues. Beat and Flower are other commands of the same image.
-CMD ["celery", "-A", "tasks", "worker", "-n", "worker@%h", "-l", "INFO", "--without-mingle", "--without-gossip"]
+CMD ["celery", "-A", "b24offline", "worker", "-n", "worker@%h", "-l", "INFO", "--without-mingle", "--without-gossip"]

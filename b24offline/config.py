@@ -172,7 +172,7 @@ class Config(BaseSettings):
         description="What happens to an event without a route: acknowledge it, or report it as failed.",
     )
     pipelines: Annotated[Names, AfterValidator(values.module_names)] = Field(
-        default=("pipelines",),
+        default=("b24offline.pipelines",),
         description="Python modules with pipelines, separated by commas; the worker imports them at start.",
     )
     handoff_queues: Names = Field(

@@ -11,25 +11,16 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from b24offline.contract import QUEUES
-from b24offline.errors import ConfigError
 from b24offline.tether import tethered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 STOP_SECONDS: Final = 20.0
-
-
-def project_folder() -> Path:
-    """The folder that holds `tasks`, `settings` and `pipelines`. Raises `ConfigError` where there is none."""
-    for folder in (Path.cwd(), Path(__file__).resolve().parent.parent):
-        if all((folder / name / "__init__.py").is_file() for name in ("tasks", "settings", "pipelines")):
-            return folder
-    raise ConfigError("workers run from a checkout or the image: change into the folder that holds tasks/")
 
 
 class CeleryProcess:
@@ -42,7 +33,7 @@ class CeleryProcess:
         *,
         environ: Mapping[str, str],
         log_path: Path,
-        application: str = "tasks",
+        application: str = "b24offline",
     ) -> None:
         self.name = name
         self.log_path = log_path
@@ -67,7 +58,6 @@ class CeleryProcess:
             with self.log_path.open("ab") as log:
                 self._process = subprocess.Popen(
                     tethered(self._command),
-                    cwd=project_folder(),
                     env=self._environ,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

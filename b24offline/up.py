@@ -1,7 +1,7 @@
 """`b24offline up`: everything a deployment on one machine needs, under one supervisor.
 
 It starts an embedded Valkey where no Redis is configured, beat, one worker for polls and steps, one for settling, and
-Flower where it is installed. The workers run from the checkout or the image.
+Flower where it is installed. Modules of pipelines are found in the folder it is run in.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from b24offline.command_line import as_sentences
 from b24offline.config import Config
 from b24offline.contract import QUEUE_EVENTS, QUEUE_POLL, QUEUE_SETTLE
 from b24offline.errors import ConfigError
-from b24offline.processes import project_folder
 from b24offline.route_notes import forget_routes
 from b24offline.runtime import Runtime
 from b24offline.single_start import SingleStart
@@ -73,13 +72,12 @@ def up() -> None:
     again what dies or hangs; ends everything within 15 seconds.
     """
     config = Config.load()
-    folder = project_folder()
     log.configure(config.log_level, stream=cast("TextIO", Prefixed("up")))
     with SingleStart(config.data_dir) as start:
         valkey = kept_valkey.kept_valkey(config) if kept_valkey.needed(config) else None
         served = _prepare(config)
         environ = _environ(config, valkey)
-        program = partial(Program, folder=folder, environ=environ, descriptors=(start.members,))
+        program = partial(Program, folder=Path.cwd(), environ=environ, descriptors=(start.members,))
         first = program("valkey", (*valkey.command, "--loglevel", "warning")) if valkey else None
         flower = config.flower_port if importlib.util.find_spec("flower") else 0
         _tell(config, valkey, flower, served)
@@ -94,7 +92,7 @@ def up() -> None:
 
 def commands(config: Config, flower_port: int) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Name and command of everything but Valkey; ``flower_port`` 0 leaves Flower out."""
-    celery = (sys.executable, "-m", "celery", "-A", "tasks", "-q")
+    celery = (sys.executable, "-m", "celery", "-A", "b24offline", "-q")
     worker = (*celery, "worker", "--without-mingle", "--without-gossip", *(("-E",) if flower_port else ()))
     queues = dict.fromkeys((QUEUE_POLL, QUEUE_EVENTS, *(lane.queue for lane in config.all_lanes.values())))
     # Without a pid file: one of a killed beat could name a process that lives.

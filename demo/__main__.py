@@ -16,7 +16,6 @@ import click
 from rich.console import Console
 
 from b24offline.errors import B24OfflineError
-from b24offline.processes import project_folder
 from demo.comparison import compare
 from demo.stack import PORTAL, Progress, Stack
 from demo.view import View
@@ -129,10 +128,10 @@ def _saved_logs(stack: Stack) -> str:
 def _keep(stack: Stack, console: Console) -> None:
     flower = {name: stack.variables[name] for name in ("B24_REDIS_URL", "B24_DATA_DIR", "B24_PIPELINES")}
     variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in flower.items())
-    watch = f"{sys.executable} -m celery -A tasks flower --address=127.0.0.1 --read-only"
+    watch = f"{sys.executable} -m celery -A b24offline flower --address=127.0.0.1 --read-only"
     console.print(
         f"\nEverything keeps running until Ctrl-C.\n"
-        f"  Flower:       cd {project_folder()} && {variables} {watch}\n"
+        f"  Flower:       cd {Path.cwd()} && {variables} {watch}\n"
         f"  the portal:   {stack.emulator.url}/control/state\n"
         f"  its traffic:  curl -X POST -d '{{\"rate\": 10}}' {stack.emulator.url}/control/traffic\n"
         f"  the mirror:   {stack.config.database_url}\n"

@@ -9,8 +9,8 @@ from celery.canvas import Signature
 
 from b24offline.event import Event
 from b24offline.routing import route
-from tasks import mirror, objects
-from tasks.base import current, step
+from b24offline.tasks import mirror, objects
+from b24offline.tasks.base import current, step
 
 FAILS: Final = 2
 """How often an unlucky run fails before it works."""

@@ -3,6 +3,6 @@
 Each module says for its events which chain runs. Add your own beside them, or name other modules in `B24_PIPELINES`.
 """
 
-from pipelines import crm, project_tasks
+from b24offline.pipelines import crm, project_tasks
 
 __all__ = ["crm", "project_tasks"]

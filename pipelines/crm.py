@@ -6,7 +6,7 @@ from celery.canvas import Signature
 
 from b24offline.event import Event
 from b24offline.routing import route
-from tasks import mirror, objects
+from b24offline.tasks import mirror, objects
 
 
 @route("ONCRMLEADADD", "ONCRMLEADUPDATE", "ONCRMLEADDELETE")

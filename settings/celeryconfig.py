@@ -8,7 +8,7 @@ from typing import Any
 from kombu import Exchange, Queue
 
 from b24offline import contract
-from settings import config, schedule
+from b24offline.settings import config, schedule
 
 _REDIS_BROKER = config.broker_url.startswith(("redis://", "rediss://", "unix://", "valkey"))
 
@@ -99,21 +99,21 @@ worker_proc_alive_timeout = 60.0  # children import pipelines, slowly on a busy 
 
 imports = config.pipelines
 include = (
-    "tasks.poll",
-    "tasks.bind",
-    "tasks.dispatch",
-    "tasks.outcome",
-    "tasks.settle",
-    "tasks.sweep",
-    "tasks.redrive",
-    "tasks.reconcile",
-    "tasks.objects",
-    "tasks.mirror",
-    "tasks.heartbeat",
-    "tasks.broker_queues",
+    "b24offline.tasks.poll",
+    "b24offline.tasks.bind",
+    "b24offline.tasks.dispatch",
+    "b24offline.tasks.outcome",
+    "b24offline.tasks.settle",
+    "b24offline.tasks.sweep",
+    "b24offline.tasks.redrive",
+    "b24offline.tasks.reconcile",
+    "b24offline.tasks.objects",
+    "b24offline.tasks.mirror",
+    "b24offline.tasks.heartbeat",
+    "b24offline.tasks.broker_queues",
 )
 beat_schedule = schedule.beat_schedule
-beat_scheduler = "tasks.beat_scheduler:SteadyScheduler"  # one that a clock which is set back does not stop
+beat_scheduler = "b24offline.tasks.beat_scheduler:SteadyScheduler"  # one that a clock which is set back does not stop
 beat_schedule_filename = str(config.data_dir / "celerybeat-schedule")
 beat_max_loop_interval = 1.0  # how soon it notices that the clock was set
 timezone = "UTC"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from b24offline.contract import QUEUE_POLL, TASK_SWEEP, TASK_TICK
-from settings import config
+from b24offline.settings import config
 
 
 def _entry(task: str, seconds: float) -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """The Celery side, thin: each task loads, makes one call into the library, and records.
 
-Run it as ``celery -A tasks worker`` and ``celery -A tasks beat`` from the folder that holds it.
+Its modules are `b24offline.tasks.*`, from wherever they are imported. In a checkout, where this folder lies at the top,
+``celery -A tasks`` finds the application as well.
 """
 
-from tasks.celery_app import app
+from b24offline.tasks.celery_app import app
 
 __all__ = ["app"]
+
+if __name__ == "tasks":
+    __path__ = []  # a task imported by a second name would be a second task

@@ -16,7 +16,7 @@ from celery import Celery, signals
 from celery.utils.time import maybe_make_aware
 from kombu.transport.native_delayed_delivery import MAX_LEVEL, level_name
 
-from settings import config
+from b24offline.settings import config
 
 _FIRST_DELAY: Final = level_name(MAX_LEVEL)
 """The exchange that messages are sent to when they have to wait."""

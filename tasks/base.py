@@ -27,11 +27,11 @@ from b24offline.retry_policy import Permanent
 from b24offline.retry_rules import RetryRules
 from b24offline.routing import NO_RULES, routes
 from b24offline.services import PortalKit
+from b24offline.settings import config
 from b24offline.snapshots import Snapshot
-from settings import config
-from tasks import process, publishing
-from tasks.passing_on import pass_by
-from tasks.step_error import showable
+from b24offline.tasks import process, publishing
+from b24offline.tasks.passing_on import pass_by
+from b24offline.tasks.step_error import showable
 
 __all__ = ["NotTransferable", "Permanent", "Step", "Work", "current", "step"]
 
@@ -145,7 +145,7 @@ def step(
     def make(body: Callable[..., Any]) -> Any:
         if not callable(body):
             raise ConfigError(f"@step makes a step of a function, not of {body!r}; what it is given has a name")
-        name = f"{STEP_PREFIX}{body.__module__.removeprefix('tasks.')}.{body.__name__}"
+        name = f"{STEP_PREFIX}{body.__module__.removeprefix('b24offline.tasks.')}.{body.__name__}"
         rules = RetryRules.checked(f"step {body.__name__!r}", attempts=attempts, backoff=backoff, final=final)
         return shared_task(base=Step, name=name, max_retries=None, retry_rules=rules)(body)
 

@@ -16,10 +16,10 @@ from b24offline.route_notes import NOTE_SECONDS, not_everywhere, note_routes
 from b24offline.routing import routes
 from b24offline.runtime import Runtime
 from b24offline.services import PortalKit
+from b24offline.settings import config
 from b24offline.subscriptions import bind_events, check_plan, fingerprint
+from b24offline.tasks.process import runtime
 from b24offline.trouble_signs import note_refused
-from settings import config
-from tasks.process import runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -111,7 +111,7 @@ def bind(portal: str) -> str:
         cut_off = not here.redis.set(f"{key}:begun", "1", nx=True)
         bound = bind_events(kit.client, kit.portal.connector, wanted)
     except (PortalError, PaceExceeded) as error:
-        from tasks.poll import note_state  # noqa: PLC0415 - poll asks for binds
+        from b24offline.tasks.poll import note_state  # noqa: PLC0415 - poll asks for binds
 
         note_state(here, portal, error)
         return f"not bound: {type(error).__name__}"

@@ -8,8 +8,8 @@ from amqp.exceptions import AMQPError, PreconditionFailed
 from celery import signals
 
 from b24offline.config import AMQP
-from settings import config
-from tasks.celery_app import app
+from b24offline.settings import config
+from b24offline.tasks.celery_app import app
 
 CONNECT_SECONDS: Final = 3.0
 

@@ -17,11 +17,11 @@ from b24offline.ledger import run_id
 from b24offline.retry_policy import LONGEST_REPEAT_SECONDS, uncounted_wait_seconds
 from b24offline.routing import routes
 from b24offline.services import PortalKit
-from settings import config
-from tasks.objects import FETCH
-from tasks.passing_on import pass_by
-from tasks.process import runtime
-from tasks.publishing import publish, queue_of, send_settle, steps_of
+from b24offline.settings import config
+from b24offline.tasks.objects import FETCH
+from b24offline.tasks.passing_on import pass_by
+from b24offline.tasks.process import runtime
+from b24offline.tasks.publishing import publish, queue_of, send_settle, steps_of
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from celery import signals
 
 from b24offline.contract import TASK_TICK
-from settings import config
+from b24offline.settings import config
 
 log = logging.getLogger(__name__)
 

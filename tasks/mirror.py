@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from b24offline.catalogue import changed_at
-from tasks.base import step
-from tasks.objects import load
-from tasks.process import runtime
+from b24offline.tasks.base import step
+from b24offline.tasks.objects import load
+from b24offline.tasks.process import runtime
 
 
 @step

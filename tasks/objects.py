@@ -9,7 +9,7 @@ from b24offline.errors import AccessDenied, BadRequest, InsufficientScope, Metho
 from b24offline.event import Event, ObjectKey
 from b24offline.object_reader import NotReadable
 from b24offline.snapshots import Snapshot
-from tasks.base import Permanent, current, step
+from b24offline.tasks.base import Permanent, current, step
 
 FETCH: Final = f"{STEP_PREFIX}objects.fetch"
 _UNREADABLE: Final = (

@@ -7,10 +7,10 @@ from typing import Any
 from celery import shared_task
 
 from b24offline import contract
-from settings import config
-from tasks.passing_on import pass_by
-from tasks.process import runtime
-from tasks.publishing import follow
+from b24offline.settings import config
+from b24offline.tasks.passing_on import pass_by
+from b24offline.tasks.process import runtime
+from b24offline.tasks.publishing import follow
 
 
 @shared_task(name=contract.TASK_SUCCEEDED)

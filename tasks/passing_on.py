@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import Task
 
-from settings import config
+from b24offline.settings import config
 
 LEFT = "left to a newer version"
 

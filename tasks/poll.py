@@ -16,10 +16,10 @@ from b24offline.poll_schedule import next_interval_seconds
 from b24offline.portal_state import standing_after
 from b24offline.runtime import Runtime
 from b24offline.services import PortalKit
+from b24offline.settings import config
 from b24offline.store import Portal, PortalState
-from settings import config
-from tasks.bind import bind_if_due, note_own_routes
-from tasks.process import runtime
+from b24offline.tasks.bind import bind_if_due, note_own_routes
+from b24offline.tasks.process import runtime
 
 log = logging.getLogger(__name__)
 

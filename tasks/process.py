@@ -7,7 +7,7 @@ import threading
 
 from b24offline.lease_keeper import LeaseKeeper
 from b24offline.runtime import Runtime
-from settings import config
+from b24offline.settings import config
 
 _lock = threading.Lock()
 _made: dict[int, tuple[Runtime, LeaseKeeper]] = {}

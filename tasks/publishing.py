@@ -20,9 +20,9 @@ from b24offline import contract
 from b24offline.crash_points import crash_point
 from b24offline.errors import ConfigError
 from b24offline.routing import routes
-from settings import config
-from tasks.celery_app import app
-from tasks.step_error import showable
+from b24offline.settings import config
+from b24offline.tasks.celery_app import app
+from b24offline.tasks.step_error import showable
 
 if TYPE_CHECKING:
     from b24offline.event import Event

@@ -28,11 +28,11 @@ from b24offline.retry_policy import uncounted_wait_seconds
 from b24offline.routing import routes
 from b24offline.runtime import Runtime
 from b24offline.services import PortalKit
-from settings import config
-from tasks.poll import note_state
-from tasks.process import runtime
-from tasks.publishing import queue_of, steps_of
-from tasks.step_error import showable
+from b24offline.settings import config
+from b24offline.tasks.poll import note_state
+from b24offline.tasks.process import runtime
+from b24offline.tasks.publishing import queue_of, steps_of
+from b24offline.tasks.step_error import showable
 
 log = logging.getLogger(__name__)
 

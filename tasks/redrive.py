@@ -21,9 +21,9 @@ from b24offline.ledger import run_id
 from b24offline.redrive_pace import AT_ONCE, listing_seconds
 from b24offline.routing import routes
 from b24offline.services import PortalKit
-from settings import config
-from tasks.dispatch import objects_to_read
-from tasks.process import runtime
+from b24offline.settings import config
+from b24offline.tasks.dispatch import objects_to_read
+from b24offline.tasks.process import runtime
 
 AT_LEAST: Final = 5
 """Taken in any turn, however much new events want the portal."""

@@ -6,9 +6,9 @@ from celery import shared_task
 
 from b24offline import contract
 from b24offline.errors import PaceExceeded, PortalError, StoreError
-from tasks.passing_on import pass_by
-from tasks.poll import note_state
-from tasks.process import runtime
+from b24offline.tasks.passing_on import pass_by
+from b24offline.tasks.poll import note_state
+from b24offline.tasks.process import runtime
 
 
 @shared_task(name=contract.TASK_SETTLE)

@@ -19,11 +19,11 @@ from b24offline.portal import PortalState, Wish
 from b24offline.redrive_pace import listing_seconds, turn_seconds
 from b24offline.runtime import Runtime
 from b24offline.services import PortalKit
-from settings import config
-from tasks import reconcile
-from tasks.bind import note_own_routes
-from tasks.process import runtime
-from tasks.publishing import publish, send_settle
+from b24offline.settings import config
+from b24offline.tasks import reconcile
+from b24offline.tasks.bind import note_own_routes
+from b24offline.tasks.process import runtime
+from b24offline.tasks.publishing import publish, send_settle
 
 log = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from celery.canvas import Signature, signature
 
 from b24offline.event import Event, stamp_seconds
 from b24offline.routing import route
-from tasks import mirror, objects
-from tasks.base import Permanent, current, step
-from tasks.celery_app import app
+from b24offline.tasks import mirror, objects
+from b24offline.tasks.base import Permanent, current, step
+from b24offline.tasks.celery_app import app
 from tests.faults import next_version, sabotage
 from tests.faults.evidence import fingerprint
 from tests.faults.journal import CHEAP, COPIES, COUNTED, HARD_LIMIT, SOFT_LIMIT, TRACKED, VISIBILITY, Journal

@@ -9,7 +9,6 @@ import time
 from sqlalchemy import update
 
 from b24offline.embedded import free_port
-from b24offline.processes import project_folder
 from b24offline.store_tables import PORTALS
 from tests.faults.row import Plan, fault
 from tests.faults.stage import PORTAL, Stage, wait_until
@@ -89,7 +88,6 @@ def nobody_must_act(stage: Stage) -> None:
     """`status` has nothing to say: no alarm that did not clear itself, nothing failed, parked or marked."""
     told = subprocess.run(
         [sys.executable, "-m", "b24offline.cli", "status"],
-        cwd=project_folder(),
         env={name: value for name, value in stage.environ.items() if "_TEST_" not in name},
         capture_output=True,
         text=True,

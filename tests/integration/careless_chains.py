@@ -8,9 +8,9 @@ from celery.canvas import Signature
 
 from b24offline.event import Event
 from b24offline.routing import route
-from tasks import mirror, objects
-from tasks.base import Permanent, step
-from tasks.process import runtime
+from b24offline.tasks import mirror, objects
+from b24offline.tasks.base import Permanent, step
+from b24offline.tasks.process import runtime
 
 MODE = "test:careless"
 """A hash: entity -> fail (every attempt), once (the first attempt only), permanent; else the handler works."""

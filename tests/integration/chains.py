@@ -14,9 +14,9 @@ from celery.exceptions import Ignore
 
 from b24offline.event import Event
 from b24offline.routing import route
-from tasks import mirror, objects
-from tasks.base import Permanent, current, step
-from tasks.process import runtime
+from b24offline.tasks import mirror, objects
+from b24offline.tasks.base import Permanent, current, step
+from b24offline.tasks.process import runtime
 
 RUNS = "test:runs"
 """A list of ``<idempotency key> <attempt>`` lines, one for each handler that began."""

@@ -8,8 +8,8 @@ from celery.canvas import Signature
 
 from b24offline.event import Event
 from b24offline.routing import route
-from tasks.base import Permanent, current, step
-from tasks.process import runtime
+from b24offline.tasks.base import Permanent, current, step
+from b24offline.tasks.process import runtime
 
 RUNS = "test:retries"
 """A list of ``<entity> <step> <attempt>``, one for each handler that began."""

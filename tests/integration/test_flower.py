@@ -14,8 +14,8 @@ from redis import Redis
 
 from b24offline import processes
 from b24offline.contract import QUEUES
-from tasks.base import Permanent
-from tasks.step_error import showable
+from b24offline.tasks.base import Permanent
+from b24offline.tasks.step_error import showable
 from tests.integration import careless_chains
 from tests.integration.onlookers import BrokerLog, Events, Flower
 from tests.integration.stack import PORTAL, Stack, wait_until

@@ -14,7 +14,7 @@ from redis import Redis
 
 from b24offline.config import Config
 from b24offline.contract import EXCHANGE, QUEUE_EVENTS, QUEUES
-from tasks import application
+from b24offline.tasks import application
 from tests.integration import chains
 from tests.integration.stack import CHAINS, Stack, wait_until
 from tests.integration.test_start import celery

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from b24offline.processes import child_environ, project_folder
+from b24offline.processes import child_environ
 from tests.integration.stack import PATIENCE, Stack, wait_until
 
 
 def celery(*command: str, variables: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a celery command to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "tasks", *command],
-        cwd=cwd or project_folder(),
+        [sys.executable, "-m", "celery", "-A", "b24offline", *command],
+        cwd=cwd,
         env=child_environ(variables),
         capture_output=True,
         text=True,
@@ -45,29 +45,48 @@ def test_a_wrong_value_stops_the_start_with_a_sentence_that_names_it(variables: 
         assert "Traceback" not in done.stderr
 
 
-def test_a_mix_of_two_projects_is_refused(tmp_path: Path) -> None:
-    stranger = tmp_path / "settings"
-    stranger.mkdir()
-    (stranger / "__init__.py").write_text("config = None\n")
-    done = celery("report", variables={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
-    assert done.returncode != 0
-    (tmp_path / "tasks").symlink_to(project_folder() / "tasks")
-    done = celery("report", variables={"PYTHONPATH": str(project_folder())}, cwd=tmp_path)
-    assert done.returncode != 0
-    assert "come from" in done.stderr
+def test_a_team_s_own_tasks_and_settings_are_never_taken_for_ours(tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text("raise SystemExit('the wrong tasks')\n")
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "__init__.py").write_text("raise SystemExit('the wrong settings')\n")
+    done = celery("report", variables={"PYTHONPATH": str(Path.cwd())}, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "b24offline.tasks.poll" in done.stdout
+
+
+@pytest.mark.parametrize("application", ["tasks", "b24offline"])
+def test_no_module_is_loaded_by_two_names(application: str) -> None:
+    code = (
+        "import sys\nfrom celery.bin.celery import celery\n"
+        f"celery(['-A', '{application}', 'report'], standalone_mode=False)\n"
+        "from b24offline.tasks import app\napp.loader.import_default_modules()\n"
+        "ours = {f: n for n, m in sys.modules.items() if (f := getattr(m, '__file__', None))"
+        " and n.partition('.')[0] in ('tasks', 'settings', 'pipelines')}\n"
+        "print(sorted(ours.values()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=child_environ({}), capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == str([application] if application == "tasks" else [])
+
+
+def test_a_task_cannot_be_imported_by_a_second_name() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import tasks.poll"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "No module named 'tasks.poll'" in done.stderr
 
 
 def test_the_documented_commands_serve_a_portal_by_configuration_alone(
     start_stack: Callable[..., Stack], tmp_path: Path
 ) -> None:
-    """`celery -A tasks worker` and `celery -A tasks beat`, with no option of ours."""
+    """`celery -A b24offline worker` and `celery -A b24offline beat`, with no option of ours."""
     stack = start_stack(workers=0, with_beat=False, bind=False)
     environ = child_environ(stack.variables)
     with (tmp_path / "out.log").open("wb") as log:
         running = [
             subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "tasks", command, *options],
-                cwd=project_folder(),
+                [sys.executable, "-m", "celery", "-A", "b24offline", command, *options],
                 env=environ,
                 stdout=log,
                 stderr=log,
@@ -85,4 +104,4 @@ def test_the_documented_commands_serve_a_portal_by_configuration_alone(
                 process.terminate()
             for process in running:
                 process.wait(PATIENCE * 30)
-    assert not list(project_folder().glob("celerybeat*")), "nothing is written outside the data folder"
+    assert not list(Path.cwd().glob("celerybeat*")), "nothing is written outside the data folder"

@@ -16,7 +16,7 @@ from redis import Redis
 from b24offline.config import Config
 from b24offline.emulator.client import Control, EmulatorProcess
 from b24offline.kept_valkey import with_ledger_address
-from b24offline.processes import child_environ, project_folder
+from b24offline.processes import child_environ
 from b24offline.runtime import Runtime
 from b24offline.supervisor import Grace
 from demo.comparison import compare
@@ -167,7 +167,6 @@ def test_it_ends_in_time_and_goes_on_after_a_restart(deployment: Deployment, num
 def _cli(deployment: Deployment, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "b24offline.cli", *command],
-        cwd=project_folder(),
         env=child_environ(deployment.up.variables),
         capture_output=True,
         text=True,

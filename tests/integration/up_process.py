@@ -15,7 +15,7 @@ import psutil
 
 from b24offline.embedded import free_port
 from b24offline.emulator.client import EmulatorProcess
-from b24offline.processes import child_environ, project_folder
+from b24offline.processes import child_environ
 from tests.integration.stack import PATIENCE, wait_until
 
 _STARTED = re.compile(r"process started \| program=(\w+) process_id=(\d+)")
@@ -69,7 +69,6 @@ class Up:
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "b24offline.cli", "up"],
-                cwd=project_folder(),
                 env=child_environ(self.variables),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

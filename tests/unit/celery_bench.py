@@ -12,7 +12,7 @@ from kombu import pools
 from b24offline.config import Config
 from b24offline.lease_keeper import LeaseKeeper
 from b24offline.runtime import Runtime
-from tasks import app, process
+from b24offline.tasks import app, process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from settings import celeryconfig
-from tasks import app
-from tasks.beat_scheduler import SteadyScheduler
+from b24offline.settings import celeryconfig
+from b24offline.tasks import app
+from b24offline.tasks.beat_scheduler import SteadyScheduler
 
 HOUR = timedelta(hours=1)
 

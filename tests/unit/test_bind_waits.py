@@ -12,10 +12,10 @@ from b24offline import up
 from b24offline.config import Config
 from b24offline.route_notes import NOTE_SECONDS, not_everywhere, note_routes
 from b24offline.routing import Routes
-from tasks import bind as binding
-from tasks.bind import bind, bind_if_due, note_own_routes
-from tasks.poll import tick
-from tasks.sweep import adopt, sweep
+from b24offline.tasks import bind as binding
+from b24offline.tasks.bind import bind, bind_if_due, note_own_routes
+from b24offline.tasks.poll import tick
+from b24offline.tasks.sweep import adopt, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

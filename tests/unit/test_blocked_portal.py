@@ -17,9 +17,9 @@ from werkzeug.wrappers import Request, Response
 from b24offline import portal_commands
 from b24offline.portal import PortalState
 from b24offline.rate_limit import BLOCK_SECONDS
-from tasks import dispatch as dispatching
-from tasks.dispatch import dispatch
-from tasks.poll import clear_state, poll
+from b24offline.tasks import dispatch as dispatching
+from b24offline.tasks.dispatch import dispatch
+from b24offline.tasks.poll import clear_state, poll
 
 if TYPE_CHECKING:
     from b24offline.runtime import Runtime

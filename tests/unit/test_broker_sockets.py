@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from celery_bench import broker
 
-from tasks import app
+from b24offline.tasks import app
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -42,7 +42,7 @@ def test_everything_has_a_default() -> None:
     assert config.portal_url is None
     assert config.portal_name is None
     assert config.order == {"ID": "ASC"}
-    assert (config.events, config.pipelines, config.filter) == ((), ("pipelines",), {})
+    assert (config.events, config.pipelines, config.filter) == ((), ("b24offline.pipelines",), {})
     assert config.secret_keys == ()
 
 
@@ -66,7 +66,7 @@ def test_values_are_parsed_once() -> None:
             "B24_EVENTS": "oncrmdealadd, ONTASKADD,,ONTASKADD",
             "B24_FILTER": '{"=EVENT_NAME": "ONTASKADD", ">=ID": 7}',
             "B24_ORDER": "timestamp_x desc, id asc",
-            "B24_PIPELINES": "pipelines, mine.chains",
+            "B24_PIPELINES": "b24offline.pipelines, mine.chains",
             "B24_LOG_LEVEL": "debug",
             "B24_ADOPT": "no",
             "B24_DATABASE_URL": "postgres://user:pw@db/b24",
@@ -78,7 +78,7 @@ def test_values_are_parsed_once() -> None:
     assert config.events == ("ONCRMDEALADD", "ONTASKADD")
     assert config.filter == {"=EVENT_NAME": "ONTASKADD", ">=ID": 7}
     assert list(config.order.items()) == [("TIMESTAMP_X", "DESC"), ("ID", "ASC")]
-    assert config.pipelines == ("pipelines", "mine.chains")
+    assert config.pipelines == ("b24offline.pipelines", "mine.chains")
     assert (config.log_level, config.adopt, config.unrouted) == ("DEBUG", False, "acknowledge")
     assert config.database_url == "postgresql+psycopg://user:pw@db/b24"
     assert len(config.secret_keys) == 2

@@ -13,7 +13,7 @@ from werkzeug.wrappers import Request, Response
 
 from b24offline import errors
 from b24offline.portal import PortalState
-from tasks.poll import poll
+from b24offline.tasks.poll import poll
 
 if TYPE_CHECKING:
     from b24offline.runtime import Runtime

@@ -8,7 +8,7 @@ import pytest
 from celery_bench import broker, deployed
 
 from b24offline.poller import Polled, Poller
-from tasks import poll as polling
+from b24offline.tasks import poll as polling
 
 if TYPE_CHECKING:
     from collections.abc import Callable

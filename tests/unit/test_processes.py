@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from core_events import wait_for
 
-from b24offline.processes import child_environ, project_folder
+from b24offline.processes import child_environ
 
 STARTERS = {
     "Valkey": "process = EmbeddedValkey(folder).start()",
@@ -34,7 +34,7 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize("what", STARTERS)
 def test_a_killed_starter_takes_it_along(tmp_path: Path, what: str) -> None:
     starter = subprocess.Popen(
-        [sys.executable, "-c", CODE.format(STARTERS[what]), str(tmp_path)], stdout=subprocess.PIPE, cwd=project_folder()
+        [sys.executable, "-c", CODE.format(STARTERS[what]), str(tmp_path)], stdout=subprocess.PIPE
     )
     assert starter.stdout
     pid = int(starter.stdout.readline())
@@ -52,7 +52,6 @@ def test_the_demo_cleans_up_when_its_terminal_is_closed(tmp_path: Path) -> None:
     try:
         demo = subprocess.Popen(
             [sys.executable, "-m", "demo", "--objects", "6"],
-            cwd=project_folder(),
             env=child_environ({"TMPDIR": str(tmp_path)}),
             stdout=subprocess.DEVNULL,
             start_new_session=True,

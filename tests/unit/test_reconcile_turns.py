@@ -13,7 +13,7 @@ from b24offline import runtime as runtimes
 from b24offline.reconcile_schedule import RECONCILE
 from b24offline.reconciliation import Job
 from b24offline.routing import Routes
-from tasks import mirror, objects, publishing, reconcile
+from b24offline.tasks import mirror, objects, publishing, reconcile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

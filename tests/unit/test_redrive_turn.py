@@ -15,7 +15,7 @@ from b24offline.errors import PaceExceeded
 from b24offline.offline_queue import PAGE
 from b24offline.routing import Routes
 from b24offline.runtime import Runtime
-from tasks import redrive as turn
+from b24offline.tasks import redrive as turn
 
 if TYPE_CHECKING:
     from pathlib import Path

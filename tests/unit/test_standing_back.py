@@ -10,7 +10,7 @@ from b24offline import errors
 from b24offline.config import Config
 from b24offline.portal import PortalState
 from b24offline.runtime import Runtime
-from tasks.poll import clear_state, note_state
+from b24offline.tasks.poll import clear_state, note_state
 
 if TYPE_CHECKING:
     from pathlib import Path

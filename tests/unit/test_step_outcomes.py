@@ -17,8 +17,8 @@ from kombu.messaging import Producer
 
 from b24offline.contract import HEADER_WORK
 from b24offline.routing import Routes
-from tasks import app, publishing
-from tasks.base import Permanent, step
+from b24offline.tasks import app, publishing
+from b24offline.tasks.base import Permanent, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,9 +16,9 @@ from b24offline.open_work import with_open_work
 from b24offline.portal import PortalState
 from b24offline.redrive_pace import LISTED_FREELY
 from b24offline.store_tables import PORTALS
-from tasks import sweep as sweeping
-from tasks.poll import poll, tick
-from tasks.sweep import adopt, sweep
+from b24offline.tasks import sweep as sweeping
+from b24offline.tasks.poll import poll, tick
+from b24offline.tasks.sweep import adopt, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
