@@ -1,51 +1,47 @@
-"""What a person must do, told once in the log when it begins and once when it is over.
+"""Issues told in the log: once when they begin, once when they are over.
 
-The sentences are those of `b24offline status`. Which of them were told is kept in the ledger, so that many workers and
-restarts tell each one once; after its loss they are told again.
+Which issues were told is kept in the ledger, so that many workers and restarts tell each one once; after the loss of
+the ledger they are told again.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from redis import Redis
 
+    from b24offline.health import Issue
     from b24offline.ledger import Ledger
-    from b24offline.overview import Need
 
 log = logging.getLogger(__name__)
 
 UNTOLD: Final = ""
-"""Stands for a need that was seen once."""
+"""Stands for an issue that was seen once."""
 
 
-def tell(redis: Redis, ledger: Ledger, needs: tuple[Need, ...]) -> tuple[int, int]:
-    """Logs the needs of one portal that were there at the look before too, and those that are over.
+def tell(redis: Redis, ledger: Ledger, issues: tuple[Issue, ...]) -> tuple[int, int]:
+    """Log the issues of one portal that were there at the look before too, and those that are over.
 
-    A need that passes between two looks is not worth a line. Answers how many began and how many are over.
+    An issue that passes between two looks is not worth a line. Return how many began and how many are over.
     """
-    key = f"{ledger.stem}:alarms"
-    now = {_kind(need): need for need in needs}
-    known: dict[str, str] = {str(kind): str(what) for kind, what in redis.hgetall(key).items()}
+    hash_key = f"{ledger.stem}:alarms"
+    current = {issue.key: issue for issue in issues}
+    known: dict[str, str] = {str(key): str(message) for key, message in redis.hgetall(hash_key).items()}
     began = over = 0
-    for kind, need in now.items():
-        if kind not in known:
-            redis.hset(key, kind, UNTOLD)
-        elif known[kind] == UNTOLD:
-            redis.hset(key, kind, need.what)
+    for key, issue in current.items():
+        if key not in known:
+            redis.hset(hash_key, key, UNTOLD)
+        elif known[key] == UNTOLD:
+            redis.hset(hash_key, key, issue.message)
             began += 1
-            log.error("alarm", extra={"portal": ledger.portal, "actor": need.actor, "what": need.what})
-    for kind in known.keys() - now.keys():
-        redis.hdel(key, kind)
-        if known[kind] != UNTOLD:
+            fields = {"code": issue.code, "portal": ledger.portal, "actor": issue.actor, "issue": issue.message}
+            log.error("alarm", extra=fields)
+    for key in known.keys() - current.keys():
+        redis.hdel(hash_key, key)
+        if known[key] != UNTOLD:
             over += 1
-            log.warning("alarm is over", extra={"portal": ledger.portal, "what": known[kind]})
+            code = key.partition(":")[0]
+            log.warning("alarm is over", extra={"code": code, "portal": ledger.portal, "issue": known[key]})
     return began, over
-
-
-def _kind(need: Need) -> str:
-    """The same for a sentence whose numbers change."""
-    return re.sub(r"\d[\d.]*( (s|min|h|days))?", "#", f"{need.actor}: {need.what}")

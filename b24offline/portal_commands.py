@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from b24offline.command_line import as_sentences, failure, refusal, runtime, show_json, show_table
 from b24offline.config import Config
 from b24offline.overview import Overview, overview, overviews
-from b24offline.portal import Portal, Wish
+from b24offline.portal import Wish
 from b24offline.portal_removal import remove as remove_portal
 from b24offline.reconciled import summary
 from b24offline.status_command import TITLES, row, seconds
@@ -73,7 +73,8 @@ def add(
 @as_sentences
 def list_portals(removed: bool, as_json: bool) -> None:
     """List the portals."""
-    found = overviews(runtime(), removed=removed)
+    here = runtime()
+    found = overviews(here.store, here.redis, here.config, removed=removed)
     if as_json:
         show_json([one.as_json() for one in found])
     else:
@@ -86,8 +87,7 @@ def list_portals(removed: bool, as_json: bool) -> None:
 @as_sentences
 def show(name: str, as_json: bool) -> None:
     """Show one portal; never its secrets."""
-    here = runtime()
-    one = overview(here, here.store.portal(name))
+    one = _overview(runtime(), name)
     if as_json:
         show_json(one.as_json())
         return
@@ -126,7 +126,7 @@ def drain(name: str, wait: bool, timeout: float) -> None:
     here = runtime()
     if here.store.portal(name).wish is not Wish.PAUSED or here.kit(name).ledger.open_batches():
         here.store.set_wish(name, Wish.DRAINING)
-    click.echo(f"Portal {name} drains: {_open(overview(here, here.store.portal(name)))}.")
+    click.echo(f"Portal {name} drains: {_open(_overview(here, name))}.")
     if wait:
         _await_drained(here, name, timeout)
 
@@ -205,22 +205,6 @@ def takeover(name: str) -> None:
         click.echo("Adoption is switched off here (B24_ADOPT): until it is on, those records stay reserved.")
 
 
-@portal.command("forget-batches")
-@click.argument("name")
-@click.option("--schema", type=int, required=True, help="Their ledger schema, as status shows it.")
-@as_sentences
-def forget_batches(name: str, schema: int) -> None:
-    """Give up open batches that a newer version wrote, so that this version adopts their records.
-
-    Only when no process of the newer version is left. What had run of them runs again.
-    """
-    kit = runtime().kit(name)
-    if schema <= kit.ledger.schema:
-        raise refusal(f"Schema {schema} is known to this version, which works on it by itself. Nothing was changed.")
-    number = kit.newer.forget(schema)
-    click.echo(f"{number} batches of schema {schema} are forgotten; their records are adopted within some minutes.")
-
-
 def checked(field: str, option: str, value: str) -> str:
     """A value by the rules of the setting it corresponds to. Raises the refusal that names the option."""
     info = Config.model_fields[field]
@@ -241,47 +225,51 @@ def _poll_soon(here: Runtime, name: str) -> None:
 
 
 def _facts(one: Overview) -> list[tuple[str, str]]:
-    about: Portal = one.portal
-    ledger = one.ledger
+    about, sample = one.portal, one.sample
     return [
         ("portal", about.name),
-        ("wish", f"{about.wish} since {about.wish_since:%Y-%m-%d %H:%M:%S} UTC"),
+        ("desired state", f"{about.wish} since {about.wish_since:%Y-%m-%d %H:%M:%S} UTC"),
         ("state", f"{about.state} since {about.state_since:%Y-%m-%d %H:%M:%S} UTC"),
         ("reason", about.state_reason),
         ("address", about.client_endpoint),
-        ("authorization", about.auth_url),
-        ("application", about.client_id),
+        ("authorization server", about.auth_url),
+        ("client id", about.client_id),
         ("connector", about.connector),
-        ("account", about.member_id or "not known before the first refresh"),
+        ("member id", about.member_id or "unknown until the first token refresh"),
         ("open", _open(one)),
-        ("overdue runs", str(ledger.overdue_runs) if ledger else ""),
-        ("next poll", "" if ledger is None or ledger.next_poll_seconds is None else seconds(ledger.next_poll_seconds)),
+        ("overdue runs", str(sample.overdue_runs) if sample else ""),
+        ("next poll", "" if sample is None or sample.next_poll_seconds is None else seconds(sample.next_poll_seconds)),
         ("dead letters", str(one.dead_letters)),
-        ("reconciled", summary(ledger.reconciled) if ledger and ledger.reconciled else ""),
-        *((f"  {name}", str(count)) for name, count in sorted(ledger.counters.items() if ledger else ())),
-        *((f"the {need.actor} must act", need.what) for need in one.needs),
+        ("reconciled", summary(sample.reconciled) if sample and sample.reconciled else ""),
+        *((f"  {name}", str(count)) for name, count in sorted(sample.counters.items() if sample else ())),
+        *((f"the {issue.actor} must act", f"({issue.code}) {issue.message}") for issue in one.issues),
     ]
 
 
 def _open(one: Overview) -> str:
-    if one.ledger is None:
-        return "the ledger cannot be reached"
-    batches = one.ledger.open_batches
+    if one.sample is None:
+        return "unknown, the ledger cannot be reached"
+    batches = one.sample.open_batches
     if not batches:
-        return "nothing is open"
-    return f"{len(batches)} batches are open, the oldest for {seconds(max(batches.values()))}"
+        return "no open batches"
+    return f"{len(batches)} open batches, the oldest for {seconds(max(batches.values()))}"
 
 
 def _await_drained(here: Runtime, name: str, timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
     told = ""
-    while (now := overview(here, here.store.portal(name))).portal.wish is Wish.DRAINING:
-        if (line := f"{len(now.ledger.open_batches) if now.ledger else '?'} batches open") != told:
+    while (now := _overview(here, name)).portal.wish is Wish.DRAINING:
+        if (line := _open(now).partition(",")[0]) != told:
             click.echo(line)
             told = line
         if time.monotonic() > deadline:
-            raise failure(f"Portal {name} is not drained after {timeout_seconds:.0f} s: {_open(now)}. Do workers run?")
+            why = f"Portal {name} is not drained after {timeout_seconds:.0f} s: {_open(now)}"
+            raise failure(f"{why}. Check that the workers are running: b24offline status")
         time.sleep(_LOOK_SECONDS)
     if now.portal.wish is not Wish.PAUSED:
-        raise failure(f"Portal {name} does not drain any more: it is to be {now.portal.wish}.")
+        raise failure(f"Portal {name} is no longer draining: its desired state is now {now.portal.wish}.")
     click.echo(f"Portal {name} is drained and paused.")
+
+
+def _overview(here: Runtime, name: str) -> Overview:
+    return overview(here.store, here.redis, here.config, here.store.portal(name))

@@ -14,8 +14,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal
 
 from b24offline.lanes import DEFAULT_LANE, HELD_LANE
+from b24offline.ledger_notes import note_unreadable
 from b24offline.offline_queue import PAGE
-from b24offline.trouble_signs import note_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -47,14 +47,6 @@ def last_reconciled(redis: Redis, stem: str) -> Reconciled | None:
     return None if text is None else Reconciled(**json.loads(text))
 
 
-def missed_sentence(last: Reconciled) -> str:
-    """What a person must know of the last one; "" when it found nothing, so that the next one may clear it. Pure."""
-    if not last.missed + last.gone:
-        return ""
-    found = f"reconciliation ({last.why}) found {last.missed + last.gone} changes whose events never came, and ran them"
-    return f"{found}: find out why; it is forgotten when b24offline reconcile finds none"
-
-
 def summary(last: Reconciled) -> str:
     """The last one in a line, for people. Pure."""
     ended = datetime.fromtimestamp(last.at_ms / 1000, UTC)

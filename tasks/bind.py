@@ -10,6 +10,7 @@ from celery import shared_task
 
 from b24offline import contract
 from b24offline.errors import PaceExceeded, PortalError
+from b24offline.ledger_notes import note_refused
 from b24offline.portal import Portal
 from b24offline.reconcile_schedule import ask_after_blindness
 from b24offline.route_notes import NOTE_SECONDS, not_everywhere, note_routes
@@ -19,7 +20,6 @@ from b24offline.services import PortalKit
 from b24offline.settings import config
 from b24offline.subscriptions import bind_events, check_plan, fingerprint
 from b24offline.tasks.process import runtime
-from b24offline.trouble_signs import note_refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -107,10 +107,10 @@ def _lists_reserved(here: Runtime, kit: PortalKit) -> bool:
 def _tell_alarms(here: Runtime) -> None:
     if not here.turn("alarms", config.timers.sweep_seconds * 4):
         return
-    for one in overviews(here):
+    for one in overviews(here.store, here.redis, here.config):
         # Not of the kit: that of a portal whose secret cannot be opened is not to be had.
         ledger = Ledger(here.redis, config.key_prefix, one.portal.name, here.timers)
-        alarms.tell(here.redis, ledger, one.needs)
+        alarms.tell(here.redis, ledger, one.issues)
 
 
 def _park(kit: PortalKit, one: Handed) -> None:

@@ -10,7 +10,8 @@ import kombu
 from celery import Celery
 
 from b24offline.contract import QUEUES, STEP_PREFIX
-from b24offline.overview import LATE_SECONDS, overview
+from b24offline.health import LATE_SECONDS, IssueCode
+from b24offline.overview import overview
 from b24offline.processes import CeleryProcess
 from tests.faults.brokers import RabbitBroker
 from tests.faults.journal import COPIES, VISIBILITY
@@ -251,8 +252,9 @@ def no_beat(stage: Stage) -> None:
 
 
 def _alarmed(stage: Stage) -> bool:
-    needs = overview(stage.runtime, stage.runtime.store.portal(PORTAL)).needs
-    return any("nobody polls it" in need.what for need in needs)
+    runtime = stage.runtime
+    found = overview(runtime.store, runtime.redis, runtime.config, runtime.store.portal(PORTAL))
+    return any(issue.code is IssueCode.NOT_POLLED for issue in found.issues)
 
 
 @fault(29, "schedule file corrupt")

@@ -121,7 +121,8 @@ def takeover_asked(stage: Stage) -> None:
     stage.journal.tell("slow", 1)
     stage.change(15)
     wait_until(lambda: stage.journal.count("effect") >= 18, "handlers of the first run")
-    told = [need.what for need in overview(theirs, about(PORTAL)).needs]
+    found = overview(theirs.store, theirs.redis, theirs.config, about(PORTAL))
+    told = [issue.message for issue in found.issues]
     stage.expect(any(f"portal takeover {PORTAL}" in what for what in told), f"its status names the command: {told}")
     stage.expect(theirs.kit(PORTAL).ledger.counters() == {}, "it took nothing")
     stage.expect(about(PORTAL).state is PortalState.UNDECIDED, "it still asks")

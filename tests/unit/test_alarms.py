@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from core_events import ledger_on
 
 from b24offline.alarms import tell
-from b24offline.overview import Need
+from b24offline.health import Issue, IssueCode
 
 if TYPE_CHECKING:
     from redis import Redis
 
 pytestmark = pytest.mark.unit
 
-LETTERS = Need("operator", "3 dead letters wait for a decision")
-POLLS = Need("operator", "nobody polls it: are beat and the workers running?")
+LETTERS = Issue(IssueCode.DEAD_LETTERS, "operator", "3 dead letters wait for a decision.")
+POLLS = Issue(IssueCode.NOT_POLLED, "operator", "The portal has not been polled.")
+REFUSED = Issue(IssueCode.SUBSCRIPTION_REFUSED, "operator", "The portal refuses to subscribe ONA.", "ONA")
 
 
-def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str, str]]:
-    found = [(one.levelno, one.message, str(one.__dict__["what"])) for one in caplog.records]
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str, str, str]]:
+    found = [
+        (one.levelno, one.message, str(one.__dict__["code"]), str(one.__dict__["issue"])) for one in caplog.records
+    ]
     caplog.clear()
     return found
 
@@ -30,27 +34,37 @@ def test_an_alarm_is_told_once_and_its_end_once(redis: Redis, caplog: pytest.Log
     ledger = ledger_on(redis)
     assert tell(redis, ledger, (LETTERS,)) == (0, 0)
     assert tell(redis, ledger, (LETTERS, POLLS)) == (1, 0)
-    assert lines(caplog) == [(logging.ERROR, "alarm", LETTERS.what)]
-    more = Need("operator", "12 dead letters wait for a decision")
-    assert tell(redis, ledger, (more, POLLS)) == (1, 0), "another number is the same alarm"
-    assert lines(caplog) == [(logging.ERROR, "alarm", POLLS.what)]
+    assert lines(caplog) == [(logging.ERROR, "alarm", "dead_letters", LETTERS.message)]
+    reworded = replace(LETTERS, message="Twelve letters lie about.")
+    assert tell(redis, ledger, (reworded, POLLS)) == (1, 0), "other words are the same alarm"
+    assert lines(caplog) == [(logging.ERROR, "alarm", "not_polled", POLLS.message)]
     assert tell(redis, ledger, (POLLS,)) == (0, 1)
-    assert lines(caplog) == [(logging.WARNING, "alarm is over", LETTERS.what)]
+    assert lines(caplog) == [(logging.WARNING, "alarm is over", "dead_letters", LETTERS.message)]
     assert tell(redis, ledger, (POLLS,)) == (0, 0)
     assert lines(caplog) == []
     assert tell(redis, ledger, ()) == (0, 1)
     assert not redis.exists(f"{ledger.stem}:alarms")
 
 
+def test_an_alarm_has_code_portal_actor_and_what_to_do(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = ledger_on(redis)
+    for _ in range(2):
+        tell(redis, ledger, (LETTERS,))
+    (line,) = caplog.records
+    told = {name: line.__dict__[name] for name in ("code", "portal", "actor", "issue")}
+    assert told == {"code": "dead_letters", "portal": "acme", "actor": "operator", "issue": LETTERS.message}
+
+
 def test_what_passes_between_two_looks_is_not_told(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     ledger = ledger_on(redis)
-    for needs in ((POLLS,), (), (POLLS,), ()):
-        assert tell(redis, ledger, needs) == (0, 0)
+    for issues in ((POLLS,), (), (POLLS,), ()):
+        assert tell(redis, ledger, issues) == (0, 0)
     assert lines(caplog) == []
 
 
-def test_the_same_words_for_two_actors_are_two_alarms(redis: Redis) -> None:
+@pytest.mark.parametrize("change", [{"actor": "developer"}, {"subject": "ONB"}, {"code": IssueCode.ORPHANS}])
+def test_another_actor_subject_or_code_is_another_alarm(redis: Redis, change: dict[str, str]) -> None:
     ledger = ledger_on(redis)
-    both = (POLLS, Need("developer", POLLS.what))
+    both = (REFUSED, replace(REFUSED, **change))
     tell(redis, ledger, both)
     assert tell(redis, ledger, both) == (2, 0)

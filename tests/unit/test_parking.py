@@ -21,11 +21,11 @@ from core_events import (
 from parking_bench import DAY, RUN, Bench
 from sqlalchemy.exc import OperationalError
 
+from b24offline.health_sample import take_sample
 from b24offline.lanes import HELD_LANE
 from b24offline.ledger import HELD_CHANCES, Handed, Settling
 from b24offline.parking import run_of_letter
 from b24offline.portal_guard import HELD_RECORDS, PollLease
-from b24offline.trouble_signs import signs_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -276,7 +276,7 @@ def test_redrive_gives_all_chances_again(bench: Bench) -> None:
     bench.later(TIMERS.park_seconds + 1)
     assert bench.parking.redrive(RUN, delay_seconds=100) == "redriven"
     assert bench.parking.redrive(RUN) == "redriven"
-    assert signs_of(bench.redis, bench.ledger).oldest_held_seconds < 60
+    assert take_sample(bench.redis, bench.ledger, "b24offline").oldest_retrying_seconds < 60
     assert bench.ledger.lane("p1") == HELD_LANE
     bench.later(1)
     overdue = bench.ledger.take_overdue()

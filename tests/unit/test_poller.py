@@ -11,6 +11,7 @@ from portal_desk import CONNECTOR, PortalDesk, refusal
 
 from b24offline.catalogue import shipped_catalogue
 from b24offline.errors import PaceExceeded, QueryLimitExceeded, StoreError, UnknownAnswer
+from b24offline.health_sample import take_sample
 from b24offline.lanes import Lane
 from b24offline.ledger import Settling
 from b24offline.offline_queue import OfflineQueue
@@ -19,7 +20,6 @@ from b24offline.portal_guard import HELD_RECORDS, PollLease
 from b24offline.routing import Routes
 from b24offline.settler import Settler
 from b24offline.store import Cipher, Store
-from b24offline.trouble_signs import signs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -387,7 +387,7 @@ def test_reserved_records_that_cannot_be_read_are_counted_until_they_are_gone(be
     bench.desk.distort = lambda row: {**row, "MESSAGE_ID": "?"} if row["ID"] == "1" else row
     (pid,) = bench.poller.poll(LANE).opened
     bench.poller.adopt()
-    assert signs_of(bench.redis, bench.ledger).unreadable == 1
+    assert take_sample(bench.redis, bench.ledger, "b24offline").unreadable == 1
     bench.desk.queue.clear_ids(bench.desk.now, CONNECTOR, pid, frozenset([1]))
     bench.poller.adopt()
-    assert signs_of(bench.redis, bench.ledger).unreadable == 0
+    assert take_sample(bench.redis, bench.ledger, "b24offline").unreadable == 0

@@ -124,7 +124,7 @@ def test_a_portal_whose_secret_cannot_be_opened_does_not_keep_the_others_waiting
     assert {one["portal"] for one in told} == {FIRST}
     assert "does not open the client secret of portal acme" in told[0]["why"]
     alarms = [vars(one) for one in caplog.records if one.msg == "alarm"]
-    assert [one["what"][:28] for one in alarms if one["portal"] == FIRST] == ["The secret key does not open"]
+    assert [one["issue"][:28] for one in alarms if one["portal"] == FIRST] == ["The secret key does not open"]
 
 
 def test_a_portal_whose_secret_cannot_be_opened_does_not_keep_the_others_unpolled(

@@ -13,8 +13,8 @@ from test_poller import LANE, Bench
 
 from b24offline.cli import main
 from b24offline.errors import TakeoverNeeded
-from b24offline.lanes import HELD_LANE
-from b24offline.overview import LedgerView, needs
+from b24offline.health import find_issues
+from b24offline.health_sample import HealthSample
 from b24offline.portal import TAKEN_OVER, PortalState
 from b24offline.portal_state import standing_after
 from b24offline.store import Cipher, Store, load_or_create_key
@@ -143,10 +143,13 @@ def test_the_state_names_the_command_and_ends_with_the_takeover(bench: Bench) ->
     standing = standing_after(error, now_epoch=0.0)
     assert (standing.state, standing.wait_seconds) == (PortalState.UNDECIDED, 60)
     bench.store.set_state(PORTAL, standing.state, str(error), actor=error.actor)
-    (need,) = needs(bench.store.portal(PORTAL), LedgerView({}, 0, 3.0, {}), 0, datetime.now(UTC))
-    assert need.actor == "operator"
-    assert "b24offline portal takeover acme" in need.what
-    assert "B24_CONNECTOR" in need.what
+    sample = HealthSample(next_poll_seconds=3.0)
+    (issue,) = find_issues(
+        bench.store.portal(PORTAL), sample, 0, datetime.now(UTC), dead_letter_seconds=1.0, adopts=True
+    )
+    assert issue.actor == "operator"
+    assert "b24offline portal takeover acme" in issue.message
+    assert "B24_CONNECTOR" in issue.message
     assert bench.store.take_over(PORTAL)
     assert bench.store.portal(PORTAL).state is PortalState.ACTIVE
 
@@ -175,16 +178,6 @@ def test_the_commands_of_an_operator(redis: Redis, tmp_path: Path) -> None:
     assert "is this deployment's." in cli(tmp_path, redis, "portal", "takeover", PORTAL)
     assert "already" in cli(tmp_path, redis, "portal", "takeover", PORTAL)
     assert "No portal named" in cli(tmp_path, redis, "portal", "takeover", "nobody", status=2)
-    stem = f"b24offline:{{{PORTAL}}}"
-    redis.zadd(f"{stem}:batches", {"p9": 1})
-    redis.hset(f"{stem}:batch:p9", mapping={"schema": 9, "lane": HELD_LANE, "opened": 1})
-    assert f"forget-batches {PORTAL} --schema 9" in cli(tmp_path, redis, "status", status=1)
-    assert "known to this version" in cli(
-        tmp_path, redis, "portal", "forget-batches", PORTAL, "--schema", "1", status=2
-    )
-    assert redis.exists(f"{stem}:batch:p9")
-    assert "1 batches of schema 9" in cli(tmp_path, redis, "portal", "forget-batches", PORTAL, "--schema", "9")
-    assert not redis.exists(f"{stem}:batch:p9", f"{stem}:batches")
 
 
 def test_the_removal_of_what_was_never_polled_ends_no_subscription(redis: Redis, tmp_path: Path) -> None:
