@@ -132,7 +132,7 @@ def test_a_portal_whose_secret_cannot_be_opened_does_not_keep_the_others_unpolle
 ) -> None:
     store_with_another_key(sweeps.here, FIRST)
     monkeypatch.setattr(poll, "delay", lambda portal: sweeps.sent(contract.TASK_POLL, portal))
-    monkeypatch.setattr(sweeps.here, "seeded", None)
+    monkeypatch.setattr(sweeps.here, "ensure_configured_portal", lambda: None)
     assert tick() == f"due: {FIRST}, {SECOND}"
     assert {portal for name, portal in sweeps.asked if name == contract.TASK_POLL} == {SECOND}
     assert [vars(one)["portal"] for one in caplog.records if one.msg == "portal not polled, the others are"] == [FIRST]
