@@ -167,9 +167,9 @@ class Config(BaseSettings):
         default=0.2, description="Part of the burst that is kept for acknowledging, above 0, below 1."
     )
 
-    unrouted: Literal["acknowledge", "report"] = Field(
-        default="acknowledge",
-        description="What happens to an event without a route: acknowledge it, or report it as failed.",
+    unrouted: Literal["ack", "nack"] = Field(
+        default="nack",
+        description="What happens to an event without a route: nack (it waits on the portal for one) or ack.",
     )
     pipelines: Annotated[Names, AfterValidator(values.module_names)] = Field(
         default=("b24offline.pipelines",),

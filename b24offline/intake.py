@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from b24offline.event import Record
     from b24offline.routing import Routes
 
-Unrouted = Literal["acknowledge", "report"]
+Unrouted = Literal["ack", "nack"]
 
 
 def entries(
@@ -46,7 +46,7 @@ def entries(
         if pipelines:
             made.append(Entry(event, pipelines))
         else:
-            made.append(Entry(event, skip="succeeded" if unrouted == "acknowledge" else "failed"))
+            made.append(Entry(event, skip="succeeded" if unrouted == "ack" else "failed"))
     return made, unusable
 
 

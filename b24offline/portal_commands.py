@@ -17,7 +17,6 @@ from b24offline.command_line import as_sentences, failure, refusal, runtime, sho
 from b24offline.config import Config
 from b24offline.overview import Overview, overview, overviews
 from b24offline.portal import Wish
-from b24offline.portal_removal import remove as remove_portal
 from b24offline.reconciled import summary
 from b24offline.status_command import TITLES, row, seconds
 
@@ -107,7 +106,7 @@ def pause(name: str) -> None:
 @click.argument("name")
 @as_sentences
 def resume(name: str) -> None:
-    """End pause or drain; a portal that stands back is tried again."""
+    """End pause or drain; a portal whose polling is suspended is tried again."""
     here = runtime()
     here.store.set_wish(name, Wish.RUN)
     with suppress(RedisError):
@@ -137,7 +136,7 @@ def drain(name: str, wait: bool, timeout: float) -> None:
 @as_sentences
 def remove(name: str, force: bool) -> None:
     """Unsubscribe a portal's events and forget its tokens. Drain it first."""
-    for line in remove_portal(runtime(), name, force=force):
+    for line in runtime().kit(name).lifecycle.remove(force=force):
         click.echo(line)
 
 
@@ -219,7 +218,7 @@ def checked(field: str, option: str, value: str) -> str:
 
 
 def _poll_soon(here: Runtime, name: str) -> None:
-    """Let the next tick poll it, however long it was to stand back; without a ledger it does so anyway."""
+    """Let the next tick poll it, however long polling was to be suspended; without a ledger it does so anyway."""
     with suppress(RedisError):
         here.schedule.set_next(name, 0)
 

@@ -8,8 +8,11 @@ from b24offline.reconciled import is_due, last_reconciled, since_ms
 from b24offline.reconciliation import Job
 
 if TYPE_CHECKING:
-    from b24offline.runtime import Runtime
-    from b24offline.services import PortalKit
+    from redis import Redis
+
+    from b24offline.ledger import Ledger
+    from b24offline.portal import Portal
+    from b24offline.request_box import RequestBox
 
 RECONCILE: Final = "reconcile"
 """Kind of a request for a reconciliation; its body is that of a `Job`."""
@@ -19,46 +22,67 @@ BY_HAND: Final = "by hand"
 DAILY: Final = "daily"
 BLIND: Final = "subscriptions had vanished"
 HOUR_MS: Final = 3_600_000
+USUAL_HOURS: Final = 24.0
+"""How far back a first reconciliation looks where the regular ones are switched off."""
 
 
-def ask_daily(here: Runtime, kit: PortalKit) -> bool:
-    """Asks for the regular reconciliation when its period has passed and none waits. Answers whether it did."""
-    if not here.config.reconcile_hours:
-        return False
-    now, last = kit.ledger.now_ms(), last_reconciled(here.redis, kit.ledger.stem)
-    due = is_due(last, created_ms=_created_ms(kit), now_ms=now, period_ms=_period_ms(here))
-    if not due or kit.requests.waiting(RECONCILE):
-        return False
-    kit.requests.ask(RECONCILE, Job(DAILY, begin_ms(here, kit)).body())
-    return True
+class ReconcileSchedule:
+    """Asks for the reconciliations of one portal.
 
-
-def begin_ms(here: Runtime, kit: PortalKit) -> int:
-    """Where the regular one begins to look."""
-    return since_ms(
-        last_reconciled(here.redis, kit.ledger.stem),
-        created_ms=_created_ms(kit),
-        now_ms=kit.ledger.now_ms(),
-        period_ms=_period_ms(here),
-        overlap_ms=round(here.grace_seconds * 1000),
-    )
-
-
-def _created_ms(kit: PortalKit) -> int:
-    return round(kit.portal.created_at.timestamp() * 1000)
-
-
-def _period_ms(here: Runtime) -> int:
-    return round((here.config.reconcile_hours or 24) * HOUR_MS * here.config.time_scale)
-
-
-def ask_after_blindness(here: Runtime, kit: PortalKit, seen_ms: int) -> None:
-    """Asks for all that changed, or was deleted, since the subscriptions were seen last.
-
-    It begins when the grace is over, so that it also looks at what changed just before they were bound again.
+    ``hours`` between regular ones, 0 for none. ``grace_seconds``: how long an event may take from change to run.
     """
-    if not here.config.reconcile_hours:
-        return
-    grace = here.grace_seconds
-    job = Job(BLIND, seen_ms - round(grace * 1000), deleted=True)
-    kit.requests.ask(RECONCILE, job.body(), wait_seconds=grace + here.timers.sweep_seconds)
+
+    def __init__(
+        self,
+        *,
+        redis: Redis,
+        ledger: Ledger,
+        requests: RequestBox,
+        hours: float,
+        grace_seconds: float,
+        sweep_seconds: float,
+        time_scale: float,
+    ) -> None:
+        self._redis = redis
+        self._ledger = ledger
+        self._requests = requests
+        self._hours = hours
+        self._grace_seconds = grace_seconds
+        self._sweep_seconds = sweep_seconds
+        self._period_ms = round((hours or USUAL_HOURS) * HOUR_MS * time_scale)
+
+    def ask_if_due(self, portal: Portal) -> bool:
+        """Ask for the regular reconciliation when its period has passed and none waits. Return whether it was asked."""
+        if not self._hours or not portal.polled or portal.ledger_generation is None:
+            # Before the first poll nobody knows whether the portal is another deployment's.
+            return False
+        now, last = self._ledger.now_ms(), last_reconciled(self._redis, self._ledger.stem)
+        due = is_due(last, created_ms=_created_ms(portal), now_ms=now, period_ms=self._period_ms)
+        if not due or self._requests.waiting(RECONCILE):
+            return False
+        self._requests.ask(RECONCILE, Job(DAILY, self.begin_ms(portal)).body())
+        return True
+
+    def begin_ms(self, portal: Portal) -> int:
+        """Return where the regular one begins to look."""
+        return since_ms(
+            last_reconciled(self._redis, self._ledger.stem),
+            created_ms=_created_ms(portal),
+            now_ms=self._ledger.now_ms(),
+            period_ms=self._period_ms,
+            overlap_ms=round(self._grace_seconds * 1000),
+        )
+
+    def ask_after_gap(self, seen_ms: int) -> None:
+        """Ask for all that changed, or was deleted, since the subscriptions were seen last.
+
+        It begins when the grace is over, so that it also looks at what changed just before they were bound again.
+        """
+        if not self._hours:
+            return
+        job = Job(BLIND, seen_ms - round(self._grace_seconds * 1000), deleted=True)
+        self._requests.ask(RECONCILE, job.body(), wait_seconds=self._grace_seconds + self._sweep_seconds)
+
+
+def _created_ms(portal: Portal) -> int:
+    return round(portal.created_at.timestamp() * 1000)

@@ -31,7 +31,9 @@ from b24offline.parking import Parking
 from b24offline.poll_schedule import LaneSchedule, PollSchedule
 from b24offline.poller import Poller
 from b24offline.portal_guard import PortalGuard
+from b24offline.portal_lifecycle import PortalLifecycle
 from b24offline.rate_limit import BLOCK_SECONDS, Pace
+from b24offline.reconcile_schedule import ReconcileSchedule
 from b24offline.reconciliation import Reconciler
 from b24offline.request_box import RequestBox
 from b24offline.rest import PortalClient, make_session
@@ -40,6 +42,7 @@ from b24offline.services import PortalKit
 from b24offline.settler import Settler
 from b24offline.snapshots import Snapshots
 from b24offline.store import Cipher, Portal, Store, load_or_create_key
+from b24offline.subscriber import Subscriber
 
 if TYPE_CHECKING:
     import requests
@@ -182,6 +185,26 @@ class Runtime:
         """`GRACE_SECONDS`, scaled."""
         return GRACE_SECONDS * self.config.time_scale
 
+    def injector(self, name: str) -> Injector:
+        """What runs objects of one portal without an event."""
+        return Injector(self.kit(name).ledger, self.catalogue)
+
+    def reconcile_schedule(self, name: str) -> ReconcileSchedule:
+        """What asks for the reconciliations of one portal."""
+        kit = self.kit(name)
+        return self._reconcile_schedule(kit.ledger, kit.requests)
+
+    def _reconcile_schedule(self, ledger: Ledger, requests: RequestBox) -> ReconcileSchedule:
+        return ReconcileSchedule(
+            redis=self.redis,
+            ledger=ledger,
+            requests=requests,
+            hours=self.config.reconcile_hours,
+            grace_seconds=self.grace_seconds,
+            sweep_seconds=self.timers.sweep_seconds,
+            time_scale=self.config.time_scale,
+        )
+
     def reconciler(self, name: str) -> Reconciler:
         """What compares one portal with the mirror; for one turn of work, as it remembers what is under way."""
         kit = self.kit(name)
@@ -191,7 +214,7 @@ class Runtime:
             queue=kit.queue,
             ledger=kit.ledger,
             mirror=self.mirror,
-            injector=kit.injector,
+            injector=self.injector(name),
             catalogue=self.catalogue,
             routes=routes,
             grace_ms=round(self.grace_seconds * 1000),
@@ -218,6 +241,7 @@ class Runtime:
         queue = OfflineQueue(client, name, portal.connector)
         ledger = Ledger(self.redis, config.key_prefix, name, timers)
         guard = PortalGuard(self.redis, ledger, timers, max_open_batches=config.max_open_batches)
+        requests = RequestBox(self.redis, ledger)
         snapshots = Snapshots(self.redis, ledger, config.snapshot_ttl_seconds)
         poller = Poller(
             portal=name,
@@ -242,8 +266,29 @@ class Runtime:
             parking=Parking(ledger, self.store, timers),
             snapshots=snapshots,
             reader=ObjectReader(client, self.catalogue, snapshots, ledger),
-            injector=Injector(ledger, self.catalogue),
-            requests=RequestBox(self.redis, ledger),
+            requests=requests,
+            subscriber=Subscriber(
+                redis=self.redis,
+                ledger=ledger,
+                client=client,
+                routes=routes,
+                events=config.events,
+                enabled=config.auto_bind,
+                look_seconds=config.bind_look_seconds,
+                time_scale=config.time_scale,
+                on_gap=self._reconcile_schedule(ledger, requests).ask_after_gap,
+            ),
+            lifecycle=PortalLifecycle(
+                portal=name,
+                store=self.store,
+                ledger=ledger,
+                guard=guard,
+                client=client,
+                tokens=self.tokens,
+                pace=self.pace,
+                poll_interval_min_seconds=config.poll_interval_min_seconds,
+                time_scale=config.time_scale,
+            ),
         )
 
 

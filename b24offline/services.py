@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from b24offline.injection import Injector
     from b24offline.ledger import Ledger
     from b24offline.newer_batches import NewerBatches
     from b24offline.object_reader import ObjectReader
@@ -17,9 +16,11 @@ if TYPE_CHECKING:
     from b24offline.poller import Poller
     from b24offline.portal import Portal
     from b24offline.portal_guard import PortalGuard
+    from b24offline.portal_lifecycle import PortalLifecycle
     from b24offline.request_box import RequestBox
     from b24offline.settler import Settler
     from b24offline.snapshots import Snapshots
+    from b24offline.subscriber import Subscriber
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,5 +39,6 @@ class PortalKit:
     parking: Parking
     snapshots: Snapshots
     reader: ObjectReader
-    injector: Injector
     requests: RequestBox
+    subscriber: Subscriber
+    lifecycle: PortalLifecycle

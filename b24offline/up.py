@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO, cast
 
 import click
-from redis import Redis
 
 from b24offline import kept_valkey, log
 from b24offline.command_line import as_sentences
 from b24offline.config import Config
 from b24offline.contract import QUEUE_EVENTS, QUEUE_POLL, QUEUE_SETTLE
 from b24offline.errors import ConfigError
-from b24offline.route_notes import forget_routes
 from b24offline.runtime import Runtime
 from b24offline.single_start import SingleStart
 from b24offline.supervised import Program
@@ -85,7 +83,7 @@ def up() -> None:
             [_watched(config, program(name, command)) for name, command in commands(config, flower)],
             say=partial(say, everything=config.log_level == "DEBUG"),
             first=first,
-            ready=partial(_ready, config, valkey) if valkey else lambda _pid: True,
+            ready=partial(kept_valkey.answers_as, valkey.port) if valkey else lambda _pid: True,
             hung_seconds=hung_seconds(config),
         ).run()
 
@@ -152,16 +150,6 @@ def _prepare(config: Config) -> list[str]:
         return [f"{name} ({store.portal_without_secret(name).wish})" for name in store.names()]
     finally:
         runtime.store.engine.dispose()
-
-
-def _ready(config: Config, valkey: EmbeddedValkey, pid: int) -> bool:
-    """Whether the embedded Valkey serves; then the workers of before are known to be gone."""
-    if not kept_valkey.answers_as(valkey.port, pid):
-        return False
-    # A pipeline that is new since then is subscribed at once.
-    with Redis.from_url(valkey.url) as redis:
-        forget_routes(redis, config.key_prefix)
-    return True
 
 
 def _environ(config: Config, valkey: EmbeddedValkey | None) -> Mapping[str, str]:

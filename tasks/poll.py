@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import time
 
 from celery import shared_task
 from redis.exceptions import ResponseError
 
 from b24offline import contract
 from b24offline.crash_points import crash_point
-from b24offline.errors import AuthLost, B24OfflineError, PaceExceeded, PortalError, StoreError, TakeoverNeeded
+from b24offline.errors import B24OfflineError, PaceExceeded, PortalError, StoreError, TakeoverNeeded
 from b24offline.lanes import choose
 from b24offline.poll_schedule import next_interval_seconds
-from b24offline.portal_state import standing_after
+from b24offline.portal_lifecycle import PortalFailure
 from b24offline.runtime import Runtime
 from b24offline.services import PortalKit
 from b24offline.settings import config
-from b24offline.store import Portal, PortalState
-from b24offline.tasks.bind import bind_if_due, note_own_routes
+from b24offline.tasks.bind import bind
 from b24offline.tasks.process import runtime
 
 log = logging.getLogger(__name__)
@@ -28,7 +26,6 @@ log = logging.getLogger(__name__)
 def tick() -> str:
     """Asks for a poll of every portal that is due. Answers which."""
     here = runtime()
-    note_own_routes(here)
     if not here.turn("tick", config.tick_seconds / 2):
         return "ticked just now"
     here.ensure_configured_portal()  # the configuration's portal is brought into the store once per process
@@ -39,7 +36,9 @@ def tick() -> str:
     due = here.schedule.take_due(config.poll_interval_max_seconds)
     for name in due:
         try:
-            bind_if_due(here, name)
+            kit = here.kit(name)
+            if kit.subscriber.due(kit.portal):
+                bind.delay(name)
         except (B24OfflineError, ResponseError) as error:
             # What is wrong with one portal, or with its keys in the ledger, must not keep the others waiting.
             log.error("portal not polled, the others are", extra={"portal": name, "why": str(error)})  # noqa: TRY400
@@ -63,9 +62,9 @@ def poll(portal: str) -> str:
     try:
         polled = kit.poller.poll(lane)
     except (PortalError, PaceExceeded, StoreError, TakeoverNeeded) as error:
-        return _stand_back(here, portal, error)
+        return _back_off(here, kit, error)
     if polled.state in ("empty", "opened"):
-        clear_state(here, portal)
+        kit.lifecycle.note_success()
         previous = kit.lanes.interval_seconds(name)
         wait = next_interval_seconds(
             previous, polled.received, lane.limit, lane.interval_min_seconds, lane.interval_max_seconds
@@ -96,39 +95,7 @@ def _come_again(here: Runtime, kit: PortalKit, told: str) -> str:
     return told
 
 
-def _stand_back(here: Runtime, portal: str, error: PortalError | PaceExceeded | StoreError | TakeoverNeeded) -> str:
-    standing = note_state(here, portal, error)
-    here.schedule.set_next(portal, standing)
-    return f"not polled for {standing:.0f} s: {type(error).__name__}"
-
-
-def note_state(here: Runtime, portal: str, error: PortalError | PaceExceeded | StoreError | TakeoverNeeded) -> float:
-    """Writes the portal's state down after a call failed. Answers the seconds to stand back."""
-    standing = standing_after(error, now_epoch=time.time(), time_scale=config.time_scale)
-    known = _is_known(here.store.portal(portal), standing.state, error.actor)
-    if standing.state is not PortalState.ACTIVE and not known:
-        used = here.tokens.version_used(portal) if isinstance(error, AuthLost) else None
-        stale = isinstance(error, AuthLost) and used is None
-        if stale or not here.store.set_state(portal, standing.state, str(error), actor=error.actor, token_version=used):
-            # Somebody authorized the portal anew while the call was under way with the pair before.
-            here.tokens.forget(portal)
-            return config.poll_interval_min_seconds
-        level = logging.WARNING if error.actor == "nobody" else logging.ERROR
-        log.log(level, "portal stands back", extra={"portal": portal, "state": standing.state, "why": str(error)})
-    return standing.wait_seconds
-
-
-def _is_known(before: Portal, state: PortalState, actor: str) -> bool:
-    """Whether the store tells of it already: another cause of the same state may be another person's to mend.
-
-    Not of a lost authorization: once it is noted nothing is tried, and what is raised then does not say why.
-    """
-    return before.state is state and (state is PortalState.AUTH_LOST or before.state_actor == actor)
-
-
-def clear_state(here: Runtime, portal: str) -> None:
-    """A call of the machinery succeeded: whatever held the portal back is over."""
-    if here.store.portal(portal).state is not PortalState.ACTIVE:
-        here.pace.unblock(portal)
-        here.store.set_state(portal, PortalState.ACTIVE, "")
-        log.warning("portal is served again", extra={"portal": portal})
+def _back_off(here: Runtime, kit: PortalKit, error: PortalFailure) -> str:
+    seconds = kit.lifecycle.note_failure(error)
+    here.schedule.set_next(kit.portal.name, seconds)
+    return f"not polled for {seconds:.0f} s: {type(error).__name__}"

@@ -20,7 +20,7 @@ from b24offline.event import ObjectKey
 from b24offline.injection import event_fits, injected, local_event, update_events
 from b24offline.lanes import LOCAL_LANE
 from b24offline.object_lister import METHODS
-from b24offline.reconcile_schedule import BY_HAND, RECONCILE, RUN, ask_daily, begin_ms
+from b24offline.reconcile_schedule import BY_HAND, RECONCILE, RUN
 from b24offline.reconciled import note_reconciled
 from b24offline.reconciliation import Job
 from b24offline.request_box import Body
@@ -29,7 +29,6 @@ from b24offline.routing import routes
 from b24offline.runtime import Runtime
 from b24offline.services import PortalKit
 from b24offline.settings import config
-from b24offline.tasks.poll import note_state
 from b24offline.tasks.process import runtime
 from b24offline.tasks.publishing import queue_of, steps_of
 from b24offline.tasks.step_error import showable
@@ -51,9 +50,8 @@ def ask_if_due(here: Runtime, kit: PortalKit) -> None:
     for kind, task in ((RUN, inject), (RECONCILE, reconcile)):
         if kind in due:
             task.delay(kit.portal.name)
-    # Before the first poll nobody knows whether the portal is another deployment's.
-    if kit.portal.polled and kit.portal.ledger_generation is not None and RECONCILE not in due:
-        ask_daily(here, kit)
+    if RECONCILE not in due:
+        here.reconcile_schedule(kit.portal.name).ask_if_due(kit.portal)
 
 
 @shared_task(name=contract.TASK_RECONCILE)
@@ -91,7 +89,7 @@ def _turn(here: Runtime, kit: PortalKit, number: str, body: Body, lease: Any) ->
         lease.reacquire()
         box.save(number, {**body, **job.body()})
 
-    if kit.injector.open_batches() >= config.max_open_batches:
+    if here.injector(portal).open_batches() >= config.max_open_batches:
         return "waits for what was injected", 0.0
     worker = here.reconciler(portal)
     try:
@@ -111,7 +109,7 @@ def _turn(here: Runtime, kit: PortalKit, number: str, body: Body, lease: Any) ->
     except (PortalError, PaceExceeded) as error:
         wait = uncounted_wait_seconds(error, config.timers, time.time()) or config.timers.held_backoff_seconds[0]
         if isinstance(error, PortalError):
-            note_state(here, portal, error)
+            kit.lifecycle.note_failure(error)
         body |= {"not_before_ms": kit.ledger.now_ms() + round(wait * 1000), "later": str(error)}
         save()
         return f"later: {type(error).__name__}", 0.0
@@ -124,7 +122,13 @@ def _turn(here: Runtime, kit: PortalKit, number: str, body: Body, lease: Any) ->
 def _end(here: Runtime, kit: PortalKit, number: str, job: Job) -> None:
     shown = {name: value for name, value in job.body().items() if name not in ("todo", "after", "pending")}
     if not job.dry_run:
-        note_reconciled(here.redis, kit.ledger.stem, job, kit.ledger.now_ms(), begin_ms(here, kit))
+        note_reconciled(
+            here.redis,
+            kit.ledger.stem,
+            job,
+            kit.ledger.now_ms(),
+            here.reconcile_schedule(kit.portal.name).begin_ms(kit.portal),
+        )
     kit.requests.close(number, {"state": "done", **shown})
     told = ("compared", "missed", "gone", "fresh", "in_work", "by_entity", "not_comparable", "why")
     numbers = {name: shown[name] for name in told}
@@ -169,7 +173,7 @@ def _injected(kit: PortalKit, number: str, body: Body) -> dict[str, Any]:
         pipelines = tuple(one for one in pipelines if one == body["pipeline"])
     if not pipelines:
         return _refused(f"{name} has no route to {body['pipeline'] or 'a pipeline'}; B24_PIPELINES says what is loaded")
-    process_id = kit.injector.inject(number, [(name, key, str(body["stamp"]), pipelines)])
+    process_id = runtime().injector(kit.portal.name).inject(number, [(name, key, str(body["stamp"]), pipelines)])
     _dispatch(kit.portal.name, process_id)
     events = list(kit.ledger.events(f"local:{number}").values())
     told = injected(events[0]) if events else {"event": name, "object": str(key), "record_id": 0}

@@ -7,18 +7,17 @@ from celery import shared_task
 from b24offline import contract
 from b24offline.errors import PaceExceeded, PortalError, StoreError
 from b24offline.tasks.passing_on import pass_by
-from b24offline.tasks.poll import note_state
 from b24offline.tasks.process import runtime
 
 
 @shared_task(name=contract.TASK_SETTLE)
 def settle(portal: str, process_id: str) -> str:
     """Settles a batch as far as it can be settled now; the sweep asks again for what is left."""
-    here = runtime()
+    kit = runtime().kit(portal)
     try:
-        told = here.kit(portal).settler.settle(process_id)
+        told = kit.settler.settle(process_id)
     except (PortalError, PaceExceeded, StoreError) as error:
-        note_state(here, portal, error)
+        kit.lifecycle.note_failure(error)
         return f"later: {type(error).__name__}"
     if told.state == "newer":
         return pass_by(settle)

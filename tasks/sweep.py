@@ -10,18 +10,16 @@ from redis.exceptions import ResponseError
 from sqlalchemy.exc import SQLAlchemyError
 
 from b24offline import alarms, contract
-from b24offline.draining import drained
 from b24offline.errors import B24OfflineError, PaceExceeded, PortalError, StoreError
 from b24offline.ledger import Handed, Ledger
 from b24offline.open_work import with_open_work
 from b24offline.overview import overviews
-from b24offline.portal import PortalState, Wish
+from b24offline.portal import PortalState
 from b24offline.redrive_pace import listing_seconds, turn_seconds
 from b24offline.runtime import Runtime
 from b24offline.services import PortalKit
 from b24offline.settings import config
 from b24offline.tasks import reconcile
-from b24offline.tasks.bind import note_own_routes
 from b24offline.tasks.process import runtime
 from b24offline.tasks.publishing import publish, send_settle
 
@@ -34,7 +32,6 @@ DAY_SECONDS: Final = 86_400
 def sweep() -> str:
     """Looks at every portal once. Answers what was overdue."""
     here = runtime()
-    note_own_routes(here)
     if not here.turn("sweep", config.timers.sweep_seconds / 2):
         return "swept just now"
     runs = batches = 0
@@ -77,9 +74,7 @@ def _start_again(kit: PortalKit) -> tuple[int, int]:
 def _ask_for_looks(here: Runtime, kit: PortalKit) -> None:
     """Asks for what has its turn at one portal and needs its answers."""
     portal, timers = kit.portal, here.timers
-    if portal.wish is Wish.DRAINING and drained(kit, portal, timers.sweep_seconds):
-        here.store.finish_drain(portal.name)
-        log.warning("portal is drained and paused", extra={"portal": portal.name})
+    kit.lifecycle.finish_drain(portal, timers.sweep_seconds)
     if portal.state is PortalState.BLOCKED:
         # Who is blocked for overload is asked by polls alone, once an hour.
         return
@@ -128,7 +123,6 @@ def _park(kit: PortalKit, one: Handed) -> None:
 def adopt(portal: str) -> str:
     """Adopts reserved records of a portal that no batch of ours knows."""
     here = runtime()
-    note_own_routes(here)
     kit = here.kit(portal)
     if not kit.portal.polled:
         return f"not adopted: {kit.portal.wish}"

@@ -302,7 +302,7 @@ def no_tls(stage: Stage) -> None:
     stage.change(10)
     _move(stage, endpoint.replace("http://", "https://"))
     stage.noted("TLS failure")
-    wait_until(lambda: stage.runtime.store.portal("acme").state != "active", "the portal stands back", 60)
+    wait_until(lambda: stage.runtime.store.portal("acme").state != "active", "polling is suspended", 60)
     _move(stage, endpoint)
 
 

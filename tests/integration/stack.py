@@ -72,17 +72,7 @@ class Stack:
             self.runtime = Runtime(Config.load(self.variables))
             self.runtime.ensure_configured_portal()  # made before the workers race for it
             environ = processes.child_environ(self.variables)
-            self.workers: list[CeleryProcess] = [
-                processes.worker(
-                    f"w{n}",
-                    environ=environ,
-                    folder=self.folder,
-                    concurrency=self._concurrency,
-                    queues=self._queues,
-                    arguments=self._arguments,
-                )
-                for n in range(self._count)
-            ]
+            self.workers = self._made_workers(environ)
             self.beat = processes.beat(environ=environ, folder=self.folder)
             for process in (*self.workers, *([self.beat] if self._with_beat else [])):
                 started.callback(process.kill)
@@ -100,6 +90,28 @@ class Stack:
         self._exit.close()
         for process in self.workers:
             print(f"--- {process.name}\n{process.log_tail(6000)}")
+
+    def _made_workers(self, environ: Mapping[str, str], generation: str = "") -> list[CeleryProcess]:
+        return [
+            processes.worker(
+                f"w{n}{generation}",
+                environ=environ,
+                folder=self.folder,
+                concurrency=self._concurrency,
+                queues=self._queues,
+                arguments=self._arguments,
+            )
+            for n in range(self._count)
+        ]
+
+    def replace_workers(self, **variables: str) -> None:
+        """Stop all workers, and start as many with these variables changed: another version of the pipelines."""
+        for worker in self.workers:
+            worker.stop()
+        self.workers = self._made_workers(processes.child_environ({**self.variables, **variables}), "-next")
+        for worker in self.workers:
+            self._exit.callback(worker.kill)
+            worker.start()
 
     def _default_variables(self) -> dict[str, str]:
         return {

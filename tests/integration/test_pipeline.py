@@ -96,17 +96,26 @@ def test_a_failed_event_is_reported_and_run_again_until_it_works(
     assert stack.counters["batches_held"] == 1
 
 
-def test_unrouted_events_follow_the_policy(start_stack: Callable[..., Stack]) -> None:
-    stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKADD,ONCRMDEALUPDATE"})
+def test_unrouted_events_are_acknowledged_when_asked(start_stack: Callable[..., Stack]) -> None:
+    stack = start_stack(
+        variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKADD,ONCRMDEALUPDATE", "B24_UNROUTED": "ack"}
+    )
     stack.control.change("task", "add", count=3)
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 3, "they are acknowledged")
     assert stack.counters["events_unrouted"] == 3
 
 
-def test_unrouted_events_are_reported_when_asked(start_stack: Callable[..., Stack]) -> None:
-    stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKADD", "B24_UNROUTED": "report"})
+def test_unrouted_events_wait_on_the_portal_until_they_have_a_route(start_stack: Callable[..., Stack]) -> None:
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKADD"}, time_scale=0.02)
     stack.control.change("task", "add", count=2)
-    wait_until(lambda: stack.control.state()["marked"] == 2, "they are marked")
+    wait_until(lambda: stack.control.state()["marked"] == 2, "they are nacked")
+    wait_until(lambda: not stack.kit.ledger.open_batches(), "the ledger holds nothing of them")
+    stack.replace_workers(B24_PIPELINES=f"{CHAINS},b24offline.pipelines.project_tasks")
+    wait_until(stack.settled, "they run and are cleared")
+    assert stack.compare().equal
+    assert stack.counters["batches_held"] == 2
+    assert stack.counters["events_unrouted"] == 2
+    assert len(stack.history("marked")) == 2, "none is nacked a second time"
 
 
 def test_a_pipeline_that_cannot_be_built_fails_alone_and_runs_once_repaired(

@@ -217,7 +217,7 @@ class World:
             store=store,
             catalogue=shipped_catalogue(),
             routes=routes,
-            unrouted="acknowledge",
+            unrouted="ack",
         )
         self.settler = Settler(self.ledger, self.guard, self.queue, TIMERS, store)
         self.parking = Parking(self.ledger, store, TIMERS)

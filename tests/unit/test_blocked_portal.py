@@ -19,7 +19,7 @@ from b24offline.portal import PortalState
 from b24offline.rate_limit import BLOCK_SECONDS
 from b24offline.tasks import dispatch as dispatching
 from b24offline.tasks.dispatch import dispatch
-from b24offline.tasks.poll import clear_state, poll
+from b24offline.tasks.poll import poll
 
 if TYPE_CHECKING:
     from b24offline.runtime import Runtime
@@ -95,7 +95,7 @@ def test_a_blocked_portal_has_one_call_whoever_it_was(here: Runtime, refusing: R
 def test_a_poll_that_succeeds_ends_the_block(here: Runtime) -> None:
     here.store.set_state(PORTAL, PortalState.BLOCKED, "OVERLOAD_LIMIT", actor="operator")
     here.pace.block(PORTAL, BLOCK_SECONDS)
-    clear_state(here, PORTAL)
+    here.kit(PORTAL).lifecycle.note_success()
     assert here.pace.blocked(PORTAL, "settle") == 0
     assert here.store.portal(PORTAL).state is PortalState.ACTIVE
 

@@ -79,7 +79,7 @@ def test_values_are_parsed_once() -> None:
     assert config.filter == {"=EVENT_NAME": "ONTASKADD", ">=ID": 7}
     assert list(config.order.items()) == [("TIMESTAMP_X", "DESC"), ("ID", "ASC")]
     assert config.pipelines == ("b24offline.pipelines", "mine.chains")
-    assert (config.log_level, config.adopt, config.unrouted) == ("DEBUG", False, "acknowledge")
+    assert (config.log_level, config.adopt, config.unrouted) == ("DEBUG", False, "nack")
     assert config.database_url == "postgresql+psycopg://user:pw@db/b24"
     assert len(config.secret_keys) == 2
 
@@ -135,7 +135,7 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
         ("B24_TIME_SCALE", "0", "greater than 0"),
         ("B24_TIME_SCALE", "1.5", "less than or equal to 1"),
         ("B24_KEY_PREFIX", "a:b", "match pattern"),
-        ("B24_UNROUTED", "drop", "'acknowledge' or 'report'"),
+        ("B24_UNROUTED", "drop", "'ack' or 'nack'"),
         ("B24_TICK_SECONDS", "nan", "finite number"),
     ],
 )

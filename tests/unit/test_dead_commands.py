@@ -13,7 +13,6 @@ from core_events import PIPELINE, event_of, pass_time, run_of, run_state
 from b24offline.cli import main
 from b24offline.config import Config
 from b24offline.contract import LEDGER_SCHEMA
-from b24offline.draining import drained
 from b24offline.lanes import HELD_LANE
 from b24offline.ledger import Entry
 from b24offline.letter_selection import parsed_span
@@ -320,6 +319,6 @@ def test_a_ledger_that_is_away_is_a_sentence(desk: Desk, monkeypatch: pytest.Mon
 def test_a_portal_with_parked_events_is_drained_but_not_removed(three: Desk) -> None:
     three.runtime.store.set_wish("globex", Wish.PAUSED)
     portal = three.runtime.store.portal("globex")
-    assert drained(three.kit("globex"), portal, 0.0)
+    assert three.kit("globex").lifecycle.drained(portal, 0.0)
     assert "1 parked events" in three.run("portal", "remove", "globex", code=2).output
     assert three.state(3, "globex") == "parked"

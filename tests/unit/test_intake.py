@@ -15,7 +15,7 @@ from b24offline.routing import Routes
 pytestmark = pytest.mark.unit
 
 
-def routed(*rows: object, unrouted: Unrouted = "acknowledge") -> tuple[list[Entry], list[MalformedRecord]]:
+def routed(*rows: object, unrouted: Unrouted = "ack") -> tuple[list[Entry], list[MalformedRecord]]:
     routes = Routes()
     routes.add(lambda event: event, ("ONCRMDEALUPDATE", "ONCRMDEALADD"), "first")
     routes.add(lambda event: event, ("ONCRMDEALUPDATE",), "second")
@@ -30,14 +30,14 @@ def test_a_record_becomes_an_event_with_its_pipelines() -> None:
     assert unusable == []
 
 
-@pytest.mark.parametrize(("policy", "skip"), [("acknowledge", "succeeded"), ("report", "failed")])
+@pytest.mark.parametrize(("policy", "skip"), [("ack", "succeeded"), ("nack", "failed")])
 @pytest.mark.parametrize("name", ["ONCRMLEADADD", "ONNOBODYKNOWS"])
 def test_without_a_pipeline_the_policy_decides(policy: Unrouted, skip: str, name: str) -> None:
     ((entry,), _) = routed(record_of(5, EVENT_NAME=name), unrouted=policy)
     assert (entry.pipelines, entry.skip) == ((), skip)
 
 
-@pytest.mark.parametrize("policy", ["acknowledge", "report"])
+@pytest.mark.parametrize("policy", ["ack", "nack"])
 def test_a_malformed_record_with_its_ids_fails_whatever_the_policy(policy: Unrouted) -> None:
     broken = MalformedRecord(5, "no name", message_id=message_of(5))
     listed = record_of(5, EVENT_NAME=MALFORMED)

@@ -177,7 +177,7 @@ def poller_of(bench: Bench) -> Poller:
         store=bench.store,
         catalogue=shipped_catalogue(),
         routes=routes,
-        unrouted="acknowledge",
+        unrouted="ack",
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from celery_bench import broker, deployed
 
 from b24offline.poller import Polled, Poller
+from b24offline.subscriber import Subscriber
 from b24offline.tasks import poll as polling
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def test_a_full_batch_is_followed_by_one_poll_though_ticks_go_on(
     limit = here.config.all_lanes["default"].limit
     monkeypatch.setattr(Poller, "poll", lambda self, lane: Polled("opened", limit))
     monkeypatch.setattr(polling.poll, "delay", sent.append)
-    monkeypatch.setattr(polling, "bind_if_due", lambda *_: False)
+    monkeypatch.setattr(Subscriber, "due", lambda *_: False)
     polling.tick()
     assert sent == ["acme"]
     assert polling.poll("acme") == f"default opened: {limit}"

@@ -43,7 +43,7 @@ def pipeline(event: Event) -> object:
 class Bench:
     """A portal, the ledger, and the poller between them. The store is a real one in a file."""
 
-    def __init__(self, redis: Redis, folder: Path, *, gate: int = 3, unrouted: Any = "acknowledge") -> None:
+    def __init__(self, redis: Redis, folder: Path, *, gate: int = 3, unrouted: Any = "ack") -> None:
         self.redis = redis
         self.desk = PortalDesk()
         self.ledger = ledger_on(redis)
@@ -258,7 +258,7 @@ def test_a_lease_lost_during_the_call_opens_nothing(bench: Bench) -> None:
     assert len(bench.adopted()) == 1
 
 
-@pytest.mark.parametrize(("policy", "outcome"), [("acknowledge", "succeeded"), ("report", "failed")])
+@pytest.mark.parametrize(("policy", "outcome"), [("ack", "succeeded"), ("nack", "failed")])
 def test_an_event_without_route_follows_the_policy(redis: Redis, tmp_path: Path, policy: str, outcome: str) -> None:
     bench = Bench(redis, tmp_path, unrouted=policy)
     bench.desk.change("1", "ONCRMLEADADD")
@@ -285,7 +285,7 @@ def test_what_is_reported_for_want_of_a_route_is_not_told_as_acknowledged(
     redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("b24offline.poller._told", {})
-    bench = Bench(redis, tmp_path, unrouted="report")
+    bench = Bench(redis, tmp_path, unrouted="nack")
     bench.desk.change("1", "ONCRMLEADADD")
     assert bench.poller.poll(LANE).opened
     assert not [one for one in caplog.records if one.msg == "event without a route acknowledged"]

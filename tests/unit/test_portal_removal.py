@@ -7,7 +7,6 @@ from test_oauth import auth, seeded  # noqa: F401 - a fixture
 
 from b24offline.config import Config
 from b24offline.errors import StoreError
-from b24offline.portal_removal import remove
 from b24offline.runtime import Runtime
 from b24offline.store import Wish
 
@@ -20,8 +19,8 @@ def test_a_portal_of_another_account_is_removed_by_force(auth, valkey, redis, tm
     store.set_wish("acme", Wish.PAUSED)
     here = Runtime(Config(redis_url=valkey.url, database_url=database, data_dir=tmp_path, secret_key="A" * 43 + "="))
     with pytest.raises(StoreError, match=r"still subscribed.*another account another name.*--force"):
-        list(remove(here, "acme", force=False))
+        list(here.kit("acme").lifecycle.remove(force=False))
     store.authorize("acme", auth.valid)
-    told = list(remove(here, "acme", force=True))
+    told = list(here.kit("acme").lifecycle.remove(force=True))
     assert "another account another name" in told[0]
     assert not store.portal("acme").served

@@ -49,7 +49,7 @@ class Pipeline:
             store=live.store,
             catalogue=shipped_catalogue(),
             routes=routes,
-            unrouted="acknowledge",
+            unrouted="ack",
         )
         bind_events(live.client, CONNECTOR, ["ONCRMDEALUPDATE"])
         self.poller.poll(LANE)

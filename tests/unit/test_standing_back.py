@@ -10,7 +10,6 @@ from b24offline import errors
 from b24offline.config import Config
 from b24offline.portal import PortalState
 from b24offline.runtime import Runtime
-from b24offline.tasks.poll import clear_state, note_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +41,7 @@ def here(tmp_path: Path, valkey: EmbeddedValkey, redis: Redis) -> Runtime:
 
 def told(here: Runtime, error: errors.PortalError) -> tuple[str, str]:
     """State and who must act, after a call failed so."""
-    note_state(here, PORTAL, error)
+    here.kit(PORTAL).lifecycle.note_failure(error)
     portal = here.store.portal(PORTAL)
     return portal.state, portal.state_actor
 
@@ -58,7 +57,7 @@ def test_another_cause_of_the_same_state_names_who_must_act_now(here: Runtime) -
     assert told(here, of(errors.ClientRejected)) == (PortalState.PAUSED, "operator")
     assert told(here, of(errors.ServerError)) == (PortalState.PAUSED, "nobody"), "it was paid and corrected"
     assert here.store.portal(PORTAL).state_since == since
-    clear_state(here, PORTAL)
+    here.kit(PORTAL).lifecycle.note_success()
     assert here.store.portal(PORTAL).state_reason == ""
 
 

@@ -16,7 +16,7 @@ from b24offline.errors import TakeoverNeeded
 from b24offline.health import find_issues
 from b24offline.health_sample import HealthSample
 from b24offline.portal import TAKEN_OVER, PortalState
-from b24offline.portal_state import standing_after
+from b24offline.portal_lifecycle import standing_after
 from b24offline.store import Cipher, Store, load_or_create_key
 
 if TYPE_CHECKING:

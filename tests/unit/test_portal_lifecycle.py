@@ -8,7 +8,7 @@ import pytest
 
 from b24offline import errors
 from b24offline.portal import PortalState
-from b24offline.portal_state import Standing, standing_after
+from b24offline.portal_lifecycle import Standing, standing_after
 from b24offline.rate_limit import PortalBlocked
 
 pytestmark = pytest.mark.unit
