@@ -13,7 +13,7 @@ from redis import Redis
 from b24offline import processes
 from b24offline.config import Config
 from b24offline.embedded import EmbeddedValkey
-from b24offline.emulator.client import Control, EmulatorProcess
+from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
 
 PORTAL = "demo"

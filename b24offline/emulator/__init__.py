@@ -3,3 +3,44 @@
 Run it with `python -m b24offline.emulator`. It imports nothing else of this package, so that a misreading of
 the portal's rules cannot be made twice in the same words.
 """
+
+from b24offline.emulator.api import ApiError, Call, Params, invoke, matching, parse_filter, parse_order
+from b24offline.emulator.client import Control, EmulatorError, EmulatorProcess, wait_until
+from b24offline.emulator.state import (
+    Address,
+    Binding,
+    Clock,
+    Journal,
+    OfflineQueue,
+    Portal,
+    Record,
+    Selection,
+    Sequence,
+    StoredObject,
+    iso,
+)
+
+__all__ = [
+    "Address",
+    "ApiError",
+    "Binding",
+    "Call",
+    "Clock",
+    "Control",
+    "EmulatorError",
+    "EmulatorProcess",
+    "Journal",
+    "OfflineQueue",
+    "Params",
+    "Portal",
+    "Record",
+    "Selection",
+    "Sequence",
+    "StoredObject",
+    "invoke",
+    "iso",
+    "matching",
+    "parse_filter",
+    "parse_order",
+    "wait_until",
+]

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from waitress.server import create_server  # type: ignore[import-untyped]
 
-from b24offline.emulator.server import EmulatorApp
-from b24offline.emulator.world import Options, World
+from b24offline.emulator.server import EmulatorApp, Options, World
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,8 +68,8 @@ def main() -> None:
     app.app = EmulatorApp(world)
 
     def stop(_signal: int, _frame: object) -> None:
-        for portal in world.portals.values():
-            portal.faults.disarm()
+        for site in world.sites.values():
+            site.faults.disarm()
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, stop)

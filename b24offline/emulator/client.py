@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
@@ -315,17 +314,6 @@ class Control:
             page = self.send("GET", path, after=after)
             yield from page["entries"]
             after, more = int(page["after"]), bool(page["more"])
-
-
-@contextlib.contextmanager
-def running(**options: Any) -> Iterator[tuple[EmulatorProcess, Control]]:
-    """A running emulator and the control client of its default portal."""
-    with EmulatorProcess(**options) as emulator:
-        control = emulator.control()
-        try:
-            yield emulator, control
-        finally:
-            control.close()
 
 
 def wait_until(condition: Any, seconds: float = 10.0, pause_seconds: float = 0.02) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import create_engine, text
 
 from b24offline.config import Config
-from b24offline.emulator.client import Control
+from b24offline.emulator import Control
 from b24offline.runtime import Runtime
 from demo.comparison import compare
 

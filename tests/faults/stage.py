@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from b24offline import crash_points, processes
 from b24offline.config import Config
 from b24offline.embedded import EmbeddedValkey
-from b24offline.emulator.client import Control, EmulatorProcess
+from b24offline.emulator import Control, EmulatorProcess
 from b24offline.processes import CeleryProcess
 from b24offline.runtime import Runtime
 from b24offline.services import PortalKit

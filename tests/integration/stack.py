@@ -13,7 +13,7 @@ import kombu
 from b24offline import processes
 from b24offline.config import Config
 from b24offline.contract import QUEUES
-from b24offline.emulator.client import Control, EmulatorProcess
+from b24offline.emulator import Control, EmulatorProcess
 from b24offline.processes import CeleryProcess
 from b24offline.runtime import Runtime
 from b24offline.services import PortalKit

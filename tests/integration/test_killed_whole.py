@@ -15,7 +15,7 @@ import pytest
 
 from b24offline.config import Config
 from b24offline.embedded import EmbeddedValkey
-from b24offline.emulator.client import Control, EmulatorProcess
+from b24offline.emulator import Control, EmulatorProcess
 from b24offline.kept_valkey import with_ledger_address
 from b24offline.runtime import Runtime
 from tests.faults import evidence

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from b24offline.cli import main
 from b24offline.config import Config
-from b24offline.emulator.client import Control, EmulatorProcess
+from b24offline.emulator import Control, EmulatorProcess
 from b24offline.kept_valkey import with_ledger_address
 from b24offline.portal import PortalState, Wish
 from b24offline.runtime import Runtime

@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 from b24offline.config import Config
-from b24offline.emulator.client import Control, EmulatorProcess
+from b24offline.emulator import Control, EmulatorProcess
 from b24offline.kept_valkey import with_ledger_address
 from b24offline.processes import child_environ
 from b24offline.runtime import Runtime

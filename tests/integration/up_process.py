@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from b24offline.embedded import free_port
-from b24offline.emulator.client import EmulatorProcess
+from b24offline.emulator import EmulatorProcess
 from b24offline.processes import child_environ
 from tests.integration.stack import PATIENCE, wait_until
 

@@ -9,7 +9,7 @@ import pytest
 from core_events import PORTAL, PREFIX
 from portal_desk import CONNECTOR
 
-from b24offline.emulator.client import EmulatorProcess
+from b24offline.emulator import EmulatorProcess
 from b24offline.oauth import TokenSource
 from b24offline.paced_client import PacedClient
 from b24offline.rate_limit import Pace
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from b24offline.emulator.client import Control
+    from b24offline.emulator import Control
 
 
 @dataclass

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from core_events import made
 
-from b24offline.emulator.clock import iso
-from b24offline.emulator.journal import Journal, Sequence
-from b24offline.emulator.queue import OfflineQueue as PortalQueue
-from b24offline.emulator.queue import Record as Row
-from b24offline.emulator.selection import Selection, parse_filter, parse_order
+from b24offline.emulator import Journal, Selection, Sequence, iso, parse_filter, parse_order
+from b24offline.emulator import OfflineQueue as PortalQueue
+from b24offline.emulator import Record as Row
 from b24offline.errors import PortalError, UnknownAnswer
 from b24offline.rest import Answer
 

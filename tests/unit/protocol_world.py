@@ -15,14 +15,8 @@ from courses import Course
 from portal_desk import CONNECTOR
 
 from b24offline.catalogue import shipped_catalogue
-from b24offline.emulator.call import Call
-from b24offline.emulator.clock import Clock
-from b24offline.emulator.errors import ApiError
-from b24offline.emulator.methods import invoke
-from b24offline.emulator.params import Params
-from b24offline.emulator.portal import Address
-from b24offline.emulator.portal import Portal as EmulatedPortal
-from b24offline.emulator.subscriptions import Binding
+from b24offline.emulator import Address, ApiError, Binding, Call, Clock, Params, invoke
+from b24offline.emulator import Portal as EmulatedPortal
 from b24offline.errors import BadRequest, QueryLimitExceeded, UnknownAnswer
 from b24offline.lanes import Lane
 from b24offline.ledger import Ledger
@@ -41,7 +35,7 @@ if TYPE_CHECKING:
 
     from courses import TimedRedis
 
-    from b24offline.emulator.objects import StoredObject
+    from b24offline.emulator import StoredObject
     from b24offline.event import Event
     from b24offline.ledger import Handed
     from b24offline.offline_queue import Params

@@ -16,9 +16,7 @@ from model.sentences import told
 from model.settle_moves import begin, go_on
 from model.state import FREE, Batch, Bounds, Call, Record, Rules, Run, initial
 
-from b24offline.emulator.journal import Journal, Sequence
-from b24offline.emulator.queue import OfflineQueue
-from b24offline.emulator.selection import Selection
+from b24offline.emulator import Journal, OfflineQueue, Selection, Sequence
 from b24offline.settlement import SettleView, needs_look, plan_settlement
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(900)]  # minutes on a busy machine

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from b24offline.emulator.client import EmulatorProcess
+    from b24offline.emulator import EmulatorProcess
     from b24offline.runtime import Runtime
     from b24offline.services import PortalKit
 

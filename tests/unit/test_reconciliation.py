@@ -13,8 +13,7 @@ from live_portal import LivePortal, live
 from portal_desk import CONNECTOR
 
 from b24offline.catalogue import shipped_catalogue
-from b24offline.emulator.client import EmulatorProcess
-from b24offline.emulator.listing import matching
+from b24offline.emulator import EmulatorProcess, matching
 from b24offline.errors import NotAdministrator, QueryLimitExceeded
 from b24offline.injection import Injector
 from b24offline.mirror_table import Mirror

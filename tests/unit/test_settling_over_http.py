@@ -10,7 +10,7 @@ from live_portal import LivePortal, live
 from portal_desk import CONNECTOR
 
 from b24offline.catalogue import shipped_catalogue
-from b24offline.emulator.client import EmulatorProcess
+from b24offline.emulator import EmulatorProcess
 from b24offline.errors import AccessDenied, UnknownAnswer
 from b24offline.lanes import Lane
 from b24offline.offline_queue import OfflineQueue

@@ -17,7 +17,7 @@ from b24offline.tasks.bind import bind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from b24offline.emulator.client import EmulatorProcess
+    from b24offline.emulator import EmulatorProcess
     from b24offline.runtime import Runtime
 
 pytestmark = pytest.mark.unit

@@ -6,7 +6,7 @@ import pytest
 from emulator_bench import Bench
 from emulator_caller import Caller
 
-from b24offline.emulator.client import EmulatorProcess
+from b24offline.emulator import EmulatorProcess
 
 
 @pytest.fixture

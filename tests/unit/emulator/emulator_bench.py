@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from b24offline.emulator.clock import Clock
-from b24offline.emulator.engine import Outcome, RestRequest, execute
-from b24offline.emulator.params import Params
-from b24offline.emulator.portal import Address, Portal
+from b24offline.emulator.api.params import Params
+from b24offline.emulator.api.request import Outcome, RestRequest, execute
+from b24offline.emulator.server.site import Site
+from b24offline.emulator.state import Address, Clock, Portal
 
 START = 1_800_000_000.0
 
@@ -17,7 +17,11 @@ START = 1_800_000_000.0
 class Bench:
     """A portal, and calls of its methods with a valid token."""
 
-    portal: Portal
+    site: Site
+
+    @property
+    def portal(self) -> Portal:
+        return self.site.portal
 
     @classmethod
     def new(cls, *bound: str, connectors: tuple[str, ...] = ("crm",), objects: int = 0) -> Bench:
@@ -25,7 +29,7 @@ class Bench:
         portal = Portal("p", 7, address, Clock(start=START, ticks=lambda: 0.0))
         portal.bucket.off = True
         portal.seed_objects(objects)
-        bench = cls(portal)
+        bench = cls(Site(portal, 7))
         for event in bound:
             for connector in connectors:
                 bench.ok("event.bind", event=event, event_type="offline", auth_connector=connector)
@@ -33,7 +37,7 @@ class Bench:
 
     def call(self, method: str, **params: Any) -> Outcome:
         token = self.portal.tokens.issue_access(self.portal.clock.now())
-        return execute(self.portal, RestRequest(method, Params(params), token))
+        return execute(self.portal, RestRequest(method, Params(params), token), self.site.faults.command_error)
 
     def ok(self, method: str, **params: Any) -> Any:
         outcome = self.call(method, **params)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from b24offline.emulator.faults import FaultPlan
+from b24offline.emulator.server.faults import FaultPlan
 
 
 def test_commands_run_in_order_and_see_earlier_results(bench):
@@ -90,14 +90,14 @@ def test_queue_commands_are_logged_in_full(bench):
 
 @pytest.mark.parametrize("match", ["*", "*.get", "[a-z]*", "?atch*"])
 def test_faults_of_requests_spare_the_commands_of_a_batch(bench, match):
-    bench.portal.faults.arm(FaultPlan(match, "error", every=2))
+    bench.site.faults.arm(FaultPlan(match, "error", every=2))
     answer = bench.ok("batch", cmd={f"c{number}": "crm.deal.get?id=1" for number in range(20)})
     assert len(answer["result"]) == 20
-    assert bench.portal.faults.as_json()[0]["seen"] == 0
+    assert bench.site.faults.as_json()[0]["seen"] == 0
 
 
 def test_faults_reach_single_commands(bench):
-    bench.portal.faults.arm(FaultPlan("batch/crm.deal.get", "error", status=429, code="OPERATION_TIME_LIMIT"))
+    bench.site.faults.arm(FaultPlan("batch/crm.deal.get", "error", status=429, code="OPERATION_TIME_LIMIT"))
     answer = bench.ok("batch", cmd={"a": "crm.deal.get?id=1", "b": "user.admin"})
     assert answer["result_error"]["a"]["error"] == "OPERATION_TIME_LIMIT"
     assert answer["result"]["b"] is True

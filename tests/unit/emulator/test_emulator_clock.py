@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from emulator_bench import START, Bench
 
-from b24offline.emulator.client import wait_until
-from b24offline.emulator.clock import Clock, iso, parse_moment
+from b24offline.emulator import wait_until
+from b24offline.emulator.state.clock import Clock, iso, parse_moment
 
 
 def test_clock_runs_at_its_rate_and_can_be_moved():
@@ -40,7 +40,7 @@ def test_moments_are_written_with_offset_and_read_in_several_forms():
 
 def test_later_calls_run_in_the_order_of_their_moments():
     bench, done = Bench.new(), []
-    later = bench.portal.later
+    later = bench.site.later
     later.add(START + 20, lambda: done.append("second"))
     later.add(START + 10, lambda: done.append("first"))
     assert (done, later.waiting) == ([], 2)
@@ -53,11 +53,11 @@ def test_signals_wait_for_the_least_pause():
     bench = Bench.new("ONCRMDEALADD")
     bench.ok("event.bind", event="ONOFFLINEEVENT", handler="http://example.invalid/", options={"minTimeout": 100})
     bench.deals(2)
-    wait_until(lambda: bench.portal.push.counts.refused == 1, 60)
+    wait_until(lambda: bench.site.push.counts.refused == 1, 60)
     bench.deals(2)
     passed = []
-    bench.portal.later.add(START, lambda: passed.append(True))
+    bench.site.later.add(START, lambda: passed.append(True))
     wait_until(lambda: passed, 60)
-    assert (bench.portal.later.waiting, bench.portal.push.counts.refused) == (1, 1)
+    assert (bench.site.later.waiting, bench.site.push.counts.refused) == (1, 1)
     bench.wait(100)
-    wait_until(lambda: bench.portal.push.counts.refused == 2, 60)
+    wait_until(lambda: bench.site.push.counts.refused == 2, 60)

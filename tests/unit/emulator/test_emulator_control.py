@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from b24offline.emulator.client import EmulatorError, wait_until
+from b24offline.emulator import EmulatorError, wait_until
 
 
 def test_change_and_read_back(caller):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from b24offline.emulator.client import EmulatorError, wait_until
+from b24offline.emulator import EmulatorError, wait_until
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from emulator_caller import Caller
 
-from b24offline.emulator.client import EmulatorError
+from b24offline.emulator import EmulatorError
 
 
 @pytest.mark.parametrize("suffix", ["", ".json"])

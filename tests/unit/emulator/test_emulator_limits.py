@@ -6,7 +6,7 @@ from emulator_bench import START
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b24offline.emulator.limits import LeakyBucket, OperatingTime
+from b24offline.emulator.state.limits import LeakyBucket, OperatingTime
 
 
 def test_bucket_holds_50_and_drains_2_a_second():

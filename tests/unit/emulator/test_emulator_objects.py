@@ -7,7 +7,7 @@ from emulator_bench import START, Bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b24offline.emulator.objects import Objects
+from b24offline.emulator.state.objects import Objects
 
 CLASSIC = ("lead", "deal", "contact", "company")
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b24offline.emulator.errors import ApiError
-from b24offline.emulator.params import Params, parse_json, parse_pairs, parse_query
+from b24offline.emulator.api.errors import ApiError
+from b24offline.emulator.api.params import Params, parse_json, parse_pairs, parse_query
 
 
 @pytest.mark.parametrize(

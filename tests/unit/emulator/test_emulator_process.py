@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from b24offline.emulator.client import EmulatorError, EmulatorProcess, wait_until
+from b24offline.emulator import EmulatorError, EmulatorProcess, wait_until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -32,7 +32,7 @@ def test_ends_cleanly_while_calls_hang(number):
 def test_ends_with_its_parent():
     code = (
         "import sys\n"
-        "from b24offline.emulator.client import EmulatorProcess\n"
+        "from b24offline.emulator import EmulatorProcess\n"
         "print(EmulatorProcess(objects=0).start().hello['url'], flush=True)\n"
         "sys.stdin.read()\n"
     )

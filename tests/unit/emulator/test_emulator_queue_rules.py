@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from emulator_bench import START, Bench
 
-from b24offline.emulator.clock import parse_moment
-from b24offline.emulator.engine import RestRequest, execute
-from b24offline.emulator.params import Params
-from b24offline.emulator.selection import Selection
+from b24offline.emulator.api.params import Params
+from b24offline.emulator.api.request import RestRequest, execute
+from b24offline.emulator.state.clock import parse_moment
+from b24offline.emulator.state.selection import Selection
 
 GET, LIST, CLEAR, ERROR = (f"event.offline.{name}" for name in ("get", "list", "clear", "error"))
 DAY = 24 * 3600

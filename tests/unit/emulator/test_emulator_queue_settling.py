@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from emulator_bench import START, Bench
 
-from b24offline.emulator.clock import parse_moment
-from b24offline.emulator.selection import Selection
+from b24offline.emulator.state.clock import parse_moment
+from b24offline.emulator.state.selection import Selection
 
 GET, LIST, CLEAR, ERROR = (f"event.offline.{name}" for name in ("get", "list", "clear", "error"))
 DAY = 24 * 3600

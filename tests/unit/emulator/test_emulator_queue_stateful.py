@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from b24offline.emulator.clock import parse_moment
+from b24offline.emulator.state.clock import parse_moment
 
 CONNECTORS = ("", "crm", "erp")
 DEALS = ("1", "2", "3", "4")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from emulator_bench import Bench
 
-from b24offline.emulator.engine import RestRequest, execute
-from b24offline.emulator.oauth import KEPT_ACCESS_TOKENS
-from b24offline.emulator.params import Params
-from b24offline.emulator.token_endpoint import Application, grant, portal_of
+from b24offline.emulator.api.params import Params
+from b24offline.emulator.api.request import RestRequest, execute
+from b24offline.emulator.server.token_endpoint import Application, grant, portal_of
+from b24offline.emulator.state.tokens import KEPT_ACCESS_TOKENS
 
 APPLICATION = Application("local.app", "secret")
 

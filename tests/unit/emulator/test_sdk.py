@@ -25,7 +25,7 @@ from b24pysdk.errors import (
 )
 from b24pysdk.errors.oauth import BitrixOAuthInvalidClient, BitrixOAuthInvalidGrant
 
-from b24offline.emulator.client import EmulatorProcess
+from b24offline.emulator import EmulatorProcess
 
 DOMAIN, MOVED = "acme.example", "moved.example"
 DEALS = 111

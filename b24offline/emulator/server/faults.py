@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from b24offline.emulator.api import ApiError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
@@ -145,6 +147,13 @@ class Faults:
                 armed.fired += 1
                 return armed
         return None
+
+    def command_error(self, method: str, params: dict[str, Any]) -> ApiError | None:
+        """Return the error with which a command of a batch is refused; None if the command is spared."""
+        armed = self.pick(f"{_COMMAND}{method}", params)
+        if armed is None or armed.plan.kind != "error":
+            return None
+        return ApiError(armed.plan.status or 500, armed.plan.code, armed.plan.description)
 
     def as_json(self) -> list[dict[str, Any]]:
         """All plans with their counters, removed ones last."""

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from b24offline.emulator import listing
-from b24offline.emulator.call import Answer, Call, page_of
-from b24offline.emulator.errors import ApiError
-from b24offline.emulator.spelling import camel
-from b24offline.emulator.templates import ITEM_TYPES, TEMPLATES
+from b24offline.emulator.api import listing
+from b24offline.emulator.api.call import Answer, Call, page_of
+from b24offline.emulator.api.errors import ApiError
+from b24offline.emulator.state import ITEM_TYPES, TEMPLATES, camel
 
 if TYPE_CHECKING:
-    from b24offline.emulator.objects import StoredObject
+    from b24offline.emulator.state import StoredObject
 
 Method = Callable[[Call], Answer]
 _MULTI_FIELDS: Final = ("PHONE", "EMAIL")

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-from b24offline.emulator.clock import Clock
-from b24offline.emulator.portal import Address, Portal
-from b24offline.emulator.token_endpoint import Application
-from b24offline.emulator.traffic import Traffic
+from b24offline.emulator.server.site import Site
+from b24offline.emulator.server.token_endpoint import Application
+from b24offline.emulator.state import Address, Clock, Portal
 
 DEFAULT_PORTAL: Final = "default"
 
@@ -29,7 +28,7 @@ class Options:
 
 
 class World:
-    """The application, its portals by name (the first is the default one) and the generators of traffic."""
+    """The application and its portals by name, the default one first, each with its site."""
 
     def __init__(self, url: str, options: Options) -> None:
         rng = Random(f"{options.seed}/application")
@@ -40,7 +39,7 @@ class World:
             options.client_secret or f"{rng.getrandbits(200):050x}",
         )
         self.portals: dict[str, Portal] = {}
-        self.traffic: dict[str, Traffic] = {}
+        self.sites: dict[str, Site] = {}
         for name in dict.fromkeys((DEFAULT_PORTAL, *options.portals)):
             self._open(name)
 
@@ -75,4 +74,4 @@ class World:
         portal.bucket.off = self.options.limits_off
         portal.seed_objects(self.options.objects)
         self.portals[name] = portal
-        self.traffic[name] = Traffic(portal)
+        self.sites[name] = Site(portal, self.options.seed)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b24offline.emulator.engine import Outcome
-    from b24offline.emulator.faults import ArmedFault, FaultPlan
-    from b24offline.emulator.portal import Portal
+    from b24offline.emulator.api import Outcome
+    from b24offline.emulator.server.faults import ArmedFault, FaultPlan
+    from b24offline.emulator.server.site import Site
 
 JSON_TYPE: Final = "application/json; charset=utf-8"
 _HTML: Final = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
@@ -50,7 +50,7 @@ class Steps:
     skip: Callable[[str], None]
 
 
-def troubled(portal: Portal, armed: ArmedFault, steps: Steps, gone: Callable[[], bool]) -> Reply:
+def troubled(site: Site, armed: ArmedFault, steps: Steps, gone: Callable[[], bool]) -> Reply:
     """Apply a fault to one call.
 
     `gone` tells whether the caller has closed the connection. ConnectionLostError when there is no answer.
@@ -58,7 +58,7 @@ def troubled(portal: Portal, armed: ArmedFault, steps: Steps, gone: Callable[[],
     plan = armed.plan
 
     def execute(overlap_seconds: float = 0.0) -> Outcome:
-        with portal.lock:
+        with site.portal.lock:
             refused = steps.admit(plan.kind)
             return steps.perform(plan.kind, overlap_seconds) if refused is None else refused
 
@@ -78,7 +78,7 @@ def troubled(portal: Portal, armed: ArmedFault, steps: Steps, gone: Callable[[],
         refused = steps.admit(plan.kind)
         if refused is not None:
             return reply_of(refused)
-        portal.later.add(portal.clock.now() + plan.seconds, lambda: steps.perform(plan.kind, 0.0))
+        site.later.add(site.portal.clock.now() + plan.seconds, lambda: steps.perform(plan.kind, 0.0))
         raise ConnectionLostError
     if plan.stage == "before":
         steps.skip(plan.kind)

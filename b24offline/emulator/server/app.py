@@ -13,18 +13,28 @@ from urllib.parse import unquote
 from waitress.channel import ClientDisconnected  # type: ignore[import-untyped]
 from werkzeug.formparser import parse_form_data
 
-from b24offline.emulator.control import WRITERS
-from b24offline.emulator.control_read import READERS
-from b24offline.emulator.engine import Outcome, RestRequest, admit, execute, note, perform
-from b24offline.emulator.errors import ApiError
-from b24offline.emulator.params import Params, parse_json, parse_pairs, parse_query
-from b24offline.emulator.token_endpoint import grant, portal_of
-from b24offline.emulator.trouble import JSON_TYPE, ConnectionLostError, Reply, Steps, reply_of, troubled
-from b24offline.emulator.world import DEFAULT_PORTAL
+from b24offline.emulator.api import (
+    ApiError,
+    Outcome,
+    Params,
+    RestRequest,
+    admit,
+    execute,
+    note,
+    parse_json,
+    parse_pairs,
+    parse_query,
+    perform,
+)
+from b24offline.emulator.server.control import WRITERS
+from b24offline.emulator.server.control_read import READERS
+from b24offline.emulator.server.fault_injection import JSON_TYPE, ConnectionLostError, Reply, Steps, reply_of, troubled
+from b24offline.emulator.server.token_endpoint import grant, portal_of
+from b24offline.emulator.server.world import DEFAULT_PORTAL
 
 if TYPE_CHECKING:
-    from b24offline.emulator.portal import Portal
-    from b24offline.emulator.world import World
+    from b24offline.emulator.server.site import Site
+    from b24offline.emulator.server.world import World
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -57,22 +67,22 @@ class EmulatorApp:
         parts = [unquote(part) for part in environ["PATH_INFO"].split("/") if part]
         match parts:
             case ["rest", *rest] if rest:
-                return self._rest(self._portal(DEFAULT_PORTAL), rest, environ)
+                return self._rest(self._site(DEFAULT_PORTAL), rest, environ)
             case ["portals", name, "rest", *rest] if rest:
-                return self._rest(self._portal(name), rest, environ)
+                return self._rest(self._site(name), rest, environ)
             case ["oauth", "token"] | ["portals", _, "oauth", "token"]:
                 return self._token(environ)
             case ["control", *rest]:
                 return self._control("/".join(rest), environ)
         raise ApiError(404, "NOT_FOUND", "There is nothing at this address")
 
-    def _portal(self, name: str) -> Portal:
-        portal = self._world.portals.get(name)
-        if portal is None:
+    def _site(self, name: str) -> Site:
+        site = self._world.sites.get(name)
+        if site is None:
             raise ApiError(404, "PORTAL_NOT_FOUND", f"There is no portal {name}")
-        return portal
+        return site
 
-    def _rest(self, portal: Portal, rest: list[str], environ: Environ) -> Reply:
+    def _rest(self, site: Site, rest: list[str], environ: Environ) -> Reply:
         values = _parameters(environ)
         token = str(values.pop("auth", "") or "")
         bearer = environ.get("HTTP_AUTHORIZATION", "")
@@ -82,15 +92,18 @@ class EmulatorApp:
         if len(rest) not in (1, 3):
             raise ApiError(404, "ERROR_METHOD_NOT_FOUND", "Method not found")
         request = RestRequest(rest[-1].lower().removesuffix(".json"), Params(values), token, webhook)
-        armed = portal.faults.pick(request.method, values)
+        portal, command_error = site.portal, site.faults.command_error
+        armed = site.faults.pick(request.method, values)
         if armed is None:
-            return reply_of(execute(portal, request))
+            return reply_of(execute(portal, request, command_error))
         steps = Steps(
             admit=lambda fault: admit(portal, request, fault=fault),
-            perform=lambda fault, overlap: perform(portal, request, fault=fault, overlap_seconds=overlap),
+            perform=lambda fault, overlap: perform(
+                portal, request, fault=fault, overlap_seconds=overlap, command_error=command_error
+            ),
             skip=lambda fault: note(portal, request, None, fault=fault),
         )
-        return troubled(portal, armed, steps, _gone(environ))
+        return troubled(site, armed, steps, _gone(environ))
 
     def _token(self, environ: Environ) -> Reply:
         params = Params(_parameters(environ))
@@ -103,7 +116,8 @@ class EmulatorApp:
             note(portal, request, outcome, fault=fault)
             return outcome
 
-        armed = portal.faults.pick(_OAUTH_CALL, params.values)
+        site = self._world.sites[portal.name]
+        armed = site.faults.pick(_OAUTH_CALL, params.values)
         if armed is None:
             return reply_of(answer(""))
         steps = Steps(
@@ -111,7 +125,7 @@ class EmulatorApp:
             perform=answer,
             skip=lambda fault: note(portal, request, None, fault=fault),
         )
-        return troubled(portal, armed, steps, _gone(environ))
+        return troubled(site, armed, steps, _gone(environ))
 
     def _control(self, path: str, environ: Environ) -> Reply:
         if not str(environ.get("REMOTE_ADDR", "")).startswith("127."):
@@ -121,7 +135,7 @@ class EmulatorApp:
             known = sorted(" ".join(one) for one in _HANDLERS)
             return _json(404, {"error": f"There is no {environ['REQUEST_METHOD']} {path}", "known": known})
         query = parse_query(environ.get("QUERY_STRING", ""))
-        portal = self._portal(query.pop("portal", DEFAULT_PORTAL))
+        portal = self._site(query.pop("portal", DEFAULT_PORTAL)).portal
         body: Any = query
         raw = _body(environ)
         try:

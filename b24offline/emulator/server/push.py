@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode, urlsplit
 
 if TYPE_CHECKING:
-    from b24offline.emulator.portal import Portal
-    from b24offline.emulator.subscriptions import Binding
+    from b24offline.emulator.server.later import Later
+    from b24offline.emulator.state import Binding, Portal
 
 SIGNAL: Final = "ONOFFLINEEVENT"
 _ANSWER_SECONDS: Final = 5.0
@@ -31,6 +31,7 @@ class Push:
     """Signals for one portal; at most one per handler in its `minTimeout`, the next waits that long."""
 
     portal: Portal = field(repr=False)
+    later: Later = field(repr=False)
     counts: PushCounts = field(default_factory=PushCounts)
     _due: dict[str, float] = field(default_factory=dict)
     _waiting: set[str] = field(default_factory=set)
@@ -42,7 +43,7 @@ class Push:
                 continue
             now = self.portal.clock.now()
             self._waiting.add(binding.handler)
-            self.portal.later.add(max(now, self._due.get(binding.handler, 0.0)), partial(self._send, binding))
+            self.later.add(max(now, self._due.get(binding.handler, 0.0)), partial(self._send, binding))
 
     def _send(self, binding: Binding) -> None:
         with self.portal.lock:

@@ -6,15 +6,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from b24offline.emulator import batch
-from b24offline.emulator.call import Call
-from b24offline.emulator.envelope import time_of
-from b24offline.emulator.errors import ApiError
-from b24offline.emulator.methods import invoke
+from b24offline.emulator.api import batch
+from b24offline.emulator.api.call import Call, CommandError, no_error
+from b24offline.emulator.api.envelope import time_of
+from b24offline.emulator.api.errors import ApiError
+from b24offline.emulator.api.router import invoke
 
 if TYPE_CHECKING:
-    from b24offline.emulator.params import Params
-    from b24offline.emulator.portal import Portal
+    from b24offline.emulator.api.params import Params
+    from b24offline.emulator.state import Portal
 
 _LOGGED_PARAMS: Final = frozenset(
     {
@@ -50,11 +50,11 @@ class Outcome:
     body: dict[str, Any]
 
 
-def execute(portal: Portal, request: RestRequest) -> Outcome:
+def execute(portal: Portal, request: RestRequest, command_error: CommandError = no_error) -> Outcome:
     """Admit a request and do what it asks."""
     with portal.lock:
         refused = admit(portal, request)
-        return perform(portal, request) if refused is None else refused
+        return perform(portal, request, command_error=command_error) if refused is None else refused
 
 
 def admit(portal: Portal, request: RestRequest, *, fault: str = "") -> Outcome | None:
@@ -69,11 +69,18 @@ def admit(portal: Portal, request: RestRequest, *, fault: str = "") -> Outcome |
         return None
 
 
-def perform(portal: Portal, request: RestRequest, *, fault: str = "", overlap_seconds: float = 0.0) -> Outcome:
-    """Do what an admitted request asks and log it; `fault` names what troubles it."""
+def perform(
+    portal: Portal,
+    request: RestRequest,
+    *,
+    fault: str = "",
+    overlap_seconds: float = 0.0,
+    command_error: CommandError = no_error,
+) -> Outcome:
+    """Execute an admitted request and log it; `fault` names the fault that it suffers."""
     with portal.lock:
         now = portal.clock.now()
-        call = Call(portal, request.method, request.params, now, request.webhook, overlap_seconds)
+        call = Call(portal, request.method, request.params, now, request.webhook, overlap_seconds, command_error)
         started = time.perf_counter()
         try:
             answer = batch.run(call, invoke) if request.method == "batch" else invoke(call)

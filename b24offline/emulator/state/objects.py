@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from b24offline.emulator.spelling import spelled
-from b24offline.emulator.templates import ENTITIES, ITEM_TYPES, TEMPLATES, another_version, made_up, stamps
+from b24offline.emulator.state.spelling import spelled
+from b24offline.emulator.state.templates import ENTITIES, ITEM_TYPES, TEMPLATES, another_version, made_up, stamps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

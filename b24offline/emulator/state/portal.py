@@ -8,23 +8,20 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from b24offline.emulator.faults import Faults
-from b24offline.emulator.journal import Journal, Sequence
-from b24offline.emulator.later import Later
-from b24offline.emulator.limits import LeakyBucket, OperatingTime
-from b24offline.emulator.oauth import Tokens
-from b24offline.emulator.objects import Objects
-from b24offline.emulator.push import Push
-from b24offline.emulator.queue import OfflineQueue
-from b24offline.emulator.quirks import Quirks
-from b24offline.emulator.subscriptions import Subscriptions
-from b24offline.emulator.templates import ENTITIES, ITEM_TYPES
+from b24offline.emulator.state.journal import Journal, Sequence
+from b24offline.emulator.state.limits import LeakyBucket, OperatingTime
+from b24offline.emulator.state.objects import Objects
+from b24offline.emulator.state.queue import OfflineQueue
+from b24offline.emulator.state.quirks import Quirks
+from b24offline.emulator.state.subscriptions import Subscriptions
+from b24offline.emulator.state.templates import ENTITIES, ITEM_TYPES
+from b24offline.emulator.state.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from b24offline.emulator.clock import Clock
-    from b24offline.emulator.objects import StoredObject
+    from b24offline.emulator.state.clock import Clock
+    from b24offline.emulator.state.objects import StoredObject
 
 KEPT_REQUESTS: Final = 50_000
 ADD, UPDATE, DELETE = "add", "update", "delete"
@@ -86,7 +83,7 @@ def events_of(action: str, changed: StoredObject, moved: Mapping[str, Any] | Non
 class Portal:
     """State and transitions of one portal.
 
-    Whoever reads or changes it holds `lock`; `faults` guards itself.
+    Hold `lock` to read or change it. `on_arrival` is called under the lock when records have arrived.
     """
 
     def __init__(self, name: str, seed: int, address: Address, clock: Clock, refresh_token: str | None = None) -> None:
@@ -112,9 +109,7 @@ class Portal:
         self.quirks = Quirks()
         self.licence = Licence()
         self.account = Account()
-        self.faults = Faults(Random(f"{seed}/{name}/faults"))
-        self.later = Later(clock)
-        self.push = Push(self)
+        self.on_arrival: Callable[[], None] = lambda: None
 
     def new_token(self) -> str:
         """A text of 70 hexadecimal characters that nobody can guess without the seed."""
@@ -161,7 +156,7 @@ class Portal:
         for one in bound:
             self.queue.enqueue(self.clock.now(), one, name, data, additional=additional, subject=subject)
         if bound:
-            self.push.arrived()
+            self.on_arrival()
         return len(bound)
 
     def expire(self) -> int:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from b24offline.emulator.engine import Outcome
+from b24offline.emulator.api import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from b24offline.emulator.oauth import TokenPair
-    from b24offline.emulator.params import Params
-    from b24offline.emulator.portal import Portal
+    from b24offline.emulator.api import Params
+    from b24offline.emulator.state import Portal, TokenPair
 
 
 @dataclass(frozen=True, slots=True)

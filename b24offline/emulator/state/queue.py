@@ -12,32 +12,16 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from b24offline.emulator.state.record import FREE, Record
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from b24offline.emulator.journal import Journal
-    from b24offline.emulator.selection import Selection
+    from b24offline.emulator.state.journal import Journal
+    from b24offline.emulator.state.selection import Selection
 
 RESERVATION_SECONDS: Final = 30 * 24 * 3600
 """A reserved record is deleted this long after it was reserved."""
-FREE: Final = ""
-
-
-@dataclass(slots=True)
-class Record:
-    """One element of the queue. `stamp` is in whole epoch seconds, `subject` is (entity, object id)."""
-
-    id: int
-    connector: str
-    event_name: str
-    data: Any
-    additional: Any
-    message_id: str
-    stamp: int
-    subject: tuple[str, str]
-    process_id: str = FREE
-    marked: bool = False
-    reserved_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

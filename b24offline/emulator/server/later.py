@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b24offline.emulator.clock import Clock
+    from b24offline.emulator.state import Clock
 
 _LONGEST_WAIT_SECONDS = 0.1
 

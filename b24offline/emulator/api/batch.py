@@ -6,10 +6,10 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from b24offline.emulator.call import Answer, Call
-from b24offline.emulator.envelope import time_of
-from b24offline.emulator.errors import ApiError, argument_error
-from b24offline.emulator.params import Params, parse_query
+from b24offline.emulator.api.call import Answer, Call
+from b24offline.emulator.api.envelope import time_of
+from b24offline.emulator.api.errors import ApiError, argument_error
+from b24offline.emulator.api.params import Params, parse_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,9 +59,9 @@ def _command(call: Call, number: int, command: object, results: Mapping[str, Any
 
 
 def _execute(call: Call, invoke: Callable[[Call], Answer]) -> Answer:
-    armed = call.portal.faults.pick(f"batch/{call.method}", call.params.values)
-    if armed is not None and armed.plan.kind == "error":
-        raise ApiError(armed.plan.status or 500, armed.plan.code, armed.plan.description)
+    error = call.command_error(call.method, call.params.values)
+    if error is not None:
+        raise error
     return invoke(call)
 
 

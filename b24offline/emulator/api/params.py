@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from b24offline.emulator.errors import ApiError, argument_error
+from b24offline.emulator.api.errors import ApiError, argument_error
 
 _BRACKETS: Final = re.compile(r"\[([^\]]*)\]")
 _DIGITS: Final = re.compile(r"\d+", re.ASCII)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from b24offline.emulator.call import Answer, Call
-from b24offline.emulator.clock import iso
-from b24offline.emulator.errors import ApiError
-from b24offline.emulator.event_names import OFFLINE_EVENTS, ONLINE_EVENTS, item_type_of
-from b24offline.emulator.subscriptions import Binding
-from b24offline.emulator.templates import ITEM_TYPES
+from b24offline.emulator.api.call import Answer, Call
+from b24offline.emulator.api.errors import ApiError
+from b24offline.emulator.state import ITEM_TYPES, OFFLINE_EVENTS, ONLINE_EVENTS, Binding, iso, item_type_of
 
 SCOPES: Final = ("crm", "task", "tasks", "user", "event")
 USERS: Final = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from b24offline.emulator.clock import parse_moment
+from b24offline.emulator.state import parse_moment
 
 _OPERATIONS: Final = ("!%", "!@", "!=", ">=", "<=", "!", "=", "@", "%", ">", "<")
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)

@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from b24offline.emulator.clock import parse_moment
-from b24offline.emulator.errors import argument_error
-
-if TYPE_CHECKING:
-    from b24offline.emulator.queue import Record
+from b24offline.emulator.api.errors import argument_error
+from b24offline.emulator.state import FIELD_VALUES, Condition, parse_moment
 
 GET_FIELDS: Final = frozenset({"ID", "TIMESTAMP_X", "EVENT_NAME", "MESSAGE_ID"})
 LIST_FIELDS: Final = GET_FIELDS | {"PROCESS_ID", "ERROR"}
 GET_OPERATIONS: Final = (">=", "<=", "=", ">", "<")
 LIST_OPERATIONS: Final = (*GET_OPERATIONS, "@", "%")
-
-_VALUES: Final[dict[str, Callable[[Record], Any]]] = {
-    "ID": lambda record: record.id,
-    "TIMESTAMP_X": lambda record: record.stamp,
-    "EVENT_NAME": lambda record: record.event_name,
-    "MESSAGE_ID": lambda record: record.message_id,
-    "PROCESS_ID": lambda record: record.process_id,
-    "ERROR": lambda record: int(record.marked),
-}
-
-Condition = Callable[["Record"], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Conditions that must all hold, an order of (field, descending) pairs, at most `limit` records."""
-
-    conditions: tuple[Condition, ...] = ()
-    order: tuple[tuple[str, bool], ...] = (("TIMESTAMP_X", False),)
-    limit: int | None = None
-
-    def matches(self, record: Record) -> bool:
-        """Whether all conditions hold."""
-        return all(condition(record) for condition in self.conditions)
-
-    def pick(self, records: Sequence[Record]) -> list[Record]:
-        """The matching records in order, cut at the limit; ties are resolved by ascending record id."""
-        found = sorted((record for record in records if self.matches(record)), key=_VALUES["ID"])
-        for field, descending in reversed(self.order):
-            found.sort(key=_VALUES[field], reverse=descending)
-        return found if self.limit is None else found[: self.limit]
 
 
 def parse_filter(raw: object, *, for_list: bool, strict: bool = True) -> tuple[Condition, ...]:
@@ -92,7 +57,7 @@ def _split(key: str, operations: Sequence[str]) -> tuple[str, str]:
 
 
 def _condition(operation: str, field: str, raw: object) -> Condition:
-    value_of = _VALUES[field]
+    value_of = FIELD_VALUES[field]
     if operation == "@":
         given = raw.values() if isinstance(raw, Mapping) else raw
         if isinstance(given, str) or not hasattr(given, "__iter__"):

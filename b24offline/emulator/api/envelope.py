@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from b24offline.emulator.clock import iso
+from b24offline.emulator.state import iso
 
 if TYPE_CHECKING:
-    from b24offline.emulator.call import Call
+    from b24offline.emulator.api.call import Call
 
 
 def time_of(call: Call) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from b24offline.emulator.clock import iso
+from b24offline.emulator.state.clock import iso
 
 if TYPE_CHECKING:
     from random import Random
@@ -33,7 +33,7 @@ _GOODS: Final = ("office chairs", "standing desks", "shelves", "desk lamps 💡"
 _SOURCES: Final = ("WEB", "CALL", "EMAIL", "PARTNER")
 
 TEMPLATES: Final[dict[str, dict[str, Any]]] = json.loads(
-    files("b24offline.emulator").joinpath("templates.json").read_text(encoding="utf-8")
+    files("b24offline.emulator.state").joinpath("templates.json").read_text(encoding="utf-8")
 )
 """Entity -> fields with their empty values, as its get method shows them; id and dates come on top."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from b24offline.emulator.templates import ENTITIES
+from b24offline.emulator.state import ENTITIES
 
 if TYPE_CHECKING:
-    from b24offline.emulator.control import Handler
-    from b24offline.emulator.journal import Journal
-    from b24offline.emulator.portal import Portal
-    from b24offline.emulator.world import World
+    from b24offline.emulator.server.control import Handler
+    from b24offline.emulator.server.world import World
+    from b24offline.emulator.state import Journal, Portal
 
 PAGE: Final = 5000
 
@@ -39,9 +38,9 @@ def state(world: World, portal: Portal, _query: Any) -> Any:
             "licence": asdict(portal.licence),
             "account": asdict(portal.account),
             "bindings": [asdict(one) for one in portal.subscriptions.all()],
-            "push": asdict(portal.push.counts),
-            "late_calls": portal.later.waiting,
-            "traffic": world.traffic[portal.name].report(),
+            "push": asdict(world.sites[portal.name].push.counts),
+            "late_calls": world.sites[portal.name].later.waiting,
+            "traffic": world.sites[portal.name].traffic.report(),
             "seq": portal.sequence.last,
         }
 
@@ -94,14 +93,14 @@ def requests(_world: World, portal: Portal, query: Any) -> Any:
     return _page(portal, portal.requests, query)
 
 
-def faults(_world: World, portal: Portal, _query: Any) -> Any:
+def faults(world: World, portal: Portal, _query: Any) -> Any:
     """The fault plans with how often they fired."""
-    return {"faults": portal.faults.as_json()}
+    return {"faults": world.sites[portal.name].faults.as_json()}
 
 
 def traffic(world: World, portal: Portal, _query: Any) -> Any:
     """The stream of changes."""
-    return world.traffic[portal.name].report()
+    return world.sites[portal.name].traffic.report()
 
 
 def portals(world: World, _portal: Portal, _query: Any) -> Any:

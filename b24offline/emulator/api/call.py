@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from b24offline.emulator.errors import ApiError
+from b24offline.emulator.api.errors import ApiError
 
 if TYPE_CHECKING:
-    from b24offline.emulator.params import Params
-    from b24offline.emulator.portal import Portal
+    from b24offline.emulator.api.params import Params
+    from b24offline.emulator.state import Portal
+
+CommandError = Callable[[str, dict[str, Any]], "ApiError | None"]
+"""Return the error with which a command of a batch is refused, None to execute it; gets method and parameters."""
+
+
+def no_error(_method: str, _params: dict[str, Any]) -> ApiError | None:
+    """Refuse no command."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +26,7 @@ class Call:
     """A method with its parameters on a portal.
 
     `now` is the portal's clock; `webhook` tells how it was authorized.
-    `overlap_seconds` is set by a fault: see `OfflineQueue.reserve`.
+    `overlap_seconds` and `command_error` are set by faults: see `OfflineQueue.reserve` and `batch`.
     """
 
     portal: Portal
@@ -26,6 +35,7 @@ class Call:
     now: float
     webhook: bool = False
     overlap_seconds: float = 0.0
+    command_error: CommandError = no_error
 
     @property
     def connector(self) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from b24offline.emulator.call import Answer, Call, page_of
-from b24offline.emulator.clock import iso
-from b24offline.emulator.errors import ApiError, argument_error
-from b24offline.emulator.params import items_of
-from b24offline.emulator.selection import Selection, parse_filter, parse_order
+from b24offline.emulator.api.call import Answer, Call, page_of
+from b24offline.emulator.api.errors import ApiError, argument_error
+from b24offline.emulator.api.filters import parse_filter, parse_order
+from b24offline.emulator.api.params import items_of
+from b24offline.emulator.state import Selection, iso
 
 if TYPE_CHECKING:
-    from b24offline.emulator.queue import Record
+    from b24offline.emulator.state import Record
 
 
 def get(call: Call) -> Answer:

@@ -6,16 +6,23 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from b24offline.emulator.faults import parse_plan
-from b24offline.emulator.portal import ACTIONS, ADD, DELETE, UPDATE, Account
-from b24offline.emulator.queue import FREE
-from b24offline.emulator.selection import Selection
-from b24offline.emulator.templates import ENTITIES, ITEM_TYPES
-from b24offline.emulator.traffic import parse_traffic
+from b24offline.emulator.server.faults import parse_plan
+from b24offline.emulator.state import (
+    ACTIONS,
+    ADD,
+    DELETE,
+    ENTITIES,
+    FREE,
+    ITEM_TYPES,
+    UPDATE,
+    Account,
+    Selection,
+    parse_traffic,
+)
 
 if TYPE_CHECKING:
-    from b24offline.emulator.portal import Licence, Portal
-    from b24offline.emulator.world import World
+    from b24offline.emulator.server.world import World
+    from b24offline.emulator.state import Licence, Portal
 
 Handler = Callable[["World", "Portal", Any], Any]
 """Gets the world, the portal meant and the JSON body (or the query for reading); ValueError becomes 400."""
@@ -77,25 +84,25 @@ def backlog(_world: World, portal: Portal, body: Any) -> Any:
 def start_traffic(world: World, portal: Portal, body: Any) -> Any:
     """Begin a stream of changes."""
     plan = parse_traffic(body)
-    world.traffic[portal.name].start(plan)
-    return world.traffic[portal.name].report()
+    world.sites[portal.name].traffic.start(plan)
+    return world.sites[portal.name].traffic.report()
 
 
 def stop_traffic(world: World, portal: Portal, _body: Any) -> Any:
     """End the stream of changes; returns its exact count."""
-    return world.traffic[portal.name].stop()
+    return world.sites[portal.name].traffic.stop()
 
 
-def arm_faults(_world: World, portal: Portal, body: Any) -> Any:
+def arm_faults(world: World, portal: Portal, body: Any) -> Any:
     """Put fault plans in force; returns their ids."""
     plans = [parse_plan(one) for one in (body if isinstance(body, list) else [body])]
-    return {"ids": [portal.faults.arm(plan) for plan in plans]}
+    return {"ids": [world.sites[portal.name].faults.arm(plan) for plan in plans]}
 
 
-def disarm_faults(_world: World, portal: Portal, body: Any) -> Any:
+def disarm_faults(world: World, portal: Portal, body: Any) -> Any:
     """Remove the plan `id`, or all."""
     fault_id = body.get("id")
-    return {"removed": portal.faults.disarm(None if fault_id is None else int(fault_id))}
+    return {"removed": world.sites[portal.name].faults.disarm(None if fault_id is None else int(fault_id))}
 
 
 def expire_tokens(_world: World, portal: Portal, _body: Any) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from b24offline.emulator import app_methods, offline_methods
-from b24offline.emulator.call import Answer, Call
-from b24offline.emulator.envelope import operating_time
-from b24offline.emulator.errors import ApiError
-from b24offline.emulator.object_methods import ITEM_METHODS, TASK_METHODS, Method, classic_methods
-from b24offline.emulator.templates import CLASSIC
+from b24offline.emulator.api import app_methods, offline_methods
+from b24offline.emulator.api.call import Answer, Call
+from b24offline.emulator.api.envelope import operating_time
+from b24offline.emulator.api.errors import ApiError
+from b24offline.emulator.api.object_methods import ITEM_METHODS, TASK_METHODS, Method, classic_methods
+from b24offline.emulator.state import CLASSIC
 
 
 def _method_get(call: Call) -> Answer:
