@@ -16,7 +16,7 @@ RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --no-build-is
  && pip --python /venv/bin/python uninstall --yes hatchling editables pathspec pluggy trove-classifiers
 
 FROM ${PYTHON_IMAGE}
-ARG VERSION=0.1.0
+ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="b24offline" \
       org.opencontainers.image.description="The offline events of Bitrix24 portals, brought into Celery without losing one." \

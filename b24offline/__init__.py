@@ -1,5 +1,13 @@
 """Brings the offline events of Bitrix24 portals into Celery, without losing one.
 
-The package holds everything that needs no Celery: the portal's client, the guarded queue client, the ledger, the
-settlement, the store and the emulator. Public are the modules' documented names; there is nothing to import from here.
+A module of pipelines imports what it needs from `b24offline.pipeline`. Nothing here imports Celery.
 """
+
+from importlib.metadata import version
+
+from b24offline.errors import B24OfflineError, ConfigError, PortalError
+from b24offline.event import Event, ObjectKey
+
+__all__ = ["B24OfflineError", "ConfigError", "Event", "ObjectKey", "PortalError", "__version__"]
+
+__version__ = version("b24offline")

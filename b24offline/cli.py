@@ -38,7 +38,7 @@ class Commands(click.Group):
         return command
 
 
-@click.group(cls=Commands)
+@click.group("b24offline", cls=Commands)
 @click.version_option(package_name="b24offline")
 def main() -> None:
     """The offline events of Bitrix24 portals, brought into Celery without losing one."""

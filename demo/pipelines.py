@@ -7,10 +7,7 @@ from typing import Any, Final
 
 from celery.canvas import Signature
 
-from b24offline.event import Event
-from b24offline.routing import route
-from b24offline.tasks import mirror, objects
-from b24offline.tasks.base import current, step
+from b24offline.pipeline import Event, current, fetch, route, step, upsert
 
 FAILS: Final = 2
 """How often an unlucky run fails before it works."""
@@ -41,4 +38,4 @@ def trouble(reference: dict[str, Any]) -> dict[str, Any]:
 @route(*EVENTS)
 def demo_object_changed(event: Event) -> Signature:
     """Fetches the object, runs into trouble now and then, and writes the object into the mirror."""
-    return objects.fetch.s() | trouble.s() | mirror.upsert.s()
+    return fetch.s() | trouble.s() | upsert.s()

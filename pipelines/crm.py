@@ -4,36 +4,34 @@ from __future__ import annotations
 
 from celery.canvas import Signature
 
-from b24offline.event import Event
-from b24offline.routing import route
-from b24offline.tasks import mirror, objects
+from b24offline.pipeline import Event, fetch, route, upsert
 
 
 @route("ONCRMLEADADD", "ONCRMLEADUPDATE", "ONCRMLEADDELETE")
 def lead_changed(event: Event) -> Signature:
     """A lead was added, changed or deleted."""
-    return objects.fetch.s() | mirror.upsert.s()
+    return fetch.s() | upsert.s()
 
 
 @route("ONCRMDEALADD", "ONCRMDEALUPDATE", "ONCRMDEALDELETE", "ONCRMDEALMOVETOCATEGORY")
 def deal_changed(event: Event) -> Signature:
     """A deal was added, changed, moved or deleted."""
-    return objects.fetch.s() | mirror.upsert.s()
+    return fetch.s() | upsert.s()
 
 
 @route("ONCRMCONTACTADD", "ONCRMCONTACTUPDATE", "ONCRMCONTACTDELETE")
 def contact_changed(event: Event) -> Signature:
     """A contact was added, changed or deleted."""
-    return objects.fetch.s() | mirror.upsert.s()
+    return fetch.s() | upsert.s()
 
 
 @route("ONCRMCOMPANYADD", "ONCRMCOMPANYUPDATE", "ONCRMCOMPANYDELETE")
 def company_changed(event: Event) -> Signature:
     """A company was added, changed or deleted."""
-    return objects.fetch.s() | mirror.upsert.s()
+    return fetch.s() | upsert.s()
 
 
 @route("ONCRMDYNAMICITEMADD", "ONCRMDYNAMICITEMUPDATE", "ONCRMDYNAMICITEMDELETE")
 def item_changed(event: Event) -> Signature:
     """An item of a smart process was added, changed or deleted."""
-    return objects.fetch.s() | mirror.upsert.s()
+    return fetch.s() | upsert.s()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from celery.canvas import Signature
 
-from b24offline.event import Event
-from b24offline.routing import route
-from b24offline.tasks import mirror, objects
+from b24offline.pipeline import Event, fetch, route, upsert
 
 
 @route("ONTASKADD", "ONTASKUPDATE", "ONTASKDELETE")
 def task_changed(event: Event) -> Signature:
     """A task was added, changed or deleted."""
-    return objects.fetch.s() | mirror.upsert.s()
+    return fetch.s() | upsert.s()

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from celery import current_task, signals
-from celery.canvas import Signature, signature
+from celery.canvas import Signature
 
 from b24offline.event import Event, stamp_seconds
-from b24offline.routing import route
+from b24offline.pipeline import handoff, route
 from b24offline.tasks import mirror, objects
 from b24offline.tasks.base import Permanent, current, step
 from b24offline.tasks.celery_app import app
@@ -149,7 +149,7 @@ def counted(event: Event) -> Signature:
 @route("ONCRMDEALMOVETOCATEGORY")
 def announced(event: Event) -> Signature:
     """Given to another stack, and finished here."""
-    return objects.fetch.s() | signature("shop.announce", queue="shop") | work.s()
+    return objects.fetch.s() | handoff("shop.announce", queue="shop") | work.s()
 
 
 @signals.after_task_publish.connect

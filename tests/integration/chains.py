@@ -9,13 +9,10 @@ import os
 import time
 from typing import Any
 
-from celery.canvas import Signature, signature
+from celery.canvas import Signature
 from celery.exceptions import Ignore
 
-from b24offline.event import Event
-from b24offline.routing import route
-from b24offline.tasks import mirror, objects
-from b24offline.tasks.base import Permanent, current, step
+from b24offline.pipeline import Event, Permanent, current, fetch, handoff, route, step, upsert
 from b24offline.tasks.process import runtime
 
 RUNS = "test:runs"
@@ -50,13 +47,13 @@ def handle(reference: dict[str, Any]) -> dict[str, Any]:
 @route("ONCRMDEALADD", "ONCRMDEALUPDATE", "ONCRMDEALDELETE")
 def deal_handled(event: Event) -> Signature:
     """Deals: fetched, handled, mirrored."""
-    return objects.fetch.s() | handle.s() | mirror.upsert.s()
+    return fetch.s() | handle.s() | upsert.s()
 
 
 @route("ONCRMLEADADD", "ONCRMLEADUPDATE", "ONCRMLEADDELETE")
 def lead_handled(event: Event) -> Signature:
     """Leads: fetched and handled."""
-    return objects.fetch.s() | handle.s()
+    return fetch.s() | handle.s()
 
 
 @route("ONCRMLEADUPDATE")
@@ -82,10 +79,10 @@ def company_broken(event: Event) -> Signature:
 @route("ONCRMCONTACTUPDATE")
 def contact_announced(event: Event) -> Signature:
     """Contacts: fetched here, announced by another stack, which knows nothing of us."""
-    return objects.fetch.s() | signature("shop.announce", queue="shop")
+    return fetch.s() | handoff("shop.announce", queue="shop")
 
 
 @route("ONTASKUPDATE", name="task_announced")
 def announced_first(event: Event) -> Signature:
     """Tasks: given to another stack at once."""
-    return signature("shop.announce", queue="shop") | handle.s()
+    return handoff("shop.announce", queue="shop") | handle.s()

@@ -1,0 +1,41 @@
+"""What a module of pipelines imports, all from one place.
+
+`route` names the events, `step` makes a step of a function, `current` says what a step works for. `fetch` reads an
+event's object, `load` gives it to a later step, `upsert` mirrors it. `handoff` is a step that another Celery
+application runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.canvas import Signature, signature
+
+from b24offline.event import Event, ObjectKey
+from b24offline.retry_policy import Permanent
+from b24offline.routing import route
+from b24offline.tasks.base import current, step
+from b24offline.tasks.mirror import upsert
+from b24offline.tasks.objects import fetch, load
+
+__all__ = [
+    "Event",
+    "ObjectKey",
+    "Permanent",
+    "current",
+    "fetch",
+    "handoff",
+    "load",
+    "route",
+    "step",
+    "upsert",
+]
+
+
+def handoff(name: str, /, *args: Any, queue: str, **kwargs: Any) -> Signature[Any]:
+    """Return the step that another Celery application on our broker runs: its task by name, the queue that it reads.
+
+    The queue must be named in `B24_HANDOFF_QUEUES`. The result before it, or the event as a map, comes before ``args``.
+    """
+    step_elsewhere: Signature[Any] = signature(name, args=args, kwargs=kwargs, queue=queue)
+    return step_elsewhere
