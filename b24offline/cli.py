@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "dead": "b24offline.dead_commands:dead",
     "run": "b24offline.run_command:run",
     "reconcile": "b24offline.reconcile_command:reconcile",
+    "ledger": "b24offline.ledger_commands:ledger",
     "store": "b24offline.store_commands:store",
 }
 """Name -> where the command is."""

@@ -8,12 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 LEDGER_SCHEMA: Final = 1
-"""Version of what belongs to one batch in Redis: its hash, its records, its runs, and the messages about them.
+"""Version of what a ledger holds in Redis, kept in each portal's guard.
 
-Each batch and run bears the number of the version that opened it, and keeps it. A version works on its own schema and
-on all before it, each in its own form, and leaves later ones alone. What batches share (mailboxes, due times, guard,
-sightings) and the fields ``schema``, ``lane``, ``opened`` of a batch and ``schema``, ``attempt``, ``mailbox``,
-``state`` of a run mean the same in all versions.
+A process works on its own schema only, and refuses to start where it finds another one. Raise the number with any
+change of a key, of a field, or of its meaning.
 """
 
 QUEUE_POLL: Final = "b24offline.poll"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from b24offline.event import Event
 from b24offline.lanes import HELD_LANE, LOCAL_LANE, PARKED_LANE
-from b24offline.newer_batches import NewerBatches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,15 +60,13 @@ class Waiting:
 
 
 def error_lane(redis: Redis, ledger: Ledger) -> Iterator[Waiting]:
-    """What waits in the error lane of one portal; without what a newer version wrote, of which `status` tells."""
+    """What waits in the error lane of one portal."""
     now = ledger.now_ms()
     first_seen = {int(record): int(first) for record, first in redis.hgetall(f"{ledger.stem}:marked").items()}
     for record, first in sorted(first_seen.items()):
         yield Waiting(ledger.portal, "marked", record, "", "", "", "", 0, 0, "", (now - first) / 1000, None)
-    newer = NewerBatches(redis, ledger).found()
     for process_id in ledger.open_batches():
-        if process_id not in newer:
-            yield from _of_batch(redis, ledger, process_id, now)
+        yield from _of_batch(redis, ledger, process_id, now)
 
 
 def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Iterator[Waiting]:

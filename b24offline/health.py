@@ -49,6 +49,7 @@ class IssueCode(StrEnum):
     WRONG_KEY = "wrong_key"
     DEAD_LETTERS = "dead_letters"
     LEDGER_UNREACHABLE = "ledger_unreachable"
+    LEDGER_SCHEMA = "ledger_schema"
     NOT_POLLED = "not_polled"
     OLD_BATCH = "old_batch"
     RETRYING_TOO_LONG = "retrying_too_long"
@@ -111,6 +112,8 @@ def find_issues(
         what = "The ledger cannot be reached. Check Redis and B24_REDIS_URL, or start b24offline up."
         found.append(Issue(IssueCode.LEDGER_UNREACHABLE, "operator", what))
         return tuple(found)
+    if sample.other_schema:
+        found.append(Issue(IssueCode.LEDGER_SCHEMA, "operator", sample.other_schema))
     if portal.polled:
         found += _not_polled(sample, (now - portal.wish_since).total_seconds())
     found += _ages(sample, dead_letter_seconds)

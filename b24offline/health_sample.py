@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from b24offline.lanes import HELD_LANE, LOCAL_LANE, PARKED_LANE
 from b24offline.ledger_notes import noted_refused, noted_unreadable
+from b24offline.ledger_schema import other_schema
 from b24offline.reconcile_schedule import RECONCILE
 from b24offline.reconciled import Reconciled, last_reconciled
 from b24offline.request_box import RequestBox
@@ -37,6 +38,7 @@ class HealthSample:
         unreadable: reserved records that cannot be acknowledged, as the last look at the portal's list counted them.
         refused: names of events that the portal refused to subscribe.
         reconciled: how the last reconciliation ended; None when the ledger knows of none.
+        other_schema: why this version may not work on the ledger; "" when it may.
         unreconciled_seconds: age of the oldest request for a reconciliation that has not ended.
     """
 
@@ -51,6 +53,7 @@ class HealthSample:
     unreadable: int = 0
     refused: tuple[str, ...] = ()
     reconciled: Reconciled | None = None
+    other_schema: str = ""
     unreconciled_seconds: float = 0.0
 
     @property
@@ -77,6 +80,7 @@ def take_sample(redis: Redis, ledger: Ledger, key_prefix: str) -> HealthSample:
         unreadable=noted_unreadable(redis, ledger),
         refused=noted_refused(redis, ledger),
         reconciled=last_reconciled(redis, ledger.stem),
+        other_schema=str(other_schema(redis, key_prefix, [ledger.portal]) or ""),
         unreconciled_seconds=RequestBox(redis, ledger).oldest_seconds(RECONCILE),
     )
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
+from b24offline.ledger_schema import LedgerSchemaMismatch
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -65,6 +67,8 @@ class LeaseKeeper:
         except RedisError:
             log.warning("lease not renewed, the ledger cannot be reached", extra={"portal": held.ledger.portal})
             return
+        except LedgerSchemaMismatch:
+            pass  # lost; whatever touches this ledger next says why
         with self._lock:
             still_running = held in self._held
             self._held.discard(held)

@@ -17,9 +17,12 @@ from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from redis.exceptions import ResponseError
+
 from b24offline import contract
 from b24offline.event import Event
 from b24offline.lanes import DEFAULT_LANE, PARKED_LANE
+from b24offline.ledger_schema import LedgerSchemaMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,6 +37,7 @@ Outcome = Literal["succeeded", "failed", "superseded", "unfinished"]
 
 HELD_CHANCES: Final = 8
 """Counted errors, and crashes beyond their budget, after which a held run is parked."""
+_OTHER_SCHEMA: Final = re.compile(r"LEDGERSCHEMA (\S+)")
 STEP_STRIDE = 1_000_000
 """A position is step * STEP_STRIDE + repeat, so one number orders every delivery of an attempt."""
 
@@ -98,15 +102,11 @@ class Concluded:
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """What a sweep has to do: runs to publish, batches to settle, held runs to park or, if parked, to look after.
-
-    ``newer`` counts the open batches that a newer version wrote; they are left alone.
-    """
+    """What a sweep has to do: runs to publish, batches to settle, held runs to park or, if parked, to look after."""
 
     runs: tuple[Handed, ...]
     batches: tuple[str, ...]
     hopeless: tuple[Handed, ...] = ()
-    newer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +132,6 @@ def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def literal_pattern(text: str) -> str:
-    """A text for a key pattern that matches itself only."""
-    return re.sub(r"([*?\[\]\\])", r"\\\1", text)
-
-
 def _pairs(flat: Sequence[Any]) -> tuple[Handed, ...]:
     return tuple(Handed(str(flat[i]), int(flat[i + 1])) for i in range(0, len(flat), 2))
 
@@ -155,17 +150,23 @@ class Ledger:
         self.first_attempt = partial(secrets.randbits, 48)
 
     def transition(self, script: str, *args: str | float) -> Any:
-        """Runs one atomic script with this portal's key stem; shapes are in the head of each script."""
+        """Runs one atomic script with this portal's key stem; shapes are in the head of each script.
+
+        Raises LedgerSchemaMismatch, nothing changed, when another version keeps this portal's ledger.
+        """
         if script not in self._scripts:
             self._scripts[script] = self._redis.register_script(_for_schema(_script_text(script), self.schema))
-        return self._scripts[script](keys=[self.stem], args=list(args))
+        try:
+            return self._scripts[script](keys=[self.stem], args=list(args))
+        except ResponseError as error:
+            if other := _OTHER_SCHEMA.match(str(error)):
+                raise LedgerSchemaMismatch(self.portal, other[1], self.schema) from None
+            raise
 
     def mailbox(self, event: Event, pipeline: str) -> str:
         """The key of the mailbox that serialises this object and pipeline; a record without object has its own."""
         name = f"{event.object.entity}:{event.object.object_id}" if event.object else f"record:{event.record_id}"
         return f"{self.stem}:mail:{name}|{pipeline}"
-
-    # -- batches ---------------------------------------------------------------------------------------------
 
     def open(
         self,
@@ -177,7 +178,7 @@ class Ledger:
         poll_token: str = "",
         first_seen_ms: int = 0,
     ) -> int | None:
-        """Opens a batch. Answers how many runs wait for an outcome; None: open before, lease lost, or not alone."""
+        """Opens a batch. Answers how many runs wait for an outcome; None: open before, or lease lost."""
         payload = [
             {
                 "id": str(entry.event.record_id),
@@ -260,8 +261,6 @@ class Ledger:
         """Fields of a run's hash, ``""`` where there is none; for looking, never for deciding."""
         return tuple(str(value or "") for value in self._redis.hmget(f"{self.stem}:run:{run}", list(names)))
 
-    # -- runs ------------------------------------------------------------------------------------------------
-
     def begin_step(self, run: str, attempt: int, position: int) -> Begun | None:
         """Takes the lease for a step. None: finished, replaced, or a second delivery; return at once."""
         told = self.transition("begin_step", run, attempt, position, _milliseconds(self._timers.lease_seconds))
@@ -343,18 +342,16 @@ class Ledger:
         budget, chances, waits = self._held_rules
         age = _milliseconds(self._timers.park_seconds)
         told = self.transition("take_overdue", bound, due, budget, limit, chances, waits, age)
-        return Overdue(_pairs(told[0]), tuple(str(pid) for pid in told[1]), _pairs(told[2]), int(told[3]))
+        return Overdue(_pairs(told[0]), tuple(str(pid) for pid in told[1]), _pairs(told[2]))
 
-    # -- settling --------------------------------------------------------------------------------------------
-
-    def begin_settle(self, process_id: str) -> Settling | Literal["gone", "busy", "damaged", "newer"]:
+    def begin_settle(self, process_id: str) -> Settling | Literal["gone", "busy", "damaged"]:
         """Takes the settle lease and reads the outcomes of the batch."""
         token = secrets.token_hex(8)
         lease = _milliseconds(self._timers.settle_lease_seconds)
         quiet = _milliseconds(self._timers.quiet_seconds)
         told = self.transition("begin_settle", process_id, token, lease, quiet)
         if told[0] != "taken":
-            verdict: Literal["gone", "busy", "damaged", "newer"] = told[0]
+            verdict: Literal["gone", "busy", "damaged"] = told[0]
             return verdict
         outcomes: dict[int, Outcome] = {}
         events: dict[int, Event] = {}
@@ -381,10 +378,9 @@ class Ledger:
 
         Messages that are still on their way then find nothing to do.
         """
-        keys = list(self._redis.scan_iter(f"{literal_pattern(self.stem)}:*", count=1000))
+        stem = re.sub(r"([*?\[\]\\])", r"\\\1", self.stem)
+        keys = list(self._redis.scan_iter(f"{stem}:*", count=1000))
         return int(self._redis.delete(*keys)) if keys else 0
-
-    # -- counters --------------------------------------------------------------------------------------------
 
     def count(self, counter: str, by: int = 1) -> None:
         """Adds to one of the portal's counters."""

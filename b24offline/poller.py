@@ -223,8 +223,7 @@ class Poller:
     def _open(self, batch: Batch, origin: Origin, *, lease: PollLease, lane: str) -> None:
         rows: tuple[Record | MalformedRecord, ...] = (*batch.records, *batch.malformed)
         if not self._write(batch.process_id, rows, origin, poll_token=lease.token, lane=lane):
-            # The lease ran out before the ledger was written, or a batch of another schema has one of these deliveries:
-            # the records are orphans now and will be adopted.
+            # The lease ran out before the ledger was written: the records are orphans now and will be adopted.
             log.error("batch not opened, its records will be adopted", extra={"portal": self._portal})
 
     def _write(

@@ -20,8 +20,8 @@ from b24offline.catalogue import Catalogue, shipped_catalogue
 from b24offline.errors import ConfigError
 from b24offline.injection import Injector
 from b24offline.ledger import Ledger
+from b24offline.ledger_schema import other_schema
 from b24offline.mirror_table import Mirror
-from b24offline.newer_batches import NewerBatches
 from b24offline.oauth import TokenSource
 from b24offline.object_lister import ObjectLister
 from b24offline.object_reader import ObjectReader
@@ -102,6 +102,11 @@ class Runtime:
         """The HTTP session of this process."""
         return make_session(str(self.config.ca_file) if self.config.ca_file else None)
 
+    def check_ledger_schema(self) -> None:
+        """Raise LedgerSchemaMismatch where another version keeps a portal's ledger; for a process that starts."""
+        if other := other_schema(self.redis, self.config.key_prefix, self.store.names()):
+            raise other
+
     @cached_property
     def schedule(self) -> PollSchedule:
         """When each portal is due."""
@@ -153,6 +158,13 @@ class Runtime:
         if not portal.served:
             log.warning("the configured portal was removed and stays so", extra={"portal": portal.name})
         return portal
+
+    def close(self) -> None:
+        """Close the connections to ledger and store, as before a fork."""
+        if "redis" in self.__dict__:
+            self.redis.close()
+        if "store" in self.__dict__:
+            self.store.engine.dispose()
 
     def turn(self, what: str, seconds: float) -> bool:
         """Whether it is time for this again: true at most once in so many seconds, over all workers."""
@@ -258,7 +270,6 @@ class Runtime:
             client=client,
             queue=queue,
             ledger=ledger,
-            newer=NewerBatches(self.redis, ledger),
             guard=guard,
             poller=poller,
             lanes=LaneSchedule(self.redis, ledger.stem),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from b24offline.ledger import Ledger
-    from b24offline.newer_batches import NewerBatches
     from b24offline.object_reader import ObjectReader
     from b24offline.offline_queue import OfflineQueue
     from b24offline.paced_client import PacedClient
@@ -31,7 +30,6 @@ class PortalKit:
     client: PacedClient
     queue: OfflineQueue
     ledger: Ledger
-    newer: NewerBatches
     guard: PortalGuard
     poller: Poller
     lanes: LaneSchedule

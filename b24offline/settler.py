@@ -32,7 +32,7 @@ LOOKS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What one settle did. ``state``: "closed", "open", "gone", "busy", "lost", "damaged" or "newer"."""
+    """What one settle did. ``state``: "closed", "open", "gone", "busy", "lost" or "damaged"."""
 
     state: str
     acknowledged: int = 0

@@ -12,12 +12,14 @@ import os
 import re
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO, cast
 
 import click
+from redis.exceptions import RedisError
 
 from b24offline import kept_valkey, log
 from b24offline.command_line import as_sentences
@@ -83,7 +85,7 @@ def up() -> None:
             [_watched(config, program(name, command)) for name, command in commands(config, flower)],
             say=partial(say, everything=config.log_level == "DEBUG"),
             first=first,
-            ready=partial(kept_valkey.answers_as, valkey.port) if valkey else lambda _pid: True,
+            ready=partial(_ready, config, valkey) if valkey else lambda _pid: True,
             hung_seconds=hung_seconds(config),
         ).run()
 
@@ -146,10 +148,25 @@ def _prepare(config: Config) -> list[str]:
     try:
         runtime.ensure_configured_portal()
         runtime.mirror  # noqa: B018 - what they bring into the database is what is wanted
+        if not kept_valkey.needed(config):
+            with suppress(RedisError):  # the workers wait for it
+                runtime.check_ledger_schema()
         store = runtime.store
         return [f"{name} ({store.portal_without_secret(name).wish})" for name in store.names()]
     finally:
-        runtime.store.engine.dispose()
+        runtime.close()
+
+
+def _ready(config: Config, valkey: EmbeddedValkey, pid: int) -> bool:
+    """Return whether the embedded Valkey serves. Raise LedgerSchemaMismatch where another version keeps the ledger."""
+    if not kept_valkey.answers_as(valkey.port, pid):
+        return False
+    runtime = Runtime(config.model_copy(update={"redis_url": valkey.url}))
+    try:
+        runtime.check_ledger_schema()
+    finally:
+        runtime.close()
+    return True
 
 
 def _environ(config: Config, valkey: EmbeddedValkey | None) -> Mapping[str, str]:

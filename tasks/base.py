@@ -30,7 +30,6 @@ from b24offline.services import PortalKit
 from b24offline.settings import config
 from b24offline.snapshots import Snapshot
 from b24offline.tasks import process, publishing
-from b24offline.tasks.passing_on import pass_by
 from b24offline.tasks.step_error import showable
 
 __all__ = ["NotTransferable", "Permanent", "Step", "Work", "current", "step"]
@@ -118,7 +117,8 @@ class Step(Task):
             return super().__call__(*args, **kwargs)
         ticket = publishing.Ticket.from_header(header)
         if ticket is None:
-            return pass_by(self, "a message of a newer version")
+            _end_chain(self)
+            return "nothing to do: the header has another form"
         return _run_in_lease(self, ticket, args, kwargs)
 
     def replace(self, sig: Any) -> Any:
@@ -162,8 +162,6 @@ def _run_in_lease(task: Step, ticket: publishing.Ticket, args: tuple[Any, ...], 
     position = ticket.step * STEP_STRIDE + task.request.retries
     begun = kit.ledger.begin_step(ticket.run, ticket.attempt, position)
     if begun is None:
-        if kit.newer.holds_run(ticket.run):
-            return pass_by(task, ticket.title)
         _end_chain(task)
         return "nothing to do: finished, replaced, or delivered twice"
     work = Work(begun.event, ticket.pipeline, begun.tries, begun.failures, kit, begun.seen_ms)

@@ -19,7 +19,6 @@ from b24offline.routing import routes
 from b24offline.services import PortalKit
 from b24offline.settings import config
 from b24offline.tasks.objects import FETCH
-from b24offline.tasks.passing_on import pass_by
 from b24offline.tasks.process import runtime
 from b24offline.tasks.publishing import publish, queue_of, send_settle, steps_of
 
@@ -32,8 +31,6 @@ SHORTEST_WAIT_SECONDS: Final = 0.5
 def dispatch(portal: str, process_id: str) -> str:
     """Reads the batch's objects in bulk, then starts its runs. Safe to repeat. Answers how many were sent."""
     kit = runtime().kit(portal)
-    if kit.newer.holds(process_id):
-        return pass_by(dispatch)
     events = list(kit.ledger.events(process_id).values())
     runs = {run_id(event, name): event for event in events for name in routes.pipelines_for(event.name)}
     lane = kit.ledger.lane(process_id)

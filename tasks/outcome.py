@@ -8,7 +8,6 @@ from celery import shared_task
 
 from b24offline import contract
 from b24offline.settings import config
-from b24offline.tasks.passing_on import pass_by
 from b24offline.tasks.process import runtime
 from b24offline.tasks.publishing import follow
 
@@ -17,8 +16,6 @@ from b24offline.tasks.publishing import follow
 def succeeded(portal: str, run: str, attempt: int) -> str:
     """The last step of a run succeeded in another stack."""
     kit = runtime().kit(portal)
-    if kit.newer.holds_run(run):
-        return pass_by(succeeded)
     told = kit.ledger.succeed(run, attempt)
     follow(kit, told)
     return "recorded" if told.recorded else "known before"
@@ -32,8 +29,6 @@ def failed(*_: Any, portal: str, run: str, attempt: int) -> str:
     run whose outcome was recorded is not touched.
     """
     kit = runtime().kit(portal)
-    if kit.newer.holds_run(run):
-        return pass_by(failed)
     told = kit.ledger.crash(run, attempt, backoff_seconds=config.timers.step_backoff_seconds[0])
     follow(kit, told)
     return "counted" if told.recorded else "known before"

@@ -6,7 +6,6 @@ from celery import shared_task
 
 from b24offline import contract
 from b24offline.errors import PaceExceeded, PortalError, StoreError
-from b24offline.tasks.passing_on import pass_by
 from b24offline.tasks.process import runtime
 
 
@@ -19,6 +18,4 @@ def settle(portal: str, process_id: str) -> str:
     except (PortalError, PaceExceeded, StoreError) as error:
         kit.lifecycle.note_failure(error)
         return f"later: {type(error).__name__}"
-    if told.state == "newer":
-        return pass_by(settle)
     return f"{told.state}: {told.acknowledged} acknowledged, {told.reported} reported, {told.kept} kept"

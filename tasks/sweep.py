@@ -61,11 +61,6 @@ def _start_again(kit: PortalKit) -> tuple[int, int]:
     for process_id in overdue.batches:
         send_settle(portal, process_id)
     runs = publish(kit, overdue.runs) if overdue.runs else 0
-    if overdue.newer and runtime().turn(f"newer:{portal}", config.timers.held_backoff_seconds[0]):
-        log.error(
-            "batches of a newer version are left alone",
-            extra={"portal": portal, "batches": overdue.newer, "known_schema": kit.ledger.schema},
-        )
     for one in overdue.hopeless:
         _park(kit, one)
     return runs, len(overdue.batches)

@@ -6,7 +6,7 @@
 local generation = redis.call('HGET', GUARD, 'generation')
 if not generation then
   generation = ARGV[5]
-  redis.call('HSET', GUARD, 'generation', generation)
+  redis.call('HSET', GUARD, 'generation', generation, 'schema', SCHEMA)
 end
 if ARGV[6] ~= '' and ARGV[6] ~= generation then
   -- The ledger was lost, or is another one than before. A reserving or marking call of before may still be on its way.
@@ -20,8 +20,7 @@ if fields[1] and tonumber(fields[1]) > now then return { 'recovering', tonumber(
 if fields[2] and tonumber(fields[2]) > now then return { 'busy', tonumber(fields[2]) - now } end
 local open = 0
 for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
-  -- Those of a newer version are not ours to work on: left over after a rollback, they would close the gate for good.
-  if redis.call('HGET', batch_key(pid), 'lane') == ARGV[7] and known(batch_key(pid)) then open = open + 1 end
+  if redis.call('HGET', batch_key(pid), 'lane') == ARGV[7] then open = open + 1 end
 end
 if open >= tonumber(ARGV[3]) then return { 'full', open } end
 redis.call('HSET', GUARD, 'poll_token', ARGV[1], 'poll_until', now + tonumber(ARGV[2]))

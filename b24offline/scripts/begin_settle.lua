@@ -1,12 +1,11 @@
 -- open -> settling: takes the settle lease. ARGV: process id, token, lease ms, quiet ms.
--- Answers {'gone'} | {'newer'} (another version's) | {'busy'} | {'damaged'} (a key of a run is missing)
+-- Answers {'gone'} | {'busy'} | {'damaged'} (a key of a run is missing)
 -- | {'taken', now, first_seen, epoch, origin, [id, text, outcome, id, text, outcome, ...]}.
 -- A record's outcome is that of all its runs: failed if one failed, unfinished while one is not final, else succeeded.
 local pid = ARGV[1]
 local key = batch_key(pid)
 local fields = redis.call('HMGET', key, 'first_seen', 'origin', 'settle_until')
 if not fields[1] then return { 'gone' } end
-if not known(key) then return { 'newer' } end
 if fields[3] and tonumber(fields[3]) > now then
   redis.call('HSET', key, 'asked', 1)
   return { 'busy' }

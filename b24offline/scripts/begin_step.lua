@@ -1,10 +1,10 @@
 -- ready | running | waiting -> running. ARGV: run, attempt, position (step * 1000000 + repeat), lease ms.
--- Answers the record and its event, or nothing: finished, replaced, of a newer version, or the same delivery once more.
+-- Answers the record and its event, or nothing: finished, replaced, or the same delivery once more.
 local run, attempt, position = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local key = run_key(run)
 local fields = redis.call('HMGET', key, 'state', 'attempt', 'position', 'batches', 'record', 'failures', 'marked', 'seen',
   'tries', 'failures:' .. math.floor(position / 1000000))
-if not fields[1] or FINAL[fields[1]] or not known(key) then return {} end
+if not fields[1] or FINAL[fields[1]] then return {} end
 if fields[2] ~= attempt or position <= tonumber(fields[3]) then return {} end
 local text
 for _, pid in ipairs(split(fields[4])) do

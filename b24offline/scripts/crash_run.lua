@@ -4,7 +4,7 @@
 local run = ARGV[1]
 local key = run_key(run)
 local fields = redis.call('HMGET', key, 'state', 'attempt', 'marked')
-if not fields[1] or FINAL[fields[1]] or fields[2] ~= ARGV[2] or not known(key) then return { 0, '', 0, {} } end
+if not fields[1] or FINAL[fields[1]] or fields[2] ~= ARGV[2] then return { 0, '', 0, {} } end
 local crashes = redis.call('HINCRBY', key, 'crashes', 1)
 count('runs_crashed')
 if crashes >= tonumber(ARGV[3]) and fields[3] ~= '1' then

@@ -3,7 +3,6 @@
 local run = ARGV[1]
 local fields = redis.call('HMGET', run_key(run), 'state', 'mailbox')
 if not fields[1] then return 'unknown' end
-if not known(run_key(run)) then return 'of a newer version' end
 local aside = fields[1] == 'waiting' and not redis.call('LPOS', fields[2], run)
 if fields[1] ~= 'parked' and not aside then return fields[1] end
 redis.call('HINCRBY', run_key(run), 'attempt', 1)

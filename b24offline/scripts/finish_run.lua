@@ -2,6 +2,6 @@
 -- backoff ms. A second answer, or one of a replaced attempt, changes nothing. Answers {recorded, next run, attempt, pids}.
 local run = ARGV[1]
 local fields = redis.call('HMGET', run_key(run), 'state', 'attempt')
-if not fields[1] or FINAL[fields[1]] or fields[2] ~= ARGV[2] or not known(run_key(run)) then return { 0, '', 0, {} } end
+if not fields[1] or FINAL[fields[1]] or fields[2] ~= ARGV[2] then return { 0, '', 0, {} } end
 local told = conclude(run, ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]))
 return { 1, told[1], told[2], told[3] }

@@ -1,7 +1,6 @@
 -- open -> unknown: drops a damaged batch, so that its records are found as orphans and adopted. Its runs
 -- leave their mailboxes; one of another batch stays. ARGV: process id.
 local pid = ARGV[1]
-if not known(batch_key(pid)) then return 0 end
 for _, text in ipairs(redis.call('HVALS', records_key(pid))) do
   for _, run in ipairs(split(cjson.decode(text).runs)) do
     local fields = redis.call('HMGET', run_key(run), 'mailbox', 'batches', 'message', 'pipeline')

@@ -4,7 +4,7 @@
 -- An attempt number must never come twice for one run, also when its key is made anew: a handler that hung for long would
 -- record its success for a later attempt. So each opening counts from a number of its own, 48 random bits.
 -- payload: [{id, event, message, marked, skip, runs: [{id, pipeline, mailbox}]}]. Answers {1, runs not final}, or
--- {0} open already, {-1} lease lost, {-2} it shares a run with a batch of another schema: an orphan until that one has closed.
+-- {0} open already, {-1} lease lost.
 local pid, origin, first_seen = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local dispatch_due, settle_due, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 if lease ~= '' then
@@ -15,14 +15,9 @@ local key = batch_key(pid)
 if redis.call('EXISTS', key) == 1 then return { 0, 0 } end
 local pending = 0
 local records = cjson.decode(ARGV[7])
-for _, record in ipairs(records) do
-  for _, run in ipairs(record.runs) do
-    local hash = run_key(run.id)
-    local schema = redis.call('HGET', hash, 'schema') or '1'
-    if redis.call('EXISTS', hash) == 1 and schema ~= tostring(SCHEMA) then return { -2, 0 } end
-  end
-end
 if first_seen == 0 then first_seen = now end
+-- A portal that was never polled has no guard yet.
+redis.call('HSETNX', GUARD, 'schema', SCHEMA)
 
 -- A record that arrives marked was reported since its runs began: what they saw may be older than the change that stands
 -- for it now, whatever became of them. It leaves the batches it was in, which have nothing left to do for it, and all
@@ -68,7 +63,7 @@ for _, record in ipairs(records) do
     local hash = run_key(run.id)
     local state = redis.call('HGET', hash, 'state')
     if not state then
-      redis.call('HSET', hash, 'schema', SCHEMA, 'state', 'ready', 'pipeline', run.pipeline, 'record', record.id,
+      redis.call('HSET', hash, 'state', 'ready', 'pipeline', run.pipeline, 'record', record.id,
         'batches', pid, 'mailbox', run.mailbox, 'attempt', ARGV[9], 'tries', 0,
         'position', '-1', 'failures', 0, 'crashes', 0, 'marked', record.marked and 1 or 0, 'seen', now, 'reason', '', 'message', record.message)
       redis.call('RPUSH', run.mailbox, run.id)
@@ -91,7 +86,7 @@ for _, record in ipairs(records) do
     event = record.event, marked = record.marked, skip = record.skip, runs = table.concat(names, ','),
   }))
 end
-redis.call('HSET', key, 'schema', SCHEMA, 'origin', origin, 'lane', ARGV[8], 'first_seen', first_seen, 'opened', now,
+redis.call('HSET', key, 'origin', origin, 'lane', ARGV[8], 'first_seen', first_seen, 'opened', now,
   'pending', pending, 'size', #records, 'epoch', 0)
 redis.call('ZADD', BATCHES, now, pid)
 due('batch', pid, now + settle_due)

@@ -6,7 +6,7 @@ local run, rest = ARGV[1], tonumber(ARGV[3])
 local key = run_key(run)
 local fields = redis.call('HMGET', key, 'state', 'attempt', 'batches')
 if not fields[1] or FINAL[fields[1]] then return 'done' end
-if fields[2] ~= ARGV[2] or fields[1] == 'running' or not known(key) then return 'moved' end
+if fields[2] ~= ARGV[2] or fields[1] == 'running' then return 'moved' end
 if fields[1] ~= 'parked' then
   redis.call('HSET', key, 'state', 'parked')
   redis.call('HINCRBY', key, 'attempt', 1)

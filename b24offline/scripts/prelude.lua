@@ -12,15 +12,15 @@ local STATS = stem .. ':stats'
 local ASIDE_SECONDS = 40 * 86400
 local FINAL = { succeeded = true, failed = true, superseded = true }
 
+-- The line before this file says SCHEMA, the form that this version works on. The guard names the form that the ledger has;
+-- where no guard is, the ledger is empty or was lost.
+local found_schema = redis.call('HGET', GUARD, 'schema')
+if found_schema and found_schema ~= tostring(SCHEMA) then return redis.error_reply('LEDGERSCHEMA ' .. found_schema) end
+
 local function run_key(run) return stem .. ':run:' .. run end
 local function batch_key(pid) return stem .. ':batch:' .. pid end
 local function records_key(pid) return stem .. ':batch:' .. pid .. ':records' end
 local function wait_key(mailbox) return stem .. ':wait:' .. string.sub(mailbox, #stem + 7) end
--- Whether this version may touch a batch or a run: the line before this file says its SCHEMA. What a newer one wrote is
--- left to that one; what bears no number is of the first.
-local function known(key)
-  return (tonumber(redis.call('HGET', key, 'schema') or '1') or math.huge) <= SCHEMA
-end
 local function aside_key(message, pipeline) return stem .. ':aside:' .. message .. '|' .. pipeline end
 -- Until when messages are quiet that nobody noted: nothing is known of what was sent before the guard was lost.
 local function all_quiet(ms) redis.call('HSET', GUARD, 'quiet_all', now + ms) end
@@ -103,9 +103,7 @@ local function standing_aside(aside)
   local found = {}
   for _, other in ipairs(redis.call('SMEMBERS', aside)) do
     local fields = redis.call('HMGET', run_key(other), 'state', 'record', 'seen', 'failures', 'crashes')
-    if not known(run_key(other)) then
-      -- another version's
-    elseif fields[1] == 'waiting' or fields[1] == 'parked' then
+    if fields[1] == 'waiting' or fields[1] == 'parked' then
       found[#found + 1] = {
         other, tonumber(fields[2]), tonumber(fields[3]), tonumber(fields[4]), tonumber(fields[5]),
       }
@@ -131,7 +129,7 @@ local function conclude(run, outcome, reason, bound, settle_due, backoff)
     redis.call('LREM', fields[1], 0, run)
     if backoff > 0 then redis.call('SET', wait_key(fields[1]), now + backoff, 'PX', backoff) end
     local head = redis.call('LINDEX', fields[1], 0)
-    if head and known(run_key(head)) and redis.call('HGET', run_key(head), 'state') == 'ready' then
+    if head and redis.call('HGET', run_key(head), 'state') == 'ready' then
       if backoff > 0 then
         due('run', head, now + backoff)
       else
@@ -167,7 +165,7 @@ local function step_aside(run)
   local first = redis.call('LINDEX', fields[1], 0) == run
   redis.call('LREM', fields[1], 0, run)
   local head = redis.call('LINDEX', fields[1], 0)
-  if first and head and known(run_key(head)) and redis.call('HGET', run_key(head), 'state') == 'ready' then
+  if first and head and redis.call('HGET', run_key(head), 'state') == 'ready' then
     due('run', head, now + backoff_left(fields[1]))
   end
   if not fields[2] then return end

@@ -4,7 +4,6 @@ local run, at = ARGV[1], now + tonumber(ARGV[2])
 local key = run_key(run)
 local fields = redis.call('HMGET', key, 'state', 'mailbox', 'batches')
 if not fields[1] then return 'unknown' end
-if not known(key) then return 'of a newer version' end
 local aside = fields[1] == 'waiting' and not redis.call('LPOS', fields[2], run)
 if fields[1] ~= 'parked' and not aside then return fields[1] end
 redis.call('HSET', key, 'state', 'waiting', 'failures', 0, 'crashes', 0, 'reason', '', 'seen', now)

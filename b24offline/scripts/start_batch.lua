@@ -3,7 +3,6 @@
 -- Repeatable: a run that was handed out before is not handed out again. ARGV: process id, queue bound ms.
 -- Answers [run, attempt, run, attempt, ...].
 local handed = {}
-if not known(batch_key(ARGV[1])) then return handed end
 for _, text in ipairs(redis.call('HVALS', records_key(ARGV[1]))) do
   for _, run in ipairs(split(cjson.decode(text).runs)) do
     local fields = redis.call('HMGET', run_key(run), 'state', 'tries', 'mailbox')

@@ -1,9 +1,8 @@
 -- What is overdue, taken by one sweep: every entry gets a new due time, so that a second sweep finds nothing.
 -- ARGV: queue bound ms, settle_due ms, crash budget, limit, chances of a held run, its waits (JSON, ms), age at which it is
 -- parked ms.
--- Answers {runs to publish [run, attempt, ...], batches to look after [pid, ...], runs to park [run, attempt, ...],
--- open batches of a newer version}.
-local publish, settle, park, seen_batch, handed, newer = {}, {}, {}, {}, {}, 0
+-- Answers {runs to publish [run, attempt, ...], batches to look after [pid, ...], runs to park [run, attempt, ...]}.
+local publish, settle, park, seen_batch, handed = {}, {}, {}, {}, {}
 local budget, chances, age = tonumber(ARGV[3]), tonumber(ARGV[5]), tonumber(ARGV[7])
 
 -- Whether the run may go: a mailbox whose head is gone or final, or that is gone itself, must not block the others.
@@ -12,7 +11,7 @@ local function first_in_line(run, mailbox)
   local head = redis.call('LINDEX', mailbox, 0)
   while head and head ~= run do
     local state = redis.call('HGET', run_key(head), 'state')
-    if state and not (FINAL[state] and known(run_key(head))) then return false end
+    if state and not FINAL[state] then return false end
     redis.call('LPOP', mailbox)
     head = redis.call('LINDEX', mailbox, 0)
   end
@@ -39,24 +38,10 @@ for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
   if redis.call('EXISTS', batch_key(pid)) == 0 then
     redis.call('ZREM', BATCHES, pid)
     redis.call('DEL', records_key(pid))
-  elseif not known(batch_key(pid)) then
-    newer = newer + 1
   elseif not redis.call('ZSCORE', DUE, 'batch:' .. pid) then due('batch', pid, now) end
 end
 
--- What a newer version wrote keeps its due time, so it is read again by each sweep, and must not fill up the limit.
-local overdue, read, limit = {}, 0, tonumber(ARGV[4])
-repeat
-  local page = redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', read, limit)
-  read = read + #page
-  for _, member in ipairs(page) do
-    local kind, name = string.match(member, '^(%a+):(.*)$')
-    local key = kind == 'batch' and batch_key(name) or kind == 'run' and run_key(name)
-    if key and known(key) and #overdue < limit then overdue[#overdue + 1] = member end
-  end
-until #overdue == limit or #page < limit
-
-for _, member in ipairs(overdue) do
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, tonumber(ARGV[4]))) do
   local kind, name = string.match(member, '^(%a+):(.*)$')
   if kind == 'batch' then
     if redis.call('EXISTS', batch_key(name)) == 1 then
@@ -113,4 +98,4 @@ for _, member in ipairs(overdue) do
     end
   end
 end
-return { publish, settle, park, newer }
+return { publish, settle, park }

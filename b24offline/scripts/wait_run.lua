@@ -5,7 +5,7 @@
 -- Answers 1 or 0.
 local key = run_key(ARGV[1])
 local fields = redis.call('HMGET', key, 'state', 'attempt', 'marked', 'tries')
-if not fields[1] or FINAL[fields[1]] or fields[2] ~= ARGV[2] or not known(key) then return 0 end
+if not fields[1] or FINAL[fields[1]] or fields[2] ~= ARGV[2] then return 0 end
 redis.call('HSET', key, 'state', 'waiting', 'reason', ARGV[6])
 if ARGV[5] ~= '0' then
   local failures = redis.call('HINCRBY', key, 'failures', 1)

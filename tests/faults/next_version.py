@@ -1,7 +1,7 @@
-"""Makes the workers of a row those of the next version: another ledger schema, batches that look otherwise in Redis.
+"""Makes a worker of a row that of the next version: another ledger schema, batches that look otherwise in Redis.
 
-It keeps the runs of a record under another name. An older version that worked on such a batch would find records
-without runs, take them for done, and clear them: the checker would see changes that nobody ran.
+It keeps the runs of a record under another name. A version that worked on such a batch would find records without runs,
+take them for done, and clear them: the checker would see changes that nobody ran.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ SCHEMA: Final = contract.LEDGER_SCHEMA + 1
 
 
 def pretend() -> None:
-    """From now on this process is of the next version. It reads both forms and writes its own."""
+    """From now on this process is of the next version."""
     honest = ledger._script_text
 
     def text(name: str) -> str:
-        script = re.sub(
-            r"split\(((?:cjson\.decode\(text\)|record))\.runs\)", r"split(\1.runs or \1.work)", honest(name)
-        )
+        script = re.sub(r"split\(((?:cjson\.decode\(text\)|record))\.runs\)", r"split(\1.work)", honest(name))
         if name == "open_batch":
             assert script.count("runs = table.concat(names, ',')") == 1
             script = script.replace("runs = table.concat(names, ',')", "work = table.concat(names, ',')")

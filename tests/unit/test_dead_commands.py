@@ -12,7 +12,6 @@ from core_events import PIPELINE, event_of, pass_time, run_of, run_state
 
 from b24offline.cli import main
 from b24offline.config import Config
-from b24offline.contract import LEDGER_SCHEMA
 from b24offline.lanes import HELD_LANE
 from b24offline.ledger import Entry
 from b24offline.letter_selection import parsed_span
@@ -295,17 +294,6 @@ def test_marked_sums_up_and_lists(three: Desk) -> None:
     assert CANARY not in records
     assert {row["state"] for row in three.json("marked")} == {"", "parked", "waiting"}
     assert "No portal named" in three.run("marked", "--portal", "initech", code=2).output
-
-
-def test_marked_leaves_out_what_a_newer_version_wrote(desk: Desk) -> None:
-    desk.hold(1)
-    desk.hold(2)
-    stem = desk.kit().ledger.stem
-    row = json.loads(desk.runtime.redis.hget(f"{stem}:batch:p1:records", "1") or "")
-    row["event"] = json.dumps({**json.loads(row["event"]), "weight": 1})
-    desk.runtime.redis.hset(f"{stem}:batch:p1:records", "1", json.dumps(row))
-    desk.runtime.redis.hset(f"{stem}:batch:p1", "schema", LEDGER_SCHEMA + 1)
-    assert [row["record_id"] for row in desk.json("marked")] == [2]
 
 
 def test_a_ledger_that_is_away_is_a_sentence(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

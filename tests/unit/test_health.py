@@ -19,6 +19,7 @@ from b24offline.health import (
     find_issues,
 )
 from b24offline.health_sample import HealthSample
+from b24offline.ledger_schema import LedgerSchemaMismatch
 from b24offline.overview import overview, overviews
 from b24offline.portal import Portal, PortalState, Wish
 from b24offline.reconciled import Reconciled
@@ -174,6 +175,7 @@ def test_every_message_is_a_sentence_that_names_no_one_else():
         unreadable=3,
         refused=("ONA",),
         reconciled=Reconciled(0, "daily", 0, 0, 9, 2, 1),
+        other_schema=str(LedgerSchemaMismatch("acme", "2", 1)),
         unreconciled_seconds=9e6,
     )
     found = [*issues(replace(PORTAL, state=PortalState.BLOCKED), sample, 1), *issues(sample=None)]

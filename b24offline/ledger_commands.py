@@ -1,0 +1,53 @@
+"""`b24offline ledger`: the working memory in Redis, which may be lost and is rebuilt from the portals."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from b24offline import kept_valkey, ledger_schema
+from b24offline.command_line import as_sentences
+from b24offline.config import Config
+from b24offline.runtime import Runtime
+from b24offline.single_start import SingleStart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+_WARNING = (
+    "This deletes what the ledger holds of all portals. Workers and beat must be stopped. Events that are open run "
+    "again, also those that had run. Go on?"
+)
+
+
+@click.group()
+def ledger() -> None:
+    """The ledger in Redis: open batches, runs, leases and due times."""
+
+
+@ledger.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_sentences
+def reset(yes: bool) -> None:
+    """Delete the ledger of all portals, so that this version begins a new one and adopts open work."""
+    if not yes:
+        click.confirm(_WARNING, abort=True)
+    config = Config.load()
+    with _server(config) as redis:
+        deleted = ledger_schema.reset(redis, config.key_prefix)
+    click.echo(f"{deleted} keys are deleted. Start this version: open work is adopted within some minutes.")
+
+
+@contextmanager
+def _server(config: Config) -> Iterator[Redis]:
+    """Yield the ledger's server; an embedded one is started, as only `b24offline up` runs it otherwise."""
+    found = kept_valkey.with_ledger_address(config)
+    if found is config:
+        yield Runtime(config).redis
+        return
+    with SingleStart(config.data_dir), kept_valkey.kept_valkey(config) as server:
+        yield Runtime(config.model_copy(update={"redis_url": server.url})).redis
