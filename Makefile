@@ -42,7 +42,7 @@ check: $(DEV) ## lint, format, types, generated documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m b24offline.settings_docs --check
+	$(BIN)/python -m tools.settings_docs --check
 
 # A directory of an aborted run has no pip yet, and a moved interpreter leaves a dangling link: both are made anew.
 $(BIN)/python:

