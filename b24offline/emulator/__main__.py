@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 THREADS = 32
 """Calls that a fault holds back occupy a thread each; the control API must still get through."""
-_PARENT_LOOK_SECONDS = 0.5
+_PARENT_LOOK_SECONDS = 0.1
 
 
 def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from emulator_bench import Bench
+from emulator_bench import PortalBench
 from emulator_caller import Caller
 
 from b24offline.emulator import EmulatorProcess
 
 
 @pytest.fixture
-def bench() -> Bench:
+def bench() -> PortalBench:
     """Three deals that were changed, bound for the connector `crm`; so three free records, 1 to 3."""
-    made = Bench.new("ONCRMDEALUPDATE")
+    made = PortalBench.new("ONCRMDEALUPDATE")
     for deal in made.deals(3):
         made.touch(deal)
     return made

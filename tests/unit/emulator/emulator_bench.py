@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,12 @@ from b24offline.emulator.server.site import Site
 from b24offline.emulator.state import Address, Clock, Portal
 
 START = 1_800_000_000.0
+DAY = 24 * 3600
+GET, LIST, CLEAR, ERROR = (f"event.offline.{name}" for name in ("get", "list", "clear", "error"))
 
 
 @dataclass
-class Bench:
+class PortalBench:
     """A portal, and calls of its methods with a valid token."""
 
     site: Site
@@ -24,7 +27,7 @@ class Bench:
         return self.site.portal
 
     @classmethod
-    def new(cls, *bound: str, connectors: tuple[str, ...] = ("crm",), objects: int = 0) -> Bench:
+    def new(cls, *bound: str, connectors: tuple[str, ...] = ("crm",), objects: int = 0) -> PortalBench:
         address = Address("http://127.0.0.1:1/rest/", "127.0.0.1:1", "http://127.0.0.1:1/oauth/token/")
         portal = Portal("p", 7, address, Clock(start=START, ticks=lambda: 0.0))
         portal.bucket.off = True
@@ -72,3 +75,8 @@ class Bench:
 
     def ids(self, connector: str = "crm") -> list[str]:
         return [row["ID"] for row in self.rows(connector)]
+
+
+def messages(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the message ids of rows."""
+    return [row["MESSAGE_ID"] for row in rows]

@@ -11,6 +11,7 @@ class Caller:
     """Calls of the default portal, or of another one."""
 
     def __init__(self, emulator, portal="default"):
+        self.emulator = emulator
         self.control = emulator.control(portal)
         self.endpoint = emulator.hello["portals"][portal]["client_endpoint"]
         self.session = requests.Session()
@@ -30,6 +31,12 @@ class Caller:
 
     def reserve(self, **more):
         return self.post("event.offline.get", clear=0, auth_connector="crm", **more)
+
+    def grant(self, refresh_token, **more):
+        """Ask the authorization server for a new pair."""
+        application = {"client_id": self.emulator.client_id, "client_secret": self.emulator.client_secret}
+        params = {"grant_type": "refresh_token", **application, "refresh_token": refresh_token, **more}
+        return requests.get(self.emulator.auth_url, params=params, timeout=5)
 
     def close(self):
         self.control.disarm()

@@ -50,7 +50,7 @@ def test_errors_do_not_stop_a_batch_unless_told_to(bench):
     assert set(halted["result_error"]) == {"b"}
 
 
-def test_more_than_50_commands_fail_one_by_one(bench):
+def test_each_command_beyond_50_fails_by_itself(bench):
     answer = bench.ok("batch", cmd={f"c{number}": "user.admin" for number in range(52)})
     assert len(answer["result"]) == 50
     assert {one["error"] for one in answer["result_error"].values()} == {"ERROR_BATCH_LENGTH_EXCEEDED"}

@@ -22,7 +22,7 @@ from b24offline.emulator import EmulatorError, wait_until
     ],
 )
 @pytest.mark.parametrize("stage", ["before", "after"])
-def test_faults_that_answer(caller, kind, status, text, stage):
+def test_faults_that_answer_do_so_before_or_after_the_call_is_executed(caller, kind, status, text, stage):
     caller.bind()
     caller.control.change("crm_deal", "update", count=2)
     fault = caller.control.fault("event.offline.*", kind, stage=stage, times=1)
@@ -36,7 +36,7 @@ def test_faults_that_answer(caller, kind, status, text, stage):
 
 @pytest.mark.parametrize("kind", ["reset", "truncated", "hang"])
 @pytest.mark.parametrize("stage", ["before", "after"])
-def test_faults_that_lose_the_answer(caller, kind, stage):
+def test_faults_that_lose_the_answer_act_before_or_after_the_call(caller, kind, stage):
     caller.bind()
     caller.control.change("crm_deal", "update", count=2)
     caller.control.fault("event.offline.get", kind, stage=stage, times=1, seconds=0.2)
@@ -45,7 +45,7 @@ def test_faults_that_lose_the_answer(caller, kind, stage):
     assert caller.control.state()["reserved"] == (2 if stage == "after" else 0)
 
 
-def test_broken_rows_are_of_records_that_are_reserved_and_whole_when_read_again(caller):
+def test_broken_rows_are_reserved_and_whole_when_read_again(caller):
     caller.bind()
     caller.control.change("crm_deal", "update", count=9)
     caller.control.fault("event.offline.get", "broken_rows", stage="after", times=1)
@@ -155,12 +155,11 @@ def test_refused_calls_are_not_late(caller):
     assert (logged["status"], logged["error"], logged["fault"]) == (401, "expired_token", "late")
 
 
-def test_late_refreshes_are_decided_when_they_are_executed(emulator, caller):
+def test_late_refreshes_are_decided_when_they_are_executed(caller):
     caller.control.fault("oauth.token", "late", times=1, seconds=1000)
     old = caller.control.issue_token()["refresh_token"]
-    params = {"grant_type": "refresh_token", "client_id": emulator.client_id, "client_secret": emulator.client_secret}
     with pytest.raises(requests.ConnectionError):
-        requests.get(emulator.auth_url, params={**params, "refresh_token": old}, timeout=5)
+        caller.grant(old)
     assert caller.control.issue_token()["refresh_token"] == old
     caller.control.clock(advance_seconds=1000)
     wait_until(lambda: caller.control.issue_token()["refresh_token"] != old, 60)
@@ -188,7 +187,7 @@ def test_overlapping_reservations_hand_out_the_same_records(caller):
     assert caller.control.state()["processes"] == {second["process_id"]: 3}
 
 
-def test_faults_choose_calls(caller):
+def test_faults_choose_calls_by_count_parameters_and_chance(caller):
     every = caller.control.fault("user.admin", "status", every=3)
     assert [caller.post("user.admin").status_code for _ in range(6)] == [200, 200, 500, 200, 200, 500]
     caller.control.disarm(every)
@@ -207,16 +206,11 @@ def test_a_batch_is_one_call(caller):
     assert (plan["seen"], plan["fired"]) == (1, 0)
 
 
-def test_faults_of_the_authorization_server(emulator, caller):
+def test_a_refresh_is_executed_though_its_answer_is_lost(caller):
     caller.control.fault("oauth.token", "reset", stage="after", times=1)
-    params = {
-        "grant_type": "refresh_token",
-        "client_id": emulator.client_id,
-        "client_secret": emulator.client_secret,
-    }
     old = caller.control.issue_token()["refresh_token"]
     with pytest.raises(requests.ConnectionError):
-        requests.get(emulator.auth_url, params={**params, "refresh_token": old}, timeout=5)
+        caller.grant(old)
     assert caller.control.issue_token()["refresh_token"] != old
 
 

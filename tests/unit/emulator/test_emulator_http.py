@@ -9,7 +9,7 @@ from b24offline.emulator import EmulatorError
 
 
 @pytest.mark.parametrize("suffix", ["", ".json"])
-def test_addresses(caller, suffix):
+def test_methods_answer_with_and_without_json_suffix_and_by_webhook(caller, suffix):
     assert caller.result("user.admin" + suffix) is True
     webhook = caller.session.get(caller.endpoint + "1/secretcode/crm.deal.get" + suffix, params={"id": 1}, timeout=5)
     assert webhook.json()["result"]["ID"] == "1"
@@ -17,7 +17,7 @@ def test_addresses(caller, suffix):
     assert (refused.status_code, refused.json()["error"]) == (403, "WRONG_AUTH_TYPE")
 
 
-def test_encodings(caller):
+def test_parameters_are_read_from_query_form_multipart_and_json(caller):
     url, auth = caller.endpoint + "crm.deal.list", {"auth": caller.token}
     form = {"filter[@ID][0]": "1", "filter[@ID][1]": "2", "select[]": "ID", **auth}
     wanted = [{"ID": "1"}, {"ID": "2"}]
@@ -49,44 +49,34 @@ def test_portals_do_not_share_anything(emulator, caller):
     second.close()
 
 
-def test_tokens_by_http(emulator, caller):
-    params = {
-        "grant_type": "refresh_token",
-        "client_id": emulator.client_id,
-        "client_secret": emulator.client_secret,
-    }
+def test_a_pair_from_the_authorization_server_works_on_the_portal(caller):
     old = caller.control.issue_token()["refresh_token"]
     before = caller.control.state()["token_refreshes"]
-    answer = caller.session.get(emulator.auth_url, params={**params, "refresh_token": old}, timeout=5).json()
+    answer = caller.grant(old).json()
     assert answer["client_endpoint"] == caller.endpoint
     caller.token = answer["access_token"]
     assert caller.result("user.admin") is True
     caller.control.expire_tokens()
     assert caller.post("user.admin").json()["error"] == "expired_token"
-    refused = caller.session.get(emulator.auth_url, params={**params, "refresh_token": old}, timeout=5)
+    refused = caller.grant(old)
     assert refused.json()["error"] == "invalid_grant"
     assert caller.control.state()["token_refreshes"] == before + 1
 
 
-def test_the_status_of_a_refused_grant_is_that_of_its_portal_else_of_the_default_one(emulator, caller):
-    known = {"client_id": emulator.client_id, "client_secret": emulator.client_secret}
+def test_a_refused_grant_has_the_status_of_its_portal_or_of_the_default(emulator, caller):
     mine, second = (emulator.control(name).issue_token()["refresh_token"] for name in ("default", "second"))
     emulator.control("second").revoke_tokens()
 
-    def status(**more):
-        params = {"grant_type": "refresh_token", **known, **more}
-        return caller.session.get(emulator.auth_url, params=params, timeout=5).status_code
-
     caller.control.quirks(oauth_error_status=401)
     try:
-        assert status(refresh_token="nobody") == status(refresh_token=mine, client_secret="x") == 401
-        assert status(refresh_token=second) == 400
+        assert caller.grant("nobody").status_code == caller.grant(mine, client_secret="x").status_code == 401
+        assert caller.grant(second).status_code == 400
     finally:
         caller.control.quirks(oauth_error_status=400)
         emulator.control("second").app(removed=False)
 
 
-def test_unknown_addresses(emulator, caller):
+def test_unknown_addresses_are_refused(emulator, caller):
     assert caller.session.get(emulator.url + "/portals/none/rest/x", timeout=5).status_code == 404
     assert caller.session.get(emulator.url + "/nothing", timeout=5).status_code == 404
     half = caller.session.get(caller.endpoint + "1/user.admin", params={"auth": caller.token}, timeout=5)

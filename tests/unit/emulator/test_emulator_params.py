@@ -50,14 +50,14 @@ def test_what_was_flattened_is_folded_back(values):
     assert parse_pairs(pairs) == values
 
 
-def test_json_bodies():
+def test_json_maps_and_lists_become_parameters():
     assert parse_json(b"") == {}
     assert parse_json(b'{"a": [1, null]}') == {"a": [1, None]}
     assert parse_json(b"[5, 6]") == {"0": 5, "1": 6}
 
 
 @pytest.mark.parametrize("raw", [b"{", b"7", b'"text"'])
-def test_other_bodies_are_refused(raw):
+def test_bodies_that_are_no_json_map_or_list_are_refused(raw):
     with pytest.raises(ApiError):
         parse_json(raw)
 
@@ -72,6 +72,6 @@ def test_names_are_found_without_regard_to_case():
 
 
 @pytest.mark.parametrize("value", [[1], {"a": 1}])
-def test_scalars_are_scalar(value):
+def test_lists_and_maps_are_refused_where_a_scalar_is_due(value):
     with pytest.raises(ApiError):
         Params({"process_id": value}).text("process_id")

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from emulator_bench import START, Bench
+from emulator_bench import CLEAR, ERROR, START, PortalBench, messages
 
 from b24offline.emulator.state.clock import parse_moment
 from b24offline.emulator.state.selection import Selection
-
-GET, LIST, CLEAR, ERROR = (f"event.offline.{name}" for name in ("get", "list", "clear", "error"))
-DAY = 24 * 3600
-
-
-def messages(rows):
-    return [row["MESSAGE_ID"] for row in rows]
-
 
 # event.offline.clear
 
@@ -26,7 +18,7 @@ def test_clear_1_without_ids_is_the_whole_batch(bench, lists):
     assert bench.ids() == ["3"]
 
 
-def test_clear_2_empty_process_id_deletes_all_free_records_marked_ones_too(bench):
+def test_clear_2_empty_process_id_deletes_all_free_records_even_marked(bench):
     process_id, events = bench.reserve(limit=1)
     bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
     bench.reserve(filter={"=ID": 2})
@@ -35,7 +27,7 @@ def test_clear_2_empty_process_id_deletes_all_free_records_marked_ones_too(bench
 
 
 def test_clear_2_reaches_over_all_connectors():
-    bench = Bench.new("ONCRMDEALUPDATE", connectors=("crm", "erp"))
+    bench = PortalBench.new("ONCRMDEALUPDATE", connectors=("crm", "erp"))
     bench.touch(*bench.deals(1))
     bench.reserve(auth_connector="erp")
     bench.touch("1")
@@ -44,7 +36,7 @@ def test_clear_2_reaches_over_all_connectors():
 
 
 def test_clear_2_may_stay_within_the_connector():
-    bench = Bench.new("ONCRMDEALUPDATE", connectors=("crm", "erp"))
+    bench = PortalBench.new("ONCRMDEALUPDATE", connectors=("crm", "erp"))
     bench.touch(*bench.deals(1))
     bench.portal.quirks = bench.portal.quirks.changed({"clear_free_in_all_connectors": False})
     bench.ok(CLEAR, process_id="", auth_connector="crm")
@@ -131,7 +123,7 @@ def test_error_2_with_a_wrong_process_id_destroys_newer_events(bench, process_id
     assert [(row["ID"], row["ERROR"]) for row in bench.rows()] == [("3", "0")]
 
 
-def test_error_2_repeated_after_a_newer_change_destroys_nothing_while_it_lands_on_the_mark(bench):
+def test_error_2_repeated_destroys_nothing_while_changes_land_on_the_mark(bench):
     process_id, events = bench.reserve(limit=1)
     bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
     bench.touch("1")
@@ -171,7 +163,7 @@ def test_error_4_repeats_land_on_the_free_marked_record(bench):
     assert [one["ID"] for one in bench.reserve()[1]] == ["2", "3"]
 
 
-def test_error_4_repeat_of_a_reserved_marked_record_adds_a_free_unmarked_one(bench):
+def test_error_4_repeat_of_a_reserved_marked_record_adds_a_free_one(bench):
     process_id, events = bench.reserve(limit=1)
     bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
     held, _ = bench.reserve(error=1)
@@ -192,7 +184,7 @@ def test_error_4_after_an_overlap_a_message_can_have_two_free_records(bench):
     assert len(bench.rows()) == 4
 
 
-def test_error_5_marked_records_stay_reserved_and_the_newer_event_is_deleted(bench):
+def test_error_5_marked_records_stay_reserved_the_newer_event_is_deleted(bench):
     process_id, events = bench.reserve(limit=1)
     bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
     held, _ = bench.reserve(error=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulator_bench import START, Bench
+from emulator_bench import DAY, START, PortalBench
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -13,7 +13,6 @@ from b24offline.emulator.state.clock import parse_moment
 
 CONNECTORS = ("", "crm", "erp")
 DEALS = ("1", "2", "3", "4")
-DAY = 24 * 3600
 Row = dict[str, Any]
 
 connectors = st.sampled_from(CONNECTORS)
@@ -26,7 +25,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.bench = Bench.new("ONCRMDEALUPDATE", connectors=CONNECTORS)
+        self.bench = PortalBench.new("ONCRMDEALUPDATE", connectors=CONNECTORS)
         self.bench.deals(len(DEALS))
         self.now = START
         self.rows: list[Row] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from emulator_bench import Bench
+from emulator_bench import PortalBench
 
 from b24offline.emulator.api.params import Params
 from b24offline.emulator.api.request import RestRequest, execute
@@ -79,19 +79,19 @@ def test_refresh_tokens_live_180_days(bench, refresh_token):
     assert ask(bench, refresh_token=refresh_token).body["error"] == "invalid_grant"
 
 
-def test_unknown_tokens(bench):
+def test_unknown_tokens_are_refused(bench):
     assert call(bench, "nobody") == (401, "NO_AUTH_FOUND")
     assert call(bench, "") == (401, "NO_AUTH_FOUND")
     assert ask(bench, refresh_token="nobody").body["error"] == "invalid_grant"
 
 
-def test_expired_at_once_by_control(bench, refresh_token):
+def test_access_tokens_can_be_expired_at_once(bench, refresh_token):
     token = ask(bench, refresh_token=refresh_token).body["access_token"]
     bench.portal.tokens.expire_access()
     assert call(bench, token) == (401, "expired_token")
 
 
-def test_revoked_refresh_tokens(bench, refresh_token):
+def test_revoked_refresh_tokens_are_refused(bench, refresh_token):
     bench.portal.tokens.revoke(bench.portal.clock.now())
     assert ask(bench, refresh_token=refresh_token).body["error"] == "invalid_grant"
 
@@ -107,7 +107,7 @@ def test_codes_are_good_once_and_for_30_seconds(bench, refresh_token):
     assert ask(bench, grant_type="authorization_code", code=late).body["error"] == "invalid_grant"
 
 
-def test_wrong_requests(bench, refresh_token):
+def test_token_requests_without_right_are_refused(bench, refresh_token):
     assert ask(bench, refresh_token=refresh_token, client_secret="x").body["error"] == "invalid_client"
     assert ask(bench, refresh_token=refresh_token, grant_type="").body["error"] == "invalid_request"
     bench.portal.licence.commercial = False
@@ -142,6 +142,6 @@ def test_secrets_are_not_in_reprs(bench, refresh_token):
 
 
 def test_tokens_of_portals_are_told_apart():
-    one, other = Bench.new(), Bench.new()
+    one, other = PortalBench.new(), PortalBench.new()
     token = other.portal.tokens.new_code(0)
     assert portal_of({"one": one.portal, "other": other.portal}, Params({"code": token})) is other.portal

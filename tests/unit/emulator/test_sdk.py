@@ -174,7 +174,7 @@ def test_every_page_of_a_list_by_offset_and_by_id(client, control, name):
     assert ids(request.as_list_fast(descending=True, limit=51).result) == expected[:-52:-1]
 
 
-def test_lists_of_chosen_ids(client):
+def test_lists_of_chosen_ids_are_read_whole(client):
     chosen = list(range(60, 0, -1))
     assert len(client.crm.deal.list(filter={"@ID": chosen}).as_list().result) == 60
     fast = client.crm.deal.list(filter={"@ID": chosen}).as_list_fast().result
@@ -199,7 +199,7 @@ def test_more_than_fifty_commands_go_out_in_several_batches(client, control):
     assert [method for method in calls(control, seq) if method == "batch"] == ["batch"] * 3
 
 
-def test_halt_ends_a_long_row_of_commands_at_the_first_error(client):
+def test_halt_ends_a_row_of_commands_at_the_first_error(client):
     commands = {"bad": client.crm.deal.get(10**6), **{f"d{n}": client.crm.deal.get(n) for n in range(1, 60)}}
     found = client.call_batches(commands, halt=True).result
     assert set(found.result_error) == {"bad"}
@@ -260,7 +260,7 @@ def test_the_default_of_get_deletes(client, control):
     assert control.state()["records"] == 3
 
 
-def test_its_clear_and_error_reach_no_connector(client, token, control):
+def test_clear_and_error_of_the_sdk_reach_no_connector(client, token, control):
     """They have no such parameter, are told `true`, and change nothing; a plain call with the connector does."""
     reserved = bound(client, control)
     process_id, row = reserved["process_id"], reserved["events"][0]
@@ -275,7 +275,7 @@ def test_its_clear_and_error_reach_no_connector(client, token, control):
     assert control.state()["records"] == 2
 
 
-def test_it_takes_message_ids_for_numbers(client, control):
+def test_the_sdk_takes_message_ids_for_numbers(client, control):
     """Numbers are refused, and the texts it answers can only be read raw."""
     reserved = bound(client, control, connector="")
     with pytest.raises(BitrixAPIBadRequest):
@@ -322,7 +322,7 @@ def test_limits_are_told_apart(token, control, plan, error):
     ("kind", "error"),
     [("html", BitrixResponseJSONDecodeError), ("truncated", BitrixRequestError), ("reset", BitrixRequestError)],
 )
-def test_broken_answers_are_errors_of_its_own(token, control, kind, error):
+def test_broken_answers_are_errors_of_the_sdk(token, control, kind, error):
     control.fault("server.time", kind)
     with pytest.raises(error):
         token.call_method("server.time")

@@ -1,12 +1,55 @@
-"""The leaky bucket and the sum of execution time."""
+"""The portal's clock and what follows it: delayed calls, the leaky bucket, the sum of execution time."""
 
 from __future__ import annotations
 
-from emulator_bench import START
+import pytest
+from emulator_bench import START, PortalBench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from b24offline.emulator import wait_until
+from b24offline.emulator.state.clock import Clock, iso, parse_moment
 from b24offline.emulator.state.limits import LeakyBucket, OperatingTime
+
+
+def test_clock_runs_at_its_rate_and_can_be_moved():
+    ticks = [100.0]
+    clock = Clock(start=START, rate=2, ticks=lambda: ticks[0])
+    ticks[0] += 5
+    assert clock.now() == START + 10
+    clock.set_rate(10)
+    assert clock.now() == START + 10
+    ticks[0] += 1
+    assert clock.now() == START + 20
+    clock.advance(5)
+    assert clock.now() == START + 25
+    with pytest.raises(ValueError, match="greater than 0"):
+        clock.set_rate(0)
+
+
+def test_clock_does_not_go_back():
+    clock = Clock(start=START, ticks=lambda: 0.0)
+    with pytest.raises(ValueError, match="only moved ahead, not by -5"):
+        clock.advance(-5)
+    assert clock.now() == START
+
+
+def test_moments_are_written_with_offset_and_read_in_several_forms():
+    assert iso(START + 0.9) == "2027-01-15T10:00:00+02:00"
+    assert parse_moment("2027-01-15T10:00:00+02:00") == START
+    assert parse_moment("2027-01-15 10:00:00") == START
+    assert parse_moment("2027-01-15T08:00:00+00:00") == START
+
+
+def test_later_calls_run_in_the_order_of_their_moments():
+    bench, done = PortalBench.new(), []
+    later = bench.site.later
+    later.add(START + 20, lambda: done.append("second"))
+    later.add(START + 10, lambda: done.append("first"))
+    assert (done, later.waiting) == ([], 2)
+    bench.wait(20)
+    wait_until(lambda: len(done) == 2, 60)
+    assert (done, later.waiting) == (["first", "second"], 0)
 
 
 def test_bucket_holds_50_and_drains_2_a_second():
@@ -29,7 +72,7 @@ def test_bucket_never_lets_more_through_than_it_may(pauses):
     assert admitted <= 50 + 2 * (now - START) + 1
 
 
-def test_bucket_can_be_off():
+def test_bucket_refuses_nothing_when_off():
     bucket = LeakyBucket(off=True)
     assert all(bucket.admit(START) for _ in range(200))
 
@@ -74,7 +117,7 @@ def test_commands_of_a_batch_use_up_their_own_time(bench):
     assert answer["result_error"]["b"]["error"] == "OPERATION_TIME_LIMIT"
 
 
-def test_time_need_not_tell(bench):
+def test_execution_time_can_be_left_out_of_answers(bench):
     bench.portal.quirks = bench.portal.quirks.changed({"time_has_operating": False, "limit_error_has_time": False})
     assert "operating" not in bench.call("user.admin").body["time"]
     bench.portal.operating.charge("user.admin", bench.portal.clock.now(), 1000)

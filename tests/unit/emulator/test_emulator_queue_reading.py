@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from emulator_bench import START, Bench
+from emulator_bench import CLEAR, DAY, ERROR, GET, LIST, START, PortalBench, messages
 
 from b24offline.emulator.api.params import Params
 from b24offline.emulator.api.request import RestRequest, execute
 from b24offline.emulator.state.clock import parse_moment
 from b24offline.emulator.state.selection import Selection
-
-GET, LIST, CLEAR, ERROR = (f"event.offline.{name}" for name in ("get", "list", "clear", "error"))
-DAY = 24 * 3600
-
-
-def messages(rows):
-    return [row["MESSAGE_ID"] for row in rows]
-
 
 # A record
 
@@ -75,7 +67,7 @@ def test_stamps_have_whole_seconds(bench):
 
 
 def test_connectors_split_the_queue():
-    bench = Bench.new("ONCRMDEALUPDATE", connectors=("crm", "erp"))
+    bench = PortalBench.new("ONCRMDEALUPDATE", connectors=("crm", "erp"))
     bench.touch(*bench.deals(1))
     assert bench.ids("crm") == ["1"]
     assert bench.ids("erp") == ["2"]
@@ -93,7 +85,7 @@ def test_wrong_connector_matches_nothing_and_answers_true(bench, wrong):
 
 
 def test_change_made_with_a_connector_is_not_queued_for_it():
-    bench = Bench.new("ONCRMDEALUPDATE", connectors=("crm", "erp"))
+    bench = PortalBench.new("ONCRMDEALUPDATE", connectors=("crm", "erp"))
     (deal,) = bench.deals(1)
     bench.touch(deal, connector="crm")
     assert bench.ids("crm") == []
@@ -234,7 +226,7 @@ def test_get_limit_is_a_number_above_zero(bench, limit):
 
 
 def test_get_default_limit_is_50_and_has_no_maximum():
-    bench = Bench.new("ONCRMDEALADD")
+    bench = PortalBench.new("ONCRMDEALADD")
     bench.deals(120)
     assert len(bench.reserve(limit=60)[1]) == 60
     assert len(bench.reserve()[1]) == 50
@@ -263,7 +255,7 @@ def test_get_knows_few_filters(bench, condition):
         ([], ["1", "2", "3"]),
     ],
 )
-def test_get_filters(bench, condition, found):
+def test_get_filters_by_each_field_and_operation(bench, condition, found):
     assert [one["ID"] for one in bench.reserve(filter=condition)[1]] == found
 
 
@@ -276,7 +268,7 @@ def test_list_reads_without_reserving(bench):
 
 
 def test_list_pages_by_50_with_total_and_next():
-    bench = Bench.new("ONCRMDEALADD")
+    bench = PortalBench.new("ONCRMDEALADD")
     bench.deals(120)
     first = bench.call(LIST, auth_connector="crm").body
     assert (len(first["result"]), first["total"], first["next"]) == (50, 120, 50)
@@ -304,7 +296,7 @@ def test_list_orders_by_id_unless_told_otherwise(bench):
         ({"=PROCESS_ID": "nobody"}, []),
     ],
 )
-def test_list_filters(bench, condition, found):
+def test_list_filters_by_each_field_and_operation(bench, condition, found):
     assert [row["ID"] for row in bench.rows(**condition)] == found
 
 

@@ -1,13 +1,13 @@
-"""Binding and unbinding events."""
+"""The application on the portal: its bindings, its user, its plan, and the choices where the vendor is silent."""
 
 from __future__ import annotations
 
 import pytest
-from emulator_bench import Bench
+from emulator_bench import PortalBench
 
 
-def test_bind_get_unbind():
-    bench = Bench.new()
+def test_bindings_are_listed_and_removed_as_they_were_made():
+    bench = PortalBench.new()
     assert bench.ok("event.bind", EVENT="onCrmDealAdd", event_type="offline", auth_connector="x") is True
     assert bench.ok("event.bind", event="ONCRMDEALADD", handler="http://127.0.0.1:1/h") is True
     assert bench.ok("event.get") == [
@@ -22,7 +22,7 @@ def test_bind_get_unbind():
 
 
 def test_what_is_bound_twice_is_refused_or_ignored():
-    bench = Bench.new("ONTASKADD")
+    bench = PortalBench.new("ONTASKADD")
     again = {"event": "ONTASKADD", "event_type": "offline", "auth_connector": "crm"}
     assert bench.refused("event.bind", **again)[0] == 400
     bench.portal.quirks = bench.portal.quirks.changed({"rebind_is_error": False})
@@ -33,7 +33,7 @@ def test_what_is_bound_twice_is_refused_or_ignored():
 
 
 @pytest.mark.parametrize("event", ["", "ONNOTHING", "ONCRMDYNAMICITEMADD_7"])
-def test_unknown_events(bench, event):
+def test_unknown_events_cannot_be_bound(bench, event):
     assert bench.refused("event.bind", event=event, event_type="offline") == (400, "ERROR_EVENT_NOT_FOUND")
 
 
@@ -62,3 +62,33 @@ def test_connector_of_a_binding_may_be_shown(bench):
 def test_quirks_are_known_and_typed(bench, values):
     with pytest.raises((ValueError, TypeError)):
         bench.portal.quirks.changed(values)
+
+
+def test_users_and_application_are_described(bench):
+    assert bench.ok("user.get", ID=15)[0]["NAME"] == "Jonas"
+    assert bench.ok("user.get", FILTER={"ID": "99"}) == []
+    assert bench.ok("user.current")["ACTIVE"] is True
+    assert bench.ok("app.info")["INSTALLED"] is True
+    assert bench.ok("profile")["ADMIN"] is True
+    assert bench.ok("server.time").startswith("2027-01-15T")
+    assert bench.ok("method.get", name="crm.deal.get") == {"isExisting": True, "isAvailable": True}
+    assert bench.refused("feature.get") == (400, "CODE_EMPTY")
+    assert bench.refused("crm.unknown") == (404, "ERROR_METHOD_NOT_FOUND")
+    bench.portal.account.admin = False
+    assert bench.ok("user.admin") is False
+
+
+def test_a_plan_without_rest_refuses_every_method(bench):
+    bench.portal.licence.commercial = False
+    assert bench.refused("user.admin") == (403, "ACCESS_DENIED")
+
+
+def test_events_flow_only_after_installation(bench):
+    bench.portal.account.installed = False
+    before = bench.rows()
+    bench.wait(10)
+    bench.touch("1")
+    assert bench.rows() == before
+    bench.portal.account.installed = True
+    bench.touch("1")
+    assert bench.rows() != before
