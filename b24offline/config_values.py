@@ -11,7 +11,6 @@ import binascii
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,11 +20,13 @@ from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from b24offline.record_filter import checked_filter, checked_order
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from b24offline.config import Config
 
-_FIELDS: Final = ("ID", "TIMESTAMP_X", "EVENT_NAME", "MESSAGE_ID")
-_FILTER_KEY: Final = re.compile(rf"(>=|<=|=|>|<)({'|'.join(_FIELDS)})")
 _EVENT_NAME: Final = re.compile(r"[A-Z][A-Z0-9_.]{1,127}")
 _MODULE_NAME: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _WEBHOOK_PATH: Final = re.compile(r"/rest/[0-9]+/[^/]+(/.*)?")
@@ -144,31 +145,17 @@ def parsed_json(text: str) -> object:
 
 def record_filter(value: object) -> object:
     """A JSON object of record fields with an operator before the name, and single values."""
-    value = parsed_json(value) if isinstance(value, str) else value
-    conditions = dict(value) if isinstance(value, Mapping) else None
-    _require(conditions is not None, "must be a JSON object")
-    for key, wanted in (conditions or {}).items():
-        _require(
-            isinstance(key, str) and _FILTER_KEY.fullmatch(key) is not None,
-            f"must have keys made of = > < >= or <= and one of {', '.join(_FIELDS)}",
-        )
-        single = isinstance(wanted, str | int) and not isinstance(wanted, bool)
-        _require(single, "must compare with single texts or whole numbers")
-    return conditions
+    return checked_filter(parsed_json(value) if isinstance(value, str) else value)
 
 
 def record_order(value: object) -> object:
     """`FIELD ASC|DESC`, several separated by commas, as the portal's mapping of field to direction."""
     if not isinstance(value, str):
         return value
-    order: dict[str, str] = {}
-    for part in value.upper().split(","):
-        match part.split():
-            case [name, "ASC" | "DESC" as direction] if name in _FIELDS and name not in order:
-                order[name] = direction
-            case _:
-                raise ValueError(f"must be one of {', '.join(_FIELDS)} followed by ASC or DESC")
-    return order
+    words = [part.split() for part in value.upper().split(",")]
+    order = {part[0]: part[-1] for part in words if len(part) == 2}
+    # A field that is named twice, or has no direction, is missing here.
+    return checked_order(order if len(order) == len(words) else None)
 
 
 def existing_file(path: Path) -> Path:
@@ -234,11 +221,6 @@ def masked_url(url: str) -> str:
         rest = "***@" + rest.rpartition("@")[2]
     where, question, _ = rest.partition("?")
     return f"{scheme}{separator}{where}{question and '?***'}"
-
-
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise ValueError(otherwise)
 
 
 def _web_address(url: str) -> SplitResult:

@@ -1,35 +1,48 @@
 """The guarded client of a portal's offline queue: the only builder of `event.offline.*` calls.
 
-Several documented calls of that queue destroy events without saying so: an empty id list clears a whole batch, an empty
-process id clears every free record, `clear` defaults to deleting at read, `error` deletes newer records of the same
-message and answers true. None of them can be built here. What may be cleared or reported is an order, a value that
-cannot exist without its proof; every call carries the connector; list rows are filtered again and paged by `>ID`.
+What could destroy events cannot be built here: a call that reserves, clears or reports takes an order
+(`offline_orders`) that cannot exist without its proof, `clear=0` is always said, every call carries the connector, and
+list rows are filtered again and paged by `>ID`.
+
+Such a call waits first, and is then sent: `with queue.clearing() as clear` has waited for the pace and the token.
+Inside the block the caller looks at its lease, builds the order and sends it, with no wait in between. A token that the
+portal finds expired all the same ends the block with `ExpiredToken`; `retry_expired_token` runs it once more, proof and
+all.
 
 Source: the vendor's pages on `event.offline.get`, `.list`, `.clear`, `.error`. Raises `PortalError` of the client's
-call and `UnsafeOrder` for an order that a guard refuses.
+call and `UnsafeOrder` for what a guard refuses.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Protocol
 
-from b24offline.errors import B24OfflineError, UnknownAnswer
+from b24offline.errors import UnknownAnswer
 from b24offline.event import Batch, MalformedRecord, Record, batch_from_rows, parse_record
+from b24offline.offline_orders import (
+    ClearOrder,
+    ReportOrder,
+    ReserveOrder,
+    UnsafeOrder,
+    check_process_id,
+    is_message_id,
+    is_process_id,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from b24offline.rate_limit import Kind
     from b24offline.rest import Answer
 
-_PROCESS_ID: Final = re.compile(r"[0-9A-Za-z._-]{1,128}")
-_MESSAGE_ID: Final = re.compile(r"[0-9A-Za-z]{32}")
-_FIELDS: Final = ("ID", "TIMESTAMP_X", "EVENT_NAME", "MESSAGE_ID")
-_FILTER_KEY: Final = re.compile(rf"(>=|<=|=|>|<)?({'|'.join(_FIELDS)})")
+_GET: Final = "event.offline.get"
+_LIST: Final = "event.offline.list"
+_CLEAR: Final = "event.offline.clear"
+_ERROR: Final = "event.offline.error"
 PAGE: Final = 50
 """Rows of one answer of `event.offline.list`."""
 MALFORMED: Final = "MALFORMED"
@@ -38,132 +51,18 @@ NO_STAMP: Final = "1970-01-01T00:00:00+00:00"
 """The stamp of a record whose own cannot be read."""
 
 
-class UnsafeOrder(B24OfflineError):
-    """A call that could destroy events was asked for and not built. A defect of the caller, never of the portal."""
-
-    actor = "developer"
-
-
-class Withdrawn(B24OfflineError):
-    """The right to a call was lost while the call waited for its turn. Nothing was sent; somebody else has it now."""
-
-
-Params: TypeAlias = Mapping[str, object] | Callable[[], Mapping[str, object]] | None
-"""Parameters of a call, or what makes them right before it is sent."""
-
-
 class Caller(Protocol):
     """What the queue needs of the portal's client."""
 
-    def call(self, method: str, params: Params = None, *, kind: Kind = "run") -> Answer:
-        """Calls one method, once. Parameters that are a function are made right before the call is sent."""
+    def call(self, method: str, params: Mapping[str, object], *, kind: Kind = "run") -> Answer:
+        """Call one method, at once or after a wait."""
         ...
 
-
-def _checked_process_id(process_id: object) -> str:
-    """A process id of a portal; never that of a local batch, which has a colon."""
-    if not isinstance(process_id, str) or not _PROCESS_ID.fullmatch(process_id):
-        raise UnsafeOrder("a process id must be 1 to 128 letters, digits, '.', '_' or '-'; nothing was sent")
-    return process_id
-
-
-@dataclass(frozen=True, slots=True)
-class ClearOrder:
-    """Records of one batch that are done: at least one id, each a positive integer, under a whole process id."""
-
-    process_id: str
-    record_ids: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        _checked_process_id(self.process_id)
-        if not isinstance(self.record_ids, tuple) or not self.record_ids:
-            raise UnsafeOrder("no record ids: the portal would clear the whole batch; nothing was sent")
-        if any(type(i) is not int or i <= 0 for i in self.record_ids):
-            raise UnsafeOrder("a record id must be an integer greater than 0; nothing was sent")
-
-
-@dataclass(frozen=True, slots=True)
-class ReportRules:
-    """The ages (milliseconds) that an `error` call must respect."""
-
-    minimum_age_ms: int
-    look_valid_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReportOrder:
-    """Failed records that may be marked. Built with its proof; all times in milliseconds of the ledger's clock.
-
-    Attributes:
-        process_id: the batch they were seen under.
-        records: as just read with `reread`: unmarked and under this process id.
-        newer: record id -> whether an unmarked record of its message with a greater id exists; known and False.
-        first_seen_ms: when the batch was reserved or first seen.
-        looked_ms: when the look at `records` and `newer` began.
-        now_ms: now.
-        lease_until_ms: end of the settle lease in hand.
-        rules: ages to respect.
-    """
-
-    process_id: str
-    records: tuple[Record, ...]
-    newer: Mapping[int, bool]
-    first_seen_ms: int
-    looked_ms: int
-    now_ms: int
-    lease_until_ms: int
-    rules: ReportRules
-
-    def __post_init__(self) -> None:
-        _checked_process_id(self.process_id)
-        if not isinstance(self.records, tuple) or not self.records:
-            raise UnsafeOrder("no records to report; nothing was sent")
-        self._check_times()
-        for record in self.records:
-            if type(record) is not Record or not isinstance(self.newer, Mapping):
-                raise UnsafeOrder("records and newer ones must be as they were read; nothing was sent")
-            if record.process_id != self.process_id or record.marked:
-                raise UnsafeOrder(f"record {record.record_id} is marked or not of this batch; nothing was sent")
-            if not _MESSAGE_ID.fullmatch(record.message_id):
-                raise UnsafeOrder(f"record {record.record_id} has no whole message id; nothing was sent")
-            if self.newer.get(record.record_id) is not False:
-                raise UnsafeOrder(f"record {record.record_id} has a newer one, or nobody looked; nothing was sent")
-        if len(self.message_ids) != len(self.records):
-            raise UnsafeOrder("two records of one message in one report; nothing was sent")
-
-    def _check_times(self) -> None:
-        times = (self.first_seen_ms, self.looked_ms, self.now_ms, self.lease_until_ms)
-        if any(type(time) is not int for time in (*times, self.rules.minimum_age_ms, self.rules.look_valid_ms)):
-            raise UnsafeOrder("times must be whole milliseconds; nothing was sent")
-        if self.rules.minimum_age_ms <= 0:
-            raise UnsafeOrder("the age from which a batch may be reported must be set; nothing was sent")
-        if self.now_ms - self.first_seen_ms < self.rules.minimum_age_ms:
-            raise UnsafeOrder("the batch is too young: an overlapping reserving call may live; nothing was sent")
-        if not 0 <= self.now_ms - self.looked_ms <= self.rules.look_valid_ms:
-            raise UnsafeOrder("the look at the portal is not fresh; nothing was sent")
-        if self.lease_until_ms <= self.now_ms:
-            raise UnsafeOrder("the settle lease has run out; nothing was sent")
-
-    @property
-    def message_ids(self) -> tuple[str, ...]:
-        """The message ids to mark, each once."""
-        return tuple(dict.fromkeys(record.message_id for record in self.records))
-
-
-def checked_filter(rules: Mapping[str, object]) -> dict[str, object]:
-    """A filter for reserving: known fields and operations, scalar values. Raises `UnsafeOrder` otherwise."""
-    for key, value in rules.items():
-        if not _FILTER_KEY.fullmatch(key) or not isinstance(value, str | int) or isinstance(value, bool):
-            raise UnsafeOrder(f"{key!r} is no filter of the offline queue: use {', '.join(_FIELDS)} with = > < >= <=")
-    return dict(rules)
-
-
-def checked_order(order: Mapping[str, str]) -> dict[str, str]:
-    """An order of records: known fields, ASC or DESC. Raises `UnsafeOrder` otherwise."""
-    for key, value in order.items():
-        if key not in _FIELDS or value not in {"ASC", "DESC"}:
-            raise UnsafeOrder(f"{key!r}: {value!r} is no order of the offline queue: use e.g. ID ASC")
-    return dict(order)
+    def slot(
+        self, method: str, *, kind: Kind = "run"
+    ) -> AbstractContextManager[Callable[[Mapping[str, object]], Answer]]:
+        """Wait for all there is to wait for; the block then sends one request, or none."""
+        ...
 
 
 class OfflineQueue:
@@ -176,163 +75,143 @@ class OfflineQueue:
         self._portal = portal
         self._connector = connector
 
-    def reserve(
-        self,
-        *,
-        limit: int,
-        order: Mapping[str, str],
-        filter_by: Mapping[str, object] | None = None,
-        sending: Callable[[], None],
-    ) -> Batch | None:
-        """Reserves up to ``limit`` free, unmarked records. None: nothing was free. Hold the poll lease.
+    @contextmanager
+    def reserving(self) -> Iterator[Callable[[ReserveOrder], Batch | None]]:
+        """Wait for a turn, then give what reserves records; it returns None when nothing was free.
 
-        ``sending`` is called right before the call is sent, and raises `Withdrawn` if the lease is lost by then.
-
-        Raises `UnknownAnswer` when the records may be reserved under a process id that the answer does not tell.
+        Renew the poll lease inside the block, right before. It raises `UnknownAnswer` when the records may be reserved
+        under a process id that the answer does not tell.
         """
-        return self._get(limit=limit, order=order, filter_by=filter_by or {}, marked=False, sending=sending)
+        with self._client.slot(_GET, kind="poll") as send:
 
-    def reserve_marked(self, record_id: int, *, sending: Callable[[], None]) -> Batch | None:
-        """Reserves one free, marked record, so that it can be cleared once it ran. Hold the poll lease, as above."""
-        if type(record_id) is not int or record_id <= 0:
-            raise UnsafeOrder("a record id must be an integer greater than 0; nothing was sent")
-        rules = {"=ID": record_id}
-        return self._get(limit=1, order={"ID": "ASC"}, filter_by=rules, marked=True, sending=sending)
+            def reserve(order: ReserveOrder) -> Batch | None:
+                _check_type(order, ReserveOrder)
+                params: dict[str, object] = {
+                    "clear": 0,
+                    "error": int(order.marked),
+                    "limit": order.limit,
+                    "order": order.order,
+                    "auth_connector": self._connector,
+                }
+                if order.filter_by:
+                    params["filter"] = order.filter_by
+                return self._reserved(send(params).result, marked=order.marked)
 
-    def _get(
-        self,
-        *,
-        limit: int,
-        order: Mapping[str, str],
-        filter_by: Mapping[str, object],
-        marked: bool,
-        sending: Callable[[], None],
-    ) -> Batch | None:
-        if type(limit) is not int or limit <= 0:
-            raise UnsafeOrder("limit must be an integer greater than 0; nothing was sent")
-        method = "event.offline.get"
-        params: dict[str, object] = {
-            "clear": 0,
-            "error": int(marked),
-            "limit": limit,
-            "order": checked_order(order),
-            "auth_connector": self._connector,
-        }
-        rules = checked_filter(filter_by)
-        if rules:
-            params["filter"] = rules
+            yield reserve
 
-        def made() -> Mapping[str, object]:
-            sending()
-            return params
-
-        result = self._client.call(method, made, kind="poll").result
+    def _reserved(self, result: object, *, marked: bool) -> Batch | None:
         if not isinstance(result, dict):
-            raise self._unknown(method, "its result is no object")
+            raise self._unknown(_GET, "its result is no object")
         rows = result.get("events", [])
         if rows in (None, False, []):
             return None
         process_id = result.get("process_id")
-        if not isinstance(rows, list) or not isinstance(process_id, str) or not _PROCESS_ID.fullmatch(process_id):
-            raise self._unknown(method, "it has events but no usable process_id")
+        if not isinstance(rows, list) or not isinstance(process_id, str) or not is_process_id(process_id):
+            raise self._unknown(_GET, "it has events but no usable process_id")
         return batch_from_rows(self._portal, process_id, rows, marked=marked)
 
-    def acknowledge(self, make: Callable[[], ClearOrder]) -> None:
-        """Deletes the ordered records from the portal. Repeating it is harmless. Raises when the answer is not true.
+    @contextmanager
+    def clearing(self) -> Iterator[Callable[[ClearOrder], None]]:
+        """Wait for a turn, then give what deletes the ordered records from the portal. Repeating it is harmless.
 
-        The order is made right before it is sent; making it raises `Withdrawn` if the settle lease is lost by then.
+        Look at the settle lease inside the block. It raises when the answer is not true.
         """
-        method = "event.offline.clear"
+        with self._client.slot(_CLEAR, kind="settle") as send:
 
-        def made() -> Mapping[str, object]:
-            order = make()
-            if type(order) is not ClearOrder:
-                raise UnsafeOrder("only a ClearOrder may be sent; nothing was sent")
-            ids = list(order.record_ids)
-            return {"process_id": order.process_id, "id": ids, "auth_connector": self._connector}
+            def clear(order: ClearOrder) -> None:
+                _check_type(order, ClearOrder)
+                ids = list(order.record_ids)
+                params = {"process_id": order.process_id, "id": ids, "auth_connector": self._connector}
+                self._check_done(_CLEAR, send(params))
 
-        if self._client.call(method, made, kind="settle").result is not True:
-            raise self._unknown(method, "it is not true")
+            yield clear
 
-    def report(self, make: Callable[[], ReportOrder]) -> None:
-        """Marks the ordered records and frees them. Never repeat it blindly: look again after the quiet period.
+    @contextmanager
+    def reporting(self) -> Iterator[Callable[[ReportOrder], None]]:
+        """Wait for a turn, then give what marks the ordered records and frees them.
 
-        The order is made right before it is sent, so that its proof is of that moment and the quiet period begins with
-        the call. Making it raises `Withdrawn` where there is no right to it any more.
+        Note the quiet period inside the block, so that it begins with the call. Never repeat a report blindly: look
+        again after the quiet period. It raises when the answer is not true.
         """
-        method = "event.offline.error"
+        with self._client.slot(_ERROR, kind="settle") as send:
 
-        def made() -> Mapping[str, object]:
-            order = make()
-            if type(order) is not ReportOrder:
-                raise UnsafeOrder("only a ReportOrder may be sent; nothing was sent")
-            messages = list(order.message_ids)
-            return {"process_id": order.process_id, "message_id": messages, "auth_connector": self._connector}
+            def report(order: ReportOrder) -> None:
+                _check_type(order, ReportOrder)
+                messages = list(order.message_ids)
+                params = {"process_id": order.process_id, "message_id": messages, "auth_connector": self._connector}
+                self._check_done(_ERROR, send(params))
 
-        if self._client.call(method, made, kind="settle").result is not True:
-            raise self._unknown(method, "it is not true")
+            yield report
 
     def reread(self, process_id: str) -> Batch:
-        """What the portal still holds under a process id. Reads only, all pages."""
-        wanted = _checked_process_id(process_id)
+        """Return what the portal still holds under a process id. Reads only, all pages."""
+        check_process_id(process_id)
         records, malformed = [], []
-        for row in self._rows({"=PROCESS_ID": wanted}, "settle"):
+        for row in self._rows({"=PROCESS_ID": process_id}, "settle"):
             if isinstance(row, MalformedRecord):
                 malformed.append(row)
-            elif row.process_id == wanted:
+            elif row.process_id == process_id:
                 records.append(row)
-        return Batch(self._portal, wanted, tuple(records), tuple(malformed))
+        return Batch(self._portal, process_id, tuple(records), tuple(malformed))
 
-    def has_newer(self, message_id: str, than_record_id: int) -> bool:
-        """Whether an unmarked record of this message with a greater id exists, free or reserved. Reads only."""
-        if not _MESSAGE_ID.fullmatch(message_id) or than_record_id <= 0:
-            raise UnsafeOrder("a whole message id and a record id are needed; nothing was sent")
-        rules = {"=MESSAGE_ID": message_id, "=ERROR": 0}
-        return any(
-            isinstance(row, Record)
-            and row.message_id == message_id
-            and not row.marked
-            and row.record_id > than_record_id
-            for row in self._rows(rules, "settle", after=than_record_id)
-        )
+    def newer(self, records: Sequence[Record]) -> dict[int, bool]:
+        """Tell for 1 to 50 unmarked records whether an unmarked one of the message with a greater id exists.
+
+        Free or reserved ones count. Reads only. A record that the answer does not show itself is left out of the
+        result: a list without it proves nothing about newer ones.
+        """
+        if not 1 <= len(records) <= PAGE or not all(
+            type(record) is Record and is_message_id(record.message_id) and record.record_id > 0 for record in records
+        ):
+            raise UnsafeOrder("1 to 50 records with whole ids are needed; nothing was sent")
+        rules = {"@MESSAGE_ID": sorted({record.message_id for record in records}), "=ERROR": 0}
+        before = min(record.record_id for record in records) - 1
+        rows = [row for row in self._rows(rules, "settle", after=before) if isinstance(row, Record) and not row.marked]
+        shown = {(row.message_id, row.record_id) for row in rows}
+        greatest: dict[str, int] = {}
+        for row in rows:
+            greatest[row.message_id] = max(row.record_id, greatest.get(row.message_id, 0))
+        return {
+            record.record_id: greatest[record.message_id] > record.record_id
+            for record in records
+            if (record.message_id, record.record_id) in shown
+        }
 
     def reserved(self) -> Iterator[Record | MalformedRecord]:
-        """Every reserved record of this connector, whoever reserved it. Reads only."""
+        """Yield every reserved record of this connector, whoever reserved it. Reads only."""
         for row in self._rows({">PROCESS_ID": ""}, "poll"):
-            if isinstance(row, MalformedRecord) or _PROCESS_ID.fullmatch(row.process_id):
+            if isinstance(row, MalformedRecord) or is_process_id(row.process_id):
                 yield row
             elif row.process_id:
                 # No call can name its batch, so it stays reserved; left out here, nobody would see it.
                 yield MalformedRecord(row.record_id, "its PROCESS_ID cannot be used", message_id=row.message_id)
 
     def marked(self) -> Iterator[Record]:
-        """Every free marked record. Reads only."""
+        """Yield every free marked record. Reads only."""
         for row in self._rows({"=ERROR": 1, "=PROCESS_ID": ""}, "poll"):
             if isinstance(row, Record) and row.marked and not row.process_id:
                 yield row
 
     def free(self) -> Iterator[Record]:
-        """Every free, unmarked record. Reads only."""
+        """Yield every free, unmarked record. Reads only."""
         for row in self._rows({"=ERROR": 0, "=PROCESS_ID": ""}, "poll"):
             if isinstance(row, Record) and not row.marked and not row.process_id:
                 yield row
 
     def oldest_free(self) -> datetime | None:
-        """The earliest stamp of the free, unmarked records; None when there are none. Reads only."""
-        method = "event.offline.list"
+        """Return the earliest stamp of the free, unmarked records, None when there are none. Reads only."""
         params = {
             "filter": {"=ERROR": 0, "=PROCESS_ID": ""},
             "order": {"TIMESTAMP_X": "ASC"},
             "auth_connector": self._connector,
         }
-        rows = self._client.call(method, params, kind="poll").result
+        rows = self._client.call(_LIST, params, kind="poll").result
         if not isinstance(rows, list):
-            raise self._unknown(method, "its result is no list")
+            raise self._unknown(_LIST, "its result is no list")
         found = [row for row in map(_row, rows) if isinstance(row, Record) and row.stamp != NO_STAMP]
         return min((row.timestamp for row in found if not row.marked and not row.process_id), default=None)
 
     def _rows(self, rules: Mapping[str, object], kind: Kind, *, after: int = 0) -> Iterator[Record | MalformedRecord]:
-        method = "event.offline.list"
         last = after
         while True:
             params = {
@@ -340,20 +219,29 @@ class OfflineQueue:
                 "order": {"ID": "ASC"},
                 "auth_connector": self._connector,
             }
-            rows = self._client.call(method, params, kind=kind).result
+            rows = self._client.call(_LIST, params, kind=kind).result
             if not isinstance(rows, list):
-                raise self._unknown(method, "its result is no list")
+                raise self._unknown(_LIST, "its result is no list")
             page = [_row(raw) for raw in rows]
             yield from page
             ids = [row.record_id for row in page if row.record_id is not None]
             if len(rows) < PAGE:
                 return
             if not ids or max(ids) <= last:
-                raise self._unknown(method, "its pages do not advance by ID")
+                raise self._unknown(_LIST, "its pages do not advance by ID")
             last = max(ids)
+
+    def _check_done(self, method: str, answer: Answer) -> None:
+        if answer.result is not True:
+            raise self._unknown(method, "it is not true")
 
     def _unknown(self, method: str, what: str) -> UnknownAnswer:
         return UnknownAnswer(self._portal, method, 200, "", f"the answer cannot be used: {what}")
+
+
+def _check_type(order: object, kind: type) -> None:
+    if type(order) is not kind:
+        raise UnsafeOrder(f"only a {kind.__name__} may be sent; nothing was sent")
 
 
 def _row(raw: object) -> Record | MalformedRecord:

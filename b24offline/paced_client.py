@@ -1,14 +1,16 @@
 """A portal's client as the rest of the program uses it: at the shared pace, with a token that is refreshed.
 
-Only one thing is ever repeated here: a call refused with an expired token, once, after a refresh. The
-portal did not execute it, so that is safe for every method. Whatever else fails is raised, because only the
-caller knows what a second attempt would do.
+Only one thing is ever repeated: what was refused with an expired token, once, after a refresh. The portal did
+not execute it, so that is safe for every method. Whatever else fails is raised, because only the caller knows
+what a second attempt would do.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from b24offline.errors import (
     ExpiredToken,
@@ -21,17 +23,51 @@ from b24offline.errors import (
 from b24offline.rate_limit import BLOCK_SECONDS, PortalBlocked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from b24offline.oauth import TokenSource
-    from b24offline.offline_queue import Params
     from b24offline.rate_limit import Kind, Pace
     from b24offline.rest import Answer, BatchAnswer, Command, PortalClient
 
-__all__ = ["PaceExceeded", "PacedClient"]
+__all__ = ["PaceExceeded", "PacedClient", "Slot", "retry_expired_token"]
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 _SHORTEST_WAIT_SECONDS: Final = 0.001
+
+
+def retry_expired_token(block: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Run a function that uses a slot once more from its start, at once, when the portal found the token expired.
+
+    The second slot opens with a new token; whatever the request rests on is looked at again in it.
+    """
+
+    @wraps(block)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return block(*args, **kwargs)
+        except ExpiredToken:
+            return block(*args, **kwargs)
+
+    return run
+
+
+class Slot:
+    """The right to send one request for which all waiting is over. It ends with the request, or with its block."""
+
+    def __init__(self, send: Callable[[Mapping[str, object]], Answer]) -> None:
+        self._send: Callable[[Mapping[str, object]], Answer] | None = send
+
+    def __call__(self, params: Mapping[str, object]) -> Answer:
+        """Send the request. Raises RuntimeError for a second one, or behind the block."""
+        send, self._send = self._send, None
+        if send is None:
+            raise RuntimeError("a slot is good for one request, inside its block; nothing was sent")
+        return send(params)
+
+    def close(self) -> None:
+        """End the right, used or not."""
+        self._send = None
 
 
 class PacedClient:
@@ -61,40 +97,55 @@ class PacedClient:
         self._slow_down_seconds = slow_down_seconds
         self._block_seconds = block_seconds
         self._sleep = sleep
+        self._expired: str | None = None
 
-    def call(self, method: str, params: Params = None, *, kind: Kind = "run") -> Answer:
-        """Call one method. Parameters that are a function are made when its turn has come, right before it is sent.
+    @contextmanager
+    def slot(self, method: str, *, kind: Kind = "run") -> Iterator[Slot]:
+        """Wait for a turn and a token; the block may then send one request of the method, with no further wait.
 
-        Between the wish and the sending may lie a wait and a refresh of the token. What that function raises ends the
-        call; nothing was sent then.
+        What the request rests on (a lease, a fresh look) is looked at inside the block. Where the portal finds the
+        token expired, the block ends with ExpiredToken; `retry_expired_token` around it runs it once more, with a new
+        token.
 
-        Raises PaceExceeded when its turn is too far off (PortalBlocked after OVERLOAD_LIMIT), else what
-        `PortalClient.call` and `TokenSource` raise.
+        Raises PaceExceeded when its turn is too far off (PortalBlocked after OVERLOAD_LIMIT), else what `TokenSource`
+        and, of the request, `PortalClient.call` raise.
         """
-        return self._send([method], kind, lambda token: self._client.call(method, _made(params), token=token))
+        token = self._ready([method], kind)
+        slot = Slot(lambda params: self._sent(token, lambda: self._client.call(method, params, token=token)))
+        try:
+            yield slot
+        finally:
+            slot.close()
 
+    @retry_expired_token
+    def call(self, method: str, params: Mapping[str, object] | None = None, *, kind: Kind = "run") -> Answer:
+        """Call one method whose parameters rest on nothing that ends; errors as in `slot`."""
+        with self.slot(method, kind=kind) as send:
+            return send(params or {})
+
+    @retry_expired_token
     def batch(self, commands: Mapping[str, Command], *, kind: Kind = "run", halt: bool = False) -> BatchAnswer:
-        """Call up to 50 methods in one request, which counts once; errors as in `call`."""
-        methods = {"batch", *(command.method for command in commands.values())}
-        answer = self._send(methods, kind, lambda token: self._client.batch(commands, token=token, halt=halt))
+        """Call up to 50 methods in one request, which counts once; errors as in `slot`."""
+        token = self._ready({"batch", *(command.method for command in commands.values())}, kind)
+        answer = self._sent(token, lambda: self._client.batch(commands, token=token, halt=halt))
         for error in answer.errors.values():
             self._heed(error)
         return answer
 
-    def _send(self, methods: Iterable[str], kind: Kind, send: Callable[[str], _T]) -> _T:
-        """Send in turn, and once more after a refresh if the token has expired."""
+    def _ready(self, methods: Iterable[str], kind: Kind) -> str:
+        """Return an access token once the pace has counted the request."""
         tokens = self._tokens.current(self._portal)
-        try:
-            return self._attempt(methods, kind, send, tokens.access)
-        except ExpiredToken:
-            pass
-        tokens = self._tokens.refresh(self._portal, tokens.access)
-        return self._attempt(methods, kind, send, tokens.access)
-
-    def _attempt(self, methods: Iterable[str], kind: Kind, send: Callable[[str], _T], token: str) -> _T:
+        if tokens.access == self._expired:
+            tokens = self._tokens.refresh(self._portal, tokens.access)
         self._wait_for_turn(methods, kind)
+        return tokens.access
+
+    def _sent(self, token: str, send: Callable[[], _T]) -> _T:
         try:
-            return send(token)
+            return send()
+        except ExpiredToken:
+            self._expired = token
+            raise
         except PortalError as error:
             self._heed(error)
             raise
@@ -123,7 +174,3 @@ class PacedClient:
             self._pace.block(self._portal, self._block_seconds)
         elif isinstance(error, OperationTimeLimit):
             self._pace.pause_method(self._portal, error.method, error.reset_at or 0.0)
-
-
-def _made(params: Params) -> Mapping[str, object] | None:
-    return params() if callable(params) else params

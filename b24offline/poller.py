@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from b24offline.crash_points import crash_point
 from b24offline.errors import PaceExceeded, PortalError, StoreError, TakeoverNeeded
-from b24offline.event import MalformedRecord, Record
+from b24offline.event import Batch, MalformedRecord, Record
 from b24offline.intake import entries
 from b24offline.lanes import DEFAULT_LANE, HELD_LANE
-from b24offline.offline_queue import Withdrawn
+from b24offline.offline_orders import ReserveOrder
+from b24offline.paced_client import retry_expired_token
 from b24offline.portal import TAKEN_OVER, PortalState
 from b24offline.portal_guard import PollRefused
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from b24offline.catalogue import Catalogue
-    from b24offline.event import Batch
     from b24offline.intake import Unrouted
     from b24offline.lanes import Lane
     from b24offline.ledger import Entry, Ledger, Origin
@@ -88,18 +88,9 @@ class Poller:
         if isinstance(lease, PollRefused):
             return Polled(lease.reason)
         crash_point("poll.leased")
-        try:
-            batch = self._queue.reserve(
-                limit=lane.limit, order=lane.order, filter_by=lane.filter, sending=lambda: self._renew(lease)
-            )
-        except Withdrawn:
-            return Polled("busy")
-        except (PortalError, PaceExceeded, StoreError) as error:
-            self._after(lease, error)
-            raise
-        if batch is None:
-            self._guard.give_back(lease)
-            return Polled("empty")
+        batch = self._reserved(lease, ReserveOrder(lane.limit, lane.order, lane.filter))
+        if not isinstance(batch, Batch):
+            return Polled(batch)
         self._open(batch, "poll", lease=lease, lane=lane.name)
         received = len(batch.records) + len(batch.malformed)
         return Polled("opened", received, (batch.process_id,))
@@ -158,8 +149,8 @@ class Poller:
                 lease = self._lease(known, gate=True, lane=HELD_LANE)
                 if isinstance(lease, PollRefused):
                     break
-                batch = self._reserved_marked(record.record_id, lease)
-                if batch is not None:
+                batch = self._reserved(lease, ReserveOrder.marked_record(record.record_id))
+                if isinstance(batch, Batch):
                     self._open(batch, "held", lease=lease, lane=HELD_LANE)
                     opened.append(batch.process_id)
         except (PortalError, PaceExceeded):
@@ -168,17 +159,26 @@ class Poller:
                 raise
         return tuple(opened)
 
-    def _reserved_marked(self, record_id: int, lease: PollLease) -> Batch | None:
+    def _reserved(self, lease: PollLease, order: ReserveOrder) -> Batch | Literal["empty", "busy"]:
+        """Reserve under the lease. It is given back after an answer that is known, unless there is a batch to open."""
         try:
-            batch = self._queue.reserve_marked(record_id, sending=lambda: self._renew(lease))
-        except Withdrawn:
-            return None
+            reply = self._reserve(lease, order)
         except (PortalError, PaceExceeded, StoreError) as error:
-            self._after(lease, error)
+            # The store is asked for tokens only, before anything is sent.
+            if not isinstance(error, PortalError) or error.executed == "no":
+                self._guard.give_back(lease)
             raise
-        if batch is None:
+        if reply == "empty":
             self._guard.give_back(lease)
-        return batch
+        return reply
+
+    @retry_expired_token
+    def _reserve(self, lease: PollLease, order: ReserveOrder) -> Batch | Literal["empty", "busy"]:
+        with self._queue.reserving() as reserve:
+            # The lease begins with the call: it outlives that, not the wait before it.
+            if not self._guard.renew(lease):
+                return "busy"
+            return reserve(order) or "empty"
 
     def _known_generation(self) -> int | None:
         return self._store.portal(self._portal).ledger_generation
@@ -210,15 +210,6 @@ class Poller:
                 log.warning("ledger lost, recovering from the portal", extra={"portal": self._portal})
             self._store.set_generation(self._portal, lease.generation)
         return lease
-
-    def _renew(self, lease: PollLease) -> None:
-        if not self._guard.renew(lease):
-            raise Withdrawn(f"portal {self._portal}: the poll lease was lost before the reserving call was sent")
-
-    def _after(self, lease: PollLease, error: PortalError | PaceExceeded | StoreError) -> None:
-        # The store is asked for tokens only, before anything is sent.
-        if not isinstance(error, PortalError) or error.executed == "no":
-            self._guard.give_back(lease)
 
     def _open(self, batch: Batch, origin: Origin, *, lease: PollLease, lane: str) -> None:
         rows: tuple[Record | MalformedRecord, ...] = (*batch.records, *batch.malformed)

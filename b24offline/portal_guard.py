@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from b24offline.lanes import DEFAULT_LANE, HELD_LANE
 from b24offline.ledger_notes import note_unreadable
-from b24offline.offline_queue import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
 HELD_RECORDS: Final = 50
 """Held batches have one record each, so that many of them weigh as much as one batch of a poll."""
+_PAGE: Final = 50
+"""Marked records sighted together: as many as one page of the portal's list, so that no page is read in vain."""
 _ABOVE_ALL: Final = (1 << 53) - 1
 """Greater than any record id that a script can compare."""
 
@@ -147,8 +148,8 @@ class PortalGuard:
         that was seen before and is missing in what was read is forgotten.
         """
         above, rows = 0, iter(marked)
-        while page := list(islice(rows, PAGE)):
-            upto = page[-1].record_id if len(page) == PAGE else _ABOVE_ALL
+        while page := list(islice(rows, _PAGE)):
+            upto = page[-1].record_id if len(page) == _PAGE else _ABOVE_ALL
             yield from self._sight_marked(page, wait_seconds, above, upto)
             above = upto
         if above < _ABOVE_ALL:

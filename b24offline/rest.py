@@ -20,8 +20,9 @@ from b24offline.transport import Lost, NotSent, checked_url, exchange, make_sess
 if TYPE_CHECKING:
     import requests
 
+    from b24offline.event import JSON
+
 __all__ = [
-    "JSON",
     "MAX_BATCH_COMMANDS",
     "Answer",
     "BatchAnswer",
@@ -30,9 +31,6 @@ __all__ = [
     "make_session",
     "php_query",
 ]
-
-JSON = dict[str, "JSON"] | list["JSON"] | str | int | float | bool | None
-"""Any JSON value."""
 
 MAX_BATCH_COMMANDS: Final = 50
 """The portal refuses a longer batch."""

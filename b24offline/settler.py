@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from b24offline.crash_points import crash_point
 from b24offline.errors import PaceExceeded, PortalError, StoreError
 from b24offline.injection import is_local
-from b24offline.offline_queue import ClearOrder, ReportOrder, ReportRules, Withdrawn
+from b24offline.offline_orders import ClearOrder, ReportOrder, ReportRules
+from b24offline.offline_queue import PAGE
+from b24offline.paced_client import retry_expired_token
 from b24offline.settlement import DONE, SettlePlan, SettleView, needs_look, plan_settlement
 
 if TYPE_CHECKING:
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
     from b24offline.timers import Timers
 
 log = logging.getLogger(__name__)
-
-LOOKS: Final = 20
-"""Failed records looked up in one settle at most: at the portal's pace, more would outlive the look's freshness."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +84,24 @@ class Settler:
         crash_point("settle.leased")
         if settling.origin == "local":
             return self._end_local(settling)
-        view = self._view(settling)
+        view = SettleView(
+            outcomes=settling.outcomes,
+            events=settling.events,
+            live=None,
+            newer={},
+            quiet_until_ms=self._guard.quiet_until_ms({event.message_id for event in settling.events.values()}),
+            now_ms=settling.now_ms,
+            reportable_at_ms=settling.first_seen_ms + self._rules.minimum_age_ms,
+        )
         if needs_look(view):
             view = self._looked(view, settling)
             crash_point("settle.looked")
         plan = plan_settlement(view)
-        done = list(plan.gone)
-        if plan.clear:
-            try:
-                self._queue.acknowledge(lambda: self._clear_order(settling, view, plan))
-            except Withdrawn:
-                return Settled("lost", kept=len(view.outcomes))
-            done += plan.clear
-            self._ledger.count("events_acknowledged", len(plan.clear))
-            self._ledger.count("events_superseded", len(plan.superseded))
+        if plan.clear and not self._clear(settling, view, plan):
+            return Settled("lost", kept=len(view.outcomes))
+        done = [*plan.gone, *plan.clear]
         self._end_letters(settling, done)
-        reported = self._report(settling, view, plan) if plan.report else 0
+        reported = len(plan.report) if plan.report and self._report(settling, view, plan) else 0
         # What was reported is dropped only by a later look that finds it gone: the answer alone proves nothing.
         wait = self._next_look_seconds(plan, view.now_ms)
         crash_point("settle.before_end")
@@ -124,87 +125,73 @@ class Settler:
             if settling.events[record].held:
                 self._letters.end_dead_letters_of(self._ledger.portal, record)
 
-    def _view(self, settling: Settling) -> SettleView:
-        messages = {event.message_id for event in settling.events.values()}
-        return SettleView(
-            outcomes=settling.outcomes,
-            events=settling.events,
-            live=None,
-            newer={},
-            quiet_until_ms=self._guard.quiet_until_ms(messages),
-            now_ms=settling.now_ms,
-            reportable_at_ms=settling.first_seen_ms + self._rules.minimum_age_ms,
-        )
-
     def _looked(self, view: SettleView, settling: Settling) -> SettleView:
         """S1: what the batch still holds, and whether failed records have newer ones."""
         looked_ms = self._ledger.now_ms()
         live: dict[int, Record] = {r.record_id: r for r in self._queue.reread(settling.process_id).records}
         view = replace(view, live=live, now_ms=looked_ms)
+        failed = [live[record] for record in plan_settlement(view).look]
         newer: dict[int, bool] = {}
-        for record in plan_settlement(view).look[:LOOKS]:
-            newer[record] = self._queue.has_newer(view.events[record].message_id, record)
+        for start in range(0, len(failed), PAGE):
+            newer |= self._queue.newer(failed[start : start + PAGE])
             # However slow the portal is, time must be left for a report of what was looked up.
             if self._ledger.now_ms() - looked_ms > self._rules.look_valid_ms // 2:
                 break
         return replace(view, newer=newer)
 
-    def _own(self, settling: Settling, view: SettleView, records: tuple[int, ...]) -> float:
-        """Notes a quiet period for failed records before a call about them; the seconds left of the lease.
+    @retry_expired_token
+    def _clear(self, settling: Settling, view: SettleView, plan: SettlePlan) -> bool:
+        """S2: acknowledge what is done. False, and nothing sent, when the settle lease is lost by the call's turn."""
+        with self._queue.clearing() as clear:
+            # A second settler that saw no newer record must not mark a superseded one meanwhile: its `error` would
+            # find the record gone and delete the next change instead.
+            if not self._own(settling, view, plan.superseded):
+                return False
+            crash_point("settle.before_clear")
+            clear(ClearOrder(settling.process_id, plan.clear))
+        self._ledger.count("events_acknowledged", len(plan.clear))
+        self._ledger.count("events_superseded", len(plan.superseded))
+        return True
 
-        Also before a superseded record is cleared: a second settler that saw no newer one must not mark it meanwhile,
-        as its `error` would find the record gone and delete the next change instead. Raises `Withdrawn` when the lease
-        is lost: after a long stop, or a long wait for the call's turn, another settle may have reported by now.
-        """
-        left = self._guard.note_quiet({view.events[record].message_id for record in records}, settling)
-        if not left:
-            raise Withdrawn(f"portal {self._ledger.portal}: the settle lease of batch {settling.process_id} was lost")
-        return left
-
-    def _clear_order(self, settling: Settling, view: SettleView, plan: SettlePlan) -> ClearOrder:
-        self._own(settling, view, plan.superseded)
-        crash_point("settle.before_clear")
-        return ClearOrder(settling.process_id, plan.clear)
-
-    def _report(self, settling: Settling, view: SettleView, plan: SettlePlan) -> int:
-        """S3: notes the quiet period, then marks. Sends nothing when the settle lease was lost, or the look is old."""
-        if self._is_old(view):
-            return 0
-        live = view.live or {}
-        records = tuple(live[record] for record in plan.report)
-        try:
-            self._queue.report(lambda: self._report_order(settling, view, plan.report, records))
-        except Withdrawn:
-            return 0
+    @retry_expired_token
+    def _report(self, settling: Settling, view: SettleView, plan: SettlePlan) -> bool:
+        """S3: mark what failed. False, and nothing sent, when the lease is lost or the look old by the call's turn."""
+        records = tuple((view.live or {})[record] for record in plan.report)
+        with self._queue.reporting() as report:
+            if self._ledger.now_ms() - view.now_ms > self._rules.look_valid_ms:
+                return False
+            left_seconds = self._own(settling, view, plan.report)
+            if not left_seconds:
+                return False
+            now_ms = self._ledger.now_ms()
+            crash_point("settle.before_error")
+            report(
+                ReportOrder(
+                    process_id=settling.process_id,
+                    records=records,
+                    newer=view.newer,
+                    first_seen_ms=settling.first_seen_ms,
+                    looked_ms=view.now_ms,
+                    now_ms=now_ms,
+                    lease_until_ms=now_ms + round(left_seconds * 1000),
+                    rules=self._rules,
+                )
+            )
         self._ledger.count("events_reported", len(records))
         for record in records:
             log.error(
                 "event failed and was reported to the portal",
                 extra={"portal": self._ledger.portal, "record_id": record.record_id, "event": record.name},
             )
-        return len(records)
+        return True
 
-    def _report_order(
-        self, settling: Settling, view: SettleView, numbers: tuple[int, ...], records: tuple[Record, ...]
-    ) -> ReportOrder:
-        if self._is_old(view):
-            raise Withdrawn(f"portal {self._ledger.portal}: the look at batch {settling.process_id} has become old")
-        left = self._own(settling, view, numbers)
-        now = self._ledger.now_ms()
-        crash_point("settle.before_error")
-        return ReportOrder(
-            process_id=settling.process_id,
-            records=records,
-            newer=view.newer,
-            first_seen_ms=settling.first_seen_ms,
-            looked_ms=view.now_ms,
-            now_ms=now,
-            lease_until_ms=now + round(left * 1000),
-            rules=self._rules,
-        )
+    def _own(self, settling: Settling, view: SettleView, records: tuple[int, ...]) -> float:
+        """Note a quiet period for failed records, right before a call about them. Return the seconds left of the lease.
 
-    def _is_old(self, view: SettleView) -> bool:
-        return self._ledger.now_ms() - view.now_ms > self._rules.look_valid_ms
+        0.0, and nothing noted, when the lease is lost: after a long stop, or a long wait for the call's turn, another
+        settle may have reported by now.
+        """
+        return self._guard.note_quiet({view.events[record].message_id for record in records}, settling)
 
     def _next_look_seconds(self, plan: SettlePlan, now_ms: int) -> float:
         if plan.report or plan.look:

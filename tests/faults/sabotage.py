@@ -5,14 +5,14 @@ The checker is worth what it notices: each of these is a mistake that an integra
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from b24offline import ledger, offline_queue, portal_guard, settlement, settler
-from b24offline.event import Event, Record
+from b24offline import ledger, offline_orders, portal_guard, settlement, settler
+from b24offline.event import Event, Record, parse_record
 from b24offline.ledger import Ledger, Settling
-from b24offline.paced_client import PacedClient
+from b24offline.rest import Answer, PortalClient
 from b24offline.settlement import SettlePlan, SettleView
 from tests.faults import sabotage_portal, sabotage_queue
 
@@ -29,16 +29,13 @@ class _TrueThoughEmpty(tuple[int, ...]):
 
 def _altered(method: str, **params: Any) -> None:
     """Sends a method's calls with other parameters; None leaves one out."""
-    honest = PacedClient.call
+    honest = PortalClient.call
 
-    def call(self: PacedClient, name: str, given: Any = None, **more: Any) -> Any:
-        def altered() -> dict[str, Any]:
-            made = given() if callable(given) else given or {}
-            return {key: value for key, value in {**made, **params}.items() if value is not None}
+    def call(self: PortalClient, name: str, given: Mapping[str, object] | None, *, token: str) -> Answer:
+        changed = {**(given or {}), **params} if name == method else given or {}
+        return honest(self, name, {key: value for key, value in changed.items() if value is not None}, token=token)
 
-        return honest(self, name, altered if name == method else given, **more)
-
-    PacedClient.call = call  # type: ignore[method-assign]
+    PortalClient.call = call  # type: ignore[method-assign]
 
 
 def _planned(change: Callable[[SettleView, SettlePlan], SettlePlan]) -> None:
@@ -57,7 +54,7 @@ def _connector() -> None:
 
 
 def _empty_list() -> None:
-    offline_queue.ClearOrder.__post_init__ = lambda self: None  # type: ignore[method-assign]
+    offline_orders.ClearOrder.__post_init__ = lambda self: None  # type: ignore[method-assign]
     _planned(lambda view, plan: replace(plan, clear=_TrueThoughEmpty(plan.clear)))
 
 
@@ -85,7 +82,7 @@ def _remembered(event: Event, process_id: str) -> Record:
         "EVENT_DATA": event.data,
         "MESSAGE_ID": event.message_id,
     }
-    return offline_queue.parse_record(row, process_id=process_id, marked=event.marked)
+    return parse_record(row, process_id=process_id, marked=event.marked)
 
 
 def _mailbox() -> None:

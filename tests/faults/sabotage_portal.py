@@ -6,18 +6,18 @@ The guards of acknowledging and reporting are in `tests.faults.sabotage`; both a
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Collection, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
 from threading import Timer
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from b24offline import ledger
 from b24offline.event import Batch
 from b24offline.ledger import Begun, Ledger, Settling
 from b24offline.oauth import TokenSource
-from b24offline.offline_queue import ClearOrder, OfflineQueue
+from b24offline.offline_orders import ClearOrder, ReserveOrder
+from b24offline.offline_queue import OfflineQueue
 from b24offline.portal import Tokens
 from b24offline.portal_guard import PortalGuard
 from b24offline.store import Store
@@ -95,24 +95,42 @@ def _durable_before_use() -> None:
 
 def _reserve_before_run() -> None:
     """A marked record is looked at, run while it is free, and only then reserved and cleared."""
-    reserve, acknowledge = OfflineQueue.reserve_marked, OfflineQueue.acknowledge
+    reserving, clearing = OfflineQueue.reserving, OfflineQueue.clearing
 
-    def peek(self: OfflineQueue, record_id: int, **_: Any) -> Batch | None:
-        process_id = f"{PEEKED}{record_id}"
-        found = [replace(one, process_id=process_id) for one in self.marked() if one.record_id == record_id]
-        return Batch(self._portal, process_id, tuple(found)) if found else None
+    def honest_reserve(queue: OfflineQueue, order: ReserveOrder) -> Batch | None:
+        with reserving(queue) as reserve:
+            return reserve(order)
 
-    def clear(self: OfflineQueue, make: Callable[[], ClearOrder]) -> None:
-        order = make()
-        if not order.process_id.startswith(PEEKED):
-            acknowledge(self, make)
-            return
-        for record_id in order.record_ids:
-            if batch := reserve(self, record_id, sending=lambda: None):
-                acknowledge(self, partial(ClearOrder, batch.process_id, (record_id,)))
+    def honest_clear(queue: OfflineQueue, order: ClearOrder) -> None:
+        with clearing(queue) as clear:
+            clear(order)
 
-    OfflineQueue.reserve_marked = peek  # type: ignore[method-assign]
-    OfflineQueue.acknowledge = clear  # type: ignore[method-assign]
+    @contextmanager
+    def peeking(self: OfflineQueue) -> Iterator[Callable[[ReserveOrder], Batch | None]]:
+        def peek(order: ReserveOrder) -> Batch | None:
+            if not order.marked:
+                return honest_reserve(self, order)
+            record_id = order.filter_by["=ID"]
+            process_id = f"{PEEKED}{record_id}"
+            found = [replace(one, process_id=process_id) for one in self.marked() if one.record_id == record_id]
+            return Batch(self._portal, process_id, tuple(found)) if found else None
+
+        yield peek
+
+    @contextmanager
+    def clearing_late(self: OfflineQueue) -> Iterator[Callable[[ClearOrder], None]]:
+        def clear(order: ClearOrder) -> None:
+            if not order.process_id.startswith(PEEKED):
+                honest_clear(self, order)
+                return
+            for record_id in order.record_ids:
+                if batch := honest_reserve(self, ReserveOrder.marked_record(record_id)):
+                    honest_clear(self, ClearOrder(batch.process_id, (record_id,)))
+
+        yield clear
+
+    OfflineQueue.reserving = peeking  # type: ignore[method-assign]
+    OfflineQueue.clearing = clearing_late  # type: ignore[method-assign]
 
 
 def _unknown_run() -> None:

@@ -6,14 +6,15 @@ Where two rules cover for each other, both are off: `docs/model.md` says which, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from b24offline import offline_queue, retry_policy, settler
+from b24offline import offline_orders, retry_policy, settler
 from b24offline.event import Batch, Record
 from b24offline.ledger import Settling
-from b24offline.offline_queue import ClearOrder, OfflineQueue, ReportOrder
+from b24offline.offline_orders import ClearOrder, ReportOrder
+from b24offline.offline_queue import OfflineQueue
 from b24offline.portal_guard import PortalGuard
 from b24offline.settler import Settler
 
@@ -30,7 +31,7 @@ def _report_age() -> None:
 
 def _process_id() -> None:
     """With it a settler that loses the process id: an empty one of the portal gets no further than the ledger."""
-    offline_queue._PROCESS_ID = re.compile(".*")  # type: ignore[misc]
+    offline_orders._PROCESS_ID = re.compile(".*")  # type: ignore[misc]
     ReportOrder.__post_init__ = lambda self: None  # type: ignore[method-assign]
 
     def without_name(kind: Any) -> Callable[..., Any]:
@@ -56,11 +57,16 @@ def _marked_reported() -> None:
 
 
 def _greater_id() -> None:
-    def any_other(self: OfflineQueue, message_id: str, than_record_id: int) -> bool:
-        rows = self._rows({"=MESSAGE_ID": message_id, "=ERROR": 0}, "settle")
-        return any(row.record_id != than_record_id for row in rows)
+    def any_other(self: OfflineQueue, records: Sequence[Record]) -> dict[int, bool]:
+        rows = list(self._rows({"@MESSAGE_ID": [record.message_id for record in records], "=ERROR": 0}, "settle"))
+        return {
+            record.record_id: any(
+                row.message_id == record.message_id and row.record_id != record.record_id for row in rows
+            )
+            for record in records
+        }
 
-    OfflineQueue.has_newer = any_other  # type: ignore[method-assign]
+    OfflineQueue.newer = any_other  # type: ignore[method-assign]
 
 
 def _quiet_redrive() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,19 @@ from hypothesis import strategies as st
 
 from b24offline.event import Event, ObjectKey, Record, parse_record
 from b24offline.ledger import Entry, Handed, Ledger, run_id
+from b24offline.offline_orders import ReserveOrder
+from b24offline.paced_client import Slot, retry_expired_token
 from b24offline.portal_guard import PortalGuard
 from b24offline.rest import Answer
 from b24offline.timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from redis import Redis
 
-    from b24offline.offline_queue import Params
+    from b24offline.event import Batch
+    from b24offline.offline_queue import OfflineQueue
 
 PORTAL = "acme"
 PREFIX = "coretest"
@@ -36,25 +40,50 @@ json_values = st.recursive(
 )
 
 
-def at_once() -> None:
-    """What is asked right before a reserving call is sent: nobody took the lease meanwhile."""
+class FakeClient:
+    """In the place of a portal's client: a slot for each call, as the real one has it."""
 
+    def wait(self, method: str) -> None:
+        """What happens while a call waits for its turn; nothing."""
 
-def made(params: Params) -> dict[str, Any]:
-    """The parameters of a call at the moment at which it is sent."""
-    return dict((params() if callable(params) else params) or {})
+    def send(self, method: str, params: dict[str, Any]) -> Answer:
+        """Answer a call."""
+        raise NotImplementedError
+
+    @contextmanager
+    def slot(self, method: str, *, kind: str = "run") -> Iterator[Slot]:
+        self.wait(method)
+        slot = Slot(lambda params: self.send(method, dict(params)))
+        yield slot
+        slot.close()
+
+    @retry_expired_token
+    def call(self, method: str, params: Mapping[str, Any] | None = None, *, kind: str = "run") -> Answer:
+        with self.slot(method, kind=kind) as send:
+            return send(params or {})
 
 
 @dataclass
-class Recorder:
+class Recorder(FakeClient):
     """Answers every call with the same result, and keeps what was sent."""
 
     result: Any = True
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
-    def call(self, method: str, params: Params = None, *, kind: str = "run") -> Answer:
-        self.calls.append((method, made(params)))
+    def send(self, method: str, params: dict[str, Any]) -> Answer:
+        self.calls.append((method, params))
         return Answer(self.result)
+
+
+def reserve(queue: OfflineQueue, limit: int = 500) -> Batch | None:
+    """Reserves free records by ascending id."""
+    with queue.reserving() as send:
+        return send(ReserveOrder(limit, {"ID": "ASC"}))
+
+
+def reserve_marked(queue: OfflineQueue, record_id: int) -> Batch | None:
+    with queue.reserving() as send:
+        return send(ReserveOrder.marked_record(record_id))
 
 
 def message_of(what: object) -> str:

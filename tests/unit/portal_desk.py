@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from core_events import made
+from core_events import FakeClient
 
 from b24offline.emulator import Journal, Selection, Sequence, iso, parse_filter, parse_order
 from b24offline.emulator import OfflineQueue as PortalQueue
@@ -17,14 +17,12 @@ from b24offline.rest import Answer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from b24offline.offline_queue import Params
-
 CONNECTOR = "b24offline"
 EPOCH = 1_775_000_000
 
 
 @dataclass
-class PortalDesk:
+class PortalDesk(FakeClient):
     """Executes `event.offline.*` on the emulator's queue, refuses what could destroy, and makes trouble when told.
 
     `lose` holds methods whose next answer is lost after they were executed, `refuse` errors for the next call of a
@@ -60,9 +58,10 @@ class PortalDesk:
     def methods(self) -> list[str]:
         return [method.removeprefix("event.offline.") for method, _ in self.calls]
 
-    def call(self, method: str, params: Params = None, *, kind: str = "run") -> Answer:
+    def wait(self, method: str) -> None:
         self.waiting(method)
-        sent = made(params)
+
+    def send(self, method: str, sent: dict[str, Any]) -> Answer:
         self.before(method)
         self.calls.append((method, sent))
         assert sent["auth_connector"] == CONNECTOR

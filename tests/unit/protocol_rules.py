@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from protocol_world import EPOCH, LANE, Execution, Sent, World
 
 from b24offline.errors import PaceExceeded, PortalError
-from b24offline.offline_queue import UnsafeOrder
+from b24offline.offline_orders import UnsafeOrder
 from tests.faults.checker import Verdict
 
 if TYPE_CHECKING:

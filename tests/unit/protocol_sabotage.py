@@ -8,15 +8,15 @@ those of one pipeline, because it leaves nothing out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from protocol_rules import ProtocolMachine
 from protocol_world import Network, Sent
 
-from b24offline import ledger, offline_queue, settlement, settler
-from b24offline.event import Record
+from b24offline import ledger, offline_orders, settlement, settler
+from b24offline.event import Record, parse_record
 from b24offline.offline_queue import OfflineQueue
 from b24offline.portal_guard import PortalGuard
 from b24offline.settlement import SettlePlan, SettleView
@@ -78,7 +78,7 @@ def _close_only_finished(patch: pytest.MonkeyPatch) -> None:
 def _look_live(patch: pytest.MonkeyPatch) -> None:
     def looked(self: settler.Settler, view: SettleView, settling: ledger.Settling) -> SettleView:
         live = {
-            number: offline_queue.parse_record(
+            number: parse_record(
                 {
                     "ID": str(event.record_id),
                     "TIMESTAMP_X": event.stamp,
@@ -117,7 +117,7 @@ def _unmarked_only(patch: pytest.MonkeyPatch) -> None:
         return honest_plan(replace(view, live=live))
 
     patch.setattr(settler, "plan_settlement", plan)
-    patch.setattr(offline_queue.ReportOrder, "__post_init__", lambda self: None)
+    patch.setattr(offline_orders.ReportOrder, "__post_init__", lambda self: None)
 
 
 def _held_never_fails(patch: pytest.MonkeyPatch) -> None:
@@ -131,11 +131,16 @@ def _held_never_fails(patch: pytest.MonkeyPatch) -> None:
 
 
 def _newer_is_greater(patch: pytest.MonkeyPatch) -> None:
-    def has_newer(self: OfflineQueue, message_id: str, than_record_id: int) -> bool:
-        rows = self._rows({"=MESSAGE_ID": message_id, "=ERROR": 0}, "settle")
-        return any(isinstance(row, Record) and row.record_id != than_record_id for row in rows)
+    def newer(self: OfflineQueue, records: Sequence[Record]) -> dict[int, bool]:
+        rows = list(self._rows({"@MESSAGE_ID": [record.message_id for record in records], "=ERROR": 0}, "settle"))
+        return {
+            record.record_id: any(
+                row.message_id == record.message_id and row.record_id != record.record_id for row in rows
+            )
+            for record in records
+        }
 
-    patch.setattr(OfflineQueue, "has_newer", has_newer)
+    patch.setattr(OfflineQueue, "newer", newer)
 
 
 def _adoption(patch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from core_events import PREFIX, TIMERS, made
+from core_events import PREFIX, TIMERS, FakeClient
 from courses import Course
 from portal_desk import CONNECTOR
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from b24offline.emulator import StoredObject
     from b24offline.event import Event
     from b24offline.ledger import Handed
-    from b24offline.offline_queue import Params
     from b24offline.store import Store
 
 Fate = Literal["answered", "lost", "late", "dropped", "twice", "refused"]
@@ -69,7 +68,7 @@ class Sent:
         return now - self.at <= LIFE_SECONDS
 
 
-class Network:
+class Network(FakeClient):
     """Between the guarded client and the portal. Refuses nothing, but notes what must never be sent."""
 
     def __init__(self, portal: EmulatedPortal, redis: TimedRedis) -> None:
@@ -79,9 +78,9 @@ class Network:
         self._portal = portal
         self._redis = redis
 
-    def call(self, method: str, params: Params = None, *, kind: str = "run") -> Answer:
-        """What the guarded client calls. A course waits for its answer and is told the fate of the call."""
-        sent = Sent(method.rpartition(".")[2], made(params), self._redis.now)
+    def send(self, method: str, params: dict[str, Any]) -> Answer:
+        """What the guarded client sends. A course waits for its answer and is told the fate of the call."""
+        sent = Sent(method.rpartition(".")[2], params, self._redis.now)
         self._look(sent)
         course = Course.current()
         fate: Fate = "answered" if course is None else course.stop(sent) or "answered"

@@ -11,7 +11,6 @@ from core_events import (
     STAMP,
     TIMERS,
     Recorder,
-    at_once,
     entry_of,
     guard_on,
     ledger_on,
@@ -19,6 +18,7 @@ from core_events import (
     pass_time,
     ran,
     record_of,
+    reserve,
     run_state,
 )
 from cryptography.fernet import Fernet
@@ -30,7 +30,8 @@ from b24offline.catalogue import object_id_from, shipped_catalogue
 from b24offline.event import Event, ObjectKey
 from b24offline.injection import LOCAL_PREFIX, Injector, event_fits, is_local, local_event, payload_of, update_events
 from b24offline.ledger import HELD_CHANCES, Handed
-from b24offline.offline_queue import ClearOrder, OfflineQueue, ReportOrder, ReportRules, UnsafeOrder
+from b24offline.offline_orders import ClearOrder, ReportOrder, ReportRules, UnsafeOrder
+from b24offline.offline_queue import OfflineQueue
 from b24offline.parking import Parking, run_of_letter
 from b24offline.portal_guard import PollLease
 from b24offline.routing import Routes
@@ -148,7 +149,7 @@ def test_no_local_record_can_be_cleared(bench: Bench) -> None:
 def test_a_portal_that_names_a_reservation_so_is_not_believed() -> None:
     answer = {"process_id": REFUSED, "events": [{"ID": "1"}]}
     with pytest.raises(Exception, match="no usable process_id"):
-        OfflineQueue(Recorder(answer), PORTAL, CONNECTOR).reserve(limit=1, order={"ID": "ASC"}, sending=at_once)
+        reserve(OfflineQueue(Recorder(answer), PORTAL, CONNECTOR), 1)
 
 
 def test_what_succeeds_is_dropped_without_a_call(bench: Bench) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from core_events import PIPELINE, PORTAL, TIMERS, at_once, guard_on, ledger_on, pass_time, polled_before
+from core_events import PIPELINE, PORTAL, TIMERS, guard_on, ledger_on, pass_time, polled_before, reserve, reserve_marked
 from cryptography.fernet import Fernet
 from portal_desk import CONNECTOR, PortalDesk
 
@@ -45,7 +45,7 @@ class Bench:
         self.settler = Settler(self.ledger, self.guard, self.queue, TIMERS, self.store)
         self.desk.change("1")
         self.desk.queue.mark(self.desk.now, self.desk.rows()[1])
-        batch = self.queue.reserve_marked(1, sending=at_once)
+        batch = reserve_marked(self.queue, 1)
         assert batch is not None
         self.pid = batch.process_id
         self.event = event_from_record(PORTAL, batch.records[0], shipped_catalogue())
@@ -146,7 +146,7 @@ def test_a_record_that_the_portal_deleted_still_runs_and_ends(bench: Bench) -> N
 def test_a_superseded_parked_record_is_cleared_alone_and_not_in_a_quiet_period(bench: Bench) -> None:
     bench.park()
     newer = bench.desk.change("1")
-    batch = bench.queue.reserve(limit=50, order={"ID": "ASC"}, sending=at_once)
+    batch = reserve(bench.queue, 50)
     assert batch is not None
     event = event_from_record(PORTAL, batch.records[0], shipped_catalogue())
     assert (event.record_id, event.message_id) == (newer, bench.event.message_id)
@@ -184,7 +184,7 @@ def poller_of(bench: Bench) -> Poller:
 def test_marked_orphans_are_adopted_into_the_lane_of_held_ones(bench: Bench) -> None:
     bench.redis.flushall()
     bench.desk.change("2")
-    unmarked = bench.queue.reserve(limit=50, order={"ID": "ASC"}, sending=at_once)
+    unmarked = reserve(bench.queue, 50)
     assert unmarked is not None
     poller = poller_of(bench)
     assert bench.store.take_over(PORTAL)

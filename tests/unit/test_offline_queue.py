@@ -7,16 +7,18 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from core_events import PID, Recorder, at_once, json_values, message_of, record_of, row_of
+from core_events import PID, Recorder, json_values, message_of, record_of, reserve, reserve_marked, row_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from b24offline.errors import PortalError, UnknownAnswer
 from b24offline.event import Batch
-from b24offline.offline_queue import ClearOrder, OfflineQueue, ReportOrder, ReportRules, UnsafeOrder
+from b24offline.offline_orders import ClearOrder, ReportOrder, ReportRules, ReserveOrder, UnsafeOrder
+from b24offline.offline_queue import OfflineQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 pytestmark = pytest.mark.unit
 
@@ -124,6 +126,12 @@ def attempted(act: Callable[[OfflineQueue], object], result: Any = True, connect
     return recorder
 
 
+def in_turn(turn: AbstractContextManager[Callable[[Any], Any]], order: Callable[[], object]) -> Any:
+    """Builds an order in its turn, and sends it."""
+    with turn as send:
+        return send(order())
+
+
 def shown(recorder: Recorder) -> list[str]:
     return [method for method, _ in recorder.calls]
 
@@ -136,7 +144,7 @@ def shown(recorder: Recorder) -> list[str]:
 )
 def test_no_reserving_call_deletes(limit: Any, order: Any, rule: Any, connector: Any) -> None:
     attempted(
-        lambda queue: queue.reserve(limit=limit, order=order, filter_by=rule, sending=at_once),
+        lambda queue: in_turn(queue.reserving(), lambda: ReserveOrder(limit, order, {} if rule is None else rule)),
         {"events": []},
         connector,
     )
@@ -145,7 +153,7 @@ def test_no_reserving_call_deletes(limit: Any, order: Any, rule: Any, connector:
 @pytest.mark.parametrize("limit", [0, -1, True, False, None, "5", 5.0, math.nan])
 def test_no_reserving_call_without_a_whole_limit(limit: Any) -> None:
     with pytest.raises(UnsafeOrder, match="limit"):
-        OfflineQueue(Recorder(), "acme", "b24").reserve(limit=limit, order={}, sending=at_once)
+        ReserveOrder(limit, {})
 
 
 @pytest.mark.parametrize(
@@ -160,7 +168,7 @@ def test_no_call_with_a_process_id_that_is_not_whole(process_id: Any) -> None:
 
 @given(ids)
 def test_no_reserving_call_for_a_marked_record_deletes(record_id: Any) -> None:
-    recorder = attempted(lambda queue: queue.reserve_marked(record_id, sending=at_once), {"events": []})
+    recorder = attempted(lambda queue: reserve_marked(queue, record_id), {"events": []})
     assert bool(recorder.calls) == (type(record_id) is int and record_id > 0)
 
 
@@ -171,7 +179,7 @@ def test_no_reserving_call_for_a_marked_record_deletes(record_id: Any) -> None:
 )
 def test_no_acknowledgement_clears_more_than_it_names(process_id: Any, numbers: Any, shape: type) -> None:
     given_ids = shape(numbers) if isinstance(numbers, list) else numbers
-    recorder = attempted(lambda queue: queue.acknowledge(lambda: ClearOrder(process_id, given_ids)))
+    recorder = attempted(lambda queue: in_turn(queue.clearing(), lambda: ClearOrder(process_id, given_ids)))
     for _, sent in recorder.calls:
         assert (sent["process_id"], tuple(sent["id"])) == (process_id, given_ids)
 
@@ -192,7 +200,7 @@ def test_no_acknowledgement_clears_more_than_it_names(process_id: Any, numbers: 
     )
 )
 def test_no_report_without_its_whole_proof(changes: dict[str, Any]) -> None:
-    recorder = attempted(lambda queue: queue.report(lambda: good_order(**changes)))
+    recorder = attempted(lambda queue: in_turn(queue.reporting(), lambda: good_order(**changes)))
     for _, sent in recorder.calls:
         told = SimpleNamespace(**(GOOD | changes))
         assert sent["process_id"] == told.process_id
@@ -215,14 +223,16 @@ def test_no_queue_without_connector(connector: str) -> None:
 
 def test_what_only_looks_like_an_order_is_not_sent() -> None:
     fake: Any = SimpleNamespace(process_id="", record_ids=(), message_ids=())
-    assert shown(attempted(lambda queue: queue.acknowledge(lambda: fake))) == []
-    assert shown(attempted(lambda queue: queue.report(lambda: fake))) == []
+    assert shown(attempted(lambda queue: in_turn(queue.clearing(), lambda: fake))) == []
+    assert shown(attempted(lambda queue: in_turn(queue.reporting(), lambda: fake))) == []
     report: Any = good_order()
-    assert shown(attempted(lambda queue: queue.acknowledge(lambda: report))) == []
+    assert shown(attempted(lambda queue: in_turn(queue.clearing(), lambda: report))) == []
+    assert shown(attempted(lambda queue: in_turn(queue.reserving(), lambda: report))) == []
+    assert shown(attempted(lambda queue: in_turn(queue.reserving(), lambda: fake))) == []
 
 
 def test_a_report_with_its_proof_is_sent_as_it_is() -> None:
-    recorder = attempted(lambda queue: queue.report(good_order))
+    recorder = attempted(lambda queue: in_turn(queue.reporting(), good_order))
     assert recorder.calls == [
         (
             "event.offline.error",
@@ -265,9 +275,8 @@ def test_a_clear_without_whole_ids_is_refused(ids_: Any) -> None:
 
 def test_a_reservation_is_asked_for_without_deleting() -> None:
     recorder = Recorder({"process_id": PID, "events": [row_of(1, PROCESS_ID=PID), {"ID": "x"}]})
-    batch = OfflineQueue(recorder, "acme", "b24").reserve(
-        limit=50, order={"ID": "ASC"}, filter_by={">ID": 3}, sending=at_once
-    )
+    queue = OfflineQueue(recorder, "acme", "b24")
+    batch = in_turn(queue.reserving(), lambda: ReserveOrder(50, {"ID": "ASC"}, {">ID": 3}))
     assert recorder.calls[0][1] == {
         "clear": 0,
         "error": 0,
@@ -283,7 +292,10 @@ def test_a_reservation_is_asked_for_without_deleting() -> None:
 @pytest.mark.parametrize("result", [False, None, 1, "true", [], {"result": True}])
 def test_only_true_says_that_it_was_done(result: Any) -> None:
     queue = OfflineQueue(Recorder(result), "acme", "b24")
-    for act in (lambda: queue.acknowledge(lambda: ClearOrder(PID, (1,))), lambda: queue.report(good_order)):
+    for act in (
+        lambda: in_turn(queue.clearing(), lambda: ClearOrder(PID, (1,))),
+        lambda: in_turn(queue.reporting(), good_order),
+    ):
         with pytest.raises(UnknownAnswer) as caught:
             act()
         assert caught.value.executed == "unknown"
@@ -305,4 +317,4 @@ def test_only_true_says_that_it_was_done(result: Any) -> None:
 )
 def test_a_reservation_that_cannot_be_understood_is_an_unknown_answer(result: Any) -> None:
     with pytest.raises(UnknownAnswer):
-        OfflineQueue(Recorder(result), "acme", "b24").reserve(limit=1, order={}, sending=at_once)
+        reserve(OfflineQueue(Recorder(result), "acme", "b24"), 1)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from core_events import PID, Recorder, at_once, json_values, message_of, row_of
+from core_events import PID, FakeClient, Recorder, json_values, message_of, record_of, reserve, reserve_marked, row_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from b24offline.errors import PortalError, UnknownAnswer
 from b24offline.event import Batch, MalformedRecord, Record
-from b24offline.offline_queue import PAGE, OfflineQueue, UnsafeOrder
+from b24offline.offline_orders import UnsafeOrder
+from b24offline.offline_queue import PAGE, OfflineQueue
 from b24offline.rest import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.unit
 
@@ -56,13 +57,15 @@ def test_any_answer_is_a_typed_result_or_a_portal_error(result: Any) -> None:
             return None
 
     for batch in (
-        told(lambda: queue.reserve(limit=1, order={}, sending=at_once)),
-        told(lambda: queue.reserve_marked(1, sending=at_once)),
+        told(lambda: reserve(queue, 1)),
+        told(lambda: reserve_marked(queue, 1)),
     ):
         assert batch is None or (isinstance(batch, Batch) and batch.process_id)
     again = told(lambda: queue.reread(PID))
     assert again is None or all(one.process_id == PID for one in again.records)
-    assert told(lambda: queue.has_newer(message_of(1), 1)) in (None, True, False)
+    newer = told(lambda: queue.newer([record_of(1)])) or {}
+    assert newer.keys() <= {1}
+    assert all(type(one) is bool for one in newer.values())
     reserved = told(lambda: list(queue.reserved())) or []
     assert all(isinstance(one, MalformedRecord) or one.process_id not in ("", "a,b") for one in reserved)
     marked = told(lambda: list(queue.marked())) or []
@@ -71,15 +74,14 @@ def test_any_answer_is_a_typed_result_or_a_portal_error(result: Any) -> None:
 
 
 @dataclass
-class Pages:
+class Pages(FakeClient):
     """A list of rows, served fifty at a time by `>ID`; filters other than that one are ignored on purpose."""
 
     rows: list[dict[str, Any]]
     calls: list[dict[str, Any]] = field(default_factory=list)
 
-    def call(self, method: str, params: Mapping[str, Any] | None = None, *, kind: str = "run") -> Answer:
+    def send(self, method: str, sent: dict[str, Any]) -> Answer:
         assert method == "event.offline.list"
-        sent = dict(params or {})
         self.calls.append(sent)
         assert sent["order"] == {"ID": "ASC"}
         assert "start" not in sent
@@ -127,15 +129,50 @@ def test_rows_that_were_not_asked_for_are_left_out() -> None:
     ],
 )
 def test_newer_is_unmarked_of_the_same_message_with_a_greater_id(row: dict[str, Any], found: bool) -> None:
-    recorder = Recorder([row])
-    assert OfflineQueue(recorder, "acme", "b24").has_newer(message_of("7"), 4) is found
-    assert recorder.calls[0][1]["filter"] == {"=MESSAGE_ID": message_of("7"), "=ERROR": 0, ">ID": 4}
+    recorder = Recorder([row_of(4, "7", PROCESS_ID=PID), row])
+    assert OfflineQueue(recorder, "acme", "b24").newer([record_of(4, "7")]) == {4: found}
+    assert recorder.calls[0][1]["filter"] == {"@MESSAGE_ID": [message_of("7")], "=ERROR": 0, ">ID": 3}
 
 
-@pytest.mark.parametrize(("message", "number"), [("", 1), ("x", 1), (message_of(1), 0), (message_of(1), -1)])
-def test_newer_needs_a_message_and_a_record(message: str, number: int) -> None:
+def test_one_look_tells_of_many_records_page_by_page() -> None:
+    old = [record_of(number, PROCESS_ID=PID) for number in range(1, PAGE + 1)]
+    pages = Pages([row_of(number, PROCESS_ID=PID) for number in range(1, PAGE + 1)] + [row_of(90, "7")])
+    newer = OfflineQueue(pages, "acme", "b24").newer(old)
+    assert newer == {number: number == 7 for number in range(1, PAGE + 1)}
+    assert len(pages.calls) == 2
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [row_of(5, "7")],
+        [row_of(4, "7", ERROR="1")],
+        [row_of(4, "8"), row_of(5, "7")],
+        [{"ID": "4"}],
+    ],
+)
+def test_a_look_that_does_not_show_the_record_itself_proves_nothing(rows: list[Any]) -> None:
+    assert OfflineQueue(Recorder(rows), "acme", "b24").newer([record_of(4, "7")]) == {}
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [],
+        [record_of(number) for number in range(1, PAGE + 2)],
+        [replace(record_of(1), message_id="")],
+        [replace(record_of(1), message_id="x")],
+        [replace(record_of(1), record_id=0)],
+        [replace(record_of(1), record_id=-1)],
+        [row_of(1)],
+    ],
+)
+def test_newer_needs_records_with_whole_ids(records: Any) -> None:
+    recorder = Recorder([])
     with pytest.raises(UnsafeOrder):
-        OfflineQueue(Recorder([]), "acme", "b24").has_newer(message, number)
+        OfflineQueue(recorder, "acme", "b24").newer(records)
+    assert recorder.calls == []
 
 
 def test_pages_that_do_not_advance_are_an_unknown_answer() -> None:

@@ -11,8 +11,7 @@ from werkzeug.wrappers import Request, Response
 
 from b24offline import errors
 from b24offline.oauth import TokenSource
-from b24offline.offline_queue import Withdrawn
-from b24offline.paced_client import PacedClient
+from b24offline.paced_client import PacedClient, retry_expired_token
 from b24offline.rate_limit import Pace
 from b24offline.rest import Command, PortalClient, make_session
 from b24offline.store import Cipher, Store
@@ -101,29 +100,62 @@ def test_an_expired_token_is_refreshed_and_the_call_replayed_once(portal, parts)
     assert portal.calls[1:] == [("crm.deal.add", "a1"), ("crm.deal.add", "a2")]
 
 
-def test_parameters_are_made_each_time_right_before_the_call_is_sent(portal, redis, tmp_path):
+def test_all_waiting_is_over_when_a_slot_opens(portal, redis, tmp_path):
+    """The block runs behind every wait, and once more from its start behind those of a refresh."""
     parts = Parts(portal, redis, tmp_path, requests_per_second=0.5, burst=1, max_wait_seconds=9.0)
     parts.client.call("m")
     portal.expired = True
     told = []
     parts.client._sleep = lambda seconds: (told.append("wait"), threading.Event().wait(seconds))
 
-    def made():
-        told.append(f"made, {len(portal.calls)} sent")
-        return {"fields": {}}
+    @retry_expired_token
+    def add():
+        with parts.client.slot("crm.deal.add") as send:
+            told.append(f"open, {len(portal.calls)} sent, {portal.issued} tokens")
+            return send({"fields": {}})
 
-    parts.client.call("crm.deal.add", made)
-    assert told == ["wait", "made, 1 sent", "wait", "made, 2 sent"]
+    assert add().result == 3
+    assert told == ["wait", "open, 1 sent, 1 tokens", "wait", "open, 2 sent, 2 tokens"]
 
 
 def test_who_has_no_right_any_more_sends_nothing(portal, parts):
-    def made():
-        raise Withdrawn("somebody else has it")
-
     parts.client.call("m")
-    with pytest.raises(Withdrawn):
-        parts.client.call("event.offline.error", made, kind="settle")
+    with parts.client.slot("event.offline.error", kind="settle"):
+        pass
     assert portal.calls == [("m", "a1")]
+
+
+def test_a_slot_is_good_for_one_request_inside_its_block(portal, parts):
+    with parts.client.slot("m") as send:
+        send({})
+        with pytest.raises(RuntimeError, match="nothing was sent"):
+            send({})
+    with parts.client.slot("m") as unused:
+        pass
+    with pytest.raises(RuntimeError, match="nothing was sent"):
+        unused({})
+    assert len(portal.calls) == 1
+
+
+def test_after_a_request_that_failed_a_slot_is_used_up(portal, parts):
+    portal.script = [(500, {"error": "INTERNAL_SERVER_ERROR"})]
+    with parts.client.slot("m") as send:
+        with pytest.raises(errors.ServerError):
+            send({})
+        with pytest.raises(RuntimeError, match="nothing was sent"):
+            send({})
+    assert len(portal.calls) == 1
+
+
+def test_a_token_known_to_be_expired_is_changed_before_a_slot_opens(portal, parts):
+    parts.client.call("m")
+    portal.expired = True
+    with pytest.raises(errors.ExpiredToken), parts.client.slot("m") as send:
+        send({})
+    with parts.client.slot("m") as send:
+        assert portal.issued == 2
+        send({})
+    assert portal.calls == [("m", "a1"), ("m", "a1"), ("m", "a2")]
 
 
 def test_a_batch_is_replayed_too(portal, parts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from core_events import PORTAL, TIMERS, at_once, guard_on, ledger_on, message_of, pass_time
+from core_events import PORTAL, TIMERS, guard_on, ledger_on, message_of, pass_time, reserve, reserve_marked
 from cryptography.fernet import Fernet
 from portal_desk import CONNECTOR, PortalDesk, refusal
 
@@ -222,7 +222,7 @@ def test_a_batch_of_ours_is_not_adopted(bench: Bench) -> None:
 
 def test_many_orphans_are_adopted_whole(bench: Bench) -> None:
     bench.changes(*(str(number) for number in range(1, 121)))
-    bench.queue.reserve(limit=120, order={"ID": "ASC"}, sending=at_once)
+    reserve(bench.queue, 120)
     (pid,) = bench.adopted()
     assert len(bench.ledger.events(pid)) == 120
 
@@ -346,7 +346,7 @@ def test_a_marked_record_without_pipeline_stays_marked(bench: Bench) -> None:
 def test_a_marked_record_that_somebody_took_is_skipped(bench: Bench) -> None:
     marked(bench, "1", "2")
     due = list(bench.queue.marked())
-    bench.queue.reserve_marked(1, sending=at_once)
+    reserve_marked(bench.queue, 1)
     assert len(bench.poller.redrive(due)) == 1
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from core_events import PIPELINE, PORTAL, at_once, ledger_on
+from core_events import PIPELINE, PORTAL, ledger_on, reserve
 from hypothesis import given
 from hypothesis import strategies as st
 from live_portal import LivePortal, live
@@ -247,7 +247,7 @@ def test_what_waits_in_the_queue_is_left_to_it(bench: Bench) -> None:
     gone = bench.live.control.change("crm_deal", "delete", count=2)
     told = bench.reconciled(deleted=True)
     assert (told.missed, told.gone) == (0, 0)
-    batch = bench.queue.reserve(limit=50, order={"ID": "ASC"}, sending=at_once)
+    batch = reserve(bench.queue, 50)
     assert batch is not None
     assert len(batch.records) >= 3
     told = bench.reconciled(deleted=True)

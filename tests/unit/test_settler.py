@@ -7,15 +7,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from core_events import PIPELINE, PORTAL, TIMERS, at_once, guard_on, ledger_on, pass_time, polled_before
+from core_events import (
+    PIPELINE,
+    PORTAL,
+    TIMERS,
+    guard_on,
+    ledger_on,
+    pass_time,
+    polled_before,
+    reserve,
+    reserve_marked,
+)
 from portal_desk import CONNECTOR, PortalDesk, refusal
 
-from b24offline import settler as settler_module
 from b24offline.catalogue import shipped_catalogue
 from b24offline.errors import PaceExceeded, PortalError, QueryLimitExceeded, UnknownAnswer
 from b24offline.event import event_from_record
 from b24offline.ledger import Entry, Settling
-from b24offline.offline_queue import OfflineQueue
+from b24offline.offline_queue import PAGE, OfflineQueue
 from b24offline.settler import Settled, Settler
 
 if TYPE_CHECKING:
@@ -49,11 +58,7 @@ class Bench:
         return self.reserved(outcomes, marked=marked)
 
     def reserved(self, outcomes: str, *, marked: bool = False) -> str:
-        method = (
-            self.queue.reserve_marked(1, sending=at_once)
-            if marked
-            else self.queue.reserve(limit=500, order={"ID": "ASC"}, sending=at_once)
-        )
+        method = reserve_marked(self.queue, 1) if marked else reserve(self.queue, 500)
         assert method is not None
         events = [event_from_record(PORTAL, one, shipped_catalogue()) for one in method.records]
         self.ledger.open(method.process_id, [Entry(one, (PIPELINE,)) for one in events], origin="poll")
@@ -175,7 +180,7 @@ def test_a_lost_answer_of_error_destroys_nothing_and_settles_later(bench: Bench)
     # the record is marked and free; somebody takes it up again, and the object changes once more
     record = bench.desk.rows()[1]
     assert (record.marked, record.process_id) == (True, "")
-    bench.queue.reserve_marked(1, sending=at_once)
+    reserve_marked(bench.queue, 1)
     newer = bench.desk.change("1")
     bench.desk.calls.clear()
     assert bench.settle(pid).state == "closed"
@@ -273,28 +278,50 @@ def test_an_old_look_is_not_reported_on(redis: Redis) -> None:
     assert bench.settle(pid).reported == 1
 
 
-def test_many_failures_are_looked_up_in_turns(bench: Bench) -> None:
-    number = settler_module.LOOKS * 2 + 5
+def test_a_whole_batch_of_failures_ends_in_a_few_calls(bench: Bench) -> None:
+    number = 50
     pid = bench.batch("f" * number)
     bench.later(OLD)
-    reported = []
-    for _ in range(4):
-        bench.desk.calls.clear()
-        reported.append(bench.settle(pid).reported)
-        assert bench.desk.methods().count("list") <= settler_module.LOOKS + 1
-    assert reported == [settler_module.LOOKS, settler_module.LOOKS, 5, 0]
+    assert bench.settle(pid) == Settled("open", reported=number)
+    # a list of fifty fills a page, so that the next one must be asked for
+    assert bench.desk.methods() == ["list", "list", "list", "list", "error"]
+    assert bench.settle(pid).state == "closed"
+    assert bench.desk.methods()[5:] == ["list"]
     assert bench.ledger.open_batches() == {}
     assert all(row.marked for row in bench.desk.rows().values())
 
 
-def test_a_slow_portal_is_asked_about_fewer_records_in_a_turn(redis: Redis) -> None:
-    bench = Bench(redis, replace(TIMERS, settle_lease_seconds=4.0))
-    pid = bench.batch("f" * settler_module.LOOKS)
+def test_more_failures_than_one_look_can_tell_of(bench: Bench) -> None:
+    number = 2 * PAGE + 5
+    pid = bench.batch("f" * number)
     bench.later(OLD)
-    bench.desk.before = lambda method: time.sleep(0.2)
-    # together the looks take twice as long as one of them is valid
-    assert 0 < bench.settle(pid).reported < settler_module.LOOKS
+    assert bench.settle(pid).reported == number
+    assert bench.desk.methods().count("error") == 1
+
+
+def test_a_slow_portal_is_asked_about_fewer_records_in_a_turn(redis: Redis) -> None:
+    bench = Bench(redis, replace(TIMERS, settle_lease_seconds=8.0))
+    number = 4 * PAGE
+    pid = bench.batch("f" * number)
+    bench.later(OLD)
+    bench.desk.before = lambda method: time.sleep(0.35)
+    # together the looks take longer than one of them is valid
+    assert 0 < bench.settle(pid).reported < number
     assert bench.due_seconds(pid) <= TIMERS.sweep_seconds
+
+
+def test_a_failure_that_the_look_for_newer_ones_does_not_show_is_not_reported(bench: Bench) -> None:
+    pid = bench.batch("f")
+    bench.later(OLD)
+    lists = iter(range(5))
+
+    def marked_between_the_looks(method: str) -> None:
+        if next(lists) == 1:
+            bench.desk.queue.mark(bench.desk.now, bench.desk.rows()[1])
+
+    bench.desk.before = marked_between_the_looks
+    assert bench.settle(pid) == Settled("open", kept=1)
+    assert "error" not in bench.desk.methods()
 
 
 def test_a_record_moved_by_another_reserving_call_is_not_reported(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from core_events import PORTAL, TIMERS, at_once, message_of
+from core_events import PORTAL, TIMERS, message_of, reserve
 from portal_desk import CONNECTOR
 from test_poller import LANE, Bench
 
@@ -39,7 +39,7 @@ def bench(redis: Redis, tmp_path: Path) -> Bench:
     """A deployment that has not polled yet, at a portal where another one has reserved a record."""
     bench = Bench(redis, tmp_path)
     bench.changes("1")
-    assert bench.queue.reserve(limit=1, order={"ID": "ASC"}, sending=at_once) is not None
+    assert reserve(bench.queue, 1) is not None
     bench.changes("2")
     bench.desk.calls.clear()
     bench.store.set_generation(PORTAL, None)

@@ -10,6 +10,7 @@ from test_poller import GET, LANE
 from test_poller import Bench as PollBench
 from test_settler import Bench
 
+from b24offline.errors import ExpiredToken
 from b24offline.poller import Polled
 from b24offline.portal_guard import PollLease
 
@@ -113,3 +114,68 @@ def test_a_redrive_reserves_nothing_when_the_lease_is_another_ones(polls: PollBe
     polls.desk.waiting = lambda name: taken(name) if name == GET else None
     assert polls.poller.redrive([record]) == ()
     assert "get" not in polls.desk.methods()
+
+
+@pytest.mark.parametrize(("outcomes", "method"), [("s", CLEAR), ("f", ERROR)])
+def test_an_expired_token_is_met_by_a_new_proof_at_once(bench: Bench, outcomes: str, method: str) -> None:
+    pid = bench.batch(outcomes)
+    bench.later(OLD_SECONDS)
+    bench.desk.refuse[method] = ExpiredToken(PORTAL, method, 401, "expired_token", "")
+    # The second turn takes a third of the lease: what is sent then must not rest on what was noted for the first one.
+    bench.desk.waiting = lambda name: bench.later(TIMERS.settle_lease_seconds / 3) if name == method else None
+    message = bench.desk.rows()[1].message_id
+    sent: list[int] = []
+    bench.desk.before = lambda name: sent.append(bench.ledger.now_ms()) if name == method else None
+    told = bench.settle(pid)
+    assert (told.acknowledged, told.reported) == ((1, 0) if outcomes == "s" else (0, 1))
+    assert bench.desk.methods().count(method.rpartition(".")[2]) == 2
+    if method == ERROR:
+        assert bench.guard.quiet_until_ms({message})[message] - sent[-1] >= (TIMERS.quiet_seconds - 1) * 1000
+
+
+@pytest.mark.parametrize(("outcomes", "method"), [("s", CLEAR), ("f", ERROR)])
+def test_after_an_expired_token_nothing_is_sent_on_a_lease_that_ran_out(
+    bench: Bench, outcomes: str, method: str
+) -> None:
+    pid = bench.batch(outcomes)
+    bench.later(OLD_SECONDS)
+    bench.desk.refuse[method] = ExpiredToken(PORTAL, method, 401, "expired_token", "")
+    waits = iter([0.0, TIMERS.settle_lease_seconds + 1])
+    bench.desk.waiting = lambda name: bench.later(next(waits)) if name == method else None
+    assert bench.settle(pid).state == "lost"
+    assert bench.desk.methods().count(method.rpartition(".")[2]) == 1
+    assert [one for one in bench.desk.rows().values() if one.marked] == []
+
+
+def test_a_token_that_expires_again_ends_the_settle(bench: Bench) -> None:
+    pid = bench.batch("s")
+    expired = ExpiredToken(PORTAL, CLEAR, 401, "expired_token", "")
+    bench.desk.before = lambda name: bench.desk.refuse.update({CLEAR: expired})
+    with pytest.raises(ExpiredToken):
+        bench.settle(pid)
+    assert bench.desk.methods() == ["clear", "clear"]
+
+
+def test_an_expired_token_is_met_by_a_poll_at_once_under_a_lease_begun_anew(polls: PollBench) -> None:
+    polls.changes("1")
+    polls.desk.refuse[GET] = ExpiredToken(PORTAL, GET, 401, "expired_token", "")
+    waits(polls, GET, TIMERS.poll_lease_seconds - 1)
+    assert polls.poller.poll(LANE).state == "opened"
+    assert polls.desk.methods().count("get") == 2
+
+
+def test_after_an_expired_token_nothing_is_reserved_when_somebody_else_has_the_lease(polls: PollBench) -> None:
+    polls.changes("1")
+    polls.desk.refuse[GET] = ExpiredToken(PORTAL, GET, 401, "expired_token", "")
+    turns = iter([False, True])
+
+    def taken(method: str) -> None:
+        if method == GET and next(turns):
+            polls.later(TIMERS.poll_lease_seconds + 1)
+            generation = polls.store.portal(PORTAL).ledger_generation
+            assert isinstance(polls.guard.take_poll_lease(generation), PollLease)
+
+    polls.desk.waiting = taken
+    assert polls.poller.poll(LANE) == Polled("busy")
+    assert polls.desk.methods().count("get") == 1
+    assert {row.process_id for row in polls.desk.rows().values()} == {""}
