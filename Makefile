@@ -22,7 +22,7 @@ install: $(RUNTIME) ## set up .venv with what the product needs
 	@echo "Ready: $(BIN)/b24offline --help"
 
 run: $(RUNTIME) ## serve your portals from this machine: Valkey, beat, workers, Flower
-	$(BIN)/python -m b24offline.cli up $(ARGS)
+	$(BIN)/python -m b24offline up $(ARGS)
 
 demo: $(RUNTIME) ## show the pipeline at work on an emulated portal
 	$(BIN)/python -m demo $(ARGS)

@@ -1,4 +1,4 @@
-"""The command line. Each command is imported when it is asked for, so that a small one starts fast."""
+"""The command line. Each command is imported when it is called, so that a small one starts fast and help needs none."""
 
 from __future__ import annotations
 
@@ -8,42 +8,44 @@ from typing import Final
 import click
 
 COMMANDS: Final = {
-    "up": "b24offline.up:up",
-    "portal": "b24offline.portal_commands:portal",
-    "status": "b24offline.status_command:status",
-    "marked": "b24offline.marked_command:marked",
-    "dead": "b24offline.dead_commands:dead",
-    "run": "b24offline.run_command:run",
-    "reconcile": "b24offline.reconcile_command:reconcile",
-    "ledger": "b24offline.ledger_commands:ledger",
-    "store": "b24offline.store_commands:store",
+    "up": ("b24offline.up:up", "Run everything on this machine."),
+    "portal": ("b24offline.portal_commands:portal", "Add, show, pause, change and remove portals."),
+    "status": ("b24offline.status_command:status", "Show the state of every portal, and who must act."),
+    "nacked": ("b24offline.nacked_command:nacked", "Show failed events that wait to run again."),
+    "dead-letter": ("b24offline.dead_letter_commands:dead_letter", "List, redrive, drop and export dead letters."),
+    "trigger": ("b24offline.trigger_command:trigger", "Run one object through its pipelines."),
+    "reconcile": ("b24offline.reconcile_command:reconcile", "Find changes whose events never came, and run them."),
+    "ledger": ("b24offline.ledger_commands:ledger", "Empty a ledger that another version wrote."),
+    "store": ("b24offline.store_commands:store", "Upgrade, clean and re-encrypt the database."),
 }
-"""Name -> where the command is."""
+"""Name -> where the command is, and what it does."""
 
 
 class Commands(click.Group):
     """A group whose commands are imported on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in the order in which a newcomer needs them."""
+        """Return all names, in the order in which a newcomer needs them."""
         del ctx
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, or None."""
+        """Import and return the command of that name, or return None."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
 @click.group("b24offline", cls=Commands)
 @click.version_option(package_name="b24offline")
 def main() -> None:
-    """The offline events of Bitrix24 portals, brought into Celery without losing one."""
-
-
-if __name__ == "__main__":
-    main()
+    """Bring the offline events of Bitrix24 portals into Celery without losing one."""

@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-START_IT: Final = "Check B24_REDIS_URL, or start b24offline up."
+START_IT: Final = "Check Redis and B24_REDIS_URL, or start b24offline up."
 
 WRONG_INPUT: Final = 2
 """Exit status when the command or the configuration must be corrected; nothing was changed."""
 
 
-def runtime() -> Runtime:
-    """The objects of the deployment that the environment describes. Raises ConfigError."""
+def load_runtime() -> Runtime:
+    """Return the objects of the deployment that the environment describes. Raise ConfigError."""
     return Runtime(with_ledger_address(Config.load()))
 
 
 def refusal(sentence: str) -> click.ClickException:
-    """The error to raise for wrong input: the sentence is shown, the exit status is 2."""
+    """Return the error to raise for wrong input: the sentence is shown, the exit status is 2."""
     return _WrongInput(sentence)
 
 
 def failure(sentence: str) -> click.ClickException:
-    """The error to raise when the input was right and it did not work: the exit status is 1."""
+    """Return the error to raise when the input was right and it did not work: the exit status is 1."""
     return _Failed(sentence)
 
 
 def as_sentences(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """A command whose errors are shown as sentences: exit status 2 for wrong input, 1 for what else went wrong."""
+    """Show the errors of a command as sentences: exit status 2 for wrong input, 1 for what else went wrong."""
 
     @functools.wraps(command)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -66,12 +66,12 @@ def as_sentences(command: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table: drawn on a terminal, elsewhere aligned columns that are never cut off."""
+    """Print a table: drawn on a terminal, elsewhere aligned columns that are never cut off."""
     if sys.stdout.isatty():
         table = Table(*titles)
         for row in rows:
             table.add_row(*row)
-        # As they are: a portal's words may hold what looks like markup, and a closing tag of nothing is an error.
+        # A portal's own words may look like markup, and an unmatched closing tag would be an error.
         Console(markup=False, emoji=False).print(table)
         return
     widths = [max(len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
@@ -80,8 +80,15 @@ def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def show_json(value: Any) -> None:
-    """A value as JSON, for programs."""
+    """Print a value as JSON, for programs."""
     click.echo(json.dumps(value, indent=2, default=str))
+
+
+def span(seconds: float) -> str:
+    """Return a span of time for people: `45 s`, `12 min`, `3.5 h`."""
+    if abs(seconds) < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if abs(seconds) < 7200 else f"{seconds / 3600:.1f} h"
 
 
 class _WrongInput(click.ClickException):

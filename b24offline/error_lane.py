@@ -1,4 +1,4 @@
-"""What the error lane of a portal holds, from the ledger alone: marked, held and parked events with their ages.
+"""The failed events of a portal, from the ledger alone: nacked, retrying and dead-lettered ones with their ages.
 
 Looks only, in many small reads; what changes meanwhile may be seen before or after. Calls no portal.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from b24offline.event import Event
 from b24offline.lanes import HELD_LANE, LOCAL_LANE, PARKED_LANE
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from b24offline.ledger import Ledger
 
-Place = Literal["marked", "held", "parked"]
+Place = Literal["nacked", "retrying", "dead-lettered"]
+PLACES: Final[tuple[Place, ...]] = ("nacked", "retrying", "dead-lettered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,9 @@ class Waiting:
 
     Attributes:
         portal: name of the portal.
-        place: "marked" (free on the portal, seen there), "held" (reserved, it runs again) or "parked".
+        place: "nacked" (free on the portal, seen there), "retrying" (reserved, it runs again) or "dead-lettered".
         record_id: its record; negative for an object that was run without one.
-        event: its name; "" for a marked one, of which only the id is kept.
+        event: its name; "" for a nacked one, of which only the id is kept.
         object: what it points to, or "".
         pipeline: whose run it is, or "".
         state: of the run: "ready", "running", "waiting", "parked", or "".
@@ -64,7 +65,7 @@ def error_lane(redis: Redis, ledger: Ledger) -> Iterator[Waiting]:
     now = ledger.now_ms()
     first_seen = {int(record): int(first) for record, first in redis.hgetall(f"{ledger.stem}:marked").items()}
     for record, first in sorted(first_seen.items()):
-        yield Waiting(ledger.portal, "marked", record, "", "", "", "", 0, 0, "", (now - first) / 1000, None)
+        yield Waiting(ledger.portal, "nacked", record, "", "", "", "", 0, 0, "", (now - first) / 1000, None)
     for process_id in ledger.open_batches():
         yield from _of_batch(redis, ledger, process_id, now)
 
@@ -86,7 +87,7 @@ def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Ite
             due = redis.zscore(f"{ledger.stem}:due", f"run:{run}")
             yield Waiting(
                 portal=ledger.portal,
-                place="parked" if state == "parked" else "held",
+                place="dead-lettered" if state == "parked" else "retrying",
                 record_id=event.record_id,
                 event=event.name,
                 object=str(event.object) if event.object else "",

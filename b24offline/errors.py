@@ -118,7 +118,7 @@ class TakeoverNeeded(B24OfflineError):
     def __str__(self) -> str:
         return (
             f"Portal {self.portal} is not polled: before this deployment's first poll, records were reserved under the "
-            f"connector {self.connector} by another one. If that is gone for good: b24offline portal takeover "
+            f"connector {self.connector} by another one. If that is gone for good: b24offline portal claim "
             f"{self.portal}. If it lives, give this one a connector of its own (B24_CONNECTOR, portal add --connector)."
         )
 
@@ -214,7 +214,7 @@ class Moved(PortalError):
     actor: ClassVar[Actor] = "operator"
     executed: ClassVar[Executed] = "unknown"
     happened: ClassVar[str] = "was answered with a redirect, which is not followed"
-    advice: ClassVar[str] = "If the portal was renamed, confirm its new address: b24offline portal move."
+    advice: ClassVar[str] = "If the portal was renamed, confirm its new address: b24offline portal set-url."
 
 
 class QueryLimitExceeded(PortalError):
@@ -381,7 +381,7 @@ class ClientRejected(AuthServerError):
     actor: ClassVar[Actor] = "operator"
     happened: ClassVar[str] = "was refused: wrong client id or client secret"
     advice: ClassVar[str] = (
-        "Correct B24_CLIENT_SECRET and restart, or for portals added by command: b24offline portal secret."
+        "Correct B24_CLIENT_SECRET and restart, or for portals added by command: b24offline portal rotate-secret."
     )
 
 

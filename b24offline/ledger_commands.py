@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _WARNING = (
-    "This deletes what the ledger holds of all portals. Workers and beat must be stopped. Events that are open run "
-    "again, also those that had run. Go on?"
+    "This deletes the ledger of all portals. Stop beat and the workers first. Open events run again, including those "
+    "that had finished. Continue?"
 )
 
 
 @click.group()
 def ledger() -> None:
-    """The ledger in Redis: open batches, runs, leases and due times."""
+    """Empty a ledger that another version wrote."""
 
 
 @ledger.command()
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_sentences
 def reset(yes: bool) -> None:
     """Delete the ledger of all portals, so that this version begins a new one and adopts open work."""
@@ -39,7 +39,7 @@ def reset(yes: bool) -> None:
     config = Config.load()
     with _server(config) as redis:
         deleted = ledger_schema.reset(redis, config.key_prefix)
-    click.echo(f"{deleted} keys are deleted. Start this version: open work is adopted within some minutes.")
+    click.echo(f"{deleted} keys were deleted. Start this version: open events are adopted within minutes.")
 
 
 @contextmanager

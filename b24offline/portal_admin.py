@@ -70,7 +70,7 @@ class PortalAdmin(PortalRows):
         if not self._write_unique(name, row):
             raise PortalExists(
                 f"Portal {name} is in the store already. To give it a new refresh token use portal authorize, "
-                "to give it a new address portal move."
+                "to give it a new address portal set-url."
             )
         return self.portal(name)
 

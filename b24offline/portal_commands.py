@@ -1,6 +1,6 @@
-"""`b24offline portal`: adding portals, and saying what is wanted of them.
+"""`b24offline portal`: add portals, and set what is wanted of them.
 
-Changes go into the store, where beat's next tick finds them; nothing needs a restart.
+Changes go into the database, where beat's next tick finds them; nothing needs a restart.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import click
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
-from b24offline.command_line import as_sentences, failure, refusal, runtime, show_json, show_table
+from b24offline.command_line import as_sentences, failure, load_runtime, refusal, show_json, show_table, span
 from b24offline.config import Config
 from b24offline.overview import Overview, overview, overviews
 from b24offline.portal import Wish
 from b24offline.reconciled import summary
-from b24offline.status_command import TITLES, row, seconds
+from b24offline.status_command import TITLES, row
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -30,10 +30,10 @@ _LOOK_SECONDS = 0.5
 
 @click.group()
 def portal() -> None:
-    """Add, show, pause, move and remove portals."""
+    """Add, show, pause, change and remove portals."""
 
 
-@portal.command()
+@portal.command("set-url")
 @click.argument("name")
 @click.option("--url", required=True, help="REST address, https://name.bitrix24.com/rest/")
 @click.option("--client-id", required=True, help="Client id of the application in the portal.")
@@ -53,27 +53,27 @@ def add(
 ) -> None:
     """Add a portal, or bring back one that was removed."""
     secret, token = client_secret_file.read(), refresh_token_file.read()
-    here = runtime()
-    added = here.store.add_portal(
+    runtime = load_runtime()
+    added = runtime.store.add_portal(
         checked("portal_name", "NAME", name),
         client_endpoint=checked("portal_url", "--url", url),
-        auth_url=checked("auth_url", "--auth-url", auth_url or here.config.auth_url),
+        auth_url=checked("auth_url", "--auth-url", auth_url or runtime.config.auth_url),
         client_id=checked("client_id", "--client-id", client_id),
         client_secret=checked("client_secret", "--client-secret-file", secret),
-        connector=checked("connector", "--connector", connector or here.config.connector),
+        connector=checked("connector", "--connector", connector or runtime.config.connector),
         refresh_token=checked("refresh_token", "--refresh-token-file", token),
     )
-    click.echo(f"Portal {added.name} is added; it is polled as soon as beat and the workers run.")
+    click.echo(f"Portal {added.name} was added. It is polled as soon as beat and the workers run.")
 
 
 @portal.command("list")
-@click.option("--all", "removed", is_flag=True, help="Removed ones, too.")
+@click.option("--all", "removed", is_flag=True, help="Include removed portals.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @as_sentences
 def list_portals(removed: bool, as_json: bool) -> None:
     """List the portals."""
-    here = runtime()
-    found = overviews(here.store, here.redis, here.config, removed=removed)
+    runtime = load_runtime()
+    found = overviews(runtime.store, runtime.redis, runtime.config, removed=removed)
     if as_json:
         show_json([one.as_json() for one in found])
     else:
@@ -86,57 +86,57 @@ def list_portals(removed: bool, as_json: bool) -> None:
 @as_sentences
 def show(name: str, as_json: bool) -> None:
     """Show one portal; never its secrets."""
-    one = _overview(runtime(), name)
+    one = _overview(load_runtime(), name)
     if as_json:
         show_json(one.as_json())
         return
-    show_table(("what", "is"), [(key, value) for key, value in _facts(one) if value])
+    show_table(("field", "value"), [(key, value) for key, value in _facts(one) if value])
 
 
 @portal.command()
 @click.argument("name")
 @as_sentences
 def pause(name: str) -> None:
-    """Stop polling a portal until resume. What is open still runs and settles."""
-    runtime().store.set_wish(name, Wish.PAUSED)
-    click.echo(f"Portal {name} is paused: no polls, no adoption, no redrive. What is open still runs and settles.")
+    """Stop polling a portal until `portal resume`. What is open still runs and is acknowledged."""
+    load_runtime().store.set_wish(name, Wish.PAUSED)
+    click.echo(f"Portal {name} is paused: no polls, no adoption, no redrive. What is open is still finished.")
 
 
 @portal.command()
 @click.argument("name")
 @as_sentences
 def resume(name: str) -> None:
-    """End pause or drain; a portal whose polling is suspended is tried again."""
-    here = runtime()
-    here.store.set_wish(name, Wish.RUN)
+    """Poll a portal again, after pause, drain or a suspension."""
+    runtime = load_runtime()
+    runtime.store.set_wish(name, Wish.RUN)
     with suppress(RedisError):
-        here.pace.unblock(name)
-    _poll_soon(here, name)
-    click.echo(f"Portal {name} is to run.")
+        runtime.pace.unblock(name)
+    _poll_soon(runtime, name)
+    click.echo(f"Portal {name} is to be polled.")
 
 
 @portal.command()
 @click.argument("name")
-@click.option("--wait", is_flag=True, help="Return when nothing is open any more.")
+@click.option("--wait", is_flag=True, help="Return when nothing is open.")
 @click.option("--timeout", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Seconds for --wait.")
 @as_sentences
 def drain(name: str, wait: bool, timeout: float) -> None:
-    """Stop polling a portal, settle what is open, then leave it paused."""
-    here = runtime()
-    if here.store.portal(name).wish is not Wish.PAUSED or here.kit(name).ledger.open_batches():
-        here.store.set_wish(name, Wish.DRAINING)
-    click.echo(f"Portal {name} drains: {_open(_overview(here, name))}.")
+    """Stop polling a portal, finish what is open, then leave it paused."""
+    runtime = load_runtime()
+    if runtime.store.portal(name).wish is not Wish.PAUSED or runtime.kit(name).ledger.open_batches():
+        runtime.store.set_wish(name, Wish.DRAINING)
+    click.echo(f"Portal {name} is draining: {_open(_overview(runtime, name))}.")
     if wait:
-        _await_drained(here, name, timeout)
+        _await_drained(runtime, name, timeout)
 
 
 @portal.command()
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Although something is open, or the portal cannot be reached.")
+@click.option("--force", is_flag=True, help="Even if something is open or the portal cannot be reached.")
 @as_sentences
 def remove(name: str, force: bool) -> None:
-    """Unsubscribe a portal's events and forget its tokens. Drain it first."""
-    for line in runtime().kit(name).lifecycle.remove(force=force):
+    """Unsubscribe a portal's events and delete its tokens. Drain it first."""
+    for line in load_runtime().kit(name).lifecycle.remove(force=force):
         click.echo(line)
 
 
@@ -145,67 +145,67 @@ def remove(name: str, force: bool) -> None:
 @click.option("--refresh-token-file", type=click.File("r"), required=True, help="File with the token; - reads stdin.")
 @as_sentences
 def authorize(name: str, refresh_token_file: TextIO) -> None:
-    """Take the refresh token of a new authorization."""
+    """Store the refresh token of a new authorization."""
     token = checked("refresh_token", "--refresh-token-file", refresh_token_file.read())
-    here = runtime()
-    here.store.authorize(name, token)
-    _poll_soon(here, name)
+    runtime = load_runtime()
+    runtime.store.authorize(name, token)
+    _poll_soon(runtime, name)
     click.echo(f"Portal {name} has a new refresh token; the next call uses it.")
 
 
-@portal.command()
+@portal.command("rotate-secret")
 @click.option("--client-id", required=True, help="Client id of the application.")
 @click.option("--client-secret-file", type=click.File("r"), required=True, help="File with its secret; - reads stdin.")
 @as_sentences
-def secret(client_id: str, client_secret_file: TextIO) -> None:
-    """Take an application's new client secret, for all portals that have the application."""
+def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
+    """Store an application's new client secret, for all portals of the application."""
     value = checked("client_secret", "--client-secret-file", client_secret_file.read())
-    here = runtime()
-    names = here.store.set_client_secret(checked("client_id", "--client-id", client_id), value)
+    runtime = load_runtime()
+    names = runtime.store.set_client_secret(checked("client_id", "--client-id", client_id), value)
     if not names:
         raise refusal(f"No portal has the application {client_id}. Nothing was changed.")
     for name in names:
-        _poll_soon(here, name)
-    click.echo(f"Portals with the new secret: {', '.join(names)}.")
-    if here.config.portal_name in names:
-        click.echo("Change B24_CLIENT_SECRET, too: each process that starts takes the configuration's.")
+        _poll_soon(runtime, name)
+    click.echo(f"The new secret is stored for: {', '.join(names)}.")
+    if runtime.config.portal_name in names:
+        click.echo("Change B24_CLIENT_SECRET, too: at its start each process stores the secret of the environment.")
 
 
-@portal.command()
+@portal.command("set-url")
 @click.argument("name")
 @click.option("--url", required=True, help="The new REST address.")
 @as_sentences
-def move(name: str, url: str) -> None:
-    """Confirm that a portal has a new address. Its tokens will be sent there."""
+def set_url(name: str, url: str) -> None:
+    """Set the new address of a renamed portal. Its tokens will be sent there."""
     address = checked("portal_url", "--url", url)
-    here = runtime()
-    here.store.set_endpoint(name, address)
-    _poll_soon(here, name)
+    runtime = load_runtime()
+    runtime.store.set_endpoint(name, address)
+    _poll_soon(runtime, name)
     click.echo(f"Portal {name} is called at {address} from now on.")
 
 
 @portal.command()
 @click.argument("name")
 @as_sentences
-def takeover(name: str) -> None:
-    """Adopt what another deployment has reserved in a portal. Only when that one is gone for good.
+def claim(name: str) -> None:
+    """Adopt what another deployment has reserved in a portal. Use it only when that deployment is gone for good.
 
-    May be given before the first start. Without harm where there is nothing to take over.
+    May be used before the first start. Changes nothing where there is nothing to claim.
     """
-    here = runtime()
-    if here.config.portal_name == name:
-        here.ensure_configured_portal()  # the configuration's portal may not be in the store yet
-    if not here.store.take_over(name):
-        click.echo(f"Portal {name} is this deployment's already; nothing was changed.")
+    runtime = load_runtime()
+    if runtime.config.portal_name == name:
+        runtime.ensure_configured_portal()  # the configuration's portal may not be in the store yet
+    if not runtime.store.take_over(name):
+        click.echo(f"Portal {name} belongs to this deployment already. Nothing was changed.")
         return
-    _poll_soon(here, name)
-    click.echo(f"Portal {name} is this deployment's. What is reserved there is adopted within some minutes.")
-    if not here.config.adopt:
-        click.echo("Adoption is switched off here (B24_ADOPT): until it is on, those records stay reserved.")
+    _poll_soon(runtime, name)
+    click.echo(f"Portal {name} belongs to this deployment now. Its reserved records are adopted within minutes.")
+    if not runtime.config.adopt:
+        click.echo("Adoption is off (B24_ADOPT): until it is on, those records stay reserved.")
 
 
 def checked(field: str, option: str, value: str) -> str:
-    """A value by the rules of the setting it corresponds to. Raises the refusal that names the option."""
+    """Validate a value by the rules of the corresponding setting. Raise the refusal that names the option."""
     info = Config.model_fields[field]
     kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
     try:
@@ -217,10 +217,10 @@ def checked(field: str, option: str, value: str) -> str:
     return text
 
 
-def _poll_soon(here: Runtime, name: str) -> None:
-    """Let the next tick poll it, however long polling was to be suspended; without a ledger it does so anyway."""
+def _poll_soon(runtime: Runtime, name: str) -> None:
+    """Make the portal due now, however long its backoff is; without a ledger it is due anyway."""
     with suppress(RedisError):
-        here.schedule.set_next(name, 0)
+        runtime.schedule.set_next(name, 0)
 
 
 def _facts(one: Overview) -> list[tuple[str, str]]:
@@ -237,7 +237,7 @@ def _facts(one: Overview) -> list[tuple[str, str]]:
         ("member id", about.member_id or "unknown until the first token refresh"),
         ("open", _open(one)),
         ("overdue runs", str(sample.overdue_runs) if sample else ""),
-        ("next poll", "" if sample is None or sample.next_poll_seconds is None else seconds(sample.next_poll_seconds)),
+        ("next poll", "" if sample is None or sample.next_poll_seconds is None else span(sample.next_poll_seconds)),
         ("dead letters", str(one.dead_letters)),
         ("reconciled", summary(sample.reconciled) if sample and sample.reconciled else ""),
         *((f"  {name}", str(count)) for name, count in sorted(sample.counters.items() if sample else ())),
@@ -251,13 +251,13 @@ def _open(one: Overview) -> str:
     batches = one.sample.open_batches
     if not batches:
         return "no open batches"
-    return f"{len(batches)} open batches, the oldest for {seconds(max(batches.values()))}"
+    return f"{len(batches)} open batches, the oldest for {span(max(batches.values()))}"
 
 
-def _await_drained(here: Runtime, name: str, timeout_seconds: float) -> None:
+def _await_drained(runtime: Runtime, name: str, timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
     told = ""
-    while (now := _overview(here, name)).portal.wish is Wish.DRAINING:
+    while (now := _overview(runtime, name)).portal.wish is Wish.DRAINING:
         if (line := _open(now).partition(",")[0]) != told:
             click.echo(line)
             told = line
@@ -270,5 +270,5 @@ def _await_drained(here: Runtime, name: str, timeout_seconds: float) -> None:
     click.echo(f"Portal {name} is drained and paused.")
 
 
-def _overview(here: Runtime, name: str) -> Overview:
-    return overview(here.store, here.redis, here.config, here.store.portal(name))
+def _overview(runtime: Runtime, name: str) -> Overview:
+    return overview(runtime.store, runtime.redis, runtime.config, runtime.store.portal(name))

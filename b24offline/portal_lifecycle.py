@@ -188,8 +188,8 @@ class PortalLifecycle:
             raise StoreError(f"Portal {name} has {left} open batches. First: b24offline portal drain {name} --wait")
         if parked:
             raise StoreError(
-                f"Portal {name} has {parked} parked events. Redrive or drop them first: "
-                f"b24offline dead list --portal {name}. {_FORCE}"
+                f"Portal {name} has {parked} dead letters. Redrive or drop them first: "
+                f"b24offline dead-letter list --portal {name}. {_FORCE}"
             )
 
 

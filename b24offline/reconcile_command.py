@@ -1,4 +1,4 @@
-"""`b24offline reconcile`: compares a portal with the mirror now, and runs what was missed.
+"""`b24offline reconcile`: compare a portal with the mirror now, and run what was missed.
 
 The command leaves a request in the ledger and waits for the workers' answer; it calls no portal itself.
 """
@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from b24offline.command_line import as_sentences, refusal, runtime, show_json
+from b24offline.command_line import as_sentences, load_runtime, refusal, show_json
 from b24offline.letter_selection import parsed_span
 from b24offline.reconcile_schedule import BY_HAND, HOUR_MS, RECONCILE
 from b24offline.reconciled import last_reconciled, since_ms
 from b24offline.reconciliation import Job
-from b24offline.run_command import answered, chosen
+from b24offline.trigger_command import answered, chosen
 
 
 @click.command()
@@ -23,15 +23,15 @@ from b24offline.run_command import answered, chosen
 @click.option(
     "--since", default="", help="36h, 2026-11-20 or 2026-11-20T08:00+02:00. Default: the last reconciliation."
 )
-@click.option("--deleted", is_flag=True, help="Look, too, for what the mirror has and the portal has no more.")
-@click.option("--dry-run", is_flag=True, help="Only tell what was missed.")
-@click.option("--wait", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Seconds for the answer.")
+@click.option("--deleted", is_flag=True, help="Also look for objects of the mirror that the portal has deleted.")
+@click.option("--dry-run", is_flag=True, help="Only show what was missed.")
+@click.option("--wait", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Seconds to wait.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @as_sentences
 def reconcile(portal: str, since: str, deleted: bool, dry_run: bool, wait: float, as_json: bool) -> None:
     """Find changes whose events never came, and run them."""
-    here = runtime()
-    kit = chosen(here, portal)
+    runtime = load_runtime()
+    kit = chosen(runtime, portal)
     now = kit.ledger.now_ms()
     if since:
         try:
@@ -40,11 +40,11 @@ def reconcile(portal: str, since: str, deleted: bool, dry_run: bool, wait: float
             raise refusal(f"--since: {error}. Nothing was done.") from None
     else:
         begin = since_ms(
-            last_reconciled(here.redis, kit.ledger.stem),
+            last_reconciled(runtime.redis, kit.ledger.stem),
             created_ms=round(kit.portal.created_at.timestamp() * 1000),
             now_ms=now,
             period_ms=24 * HOUR_MS,
-            overlap_ms=round(here.grace_seconds * 1000),
+            overlap_ms=round(runtime.grace_seconds * 1000),
         )
     job = Job(BY_HAND, begin, deleted=deleted, dry_run=dry_run)
     answer = answered(kit.requests, kit.requests.ask(RECONCILE, job.body()), wait)
@@ -56,7 +56,7 @@ def reconcile(portal: str, since: str, deleted: bool, dry_run: bool, wait: float
 
 
 def parsed_moment_ms(text: str, now_ms: int) -> int:
-    """Epoch milliseconds of a span before now, or of a date or time (UTC where it says nothing). Raises ValueError."""
+    """Return epoch milliseconds of a span before now, or of a date or time (default UTC). Raise ValueError."""
     try:
         return now_ms - round(parsed_span(text) * 1000)
     except ValueError:
@@ -72,15 +72,17 @@ def parsed_moment_ms(text: str, now_ms: int) -> int:
 
 
 def sentences(answer: dict[str, Any]) -> list[str]:
-    """What is told to a person about a reconciliation that ended. Pure."""
+    """Return what a person is told about a reconciliation that ended. Pure."""
     span = " to ".join(_utc(answer[name]) for name in ("since_ms", "until_ms"))
     lines = [f"{answer['compared']} objects compared, changed from {span} UTC."]
     if answer["until_ms"] <= answer["since_ms"]:
-        lines = [f"Nothing compared: what changed since {_utc(answer['since_ms'])} UTC may still be in the queue."]
+        lines = [
+            f"Nothing compared: what changed since {_utc(answer['since_ms'])} UTC may still be in the portal's queue."
+        ]
     done = "would be run" if answer["dry_run"] else "are run"
-    lines.append(
-        f"{answer['missed']} missed and {answer['gone']} deleted ones {done}; {answer['in_work']} are at work."
-    )
+    lines.append(f"{answer['missed']} missed and {answer['gone']} deleted objects {done}.")
+    if answer["in_work"]:
+        lines.append(f"{answer['in_work']} are being processed already.")
     lines += [f"  {entity}: {number}" for entity, number in sorted(answer["by_entity"].items())]
     if answer["dry_run"]:
         lines += [f"  {one}" for one in answer["found"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from b24offline.command_line import as_sentences, runtime
+from b24offline.command_line import as_sentences, load_runtime
 
 
 @click.group()
@@ -16,7 +16,7 @@ def store() -> None:
 @as_sentences
 def migrate() -> None:
     """Bring the tables to this program's version; every process does so at its start, too."""
-    here = runtime()
+    here = load_runtime()
     here.store.create_schema()
     click.echo("The store is of this program's version.")
 
@@ -26,7 +26,7 @@ def migrate() -> None:
 @as_sentences
 def clean(days: float | None) -> None:
     """Delete dead letters that ended, and portals that were removed, long ago. The workers do so daily."""
-    here = runtime()
+    here = load_runtime()
     letters, portals = here.store.clean(days or here.config.retention_days, keep=here.config.portal_name)
     click.echo(f"Deleted {letters} dead letters and {portals} removed portals.")
 
@@ -38,5 +38,5 @@ def reencrypt() -> None:
 
     Every process must know the first key before.
     """
-    count = runtime().store.reencrypt()
+    count = load_runtime().store.reencrypt()
     click.echo(f"{count} secrets are encrypted with the first key; no other one is needed any more.")

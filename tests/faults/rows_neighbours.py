@@ -123,7 +123,7 @@ def takeover_asked(stage: Stage) -> None:
     wait_until(lambda: stage.journal.count("effect") >= 18, "handlers of the first run")
     found = overview(theirs.store, theirs.redis, theirs.config, about(PORTAL))
     told = [issue.message for issue in found.issues]
-    stage.expect(any(f"portal takeover {PORTAL}" in what for what in told), f"its status names the command: {told}")
+    stage.expect(any(f"portal claim {PORTAL}" in what for what in told), f"its status names the command: {told}")
     stage.expect(theirs.kit(PORTAL).ledger.counters() == {}, "it took nothing")
     stage.expect(about(PORTAL).state is PortalState.UNDECIDED, "it still asks")
     stage.expect(stage.calls("event.offline.list", first_call), "it looked")

@@ -87,7 +87,7 @@ def _pass(stage: Stage) -> None:
 def nobody_must_act(stage: Stage) -> None:
     """`status` has nothing to say: no alarm that did not clear itself, nothing failed, parked or marked."""
     told = subprocess.run(
-        [sys.executable, "-m", "b24offline.cli", "status"],
+        [sys.executable, "-m", "b24offline", "status"],
         env={name: value for name, value in stage.environ.items() if "_TEST_" not in name},
         capture_output=True,
         text=True,

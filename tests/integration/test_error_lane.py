@@ -22,7 +22,7 @@ OPTIONS: dict[str, Any] = {"variables": {"B24_PIPELINES": CHAINS, "B24_MAX_ATTEM
 def command(stack: Stack, *words: str, code: int = 0) -> Any:
     """Runs `b24offline` as an operator does, and reads its JSON."""
     told = subprocess.run(
-        [sys.executable, "-m", "b24offline.cli", *words, "--json"],
+        [sys.executable, "-m", "b24offline", *words, "--json"],
         env=child_environ(stack.variables),
         capture_output=True,
         text=True,
@@ -71,11 +71,11 @@ def test_what_always_fails_is_parked_and_runs_once_it_is_repaired(
     stack.control.change("crm_lead", "update", count=10)
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) >= before + 10, "the others are settled")
     assert stack.control.state()["records"] == 1, "a parked record was cleared"
-    assert [row["now"] for row in command(stack, "dead", "list")] == ["parked"]
+    assert [row["now"] for row in command(stack, "dead-letter", "list")] == ["dead-lettered"]
 
     redis.delete(chains.MODE)
     redis.set("test:repaired", 1)
-    assert command(stack, "dead", "redrive", "--all") == {"letters": {str(letter.id): "redriven"}}
+    assert command(stack, "dead-letter", "redrive", "--all") == {"dead_letters": {str(letter.id): "redriven"}}
     wait_until(stack.settled, "it runs, and the queue is empty", 60)
     assert letters(stack) == []
     assert [one.id for one in letters(stack, ended=True)] == [letter.id]
@@ -121,7 +121,9 @@ def test_what_is_dropped_is_cleared_and_never_runs(start_stack: Callable[..., St
     park_one(stack, redis)
     runs = redis.llen(chains.RUNS)
     [letter] = letters(stack)
-    assert command(stack, "dead", "drop", str(letter.id), "--yes") == {"letters": {str(letter.id): "dropped"}}
+    assert command(stack, "dead-letter", "drop", str(letter.id), "--yes") == {
+        "dead_letters": {str(letter.id): "dropped"}
+    }
     wait_until(stack.settled, "its record is cleared", 60)
     assert redis.llen(chains.RUNS) == runs
     assert "dropped by" in letters(stack, ended=True)[0].reason

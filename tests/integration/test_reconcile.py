@@ -140,19 +140,19 @@ def test_what_waits_in_the_queue_or_runs_is_not_missed(start_stack: Callable[...
 def test_one_object_runs_by_hand(start_stack: Callable[..., Stack], redis: Redis) -> None:
     stack = start_stack(**HANDLED, objects=60)
     lead = stack.control.objects("crm_lead")[0]["id"]
-    told = command(stack, "run", f"crm_lead {lead}")
+    told = command(stack, "trigger", f"crm_lead {lead}")
     assert told["event"] == "ONCRMLEADUPDATE"
     assert told["pipelines"] == ["lead_handled", "lead_counted"]
     assert told["record_id"] < 0
     wait_until(lambda: redis.hget("test:counted", f"crm_lead {lead}") == "1", "the second pipeline runs")
-    command(stack, "run", "crm_lead", lead, "--pipeline", "lead_counted")
+    command(stack, "trigger", "crm_lead", lead, "--pipeline", "lead_counted")
     wait_until(lambda: redis.hget("test:counted", f"crm_lead {lead}") == "2", "the one pipeline runs")
     assert len(redis.lrange(chains.EFFECTS, 0, -1)) == 1
     wait_until(lambda: all_run(stack), "nothing stays open")
     assert stack.control.state()["records"] == 0
     assert destroying_calls(stack) == 0
-    assert "no update event" in command(stack, "run", "crm_quote 1", code=1)["why"]
-    assert "no event of" in command(stack, "run", f"crm_lead {lead}", "--event", "ONTASKUPDATE", code=1)["why"]
+    assert "no update event" in command(stack, "trigger", "crm_quote 1", code=1)["why"]
+    assert "no event of" in command(stack, "trigger", f"crm_lead {lead}", "--event", "ONTASKUPDATE", code=1)["why"]
 
 
 @pytest.mark.parametrize("decision", ["redrive", "drop"])
@@ -162,7 +162,7 @@ def test_what_fails_by_hand_is_parked_and_ends_as_a_person_decides(
     stack = start_stack(**HANDLED, objects=60)
     deal = stack.control.objects("crm_deal")[0]["id"]
     redis.hset(chains.MODE, f"crm_deal {deal}", "fail")
-    told = command(stack, "run", f"crm_deal {deal}")
+    told = command(stack, "trigger", f"crm_deal {deal}")
     wait_until(lambda: hurry(stack, redis), "it is parked", 90)
     [letter] = letters(stack)
     assert (letter.record_id, letter.object) == (told["record_id"], f"crm_deal {deal}")
@@ -172,7 +172,7 @@ def test_what_fails_by_hand_is_parked_and_ends_as_a_person_decides(
 
     redis.delete(chains.MODE)
     done = {"redrive": "redriven", "drop": "dropped"}[decision]
-    words = ["dead", decision, str(letter.id), *(["--yes"] if decision == "drop" else [])]
+    words = ["dead-letter", decision, str(letter.id), *(["--yes"] if decision == "drop" else [])]
     before = redis.llen(chains.EFFECTS)
     assert command(stack, *words) == {"letters": {str(letter.id): done}}
     wait_until(lambda: not any(map(is_local, stack.kit.ledger.open_batches())), "its batch is closed")

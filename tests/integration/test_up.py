@@ -166,7 +166,7 @@ def test_it_ends_in_time_and_goes_on_after_a_restart(deployment: Deployment, num
 
 def _cli(deployment: Deployment, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "b24offline.cli", *command],
+        [sys.executable, "-m", "b24offline", *command],
         env=child_environ(deployment.up.variables),
         capture_output=True,
         text=True,

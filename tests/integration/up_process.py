@@ -68,7 +68,7 @@ class Up:
         self._from = self.log_path.stat().st_size if self.log_path.exists() else 0
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "b24offline.cli", "up"],
+                [sys.executable, "-m", "b24offline", "up"],
                 env=child_environ(self.variables),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -102,7 +102,7 @@ def test_a_poll_that_succeeds_ends_the_block(here: Runtime) -> None:
 
 def test_resuming_ends_a_block(here: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     here.pace.block(PORTAL, BLOCK_SECONDS)
-    monkeypatch.setattr(portal_commands, "runtime", lambda: here)
+    monkeypatch.setattr(portal_commands, "load_runtime", lambda: here)
     assert CliRunner().invoke(portal_commands.portal, ["resume", PORTAL]).exit_code == 0
     assert here.pace.blocked(PORTAL, "run") == here.pace.blocked(PORTAL, "poll") == 0
 

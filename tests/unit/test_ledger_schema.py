@@ -146,7 +146,7 @@ def test_what_starts_refuses_and_a_reset_lets_it_start(deployment: dict[str, str
     with pytest.raises(SystemExit):
         refuse_other_ledger(config)
     done = CliRunner().invoke(main, ["ledger", "reset", "--yes"], env=deployment)
-    assert (done.exit_code, "keys are deleted" in done.output) == (0, True), done.output
+    assert (done.exit_code, "keys were deleted" in done.output) == (0, True), done.output
     refuse_other_ledger(config)
 
 

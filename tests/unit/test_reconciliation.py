@@ -322,7 +322,7 @@ def test_people_are_told_what_was_found() -> None:
     job.not_comparable = {"crm_quote": NOT_LISTED}
     lines = sentences(job.body())
     assert lines[0] == "7 objects compared, changed from 1970-01-01 00:00:00 to 1970-01-02 00:00:00 UTC."
-    assert lines[1].startswith("2 missed and 1 deleted ones are run")
+    assert lines[1].startswith("2 missed and 1 deleted objects are run")
     assert lines[-1] == f"Not comparable: crm_quote ({NOT_LISTED})."
     assert "Nothing compared" in sentences(Job("by hand", 5000, until_ms=4000).body())[0]
 

@@ -50,7 +50,7 @@ def bench(redis: Redis, tmp_path: Path) -> Bench:
 def test_nothing_is_reserved_adopted_or_redriven(bench: Bench) -> None:
     bench.desk.change("3")
     for _ in range(3):
-        with pytest.raises(TakeoverNeeded, match=f"portal takeover {PORTAL}"):
+        with pytest.raises(TakeoverNeeded, match=f"portal claim {PORTAL}"):
             bench.poller.poll(LANE)
         assert bench.poller.adopt() == ()
         assert bench.poller.redrive(bench.queue.reserved()) == ()
@@ -148,7 +148,7 @@ def test_the_state_names_the_command_and_ends_with_the_takeover(bench: Bench) ->
         bench.store.portal(PORTAL), sample, 0, datetime.now(UTC), dead_letter_seconds=1.0, adopts=True
     )
     assert issue.actor == "operator"
-    assert "b24offline portal takeover acme" in issue.message
+    assert "b24offline portal claim acme" in issue.message
     assert "B24_CONNECTOR" in issue.message
     assert bench.store.take_over(PORTAL)
     assert bench.store.portal(PORTAL).state is PortalState.ACTIVE
@@ -175,9 +175,9 @@ def test_the_commands_of_an_operator(redis: Redis, tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/b24offline.db", Cipher([load_or_create_key(tmp_path)]))
     store.create_schema()
     store.seed_portal(PORTAL, **SEED, connector=CONNECTOR)
-    assert "is this deployment's." in cli(tmp_path, redis, "portal", "takeover", PORTAL)
-    assert "already" in cli(tmp_path, redis, "portal", "takeover", PORTAL)
-    assert "No portal named" in cli(tmp_path, redis, "portal", "takeover", "nobody", status=2)
+    assert "belongs to this deployment now." in cli(tmp_path, redis, "portal", "claim", PORTAL)
+    assert "already" in cli(tmp_path, redis, "portal", "claim", PORTAL)
+    assert "No portal named" in cli(tmp_path, redis, "portal", "claim", "nobody", status=2)
 
 
 def test_the_removal_of_what_was_never_polled_ends_no_subscription(redis: Redis, tmp_path: Path) -> None:

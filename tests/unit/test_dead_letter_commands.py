@@ -1,4 +1,4 @@
-"""`b24offline dead` and `marked`, with a real store and ledger behind them."""
+"""`b24offline dead-letter` and `nacked`, with a real store and ledger behind them."""
 
 from __future__ import annotations
 
@@ -96,15 +96,15 @@ def three(desk: Desk) -> Desk:
 
 
 def test_list_shows_what_is_open_and_where_it_is(three: Desk) -> None:
-    lines = three.run("dead", "list").stdout.splitlines()
+    lines = three.run("dead-letter", "list").stdout.splitlines()
     assert lines[0].split() == ["id", "portal", "record", "event", "object", "pipeline", "reason", "age", "now"]
     assert [line.split()[:3] for line in lines[1:]] == [["1", "acme", "1"], ["2", "acme", "2"], ["3", "globex", "3"]]
-    assert {line.split()[-1] for line in lines[1:]} == {"parked"}
+    assert {line.split()[-1] for line in lines[1:]} == {"dead-lettered"}
     assert CANARY not in "".join(lines)
 
 
 def test_without_letters_it_says_so(desk: Desk) -> None:
-    assert desk.run("dead", "list").stdout == "No dead letters.\n"
+    assert desk.run("dead-letter", "list").stdout == "No dead letters.\n"
 
 
 @pytest.mark.parametrize(
@@ -124,21 +124,21 @@ def test_without_letters_it_says_so(desk: Desk) -> None:
     ],
 )
 def test_list_filters(three: Desk, filters: tuple[str, ...], found: list[int]) -> None:
-    assert [letter["id"] for letter in three.json("dead", "list", *filters)] == found
+    assert [letter["id"] for letter in three.json("dead-letter", "list", *filters)] == found
 
 
 def test_list_says_how_many_it_leaves_out(three: Desk) -> None:
     for filters, more in ((), 2), (("--reason", "Value"), 1):
-        told = three.run("dead", "list", *filters, "--limit", "1")
+        told = three.run("dead-letter", "list", *filters, "--limit", "1")
         assert told.stdout.splitlines()[-1] == f"{more} more; --limit 0 shows all."
-    told = three.run("dead", "list", "--limit", "1", "--json")
+    told = three.run("dead-letter", "list", "--limit", "1", "--json")
     assert (len(json.loads(told.stdout)), told.stderr) == (1, "2 more; --limit 0 shows all.\n")
-    assert "more" not in three.run("dead", "list", "--limit", "0").output
+    assert "more" not in three.run("dead-letter", "list", "--limit", "0").output
 
 
 @pytest.mark.parametrize("span", ["", "7", "d", "-1d", "1y", "1.d"])
 def test_a_span_that_is_none_is_refused(desk: Desk, span: str) -> None:
-    assert "no span of time" in desk.run("dead", "list", "--older-than", span, code=2).output
+    assert "no span of time" in desk.run("dead-letter", "list", "--older-than", span, code=2).output
 
 
 def test_spans() -> None:
@@ -146,27 +146,27 @@ def test_spans() -> None:
 
 
 def test_show_holds_the_payload_back_until_asked(three: Desk) -> None:
-    assert CANARY not in three.run("dead", "show", "1").output
-    assert three.json("dead", "show", "1", "--payload")["payload"]["data"] == {"NAME": CANARY}
-    assert "no dead letter 9" in three.run("dead", "show", "9", code=2).output
-    assert "not in the range" in three.run("dead", "show", "9" * 20, code=2).output
+    assert CANARY not in three.run("dead-letter", "show", "1").output
+    assert three.json("dead-letter", "show", "1", "--payload")["payload"]["data"] == {"NAME": CANARY}
+    assert "no dead letter 9" in three.run("dead-letter", "show", "9", code=2).output
+    assert "not in the range" in three.run("dead-letter", "show", "9" * 20, code=2).output
 
 
 def test_redrive_starts_the_run_and_leaves_the_letter_open(three: Desk) -> None:
-    told = three.run("dead", "redrive", "1")
+    told = three.run("dead-letter", "redrive", "1")
     assert "1 redriven" in told.output
     assert (three.state(1), three.state(2)) == ("waiting", "parked")
     assert len(three.runtime.store.dead_letters()) == 3
     pass_time(three.runtime.redis, three.kit().ledger, 1)
     assert [one.run for one in three.kit().ledger.take_overdue().runs] == [run_of(1)]
-    told = three.run("dead", "redrive", "1", code=1)
-    assert "not redriven: its run is ready" in told.output
+    told = three.run("dead-letter", "redrive", "1", code=1)
+    assert "was not redriven: its run is ready" in told.output
 
 
 def test_many_are_redriven_at_a_pace(desk: Desk) -> None:
     for record in range(1, 22):
         desk.park(record)
-    desk.run("dead", "redrive", "--portal", "acme")
+    desk.run("dead-letter", "redrive", "--portal", "acme")
     ledger = desk.kit().ledger
     pass_time(desk.runtime.redis, ledger, 2)
     assert 9 <= len(ledger.take_overdue().runs) <= 14
@@ -176,38 +176,38 @@ def test_many_are_redriven_at_a_pace(desk: Desk) -> None:
 
 @pytest.mark.parametrize("command", ["redrive", "drop"])
 def test_a_dry_run_changes_nothing(three: Desk, command: str) -> None:
-    told = three.run("dead", command, "--reason", "ValueError", "--dry-run")
+    told = three.run("dead-letter", command, "--reason", "ValueError", "--dry-run")
     assert "2 would be" in told.output
     assert {three.state(1), three.state(3, "globex")} == {"parked"}
-    assert [letter["id"] for letter in three.json("dead", command, "--all", "--dry-run")] == [1, 2, 3]
+    assert [letter["id"] for letter in three.json("dead-letter", command, "--all", "--dry-run")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("command", ["redrive", "drop"])
 @pytest.mark.parametrize("words", [(), ("1", "--all"), ("1", "77"), ("1", "--portal", "globex")])
 def test_nothing_happens_to_what_was_not_clearly_named(three: Desk, command: str, words: tuple[str, ...]) -> None:
-    assert "Nothing was changed" in three.run("dead", command, *words, code=2).output
+    assert "Nothing was changed" in three.run("dead-letter", command, *words, code=2).output
     assert three.state(1) == "parked"
 
 
 @pytest.mark.parametrize(("command", "done"), [("redrive", "redriven"), ("drop", "dropped")])
 def test_it_says_so_when_the_filters_fit_no_letter(three: Desk, command: str, done: str) -> None:
-    told = three.run("dead", command, "--portal", "acmee")
-    assert told.stdout == f"No open dead letter fits; nothing was {done}.\n"
+    told = three.run("dead-letter", command, "--portal", "acmee")
+    assert told.stdout == f"No open dead letter matches; nothing was {done}.\n"
 
 
 def test_drop_asks_first(three: Desk) -> None:
-    three.run("dead", "drop", "1", code=1, answer="n\n")
-    three.run("dead", "drop", "1", "--json", code=2)
+    three.run("dead-letter", "drop", "1", code=1, answer="n\n")
+    three.run("dead-letter", "drop", "1", "--json", code=2)
     assert three.state(1) == "parked"
-    three.run("dead", "drop", "1", answer="y\n")
+    three.run("dead-letter", "drop", "1", answer="y\n")
     assert three.state(1) == "succeeded"
 
 
 def test_drop_ends_the_letter_and_says_who(three: Desk) -> None:
-    told = three.run("dead", "drop", "--all", "--yes")
+    told = three.run("dead-letter", "drop", "--all", "--yes")
     assert "3 dropped" in told.output
     assert three.runtime.store.dead_letters() == []
-    ended = three.json("dead", "list", "--ended")
+    ended = three.json("dead-letter", "list", "--ended")
     assert [letter["reason"] for letter in ended] == [f"{why}; dropped by olga" for why in _reasons()]
     assert all(letter["ended_at"] and letter["now"] == "ended" for letter in ended)
     assert three.kit().ledger.take_overdue().batches == ("p1", "p2")
@@ -221,36 +221,38 @@ def _reasons() -> list[str]:
 @pytest.mark.parametrize(("command", "open_letters"), [("redrive", 3), ("drop", 2)])
 def test_after_loss_of_the_ledger_it_says_what_will_happen(three: Desk, command: str, open_letters: int) -> None:
     three.runtime.redis.flushall()
-    told = three.run("dead", command, "1", *(["--yes"] if command == "drop" else []), code=1)
-    assert "adoption brings it back" in told.output
+    told = three.run("dead-letter", command, "1", *(["--yes"] if command == "drop" else []), code=1)
+    assert "is adopted within minutes" in told.output
     assert len(three.runtime.store.dead_letters()) == open_letters
-    assert three.json("dead", "list")[0]["now"] == "unknown"
+    assert three.json("dead-letter", "list")[0]["now"] == "unknown"
 
 
 def test_a_forgotten_portal_is_no_obstacle(three: Desk) -> None:
     three.runtime.store.remove_portal("globex")
     with three.runtime.store.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM portals WHERE name = 'globex'")
-    assert three.json("dead", "list", "--portal", "globex")[0]["now"] == "unknown"
-    three.run("dead", "drop", "3", "--yes", code=1)
-    assert three.json("dead", "list", "--portal", "globex") == []
+    assert three.json("dead-letter", "list", "--portal", "globex")[0]["now"] == "unknown"
+    three.run("dead-letter", "drop", "3", "--yes", code=1)
+    assert three.json("dead-letter", "list", "--portal", "globex") == []
 
 
 def test_json_tells_what_became_of_each(three: Desk) -> None:
-    three.run("dead", "redrive", "1")
+    three.run("dead-letter", "redrive", "1")
     pass_time(three.runtime.redis, three.kit().ledger, 1)
     three.kit().ledger.take_overdue()
-    assert three.json("dead", "drop", "1", "2", "--yes", code=1) == {"letters": {"1": "ready", "2": "dropped"}}
+    assert three.json("dead-letter", "drop", "1", "2", "--yes", code=1) == {
+        "dead_letters": {"1": "ready", "2": "dropped"}
+    }
 
 
 def test_export_is_complete_and_for_its_owner_only(three: Desk, tmp_path: Path) -> None:
     path = tmp_path / "letters.jsonl"
-    assert "2 dead letters" in three.run("dead", "export", "--portal", "acme", "--to", str(path)).output
+    assert "2 dead letters" in three.run("dead-letter", "export", "--portal", "acme", "--to", str(path)).output
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["record_id"] for row in rows] == [1, 2]
     assert rows[0]["payload"]["data"] == {"NAME": CANARY}
     assert path.stat().st_mode & 0o777 == 0o600
-    assert "Nothing was exported" in three.run("dead", "export", "--to", str(path), code=2).output
+    assert "Nothing was exported" in three.run("dead-letter", "export", "--to", str(path), code=2).output
     assert len(path.read_text().splitlines()) == 2
 
 
@@ -258,9 +260,9 @@ def test_an_export_that_breaks_off_leaves_no_file(three: Desk, tmp_path: Path) -
     with three.runtime.store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE dead_letters SET payload = 'torn' WHERE id = 2")
     path = tmp_path / "letters.jsonl"
-    assert "payload of dead letter 2" in three.run("dead", "export", "--to", str(path), code=2).output
+    assert "payload of dead letter 2" in three.run("dead-letter", "export", "--to", str(path), code=2).output
     assert not path.exists(), "it would be taken for a whole one, and keeps the next export from being made"
-    assert "1 dead letters" in three.run("dead", "export", "--portal", "globex", "--to", str(path)).output
+    assert "1 dead letters" in three.run("dead-letter", "export", "--portal", "globex", "--to", str(path)).output
 
 
 def test_an_export_onto_a_full_disk_is_a_sentence(desk: Desk, tmp_path: Path) -> None:
@@ -269,44 +271,44 @@ def test_an_export_onto_a_full_disk_is_a_sentence(desk: Desk, tmp_path: Path) ->
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
     try:
-        told = desk.run("dead", "export", "--to", str(path), code=1)
+        told = desk.run("dead-letter", "export", "--to", str(path), code=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "Nothing was exported" in told.output
     assert not path.exists()
 
 
-def test_marked_sums_up_and_lists(three: Desk) -> None:
+def test_nacked_sums_up_and_lists(three: Desk) -> None:
     three.hold(4)
     three.runtime.redis.hset(f"{three.kit().ledger.stem}:marked", "9", three.kit().ledger.now_ms() - 90_000)
     three.runtime.redis.hset(f"{three.kit().ledger.stem}:marked", "10", three.kit().ledger.now_ms())
-    lines = three.run("marked").stdout.splitlines()
+    lines = three.run("nacked").stdout.splitlines()
     assert lines[1].split() == ["acme", "2", "90", "s", "1", "0", "s", "2", "336.0", "h"]
     assert lines[2].split() == ["globex", "0", "-", "0", "-", "1", "168.0", "h"]
-    records = three.run("marked", "--portal", "acme", "--records").stdout
+    records = three.run("nacked", "--portal", "acme", "--records").stdout
     assert [line.split()[1:3] for line in records.splitlines()[1:]] == [
-        ["marked", "9"],
-        ["marked", "10"],
-        ["parked", "1"],
-        ["parked", "2"],
-        ["held", "4"],
+        ["nacked", "9"],
+        ["nacked", "10"],
+        ["dead-lettered", "1"],
+        ["dead-lettered", "2"],
+        ["retrying", "4"],
     ]
     assert CANARY not in records
-    assert {row["state"] for row in three.json("marked")} == {"", "parked", "waiting"}
-    assert "No portal named" in three.run("marked", "--portal", "initech", code=2).output
+    assert {row["state"] for row in three.json("nacked")} == {"", "parked", "waiting"}
+    assert "No portal named" in three.run("nacked", "--portal", "initech", code=2).output
 
 
 def test_a_ledger_that_is_away_is_a_sentence(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.park(1)
     monkeypatch.setenv("B24_REDIS_URL", "redis://127.0.0.1:1/0")
-    assert desk.json("dead", "list")[0]["now"] == "?"
-    assert "ledger cannot be reached" in desk.run("dead", "redrive", "1", code=1).output
-    assert "ledger cannot be reached" in desk.run("marked", code=1).output
+    assert desk.json("dead-letter", "list")[0]["now"] == "?"
+    assert "ledger cannot be reached" in desk.run("dead-letter", "redrive", "1", code=1).output
+    assert "ledger cannot be reached" in desk.run("nacked", code=1).output
 
 
-def test_a_portal_with_parked_events_is_drained_but_not_removed(three: Desk) -> None:
+def test_a_portal_with_dead_letters_is_drained_but_not_removed(three: Desk) -> None:
     three.runtime.store.set_wish("globex", Wish.PAUSED)
     portal = three.runtime.store.portal("globex")
     assert three.kit("globex").lifecycle.drained(portal, 0.0)
-    assert "1 parked events" in three.run("portal", "remove", "globex", code=2).output
+    assert "1 dead letters" in three.run("portal", "remove", "globex", code=2).output
     assert three.state(3, "globex") == "parked"
