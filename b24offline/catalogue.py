@@ -29,6 +29,9 @@ _TYPE_PATH: Final = "FIELDS.ENTITY_TYPE_ID"
 _PATH_STEP: Final = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 _MAX_ID_CHARACTERS: Final = 128
 
+LISTED_ENTITIES: Final = frozenset({"crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_item", "task"})
+"""Entities that the portal lists by the date of their last change, so that a mirror of them can be compared."""
+
 _ABSENT: Final = object()
 _MODIFIED_FIELDS: Final = (
     "DATE_MODIFY",

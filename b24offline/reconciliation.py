@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from b24offline.routing import Routes
 
 NOT_LISTED: Final = "the portal has no list of these by date of change"
-NOT_MIRRORED: Final = "no pipeline mirrors it"
-NO_UPDATE: Final = "no update event of it has a route"
+NOT_MIRRORED: Final = "no route says that it mirrors it"
+NO_UPDATE: Final = "no update event of it runs a pipeline that mirrors it"
 BACKLOG: Final = "too many records wait in the queue to tell, ask again later"
 MANY: Final = 2000
 """Free records that are looked at before an object counts as gone."""
@@ -146,15 +146,15 @@ class Reconciler:
         self._grace_ms = grace_ms
         self._in_work: set[ObjectKey] | None = None
 
-    def begin(self, job: Job, mirrored: Iterable[str]) -> None:
-        """Decides what to look at. ``mirrored``: routed entities that a pipeline mirrors.
+    def begin(self, job: Job) -> None:
+        """Decides what to look at: the entities that a route mirrors.
 
         What changed in the last minutes, or since the oldest record that waits in the queue, is left to the queue.
         """
         oldest = self._queue.oldest_free()
         now = self._ledger.now_ms()
         until_ms = max(1, (now if oldest is None else min(now, _ms(oldest))) - self._grace_ms)
-        mirrored = set(mirrored)
+        mirrored = self._routes.mirrored_entities
         events = (self._catalogue.lookup(name) for name in self._routes.event_names)
         todo: list[Part] = []
         not_comparable: dict[str, str] = {}
@@ -205,7 +205,9 @@ class Reconciler:
         return tuple(one for one in self._lister.type_ids() if self._event(entity, f"{one}:1"))
 
     def _event(self, entity: str, object_id: str) -> str | None:
-        return next(update_events(entity, object_id, self._catalogue, self._routes), None)
+        """The event that runs an object again; None where that would not mirror it."""
+        name = next(update_events(entity, object_id, self._catalogue, self._routes), None)
+        return name if name and self._routes.mirrors(name, entity) else None
 
     def _changed(self, job: Job, entity: str, type_id: str) -> None:
         page = self._lister.changed(entity, type_id, job.since_ms, int(job.after or 0))

@@ -10,11 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-
 from b24offline import errors
 from b24offline.object_reader import NotReadable
+from b24offline.retry_rules import PASSING_LATE, PASSING_SOON
 
 if TYPE_CHECKING:
     from b24offline.retry_rules import RetryRules
@@ -69,30 +67,6 @@ _FINAL: Final = (
     NotImplementedError,
     SyntaxError,
 )
-_SOON: Final = (
-    errors.QueryLimitExceeded,
-    errors.Unreachable,
-    errors.UnknownAnswer,
-    errors.ExpiredToken,
-    errors.AuthServerUnavailable,
-    errors.Moved,
-    errors.StoreUnavailable,
-    RedisConnectionError,
-    RedisTimeoutError,
-)
-_LATE: Final = (
-    errors.AuthLost,
-    errors.AccessDenied,
-    errors.PlanTooSmall,
-    errors.Overloaded,
-    errors.PortalGone,
-    errors.WrongAuthType,
-    errors.InsufficientScope,
-    errors.AuthServerError,
-    errors.MemberMismatch,
-)
-UNCOUNTED: Final = (errors.PaceExceeded, errors.OperationTimeLimit, *_SOON, *_LATE)
-"""Nobody's attempts, whatever a pipeline or a step asks for."""
 
 
 def decide(
@@ -138,6 +112,6 @@ def uncounted_wait_seconds(error: BaseException, timers: Timers, now_epoch: floa
     if isinstance(error, errors.OperationTimeLimit):
         told = error.reset_at - now_epoch if error.reset_at else late
         return min(max(told, timers.step_backoff_seconds[0]), timers.held_backoff_seconds[1])
-    if isinstance(error, _SOON):
+    if isinstance(error, PASSING_SOON):
         return soon
-    return late if isinstance(error, _LATE) else None
+    return late if isinstance(error, PASSING_LATE) else None

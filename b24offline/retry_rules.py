@@ -1,7 +1,7 @@
 """What a pipeline or a step asks of its retries: attempts, waits, and which errors are final. Pure.
 
-Checked where they are written, at import, so that a worker does not start with rules that mean nothing. What is not
-counted (see `b24offline.retry_policy`) is out of their reach: a limit of the portal is nobody's attempt.
+Checked where they are written, at import, so that a worker does not start with rules that mean nothing. Errors that
+do not count as an attempt are out of their reach: a limit of the portal is no failure of a step.
 """
 
 from __future__ import annotations
@@ -11,12 +11,43 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from b24offline import errors
 from b24offline.errors import ConfigError
-from b24offline.retry_policy import UNCOUNTED
 
 MOST_ATTEMPTS: Final = 20
 LONGEST_WAIT_SECONDS: Final = 3600.0
 """A run that waits keeps its batch open and its object's mailbox taken; what needs longer is for the error lane."""
+
+
+PASSING_SOON: Final = (
+    errors.QueryLimitExceeded,
+    errors.Unreachable,
+    errors.UnknownAnswer,
+    errors.ExpiredToken,
+    errors.AuthServerUnavailable,
+    errors.Moved,
+    errors.StoreUnavailable,
+    RedisConnectionError,
+    RedisTimeoutError,
+)
+"""Errors that pass within seconds."""
+PASSING_LATE: Final = (
+    errors.AuthLost,
+    errors.AccessDenied,
+    errors.PlanTooSmall,
+    errors.Overloaded,
+    errors.PortalGone,
+    errors.WrongAuthType,
+    errors.InsufficientScope,
+    errors.AuthServerError,
+    errors.MemberMismatch,
+)
+"""Errors that last for minutes, or until a person acts."""
+UNCOUNTED: Final = (errors.PaceExceeded, errors.OperationTimeLimit, *PASSING_SOON, *PASSING_LATE)
+"""Errors that do not count as an attempt, whatever a pipeline or a step asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +127,7 @@ def _errors(owner: str, final: type[Exception] | Iterable[type[Exception]]) -> t
             raise ConfigError(f"{owner}: final must be classes of exceptions, not {kind!r}")
         if issubclass(kind, UNCOUNTED):
             raise ConfigError(
-                f"{owner}: {kind.__name__} is nobody's attempt and cannot be final; where it is the event's own fault, "
-                "catch it and raise Permanent"
+                f"{owner}: {kind.__name__} does not count as an attempt and cannot be final; where it is "
+                "the event's own fault, catch it and raise Permanent"
             )
     return given

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from b24offline.catalogue import LISTED_ENTITIES, shipped_catalogue
 from b24offline.errors import ConfigError
 from b24offline.retry_rules import RetryRules
 
@@ -38,6 +39,7 @@ class Routes:
         self._by_event: dict[str, list[str]] = {}
         self._pipelines: dict[str, Callable[[Event], object]] = {}
         self._rules: dict[str, RetryRules] = {}
+        self._mirrors: dict[str, frozenset[str]] = {}
 
     def add(
         self,
@@ -45,8 +47,13 @@ class Routes:
         events: tuple[str, ...],
         name: str,
         rules: RetryRules = NO_RULES,
+        mirrors: Iterable[str] = (),
     ) -> None:
-        """Adds a pipeline. Raises `ConfigError` for a name that is taken, no events, or an event named twice."""
+        """Adds a pipeline. ``mirrors``: the entities whose objects it writes into the mirror.
+
+        Raises `ConfigError` for a name that is taken, no events, an event named twice, or an entity that cannot be
+        compared with the mirror.
+        """
         if not _NAME.fullmatch(name):
             raise ConfigError(f"pipeline name {name!r} must be 1 to 64 letters, digits, '_', '.' or '-'")
         if name in self._pipelines:
@@ -56,7 +63,10 @@ class Routes:
             raise ConfigError(f"pipeline {name!r} names no event: @route('ONCRMDEALADD')")
         if len(set(wanted)) != len(wanted):
             raise ConfigError(f"pipeline {name!r} names an event twice")
+        mirrored = frozenset(mirrors)
+        _refuse_incomparable(name, wanted, mirrored)
         self._pipelines[name] = pipeline
+        self._mirrors[name] = mirrored
         self._rules[name] = rules
         for event in wanted:
             self._by_event.setdefault(event, []).append(name)
@@ -73,10 +83,31 @@ class Routes:
         """What a pipeline asks of the retries of its steps; nothing for one that is not loaded."""
         return self._rules.get(name, NO_RULES)
 
+    def mirrors(self, event_name: str, entity: str) -> bool:
+        """Whether an event runs a pipeline that mirrors objects of this entity."""
+        return any(entity in self._mirrors[name] for name in self.pipelines_for(event_name))
+
+    @property
+    def mirrored_entities(self) -> frozenset[str]:
+        """The entities that some pipeline mirrors."""
+        return frozenset().union(*self._mirrors.values())
+
     @property
     def event_names(self) -> tuple[str, ...]:
         """All events that have a route, sorted."""
         return tuple(sorted(self._by_event))
+
+
+def _refuse_incomparable(name: str, events: Iterable[str], mirrors: frozenset[str]) -> None:
+    """Raise `ConfigError` where reconciliation could not compare what a pipeline mirrors."""
+    if unlisted := mirrors - LISTED_ENTITIES:
+        raise ConfigError(
+            f"pipeline {name!r} mirrors {', '.join(map(repr, sorted(unlisted)))}, which cannot be compared: the portal "
+            f"lists by date of change {', '.join(sorted(LISTED_ENTITIES))}"
+        )
+    kinds = (shipped_catalogue().lookup(event) for event in events)
+    if strange := mirrors - {kind.entity for kind in kinds if kind}:
+        raise ConfigError(f"pipeline {name!r} mirrors {', '.join(sorted(strange))}, and none of its events is of these")
 
 
 routes: Final = Routes()
@@ -86,12 +117,14 @@ routes: Final = Routes()
 def route(
     *events: str,
     name: str | None = None,
+    mirrors: str | Iterable[str] = (),
     attempts: int | None = None,
     backoff: float | Iterable[float] | None = None,
     final: type[Exception] | Iterable[type[Exception]] | None = None,
 ) -> Callable[[P], P]:
     """Registers a pipeline for event names. ``name`` defaults to the function's; it must be unique.
 
+    ``mirrors`` names the entities whose objects the pipeline writes into the mirror: reconciliation compares these.
     ``attempts``, ``backoff`` (seconds) and ``final`` hold for all steps of the pipeline that do not say otherwise; see
     `RetryRules`. Raises `ConfigError`.
     """
@@ -99,7 +132,7 @@ def route(
     def register(pipeline: P) -> P:
         called = name or str(getattr(pipeline, "__name__", ""))
         rules = RetryRules.checked(f"pipeline {called!r}", attempts=attempts, backoff=backoff, final=final)
-        routes.add(pipeline, events, called, rules)
+        routes.add(pipeline, events, called, rules, (mirrors,) if isinstance(mirrors, str) else mirrors)
         return pipeline
 
     return register

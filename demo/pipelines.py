@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from celery.canvas import Signature
 
+from b24offline.catalogue import LISTED_ENTITIES
 from b24offline.pipeline import Event, current, fetch, route, step, upsert
 
 FAILS: Final = 2
@@ -35,7 +36,7 @@ def trouble(reference: dict[str, Any]) -> dict[str, Any]:
     return reference
 
 
-@route(*EVENTS)
+@route(*EVENTS, mirrors=LISTED_ENTITIES)
 def demo_object_changed(event: Event) -> Signature:
     """Fetches the object, runs into trouble now and then, and writes the object into the mirror."""
     return fetch.s() | trouble.s() | upsert.s()

@@ -14,12 +14,10 @@ from celery import shared_task
 from redis.exceptions import LockError
 
 from b24offline import contract
-from b24offline.catalogue import Catalogue
 from b24offline.errors import PaceExceeded, PortalError
 from b24offline.event import ObjectKey
-from b24offline.injection import event_fits, injected, local_event, update_events
+from b24offline.injection import event_fits, injected, update_events
 from b24offline.lanes import LOCAL_LANE
-from b24offline.object_lister import METHODS
 from b24offline.reconcile_schedule import BY_HAND, RECONCILE, RUN
 from b24offline.reconciled import note_reconciled
 from b24offline.reconciliation import Job
@@ -30,8 +28,7 @@ from b24offline.runtime import Runtime
 from b24offline.services import PortalKit
 from b24offline.settings import config
 from b24offline.tasks.process import runtime
-from b24offline.tasks.publishing import queue_of, steps_of
-from b24offline.tasks.step_error import showable
+from b24offline.tasks.publishing import queue_of
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +38,6 @@ LEASES: Final = 5
 """Settle leases that one step may take: it may have to read the queue's list to its end, at the portal's pace."""
 SLACK_SECONDS: Final = 0.5
 """A message that comes a moment too early would find the lease, and the sweep would have to ask."""
-MIRROR: Final = f"{contract.STEP_PREFIX}mirror.upsert"
 
 
 def ask_if_due(here: Runtime, kit: PortalKit) -> None:
@@ -94,7 +90,7 @@ def _turn(here: Runtime, kit: PortalKit, number: str, body: Body, lease: Any) ->
     worker = here.reconciler(portal)
     try:
         if not job.until_ms:
-            worker.begin(job, mirrored(portal, here.catalogue))
+            worker.begin(job)
             save()
         for _ in range(STEPS_A_TURN):
             if job.pending:
@@ -187,28 +183,3 @@ def _refused(why: str) -> dict[str, Any]:
 def _dispatch(portal: str, process_id: str | None) -> None:
     if process_id is not None:
         reconcile.app.send_task(contract.TASK_DISPATCH, args=(portal, process_id), queue=queue_of(LOCAL_LANE))
-
-
-def mirrored(portal: str, catalogue: Catalogue) -> set[str]:
-    """The entities whose update event runs a pipeline that mirrors the object."""
-    found = set()
-    for entity, how in METHODS.items():
-        # Smart processes that have a route of their own, and any other one.
-        types = [name.rpartition("_")[2] for name in routes.event_names] if how.types else []
-        for object_id in ["1:1", *(f"{one}:1" for one in types if one.isdigit())] if how.types else ["1"]:
-            key = ObjectKey(portal, entity, object_id)
-            names = update_events(entity, object_id, catalogue, routes)
-            if any(
-                _mirrors(name, key, pipeline, catalogue) for name in names for pipeline in routes.pipelines_for(name)
-            ):
-                found.add(entity)
-    return found
-
-
-def _mirrors(name: str, key: ObjectKey, pipeline: str, catalogue: Catalogue) -> bool:
-    event = local_event(name, key, "1970-01-01T00:00:00+00:00", -1, catalogue)
-    try:
-        return any(step.task == MIRROR for step in steps_of(event, pipeline))
-    except Exception as error:
-        log.warning("pipeline could not be built", exc_info=showable(error), extra={"pipeline": pipeline})
-        return False

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from celery.canvas import Signature
 
+from b24offline.catalogue import LISTED_ENTITIES
 from b24offline.event import Event
 from b24offline.routing import route
 from b24offline.tasks import mirror, objects
 from tests.faults.chains import TRACKED
 
 
-@route(*TRACKED)
+@route(*TRACKED, mirrors=LISTED_ENTITIES)
 def mirrored(event: Event) -> Signature:
     """Every event of every entity."""
     return objects.fetch.s() | mirror.upsert.s()

@@ -44,7 +44,7 @@ def handle(reference: dict[str, Any]) -> dict[str, Any]:
     return reference
 
 
-@route("ONCRMDEALADD", "ONCRMDEALUPDATE", "ONCRMDEALDELETE")
+@route("ONCRMDEALADD", "ONCRMDEALUPDATE", "ONCRMDEALDELETE", mirrors="crm_deal")
 def deal_handled(event: Event) -> Signature:
     """Deals: fetched, handled, mirrored."""
     return fetch.s() | handle.s() | upsert.s()

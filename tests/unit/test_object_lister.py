@@ -9,8 +9,9 @@ import pytest
 from core_events import PORTAL
 from live_portal import LivePortal, emulator, live
 
+from b24offline.catalogue import LISTED_ENTITIES
 from b24offline.errors import UnknownAnswer
-from b24offline.object_lister import ObjectLister
+from b24offline.object_lister import METHODS, ObjectLister
 
 if TYPE_CHECKING:
     from b24offline.paced_client import PacedClient
@@ -20,6 +21,10 @@ pytestmark = pytest.mark.unit
 __all__ = ["emulator", "live"]
 
 OBJECTS = [("crm_deal", ""), ("task", ""), ("crm_item", "1046")]
+
+
+def test_a_mirror_of_every_entity_that_has_a_list_method_may_be_declared() -> None:
+    assert set(METHODS) == LISTED_ENTITIES
 
 
 class Deaf:

@@ -37,8 +37,10 @@ def kit(
 ) -> PortalKit:
     """A portal whose deals and leads are mirrored."""
     routes = Routes()
-    for number, name in enumerate(("ONCRMDEALUPDATE", "ONCRMLEADUPDATE")):
-        routes.add(lambda event: objects.fetch.s() | mirror.upsert.s(), (name,), f"mirrored_{number}")
+    for name, entity in (("ONCRMDEALUPDATE", "crm_deal"), ("ONCRMLEADUPDATE", "crm_lead")):
+        routes.add(
+            lambda event: objects.fetch.s() | mirror.upsert.s(), (name,), f"mirrored_{entity}", mirrors=(entity,)
+        )
     for module in (runtimes, publishing, reconcile):
         monkeypatch.setattr(module, "routes", routes)
     here = deployed(

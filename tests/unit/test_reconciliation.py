@@ -28,7 +28,7 @@ from b24offline.reconciled import (
     note_reconciled,
     since_ms,
 )
-from b24offline.reconciliation import NOT_LISTED, NOT_MIRRORED, Job, Reconciler, missed
+from b24offline.reconciliation import NO_UPDATE, NOT_LISTED, NOT_MIRRORED, Job, Reconciler, missed
 from b24offline.request_box import RequestBox
 from b24offline.routing import Routes
 from b24offline.subscriptions import bind_events
@@ -136,8 +136,8 @@ class Bench:
         self.mirror = Mirror(live.store.engine)
         self.mirror.create_schema()
         self.routes = Routes()
-        self.routes.add(lambda event: event, ("ONCRMDEALUPDATE", "ONCRMDEALADD"), PIPELINE)
-        self.routes.add(lambda event: event, ("ONCRMDYNAMICITEMUPDATE",), "items")
+        self.routes.add(lambda event: event, ("ONCRMDEALUPDATE", "ONCRMDEALADD"), PIPELINE, mirrors={"crm_deal"})
+        self.routes.add(lambda event: event, ("ONCRMDYNAMICITEMUPDATE",), "items", mirrors={"crm_item"})
         self.routes.add(lambda event: event, ("ONCRMLEADUPDATE",), "leads")
         self.routes.add(lambda event: event, ("ONCRMQUOTEUPDATE",), "quotes")
         self.injector = Injector(self.ledger, shipped_catalogue())
@@ -160,7 +160,7 @@ class Bench:
     def reconciled(self, **about: Any) -> Job:
         """A whole reconciliation of deals and items, each step from what the one before wrote down."""
         job = Job("by hand", about.pop("since_ms", 0), **about)
-        self.worker().begin(job, {"crm_deal", "crm_item"})
+        self.worker().begin(job)
         while not job.done:
             job = Job.from_body(job.body())
             if job.pending:
@@ -218,7 +218,7 @@ def test_one_that_was_injected_is_not_missed_again(bench: Bench) -> None:
 
 def test_a_death_between_the_note_and_the_injection_loses_nothing(bench: Bench) -> None:
     job = Job("by hand", 0)
-    bench.worker().begin(job, {"crm_deal"})
+    bench.worker().begin(job)
     bench.worker().step(job)
     noted = Job.from_body(job.body())
     assert len(noted.pending) == 50
@@ -268,23 +268,33 @@ def test_trouble_while_it_begins_leaves_no_entity_out(bench: Bench) -> None:
     job = Job("by hand", 0)
     bench.live.control.fault("crm.type.list", "error", status=503, code="QUERY_LIMIT_EXCEEDED")
     with pytest.raises(QueryLimitExceeded):
-        bench.worker().begin(job, {"crm_deal", "crm_item", "crm_lead"})
+        bench.worker().begin(job)
     assert job.until_ms == 0, "a job that has begun does not begin again"
     bench.redis.flushall()  # the pace of before
     bench.live.control.disarm()
-    bench.worker().begin(job, {"crm_deal", "crm_item", "crm_lead"})
-    assert {part[0] for part in job.todo} == {"crm_deal", "crm_item", "crm_lead"}
+    bench.worker().begin(job)
+    assert {part[0] for part in job.todo} == {"crm_deal", "crm_item"}
+
+
+def test_an_entity_whose_update_event_runs_no_pipeline_that_mirrors_it_is_not_compared(
+    bench: Bench,
+) -> None:
+    bench.routes.add(lambda event: event, ("ONCRMCONTACTADD",), "contacts", mirrors={"crm_contact"})
+    bench.routes.add(lambda event: event, ("ONCRMCONTACTUPDATE",), "told")
+    bench.routes.add(lambda event: event, ("ONCRMCOMPANYADD",), "companies", mirrors={"crm_company"})
+    looked = bench.reconciled(dry_run=True)
+    assert looked.not_comparable["crm_contact"] == looked.not_comparable["crm_company"] == NO_UPDATE
 
 
 def test_a_refusal_of_the_queue_or_of_the_application_is_none_of_a_list(bench: Bench) -> None:
     job = Job("by hand", 0)
-    bench.worker().begin(job, {"crm_deal"})
+    bench.worker().begin(job)
     for method, code in (("event.offline.list", "ACCESS_DENIED"), ("crm.deal.list", "user_access_error")):
         bench.live.control.fault(method, "error", status=403, code=code)
         with pytest.raises(NotAdministrator):
             bench.worker().step(job)
         bench.live.control.disarm()
-    assert (job.todo, job.after) == ([["crm_deal", "", "changed"]], "")
+    assert (job.todo[0], job.after) == (["crm_deal", "", "changed"], "")
     assert "crm_deal" not in job.not_comparable
 
 

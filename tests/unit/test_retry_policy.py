@@ -13,8 +13,8 @@ from sqlalchemy.exc import IntegrityError
 
 from b24offline import errors
 from b24offline.object_reader import NotReadable
-from b24offline.retry_policy import LONGEST_REPEAT_SECONDS, UNCOUNTED, Again, GiveUp, Park, Permanent, decide
-from b24offline.retry_rules import RetryRules
+from b24offline.retry_policy import LONGEST_REPEAT_SECONDS, Again, GiveUp, Park, Permanent, decide
+from b24offline.retry_rules import UNCOUNTED, RetryRules
 
 pytestmark = pytest.mark.unit
 

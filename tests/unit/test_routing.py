@@ -116,3 +116,31 @@ def test_rules_that_mean_nothing_are_refused_and_leave_nothing(monkeypatch: pyte
     with pytest.raises(ConfigError, match="pipeline 'own': attempts"):
         routing.route("ONA", name="own", attempts=0)(pipeline)
     assert fresh.event_names == ()
+
+
+def test_what_a_pipeline_mirrors_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "routes", routes := Routes())
+    routing.route("ONCRMDEALADD", "ONCRMDEALUPDATE", name="deals", mirrors="crm_deal")(pipeline)
+    routing.route("ONCRMLEADUPDATE", "ONTASKUPDATE", name="both", mirrors=("crm_lead", "task"))(pipeline)
+    routing.route("ONCRMDEALUPDATE", name="told")(pipeline)
+    assert routes.mirrored_entities == {"crm_deal", "crm_lead", "task"}
+    assert routes.mirrors("ONCRMDEALUPDATE", "crm_deal")
+    assert not routes.mirrors("ONCRMDEALUPDATE", "crm_lead")
+    assert not routes.mirrors("ONCRMDEALDELETE", "crm_deal")
+
+
+@pytest.mark.parametrize(
+    ("mirrors", "why"),
+    [
+        ("crm_deel", "'crm_deel', which cannot be compared"),
+        ("crm_quote", "'crm_quote', which cannot be compared"),
+        (("crm_deal", "crm_lead"), "mirrors crm_lead, and none of its events"),
+    ],
+)
+def test_an_entity_that_cannot_be_compared_is_refused(
+    monkeypatch: pytest.MonkeyPatch, mirrors: str | tuple[str, ...], why: str
+) -> None:
+    monkeypatch.setattr(routing, "routes", routes := Routes())
+    with pytest.raises(ConfigError, match=why):
+        routing.route("ONCRMDEALUPDATE", "ONCRMQUOTEUPDATE", name="deals", mirrors=mirrors)(pipeline)
+    assert routes.event_names == ()
