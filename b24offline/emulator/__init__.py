@@ -1,7 +1,7 @@
 """A Bitrix24 portal to develop and test against: pure state behind plain HTTP, steered through a control API.
 
-Run it with `python -m b24offline.emulator`. It imports nothing else of this package, so that a misreading of
-the portal's rules cannot be made twice in the same words.
+Run it with `python -m b24offline.emulator`. It imports nothing else of this package, so that the product
+and the portal that it is tested against cannot share a misreading of the portal's rules.
 """
 
 from b24offline.emulator.api import ApiError, Call, Params, invoke, matching, parse_filter, parse_order

@@ -65,42 +65,42 @@ class EmulatorProcess:
 
     @property
     def pid(self) -> int:
-        """The id of the running process; EmulatorError when there is none."""
+        """Return the id of the running process; raise EmulatorError when there is none."""
         if self._process is None:
             raise EmulatorError("the emulator is not running")
         return self._process.pid
 
     @property
     def url(self) -> str:
-        """Where it listens, without a path."""
+        """Return the address where it listens, without a path."""
         return str(self.hello["url"])
 
     @property
     def rest(self) -> str:
-        """The default portal's `client_endpoint`."""
+        """Return the default portal's `client_endpoint`."""
         return str(self.hello["rest"])
 
     @property
     def auth_url(self) -> str:
-        """The token endpoint."""
+        """Return the token endpoint."""
         return str(self.hello["auth_url"])
 
     @property
     def client_id(self) -> str:
-        """The application's id."""
+        """Return the application's id."""
         return str(self.hello["client_id"])
 
     @property
     def client_secret(self) -> str:
-        """The application's secret."""
+        """Return the application's secret."""
         return str(self.hello["client_secret"])
 
     def control(self, portal: str = "default") -> Control:
-        """A control client for one portal."""
+        """Return a control client for one portal."""
         return Control(str(self.hello["control"]), portal)
 
     def start(self) -> Self:
-        """Start the process and wait until it is ready; EmulatorError when it ends or stays silent."""
+        """Start the process and wait until it is ready; raise EmulatorError when it ends or stays silent."""
         found = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         process = subprocess.Popen(  # noqa: S603 - this interpreter and our own arguments
             self._command,
@@ -122,7 +122,7 @@ class EmulatorProcess:
         return self
 
     def stop(self) -> None:
-        """End the process, gently at first; harmless when it has ended."""
+        """Stop the process, gently at first; do nothing when it has ended."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -159,18 +159,18 @@ class Control:
         self._session.close()
 
     def send(self, verb: str, path: str, body: Any = None, **query: Any) -> Any:
-        """Any request of the control API."""
-        answer = self._session.request(
+        """Send any request of the control API and return its reply."""
+        response = self._session.request(
             verb,
             self._url + path,
             params={"portal": self._portal, **query},
             json=body,
             timeout=_ANSWER_SECONDS,
         )
-        found = answer.json()
-        if answer.status_code != 200:
-            raise EmulatorError(f"{verb} {path} on portal {self._portal}: {found.get('error')}")
-        return found
+        reply = response.json()
+        if response.status_code != 200:
+            raise EmulatorError(f"{verb} {path} on portal {self._portal}: {reply.get('error')}")
+        return reply
 
     def change(
         self,
@@ -182,17 +182,17 @@ class Control:
         fields: dict[str, Any] | None = None,
         connector: str = "",
     ) -> list[str]:
-        """Add, update or delete objects; returns their ids."""
+        """Add, update or delete objects and return their ids."""
         body: dict[str, Any] = {"entity": entity, "action": action, "connector": connector, "fields": fields}
         body |= {"ids": list(ids)} if ids else {"count": count}
-        return [str(one) for one in self.send("POST", "change", body)["ids"]]
+        return [str(object_id) for object_id in self.send("POST", "change", body)["ids"]]
 
     def raise_event(self, name: str, data: Any, **more: Any) -> int:
-        """Queue an event with any data; returns the number of connectors that got it."""
+        """Queue an event with any data and return the number of connectors that got it."""
         return int(self.send("POST", "event", {"name": name, "data": data, **more})["queued"])
 
     def backlog(self, count: int, **more: Any) -> int:
-        """Change `count` different objects; returns the number of new records."""
+        """Change `count` different objects and return the number of new records."""
         return int(self.send("POST", "backlog", {"count": count, **more})["queued"])
 
     def start_traffic(self, **plan: Any) -> None:
@@ -200,32 +200,32 @@ class Control:
         self.send("POST", "traffic", plan)
 
     def stop_traffic(self) -> dict[str, Any]:
-        """End the stream; returns `count` and `counts`."""
+        """End the stream and return `count` and `counts`."""
         return dict(self.send("DELETE", "traffic"))
 
     def traffic(self) -> dict[str, Any]:
-        """How the stream is doing: `running`, `count`, `counts`, `late_seconds`."""
+        """Return how the stream is doing: `running`, `count`, `counts`, `late_seconds`."""
         return dict(self.send("GET", "traffic"))
 
     def fault(self, match: str, kind: str, **plan: Any) -> int:
-        """Arm one fault plan; returns its id."""
+        """Arm one fault plan and return its id."""
         return int(self.send("POST", "faults", {"match": match, "kind": kind, **plan})["ids"][0])
 
     def disarm(self, fault_id: int | None = None) -> int:
-        """Remove one plan or all, letting go of held calls; returns how many."""
+        """Remove one plan or all, letting go of held calls and return how many."""
         return int(self.send("DELETE", "faults", **({} if fault_id is None else {"id": fault_id}))["removed"])
 
     def faults(self) -> list[dict[str, Any]]:
-        """All plans with `seen` and `fired`."""
+        """Return all plans with `seen` and `fired`."""
         return list(self.send("GET", "faults")["faults"])
 
     def fired(self, fault_id: int) -> int:
-        """How often a plan fired."""
-        return sum(int(one["fired"]) for one in self.faults() if one["id"] == fault_id)
+        """Return how often a plan fired."""
+        return sum(int(plan["fired"]) for plan in self.faults() if plan["id"] == fault_id)
 
     def held(self, fault_id: int) -> int:
-        """How many calls a plan holds back now."""
-        return sum(int(one["held"]) for one in self.faults() if one["id"] == fault_id)
+        """Return how many calls a plan holds back now."""
+        return sum(int(plan["held"]) for plan in self.faults() if plan["id"] == fault_id)
 
     def expire_tokens(self) -> None:
         """Let all access tokens expire."""
@@ -236,11 +236,11 @@ class Control:
         self.send("POST", "tokens/revoke")
 
     def issue_token(self) -> dict[str, str]:
-        """A further `access_token` and the current `refresh_token`."""
+        """Return a further `access_token` and the current `refresh_token`."""
         return dict(self.send("POST", "tokens/issue"))
 
     def issue_code(self) -> str:
-        """An authorization code, good once and for 30 portal seconds."""
+        """Return an authorization code, good once and for 30 portal seconds."""
         return str(self.send("POST", "tokens/code")["code"])
 
     def licence(self, **features: bool) -> None:
@@ -260,19 +260,19 @@ class Control:
         return dict(self.send("POST", "limits", values))
 
     def clock(self, **values: float) -> dict[str, float]:
-        """Set `advance_seconds` or `rate`; returns `now` and `rate`."""
+        """Set `advance_seconds` or `rate` and return `now` and `rate`."""
         return dict(self.send("POST", "clock", values))
 
     def drop_subscriptions(self, event: str = "") -> int:
-        """Remove bindings silently; returns how many."""
+        """Remove bindings silently and return how many."""
         return int(self.send("POST", "subscriptions/drop", {"event": event})["dropped"])
 
     def drop_records(self) -> int:
-        """Delete every record of the queue; returns how many."""
+        """Delete every record of the queue and return how many."""
         return int(self.send("POST", "records/drop")["dropped"])
 
     def marks(self, **which: Any) -> int:
-        """Mark free records as failed: `connector`, `ids`, `count`; returns how many."""
+        """Mark free records as failed: `connector`, `ids`, `count` and return how many."""
         return int(self.send("POST", "marks", which)["marked"])
 
     def steal(self, **which: Any) -> dict[str, Any]:
@@ -280,32 +280,32 @@ class Control:
         return dict(self.send("POST", "steal", which))
 
     def quirks(self, **values: Any) -> dict[str, Any]:
-        """Change what the vendor leaves open; returns all choices."""
+        """Change what the vendor leaves open and return all choices."""
         return dict(self.send("POST", "quirks", values))
 
     def state(self) -> dict[str, Any]:
-        """Counts of records, objects and requests, bucket, bindings, clock."""
+        """Return counts of records, objects and requests, bucket, bindings, clock."""
         return dict(self.send("GET", "state"))
 
     def records(self) -> list[dict[str, Any]]:
-        """Every record of every connector."""
+        """Return every record of every connector."""
         return list(self.send("GET", "records")["records"])
 
     def objects(self, entity: str | None = None, *, since_changes: bool = False) -> list[dict[str, Any]]:
-        """Objects as their get method returns them, deleted ones included."""
+        """Return objects as their get method returns them, deleted ones included."""
         query = {"since_changes": int(since_changes), **({"entity": entity} if entity else {})}
         return list(self.send("GET", "objects", **query)["objects"])
 
     def history(self, after: int = 0) -> Iterator[dict[str, Any]]:
-        """What happened to records since number `after`, over all pages."""
+        """Yield what happened to records since number `after`, over all pages."""
         return self._entries("history", after)
 
     def changes(self, after: int = 0) -> Iterator[dict[str, Any]]:
-        """What happened to objects since number `after`, over all pages."""
+        """Yield what happened to objects since number `after`, over all pages."""
         return self._entries("changes", after)
 
     def requests(self, after: int = 0) -> Iterator[dict[str, Any]]:
-        """The newest calls since number `after`, over all pages."""
+        """Yield the newest calls since number `after`, over all pages."""
         return self._entries("requests", after)
 
     def _entries(self, path: str, after: int) -> Iterator[dict[str, Any]]:
@@ -317,7 +317,7 @@ class Control:
 
 
 def wait_until(condition: Any, seconds: float = 10.0, pause_seconds: float = 0.02) -> None:
-    """Wait for a condition to hold; EmulatorError when it does not in time."""
+    """Wait for a condition to hold; raise EmulatorError when it does not in time."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from b24offline.emulator.api.call import Answer, Call
+from b24offline.emulator.api.call import Call, Result
 from b24offline.emulator.api.errors import ApiError
 from b24offline.emulator.state import ITEM_TYPES, OFFLINE_EVENTS, ONLINE_EVENTS, Binding, iso, item_type_of
 
@@ -17,8 +17,8 @@ USERS: Final = {
 }
 
 
-def bind(call: Call) -> Answer:
-    """Register an event. ApiError 400 for unknown events and, by default, for what is bound already."""
+def bind(call: Call) -> Result:
+    """Register an event; raise ApiError 400 for unknown events and, by default, for what is bound already."""
     call.need_application()
     name = call.params.text("event").upper()
     offline = call.params.text("event_type", "online").lower() == "offline"
@@ -42,63 +42,63 @@ def bind(call: Call) -> Answer:
     )
     if not call.portal.subscriptions.bind(binding) and call.portal.quirks.rebind_is_error:
         raise ApiError(400, "ERROR_CORE", "Unable to set event handler")
-    return Answer(True)
+    return Result(True)
 
 
-def unbind(call: Call) -> Answer:
+def unbind(call: Call) -> Result:
     """Remove bindings: those that match what is given, all of them without parameters."""
     call.need_application()
     params = call.params
     names = ("event", "handler", "auth_type", "event_type", "auth_connector")
     if not any(name in params for name in names):
-        return Answer({"count": call.portal.subscriptions.unbind(lambda _: True)})
+        return Result({"count": call.portal.subscriptions.unbind(lambda _: True)})
     name, handler = params.text("event").upper(), params.text("handler")
     offline, connector = params.text("event_type").lower() == "offline", call.connector
     if offline:
         call.need_admin()
 
-    def meant(one: Binding) -> bool:
+    def meant(binding: Binding) -> bool:
         return (
-            one.offline == offline
-            and name in ("", one.event)
-            and one.connector == connector
-            and (offline or handler in ("", one.handler))
-            and ("auth_type" not in params or one.user_id == (params.text("auth_type") or "0"))
+            binding.offline == offline
+            and name in ("", binding.event)
+            and binding.connector == connector
+            and (offline or handler in ("", binding.handler))
+            and ("auth_type" not in params or binding.user_id == (params.text("auth_type") or "0"))
         )
 
-    return Answer({"count": call.portal.subscriptions.unbind(meant)})
+    return Result({"count": call.portal.subscriptions.unbind(meant)})
 
 
-def get(call: Call) -> Answer:
-    """The bindings of the application."""
+def get(call: Call) -> Result:
+    """Return the bindings of the application."""
     call.need_application()
     rows = []
-    for one in call.portal.subscriptions.all():
+    for binding in call.portal.subscriptions.all():
         row: dict[str, Any] = {
-            "event": one.event,
-            "handler": one.handler,
-            "auth_type": one.user_id,
-            "offline": int(one.offline),
+            "event": binding.event,
+            "handler": binding.handler,
+            "auth_type": binding.user_id,
+            "offline": int(binding.offline),
         }
-        if one.offline and call.portal.quirks.event_get_shows_connector:
-            row["connector_id"] = one.connector
+        if binding.offline and call.portal.quirks.event_get_shows_connector:
+            row["connector_id"] = binding.connector
         rows.append(row)
-    return Answer(rows)
+    return Result(rows)
 
 
-def events(call: Call) -> Answer:
-    """The names of events that can be bound; of one scope, if given."""
+def events(call: Call) -> Result:
+    """Return the names of events that can be bound; of one scope, if given."""
     call.need_application()
     actions = ("ADD", "UPDATE", "DELETE")
     variants = [f"ONCRMDYNAMICITEM{action}_{item_type}" for item_type in ITEM_TYPES for action in actions]
     names = sorted(OFFLINE_EVENTS | ONLINE_EVENTS) + variants
     scope = call.params.text("scope")
     prefixes = {"crm": "ONCRM", "task": "ONTASK", "user": "ONUSER", "catalog": "CATALOG"}
-    return Answer([name for name in names if not scope or name.startswith(prefixes.get(scope, "?"))])
+    return Result([name for name in names if not scope or name.startswith(prefixes.get(scope, "?"))])
 
 
-def feature(call: Call) -> Answer:
-    """Whether the plan has a feature; unknown ones are `N`."""
+def feature(call: Call) -> Result:
+    """Return whether the plan has a feature; unknown ones are `N`."""
     code = call.params.text("code")
     if not code:
         raise ApiError(400, "CODE_EMPTY", "CODE can't be empty")
@@ -107,15 +107,15 @@ def feature(call: Call) -> Answer:
         "rest_offline_extended": licence.rest_offline_extended,
         "rest_auth_connector": licence.rest_auth_connector,
     }
-    return Answer({"value": "Y" if known.get(code, False) else "N"})
+    return Result({"value": "Y" if known.get(code, False) else "N"})
 
 
-def info(call: Call) -> Answer:
-    """The application on this portal."""
+def info(call: Call) -> Result:
+    """Return the application on this portal."""
     if call.webhook:
         raise ApiError(400, "ACCESS_DENIED", "Access denied! Application context required")
     commercial = call.portal.licence.commercial
-    return Answer(
+    return Result(
         {
             "ID": 77,
             "CODE": "local.emulated",
@@ -132,11 +132,11 @@ def info(call: Call) -> Answer:
     )
 
 
-def profile(call: Call) -> Answer:
-    """The user behind the token."""
+def profile(call: Call) -> Result:
+    """Return the user behind the token."""
     account = call.portal.account
     given, family, _, gender = USERS.get(str(account.user_id), USERS["1"])
-    return Answer(
+    return Result(
         {
             "ID": str(account.user_id),
             "ADMIN": account.admin,
@@ -148,32 +148,32 @@ def profile(call: Call) -> Answer:
     )
 
 
-def admin(call: Call) -> Answer:
-    """Whether the user is an administrator."""
-    return Answer(call.portal.account.admin)
+def admin(call: Call) -> Result:
+    """Return whether the user is an administrator."""
+    return Result(call.portal.account.admin)
 
 
-def users(call: Call) -> Answer:
-    """The users with an id, or all; the id may be given directly or in `filter`."""
+def users(call: Call) -> Result:
+    """Return the users with an id, or all; the id may be given directly or in `filter`."""
     conditions = {name.upper(): value for name, value in call.params.mapping("filter").items()}
     wanted = str(call.params.get("ID") or conditions.get("ID") or "")
     rows = [_user(user_id) for user_id in USERS if wanted in ("", user_id)]
-    return Answer(rows, len(rows))
+    return Result(rows, len(rows))
 
 
-def current_user(call: Call) -> Answer:
-    """The user behind the token, as `user.get` shows one."""
-    return Answer(_user(str(call.portal.account.user_id)))
+def current_user(call: Call) -> Result:
+    """Return the user behind the token, as `user.get` shows one."""
+    return Result(_user(str(call.portal.account.user_id)))
 
 
-def server_time(call: Call) -> Answer:
-    """The portal's clock."""
-    return Answer(iso(call.now))
+def server_time(call: Call) -> Result:
+    """Return the portal's clock."""
+    return Result(iso(call.now))
 
 
-def scope(_call: Call) -> Answer:
-    """What the application may use."""
-    return Answer(list(SCOPES))
+def scope(_call: Call) -> Result:
+    """Return what the application may use."""
+    return Result(list(SCOPES))
 
 
 def _known(name: str) -> bool:

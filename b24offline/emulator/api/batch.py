@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from b24offline.emulator.api.call import Answer, Call
+from b24offline.emulator.api.call import Call, Result
 from b24offline.emulator.api.envelope import time_of
 from b24offline.emulator.api.errors import ApiError, argument_error
 from b24offline.emulator.api.params import Params, parse_query
@@ -20,8 +20,8 @@ _KEY: Final = re.compile(r"\[([^\]]*)\]")
 _MISSING: Final = object()
 
 
-def run(call: Call, invoke: Callable[[Call], Answer]) -> Answer:
-    """Execute the commands in order; each map of the answer is an empty list when it holds nothing."""
+def run(call: Call, invoke: Callable[[Call], Result]) -> Result:
+    """Execute the commands in order; each map of the reply is an empty list when it holds nothing."""
     commands = call.params.mapping("cmd")
     halt = call.params.get("halt") in (1, "1", True, "true", "Y")
     maps: dict[str, dict[str, Any]] = {
@@ -29,20 +29,20 @@ def run(call: Call, invoke: Callable[[Call], Answer]) -> Answer:
     }
     for number, (name, command) in enumerate(commands.items()):
         try:
-            one = _command(call, number, command, maps["result"])
-            answer = _execute(one, invoke)
+            inner = _command(call, number, command, maps["result"])
+            result = _execute(inner, invoke)
         except ApiError as refusal:
             maps["result_error"][name] = {"error": refusal.code, "error_description": refusal.description}
             if halt:
                 break
             continue
-        maps["result"][name] = answer.result
-        if answer.total is not None:
-            maps["result_total"][name] = answer.total
-        if answer.next is not None:
-            maps["result_next"][name] = answer.next
-        maps["result_time"][name] = time_of(one)
-    return Answer({name: _as_php(found) for name, found in maps.items()})
+        maps["result"][name] = result.result
+        if result.total is not None:
+            maps["result_total"][name] = result.total
+        if result.next is not None:
+            maps["result_next"][name] = result.next
+        maps["result_time"][name] = time_of(inner)
+    return Result({name: _as_php(found) for name, found in maps.items()})
 
 
 def _command(call: Call, number: int, command: object, results: Mapping[str, Any]) -> Call:
@@ -58,7 +58,7 @@ def _command(call: Call, number: int, command: object, results: Mapping[str, Any
     return replace(call, method=method, params=Params(values), now=call.portal.clock.now())
 
 
-def _execute(call: Call, invoke: Callable[[Call], Answer]) -> Answer:
+def _execute(call: Call, invoke: Callable[[Call], Result]) -> Result:
     error = call.command_error(call.method, call.params.values)
     if error is not None:
         raise error
@@ -67,9 +67,9 @@ def _execute(call: Call, invoke: Callable[[Call], Answer]) -> Answer:
 
 def _resolved(value: Any, results: Mapping[str, Any], missing: str) -> Any:
     if isinstance(value, dict):
-        return {name: _resolved(one, results, missing) for name, one in value.items()}
+        return {name: _resolved(item, results, missing) for name, item in value.items()}
     if isinstance(value, list):
-        return [_resolved(one, results, missing) for one in value]
+        return [_resolved(item, results, missing) for item in value]
     if not isinstance(value, str) or "$result" not in value:
         return value
     whole = _REFERENCE.fullmatch(value)

@@ -1,4 +1,4 @@
-"""One call of one method, and its answer."""
+"""A call of a method, and its result."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ class Call:
 
     @property
     def connector(self) -> str:
-        """The `auth_connector`, empty without one; ApiError 403 when the plan has no connectors."""
+        """Return the `auth_connector`, empty without one; raise ApiError 403 when the plan has no connectors."""
         connector = self.params.text("auth_connector")
         if connector and not self.portal.licence.rest_auth_connector:
             raise ApiError(403, "WRONG_LICENSE", "The plan does not include event connectors")
         return connector
 
     def need_application(self) -> None:
-        """ApiError 403 when a webhook calls what only an application may."""
+        """Raise ApiError 403 when a webhook calls what only an application may."""
         if self.webhook:
             raise ApiError(403, "WRONG_AUTH_TYPE", "Current authorization type is denied for this method")
 
     def need_admin(self, description: str = "Access denied!") -> None:
-        """ApiError 403 when the user is no administrator."""
+        """Raise ApiError 403 when the user is no administrator."""
         if not self.portal.account.admin:
             raise ApiError(403, "ACCESS_DENIED", description)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Result:
     """What a method returns: `result`, and for lists `total` and `next`."""
 
     result: Any
@@ -69,7 +69,7 @@ PAGE_SIZE = 50
 
 
 def page_of(found: list[Any], start: int) -> tuple[list[Any], int, int | None]:
-    """A page of 50 from offset `start`, the total, the next offset; -1 is the first page, with total 0."""
+    """Return a page of 50 from offset `start`, the total, the next offset; -1 is the first page, with total 0."""
     if start < 0:
         return found[:PAGE_SIZE], 0, None
     following = start + PAGE_SIZE

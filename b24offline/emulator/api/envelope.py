@@ -1,4 +1,4 @@
-"""The `time` part of an answer."""
+"""The `time` part of a reply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def time_of(call: Call) -> dict[str, Any]:
-    """When the call began and ended on the portal's clock, and the execution time of its method."""
+    """Return when the call began and ended on the portal's clock, and the execution time of its method."""
     finish = call.portal.clock.now()
     duration = max(0.0, finish - call.now)
     found: dict[str, Any] = {
@@ -28,7 +28,7 @@ def time_of(call: Call) -> dict[str, Any]:
 
 
 def operating_time(call: Call) -> dict[str, float]:
-    """The two keys about execution time that `time` may carry."""
+    """Return the two keys about execution time that `time` may carry."""
     operating = call.portal.operating
     return {
         "operating_reset_at": operating.reset_at(call.method, call.now),

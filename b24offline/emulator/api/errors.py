@@ -1,4 +1,4 @@
-"""The one error of the emulated portal: an answer that is a refusal."""
+"""The error of the emulated portal: a reply that is a refusal."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class ApiError(Exception):
         self.extra = extra or {}
 
     def body(self) -> dict[str, Any]:
-        """The JSON body of the refusal."""
+        """Return the JSON body of the refusal."""
         return {"error": self.code, "error_description": self.description, **self.extra}
 
 
 def argument_error(description: str) -> ApiError:
-    """400 ERROR_ARGUMENT, the portal's word for a parameter it cannot use."""
+    """Return 400 ERROR_ARGUMENT, the portal's word for a parameter it cannot use."""
     return ApiError(400, "ERROR_ARGUMENT", description)

@@ -17,7 +17,7 @@ LIST_OPERATIONS: Final = (*GET_OPERATIONS, "@", "%")
 def parse_filter(raw: object, *, for_list: bool, strict: bool = True) -> tuple[Condition, ...]:
     """Read `{"<operation><FIELD>": value}`; an absent or empty one has no conditions.
 
-    ApiError 400 for what cannot be understood, unless `strict` is off: then the condition is ignored.
+    Raise ApiError 400 for what cannot be understood, unless `strict` is off: then the condition is ignored.
     """
     if raw in (None, "", [], {}):
         return ()
@@ -35,7 +35,7 @@ def parse_filter(raw: object, *, for_list: bool, strict: bool = True) -> tuple[C
 
 
 def parse_order(raw: object, *, for_list: bool, default: str) -> tuple[tuple[str, bool], ...]:
-    """Read `{"FIELD": "ASC"|"DESC"}`; absent or empty means `default` ascending. ApiError 400 otherwise."""
+    """Read `{"FIELD": "ASC"|"DESC"}`; absent or empty means `default` ascending. Raise ApiError 400 otherwise."""
     if raw in (None, "", [], {}):
         return ((default, False),)
     if not isinstance(raw, Mapping):
@@ -62,7 +62,7 @@ def _condition(operation: str, field: str, raw: object) -> Condition:
         given = raw.values() if isinstance(raw, Mapping) else raw
         if isinstance(given, str) or not hasattr(given, "__iter__"):
             given = [given]
-        wanted = frozenset(_typed(field, one) for one in given)
+        wanted = frozenset(_typed(field, item) for item in given)
         return lambda record: value_of(record) in wanted
     if isinstance(raw, list | Mapping):
         raise argument_error(f"the filter value of {field} must be scalar")

@@ -16,13 +16,13 @@ Row = Mapping[str, Any]
 
 
 def matching(rows: Iterable[Row], conditions: Mapping[str, Any], name_of: Callable[[str], str]) -> list[Row]:
-    """The rows that meet all conditions; `name_of` turns a caller's field name into a row's."""
+    """Return the rows that meet all conditions; `name_of` turns a caller's field name into a row's."""
     checks = [_check(str(key), value, name_of) for key, value in conditions.items()]
     return [row for row in rows if all(check(row) for check in checks)]
 
 
 def ordered(rows: list[Row], order: Mapping[str, Any], name_of: Callable[[str], str]) -> list[Row]:
-    """The rows by the named fields, numbers by value; without an order as they are."""
+    """Return the rows by the named fields, numbers by value; without an order as they are."""
     found = list(rows)
     for key, direction in reversed(list(order.items())):
         found.sort(key=partial(_rank_of, name_of(str(key))), reverse=str(direction).upper() == "DESC")
@@ -30,7 +30,7 @@ def ordered(rows: list[Row], order: Mapping[str, Any], name_of: Callable[[str], 
 
 
 def shown(row: Row, select: Iterable[Any] | None, name_of: Callable[[str], str], id_name: str) -> dict[str, Any]:
-    """The selected fields of a row and its id; all of them without a selection or with `*`."""
+    """Return the selected fields of a row and its id; all of them without a selection or with `*`."""
     names = [str(name) for name in select or ()]
     if not names or "*" in names:
         return dict(row)
@@ -39,7 +39,7 @@ def shown(row: Row, select: Iterable[Any] | None, name_of: Callable[[str], str],
 
 
 def _check(key: str, value: Any, name_of: Callable[[str], str]) -> Callable[[Row], bool]:
-    operation = next((one for one in _OPERATIONS if key.startswith(one)), "")
+    operation = next((known for known in _OPERATIONS if key.startswith(known)), "")
     name = name_of(key[len(operation) :])
     if operation.startswith("!"):
         positive = _comparison(operation[1:] or "=", value)
@@ -54,7 +54,7 @@ def _comparison(operation: str, value: Any) -> Callable[[Any], bool]:
         return lambda own: part in _text(own).lower()
     if isinstance(value, list | Mapping) or operation == "@":
         given = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
-        texts = frozenset(_text(one) for one in given)
+        texts = frozenset(_text(item) for item in given)
         return lambda own: _text(own) in texts
     wanted = _rank(value)
     comparisons: dict[str, Callable[[Any], bool]] = {

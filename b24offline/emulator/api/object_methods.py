@@ -7,19 +7,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from b24offline.emulator.api import listing
-from b24offline.emulator.api.call import Answer, Call, page_of
+from b24offline.emulator.api.call import Call, Result, page_of
 from b24offline.emulator.api.errors import ApiError
 from b24offline.emulator.state import ITEM_TYPES, TEMPLATES, camel
 
 if TYPE_CHECKING:
     from b24offline.emulator.state import StoredObject
 
-Method = Callable[[Call], Answer]
+Method = Callable[[Call], Result]
 _MULTI_FIELDS: Final = ("PHONE", "EMAIL")
 
 
 def classic_methods(entity: str) -> dict[str, Method]:
-    """`add`, `get`, `list`, `update`, `delete`, `fields` of leads, deals, contacts or companies."""
+    """Return `add`, `get`, `list`, `update`, `delete`, `fields` of leads, deals, contacts or companies."""
     return {
         "add": partial(_classic_add, entity),
         "get": partial(_classic_get, entity),
@@ -40,42 +40,42 @@ def _classic_found(entity: str, call: Call) -> StoredObject:
     return found
 
 
-def _classic_add(entity: str, call: Call) -> Answer:
+def _classic_add(entity: str, call: Call) -> Result:
     made = call.portal.add(entity, call.params.mapping("fields"), connector=call.connector)
-    return Answer(int(made.id))
+    return Result(int(made.id))
 
 
-def _classic_get(entity: str, call: Call) -> Answer:
-    return Answer(_classic_found(entity, call).data)
+def _classic_get(entity: str, call: Call) -> Result:
+    return Result(_classic_found(entity, call).data)
 
 
-def _classic_update(entity: str, call: Call) -> Answer:
+def _classic_update(entity: str, call: Call) -> Result:
     connector = call.connector
     call.portal.update(_classic_found(entity, call), call.params.mapping("fields"), connector=connector)
-    return Answer(True)
+    return Result(True)
 
 
-def _classic_delete(entity: str, call: Call) -> Answer:
+def _classic_delete(entity: str, call: Call) -> Result:
     connector = call.connector
     call.portal.delete(_classic_found(entity, call), connector=connector)
-    return Answer(True)
+    return Result(True)
 
 
-def _classic_list(entity: str, call: Call) -> Answer:
+def _classic_list(entity: str, call: Call) -> Result:
     rows = (found.data for found in call.portal.objects.alive(entity))
     page, total, following = _listed(call, rows, str.upper)
     select = [str(name).upper() for name in call.params.mapping("select").values()]
     hidden = [name for name in _MULTI_FIELDS if name not in select]
-    answer = []
+    rows_shown = []
     for row in page:
-        one = listing.shown(row, select, str.upper, "ID")
-        answer.append({name: value for name, value in one.items() if name not in hidden})
-    return Answer(answer, total, following)
+        fields = listing.shown(row, select, str.upper, "ID")
+        rows_shown.append({name: value for name, value in fields.items() if name not in hidden})
+    return Result(rows_shown, total, following)
 
 
-def _classic_fields(entity: str, _call: Call) -> Answer:
+def _classic_fields(entity: str, _call: Call) -> Result:
     names = ["ID", *TEMPLATES[entity], "DATE_CREATE", "DATE_MODIFY"]
-    return Answer({name: {"type": "string", "isReadOnly": name == "ID", "title": name} for name in names})
+    return Result({name: {"type": "string", "isReadOnly": name == "ID", "title": name} for name in names})
 
 
 def _listed(call: Call, rows: Any, name_of: Callable[[str], str]) -> tuple[list[Any], int, int | None]:
@@ -98,42 +98,42 @@ def _item_found(call: Call) -> StoredObject:
     return found
 
 
-def _item_add(call: Call) -> Answer:
+def _item_add(call: Call) -> Result:
     made = call.portal.add(
         "crm_item", call.params.mapping("fields"), item_type=_item_type(call), connector=call.connector
     )
-    return Answer({"item": made.data})
+    return Result({"item": made.data})
 
 
-def _item_get(call: Call) -> Answer:
-    return Answer({"item": _item_found(call).data})
+def _item_get(call: Call) -> Result:
+    return Result({"item": _item_found(call).data})
 
 
-def _item_update(call: Call) -> Answer:
+def _item_update(call: Call) -> Result:
     connector, found = call.connector, _item_found(call)
     call.portal.update(found, call.params.mapping("fields"), connector=connector)
-    return Answer({"item": found.data})
+    return Result({"item": found.data})
 
 
-def _item_delete(call: Call) -> Answer:
+def _item_delete(call: Call) -> Result:
     connector = call.connector
     call.portal.delete(_item_found(call), connector=connector)
-    return Answer([])
+    return Result([])
 
 
-def _item_list(call: Call) -> Answer:
+def _item_list(call: Call) -> Result:
     rows = (found.data for found in call.portal.objects.alive("crm_item", _item_type(call)))
     page, total, following = _listed(call, rows, camel)
     select = list(call.params.mapping("select").values())
-    return Answer({"items": [listing.shown(row, select, camel, "id") for row in page]}, total, following)
+    return Result({"items": [listing.shown(row, select, camel, "id") for row in page]}, total, following)
 
 
-def _types(_call: Call) -> Answer:
+def _types(_call: Call) -> Result:
     types = [
         {"id": number, "title": title, "entityTypeId": item_type, "isCategoriesEnabled": "Y"}
         for number, (item_type, (title, _, _)) in enumerate(ITEM_TYPES.items(), start=5)
     ]
-    return Answer({"types": types}, len(types))
+    return Result({"types": types}, len(types))
 
 
 ITEM_METHODS: Final[dict[str, Method]] = {
@@ -157,33 +157,33 @@ def _task_or_refuse(call: Call) -> StoredObject:
     return found
 
 
-def _task_add(call: Call) -> Answer:
+def _task_add(call: Call) -> Result:
     made = call.portal.add("task", call.params.mapping("fields"), connector=call.connector)
-    return Answer({"task": made.data})
+    return Result({"task": made.data})
 
 
-def _task_get(call: Call) -> Answer:
+def _task_get(call: Call) -> Result:
     found = _task_found(call)
-    return Answer([] if found is None else {"task": found.data})
+    return Result([] if found is None else {"task": found.data})
 
 
-def _task_update(call: Call) -> Answer:
+def _task_update(call: Call) -> Result:
     connector, found = call.connector, _task_or_refuse(call)
     call.portal.update(found, call.params.mapping("fields"), connector=connector)
-    return Answer({"task": found.data})
+    return Result({"task": found.data})
 
 
-def _task_delete(call: Call) -> Answer:
+def _task_delete(call: Call) -> Result:
     connector = call.connector
     call.portal.delete(_task_or_refuse(call), connector=connector)
-    return Answer({"task": True})
+    return Result({"task": True})
 
 
-def _task_list(call: Call) -> Answer:
+def _task_list(call: Call) -> Result:
     rows = (found.data for found in call.portal.objects.alive("task"))
     page, total, following = _listed(call, rows, camel)
     select = list(call.params.mapping("select").values())
-    return Answer({"tasks": [listing.shown(row, select, camel, "id") for row in page]}, total, following)
+    return Result({"tasks": [listing.shown(row, select, camel, "id") for row in page]}, total, following)
 
 
 TASK_METHODS: Final[dict[str, Method]] = {

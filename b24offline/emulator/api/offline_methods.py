@@ -1,10 +1,10 @@
-"""The methods `event.offline.*`: parameters in, queue transitions, answers out."""
+"""The methods `event.offline.*`: parameters in, queue transitions, rows out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from b24offline.emulator.api.call import Answer, Call, page_of
+from b24offline.emulator.api.call import Call, Result, page_of
 from b24offline.emulator.api.errors import ApiError, argument_error
 from b24offline.emulator.api.filters import parse_filter, parse_order
 from b24offline.emulator.api.params import items_of
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from b24offline.emulator.state import Record
 
 
-def get(call: Call) -> Answer:
+def get(call: Call) -> Result:
     """Reserve, take or read a batch again.
 
     Only an explicit 0 (number, text or false) keeps `clear` from deleting.
@@ -39,7 +39,7 @@ def get(call: Call) -> Answer:
         if clear:
             rows = [_row(record) for record in records]
             queue.clear_batch(call.now, connector, process_id, by="get")
-            return Answer({"process_id": None, "events": rows})
+            return Result({"process_id": None, "events": rows})
     elif clear:
         records = queue.take(call.now, connector, selection, marked=error == "1")
         answered = None
@@ -49,10 +49,10 @@ def get(call: Call) -> Answer:
         )
         if not records and not call.portal.quirks.empty_reservation_has_process_id:
             answered = None
-    return Answer({"process_id": answered, "events": [_row(record) for record in records]})
+    return Result({"process_id": answered, "events": [_row(record) for record in records]})
 
 
-def list_(call: Call) -> Answer:
+def list_(call: Call) -> Result:
     """Read a page without reserving."""
     connector = _enter(call)
     selection = Selection(
@@ -61,11 +61,13 @@ def list_(call: Call) -> Answer:
     )
     found = call.portal.queue.select(connector, selection)
     page, total, following = page_of(found, call.params.number("start"))
-    rows = [{**_row(one), "PROCESS_ID": one.process_id, "ERROR": "1" if one.marked else "0"} for one in page]
-    return Answer(rows, total, following)
+    rows = [
+        {**_row(record), "PROCESS_ID": record.process_id, "ERROR": "1" if record.marked else "0"} for record in page
+    ]
+    return Result(rows, total, following)
 
 
-def clear(call: Call) -> Answer:
+def clear(call: Call) -> Result:
     """Delete records of a batch. Without ids, or with an empty list of them, that is the whole batch."""
     connector, queue = _enter(call), call.portal.queue
     process_id = _process_id(call)
@@ -79,10 +81,10 @@ def clear(call: Call) -> Answer:
         queue.clear_free_everywhere(call.now)
     else:
         queue.clear_batch(call.now, connector, process_id)
-    return Answer(True)
+    return Result(True)
 
 
-def error(call: Call) -> Answer:
+def error(call: Call) -> Result:
     """Mark and release records of a batch, and delete what else is unmarked with their message ids."""
     connector = _enter(call)
     process_id = _process_id(call)
@@ -90,7 +92,7 @@ def error(call: Call) -> Answer:
     if messages is None:
         raise argument_error("message_id is missing")
     call.portal.queue.report(call.now, connector, process_id, messages)
-    return Answer(True)
+    return Result(True)
 
 
 def _enter(call: Call) -> str:
@@ -120,8 +122,8 @@ def _record_ids(call: Call) -> list[int] | None:
     if found is None:
         return None
     ids = []
-    for one in found:
-        text = str(one) if not isinstance(one, bool) else ""
+    for item in found:
+        text = str(item) if not isinstance(item, bool) else ""
         if not (text.isascii() and text.isdigit() and int(text) > 0):
             raise argument_error("id must hold whole numbers greater than 0")
         ids.append(int(text))
@@ -130,7 +132,7 @@ def _record_ids(call: Call) -> list[int] | None:
 
 def _message_ids(call: Call) -> list[str] | None:
     found = _array(call, "message_id")
-    if found is not None and not all(isinstance(one, str) and len(one) == 32 for one in found):
+    if found is not None and not all(isinstance(message_id, str) and len(message_id) == 32 for message_id in found):
         raise argument_error("message_id must hold texts of 32 characters")
     return found
 

@@ -38,7 +38,7 @@ def parse_query(text: str) -> dict[str, Any]:
 def parse_json(raw: bytes) -> dict[str, Any]:
     """Parse a JSON body; a list becomes numbered parameters, nothing at all none.
 
-    ApiError 400 for other bodies.
+    Raise ApiError 400 for other bodies.
     """
     if not raw.strip():
         return {}
@@ -49,20 +49,20 @@ def parse_json(raw: bytes) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
     if isinstance(value, list):
-        return {str(number): one for number, one in enumerate(value)}
+        return {str(number): item for number, item in enumerate(value)}
     raise ApiError(400, "INVALID_REQUEST", "The body is not a JSON object")
 
 
 def _key(node: dict[str, Any], key: str) -> str:
     if key:
         return key
-    return str(1 + max((int(one) for one in node if _DIGITS.fullmatch(one)), default=-1))
+    return str(1 + max((int(number) for number in node if _DIGITS.fullmatch(number)), default=-1))
 
 
 def _fold(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    folded = {key: _fold(one) for key, one in value.items()}
+    folded = {key: _fold(item) for key, item in value.items()}
     if list(folded) == [str(number) for number in range(len(folded))]:
         return list(folded.values())
     return folded
@@ -79,14 +79,14 @@ class Params:
         return name in self.values or name.lower() in self._lower
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The raw value, or `default` when the parameter is absent."""
+        """Return the raw value, or `default` when the parameter is absent."""
         if name in self.values:
             return self.values[name]
         written = self._lower.get(name.lower())
         return default if written is None else self.values[written]
 
     def text(self, name: str, default: str = "") -> str:
-        """A scalar as text; null and false are empty. ApiError 400 for lists and maps."""
+        """Return a scalar as text; null and false are empty. Raise ApiError 400 for lists and maps."""
         value = self.get(name, default)
         if value is None or value is False:
             return ""
@@ -95,7 +95,7 @@ class Params:
         return "1" if value is True else str(value)
 
     def number(self, name: str, default: int = 0) -> int:
-        """A whole number; absent, null and empty give `default`. ApiError 400 for anything else."""
+        """Return a whole number; absent, null and empty give `default`. Raise ApiError 400 for anything else."""
         value = self.text(name)
         if value == "":
             return default
@@ -105,19 +105,19 @@ class Params:
             raise argument_error(f"{name} must be a whole number") from None
 
     def mapping(self, name: str) -> dict[str, Any]:
-        """A map; absent, null, empty text and empty lists are empty ones; a list gets numbered keys."""
+        """Return a map; absent, null, empty text and empty lists are empty ones; a list gets numbered keys."""
         value = self.get(name)
         if isinstance(value, Mapping):
             return dict(value)
         if isinstance(value, list):
-            return {str(number): one for number, one in enumerate(value)}
+            return {str(number): item for number, item in enumerate(value)}
         if value in (None, "", False):
             return {}
         raise argument_error(f"{name} must be a map")
 
 
 def items_of(value: object) -> list[Any] | None:
-    """The elements of what PHP calls an array: a list or a map; None for anything else."""
+    """Return the elements of what PHP calls an array: a list or a map; None for anything else."""
     if isinstance(value, list):
         return value
     return list(value.values()) if isinstance(value, Mapping) else None

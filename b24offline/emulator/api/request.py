@@ -51,14 +51,14 @@ class Outcome:
 
 
 def execute(portal: Portal, request: RestRequest, command_error: CommandError = no_error) -> Outcome:
-    """Admit a request and do what it asks."""
+    """Admit a request and execute it."""
     with portal.lock:
         refused = admit(portal, request)
         return perform(portal, request, command_error=command_error) if refused is None else refused
 
 
 def admit(portal: Portal, request: RestRequest, *, fault: str = "") -> Outcome | None:
-    """Put a request through bucket and authorization; its refusal, which is logged, or None."""
+    """Put a request through bucket and authorization; return its refusal, which is logged, or None."""
     with portal.lock:
         try:
             _check(portal, request, portal.clock.now())
@@ -83,29 +83,29 @@ def perform(
         call = Call(portal, request.method, request.params, now, request.webhook, overlap_seconds, command_error)
         started = time.perf_counter()
         try:
-            answer = batch.run(call, invoke) if request.method == "batch" else invoke(call)
+            result = batch.run(call, invoke) if request.method == "batch" else invoke(call)
         except ApiError as refusal:
             outcome = Outcome(refusal.status, refusal.body())
         else:
-            body: dict[str, Any] = {"result": answer.result}
-            if answer.next is not None:
-                body["next"] = answer.next
-            if answer.total is not None:
-                body["total"] = answer.total
+            body: dict[str, Any] = {"result": result.result}
+            if result.next is not None:
+                body["next"] = result.next
+            if result.total is not None:
+                body["total"] = result.total
             outcome = Outcome(200, {**body, "time": time_of(call)})
         note(portal, request, outcome, fault=fault, seconds=time.perf_counter() - started)
         return outcome
 
 
 def note(portal: Portal, request: RestRequest, outcome: Outcome | None, *, fault: str = "", seconds: float = 0) -> None:
-    """Log a request; one without outcome was not executed."""
+    """Log a request; one without an outcome was not executed."""
     with portal.lock:
         portal.calls[request.method] += 1
         logged = {}
         if request.method.startswith("event.offline."):
             logged = {name: value for name, value in request.params.values.items() if name.lower() in _LOGGED_PARAMS}
         elif request.method == "batch":
-            logged = {"cmd": [_logged_command(str(one)) for one in request.params.mapping("cmd").values()]}
+            logged = {"cmd": [_logged_command(str(command)) for command in request.params.mapping("cmd").values()]}
         portal.requests.add(
             portal.clock.now(),
             method=request.method,

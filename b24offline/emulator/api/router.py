@@ -1,4 +1,4 @@
-"""The table of methods, and the checks that stand before each of them."""
+"""The table of methods, and the checks before each of them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import time
 from typing import Final
 
 from b24offline.emulator.api import app_methods, offline_methods
-from b24offline.emulator.api.call import Answer, Call
+from b24offline.emulator.api.call import Call, Result
 from b24offline.emulator.api.envelope import operating_time
 from b24offline.emulator.api.errors import ApiError
 from b24offline.emulator.api.object_methods import ITEM_METHODS, TASK_METHODS, Method, classic_methods
 from b24offline.emulator.state import CLASSIC
 
 
-def _method_get(call: Call) -> Answer:
+def _method_get(call: Call) -> Result:
     known = call.params.text("name").lower() in METHODS
-    return Answer({"isExisting": known, "isAvailable": known})
+    return Result({"isExisting": known, "isAvailable": known})
 
 
 METHODS: Final[dict[str, Method]] = {
@@ -46,10 +46,10 @@ METHODS: Final[dict[str, Method]] = {
 }
 
 
-def invoke(call: Call) -> Answer:
+def invoke(call: Call) -> Result:
     """Run one method and charge its time.
 
-    ApiError 404 for unknown methods, 429 when the method has used up its execution time.
+    Raise ApiError 404 for unknown methods, 429 when the method has used up its execution time.
     """
     method = METHODS.get(call.method)
     if method is None:

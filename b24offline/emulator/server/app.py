@@ -49,7 +49,7 @@ class EmulatorApp:
         self._world = world
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request; ClientDisconnected makes the server close the connection without an answer."""
+        """Answer one request; ClientDisconnected makes the server close the connection without a reply."""
         try:
             reply = self._route(environ)
         except ConnectionLostError:
@@ -111,7 +111,7 @@ class EmulatorApp:
         portal = found or self._world.portals[DEFAULT_PORTAL]
         request = RestRequest(_OAUTH_CALL, Params({}))
 
-        def answer(fault: str, _overlap: float = 0) -> Outcome:
+        def exchange(fault: str, _overlap: float = 0) -> Outcome:
             outcome = grant(self._world.application, found, params, portal.quirks.oauth_error_status)
             note(portal, request, outcome, fault=fault)
             return outcome
@@ -119,10 +119,10 @@ class EmulatorApp:
         site = self._world.sites[portal.name]
         armed = site.faults.pick(_OAUTH_CALL, params.values)
         if armed is None:
-            return reply_of(answer(""))
+            return reply_of(exchange(""))
         steps = Steps(
             admit=lambda _fault: None,
-            perform=answer,
+            perform=exchange,
             skip=lambda fault: note(portal, request, None, fault=fault),
         )
         return troubled(site, armed, steps, _gone(environ))
@@ -132,7 +132,7 @@ class EmulatorApp:
             return _json(403, {"error": "The control API answers to this machine only"})
         handler = _HANDLERS.get((environ["REQUEST_METHOD"], path.strip("/")))
         if handler is None:
-            known = sorted(" ".join(one) for one in _HANDLERS)
+            known = sorted(" ".join(route) for route in _HANDLERS)
             return _json(404, {"error": f"There is no {environ['REQUEST_METHOD']} {path}", "known": known})
         query = parse_query(environ.get("QUERY_STRING", ""))
         portal = self._site(query.pop("portal", DEFAULT_PORTAL)).portal
@@ -183,7 +183,7 @@ def _gone(environ: Environ) -> Callable[[], bool]:
 
 
 def _arm_reset(environ: Environ) -> None:
-    """Let the closing of this connection be a reset; without waitress it is an ordinary end."""
+    """Make the closing of this connection a reset; without waitress it is an ordinary end."""
     channel = getattr(environ.get("waitress.client_disconnected"), "__self__", None)
     if channel is not None:
         channel.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -32,7 +32,7 @@ def change(_world: World, portal: Portal, body: Any) -> Any:
     """Add, update or delete objects: `{entity, action, count | ids, fields, connector}`; items by `entityTypeId`."""
     entity, action = _one_of(body, "entity", ENTITIES), _one_of(body, "action", ACTIONS)
     connector, contents = str(body.get("connector", "")), body.get("fields")
-    ids = [str(one) for one in body.get("ids", ())]
+    ids = [str(object_id) for object_id in body.get("ids", ())]
     with portal.lock:
         if action == ADD:
             item_type = _item_type(body, entity)
@@ -40,25 +40,25 @@ def change(_world: World, portal: Portal, body: Any) -> Any:
                 portal.add(entity, contents, item_type=item_type, connector=connector)
                 for _ in range(int(body.get("count", 1)))
             ]
-            return {"ids": [one.id for one in made], "seq": portal.sequence.last}
+            return {"ids": [stored.id for stored in made], "seq": portal.sequence.last}
         if ids:
-            found = [portal.objects.get(entity, one) for one in ids]
-            missing = [one for one, known in zip(ids, found, strict=True) if known is None]
+            found = [portal.objects.get(entity, object_id) for object_id in ids]
+            missing = [object_id for object_id, known in zip(ids, found, strict=True) if known is None]
             if missing:
                 raise ValueError(f"{entity} {missing} do not exist on portal {portal.name}")
-            chosen = [one for one in found if one is not None]
+            chosen = [stored for stored in found if stored is not None]
         else:
             chosen = portal.objects.some(entity, int(body.get("count", 1)))
-        for one in chosen:
+        for stored in chosen:
             if action == UPDATE:
-                portal.update(one, contents, connector=connector)
+                portal.update(stored, contents, connector=connector)
             elif action == DELETE:
-                portal.delete(one, connector=connector)
-        return {"ids": [one.id for one in chosen], "seq": portal.sequence.last}
+                portal.delete(stored, connector=connector)
+        return {"ids": [stored.id for stored in chosen], "seq": portal.sequence.last}
 
 
 def event(_world: World, portal: Portal, body: Any) -> Any:
-    """Queue an event with any data: `{name, data, entity, id, connector}`; counts the connectors."""
+    """Queue an event with any data: `{name, data, entity, id, connector}`; return the number of connectors."""
     with portal.lock:
         subject = (str(body.get("entity", "")), str(body.get("id", "")))
         name, connector = str(_needed(body, "name")).upper(), str(body.get("connector", ""))
@@ -68,7 +68,7 @@ def event(_world: World, portal: Portal, body: Any) -> Any:
 def backlog(_world: World, portal: Portal, body: Any) -> Any:
     """Change `count` different objects of `entities`, adding what is missing without events."""
     count = int(_needed(body, "count"))
-    entities = [_one_of({"entities": one}, "entities", ENTITIES) for one in body.get("entities") or ENTITIES]
+    entities = [_one_of({"entities": entity}, "entities", ENTITIES) for entity in body.get("entities") or ENTITIES]
     with portal.lock:
         before = len(portal.queue)
         for number, entity in enumerate(entities):
@@ -76,8 +76,8 @@ def backlog(_world: World, portal: Portal, body: Any) -> Any:
             missing = share - portal.objects.counts()[entity]
             for _ in range(missing):
                 portal.objects.add(entity, portal.clock.now())
-            for one in portal.objects.some(entity, share):
-                portal.update(one)
+            for stored in portal.objects.some(entity, share):
+                portal.update(stored)
         return {"changed": count, "queued": len(portal.queue) - before}
 
 
@@ -89,13 +89,13 @@ def start_traffic(world: World, portal: Portal, body: Any) -> Any:
 
 
 def stop_traffic(world: World, portal: Portal, _body: Any) -> Any:
-    """End the stream of changes; returns its exact count."""
+    """End the stream of changes and return its exact count."""
     return world.sites[portal.name].traffic.stop()
 
 
 def arm_faults(world: World, portal: Portal, body: Any) -> Any:
-    """Put fault plans in force; returns their ids."""
-    plans = [parse_plan(one) for one in (body if isinstance(body, list) else [body])]
+    """Put fault plans in force and return their ids."""
+    plans = [parse_plan(plan) for plan in (body if isinstance(body, list) else [body])]
     return {"ids": [world.sites[portal.name].faults.arm(plan) for plan in plans]}
 
 
@@ -119,14 +119,14 @@ def revoke_tokens(_world: World, portal: Portal, _body: Any) -> Any:
 
 
 def issue_token(_world: World, portal: Portal, _body: Any) -> Any:
-    """A further access token, and the current refresh token."""
+    """Return a further access token, and the current refresh token."""
     with portal.lock:
         access = portal.tokens.issue_access(portal.clock.now())
         return {"access_token": access, "refresh_token": portal.tokens.current_refresh_token}
 
 
 def issue_code(_world: World, portal: Portal, _body: Any) -> Any:
-    """An authorization code, good once and for 30 seconds."""
+    """Return an authorization code, good once and for 30 seconds."""
     with portal.lock:
         return {"code": portal.tokens.new_code(portal.clock.now())}
 
@@ -190,7 +190,7 @@ def drop_subscriptions(_world: World, portal: Portal, body: Any) -> Any:
     """Remove bindings silently: all, or those of `event`."""
     event_name = str(body.get("event", "")).upper()
     with portal.lock:
-        return {"dropped": portal.subscriptions.unbind(lambda one: event_name in ("", one.event))}
+        return {"dropped": portal.subscriptions.unbind(lambda binding: event_name in ("", binding.event))}
 
 
 def drop_records(_world: World, portal: Portal, _body: Any) -> Any:
@@ -202,9 +202,9 @@ def drop_records(_world: World, portal: Portal, _body: Any) -> Any:
 def marks(_world: World, portal: Portal, body: Any) -> Any:
     """Mark free records of `connector` as failed: `ids`, or the first `count`, or all."""
     with portal.lock:
-        records = sorted(portal.queue.batch(str(body.get("connector", "")), FREE), key=lambda one: one.id)
-        wanted = {int(one) for one in body.get("ids", ())}
-        chosen = [one for one in records if not one.marked and (not wanted or one.id in wanted)]
+        records = sorted(portal.queue.batch(str(body.get("connector", "")), FREE), key=lambda record: record.id)
+        wanted = {int(record_id) for record_id in body.get("ids", ())}
+        chosen = [record for record in records if not record.marked and (not wanted or record.id in wanted)]
         for record in chosen[: body.get("count")]:
             portal.queue.mark(portal.clock.now(), record)
         return {"marked": len(chosen[: body.get("count")])}
@@ -217,17 +217,17 @@ def steal(_world: World, portal: Portal, body: Any) -> Any:
     """
     with portal.lock:
         connector, process_id = str(body.get("connector", "")), str(body.get("process_id", ""))
-        wanted = {int(one) for one in body.get("ids", ())}
+        wanted = {int(record_id) for record_id in body.get("ids", ())}
         pool = portal.queue.select(connector, Selection(order=(("ID", False),)))
-        chosen = [one for one in pool if (one.id in wanted if wanted else one.process_id == process_id)]
+        chosen = [record for record in pool if (record.id in wanted if wanted else record.process_id == process_id)]
         taken = chosen[: body.get("count")]
         fresh = portal.new_token()[:32]
         portal.queue.move(portal.clock.now(), taken, fresh)
-        return {"process_id": fresh if taken else None, "ids": [str(one.id) for one in taken]}
+        return {"process_id": fresh if taken else None, "ids": [str(record.id) for record in taken]}
 
 
 def quirks(_world: World, portal: Portal, body: Any) -> Any:
-    """Change what the vendor leaves open; returns all choices."""
+    """Change what the vendor leaves open and return all choices."""
     with portal.lock:
         portal.quirks = portal.quirks.changed(body)
         return asdict(portal.quirks)

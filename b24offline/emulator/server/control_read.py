@@ -16,7 +16,7 @@ PAGE: Final = 5000
 
 
 def state(world: World, portal: Portal, _query: Any) -> Any:
-    """Counts of records, objects, requests and refreshes, the bucket, the bindings, the clock."""
+    """Return counts of records, objects, requests and refreshes, the bucket, the bindings, the clock."""
     with portal.lock:
         portal.expire()
         now = portal.clock.now()
@@ -37,7 +37,7 @@ def state(world: World, portal: Portal, _query: Any) -> Any:
             },
             "licence": asdict(portal.licence),
             "account": asdict(portal.account),
-            "bindings": [asdict(one) for one in portal.subscriptions.all()],
+            "bindings": [asdict(binding) for binding in portal.subscriptions.all()],
             "push": asdict(world.sites[portal.name].push.counts),
             "late_calls": world.sites[portal.name].later.waiting,
             "traffic": world.sites[portal.name].traffic.report(),
@@ -46,14 +46,14 @@ def state(world: World, portal: Portal, _query: Any) -> Any:
 
 
 def records(_world: World, portal: Portal, _query: Any) -> Any:
-    """Every record of every connector, with all its fields."""
+    """Return every record of every connector, with all its fields."""
     with portal.lock:
         portal.expire()
-        return {"records": [asdict(one) for one in portal.queue.records()]}
+        return {"records": [asdict(record) for record in portal.queue.records()]}
 
 
 def objects(_world: World, portal: Portal, query: Any) -> Any:
-    """Objects of `entity` (or all) as their get method returns them, deleted ones included.
+    """Return objects of `entity` (or all) as their get method returns them, deleted ones included.
 
     With `since_changes=1` only those that changed after the start.
     """
@@ -64,52 +64,52 @@ def objects(_world: World, portal: Portal, query: Any) -> Any:
         return {
             "objects": [
                 {
-                    "entity": one.entity,
-                    "id": one.id,
-                    "deleted": one.deleted,
-                    "revision": one.revision,
-                    "changed": one.changed,
-                    "data": one.data,
+                    "entity": stored.entity,
+                    "id": stored.id,
+                    "deleted": stored.deleted,
+                    "revision": stored.revision,
+                    "changed": stored.changed,
+                    "data": stored.data,
                 }
                 for name in ([entity] if entity else ENTITIES)
-                for one in portal.objects.everything(name)
-                if one.changed or not since
+                for stored in portal.objects.everything(name)
+                if stored.changed or not since
             ]
         }
 
 
 def history(_world: World, portal: Portal, query: Any) -> Any:
-    """What happened to records, in order, after number `after`; pages of `limit` (5000)."""
+    """Return what happened to records, in order, after number `after`; pages of `limit` (5000)."""
     return _page(portal, portal.history, query)
 
 
 def changes(_world: World, portal: Portal, query: Any) -> Any:
-    """What happened to objects, in order, after number `after`."""
+    """Return what happened to objects, in order, after number `after`."""
     return _page(portal, portal.changes, query)
 
 
 def requests(_world: World, portal: Portal, query: Any) -> Any:
-    """The newest calls, in order, after number `after`."""
+    """Return the newest calls, in order, after number `after`."""
     return _page(portal, portal.requests, query)
 
 
 def faults(world: World, portal: Portal, _query: Any) -> Any:
-    """The fault plans with how often they fired."""
+    """Return the fault plans with how often they fired."""
     return {"faults": world.sites[portal.name].faults.as_json()}
 
 
 def traffic(world: World, portal: Portal, _query: Any) -> Any:
-    """The stream of changes."""
+    """Return the stream of changes."""
     return world.sites[portal.name].traffic.report()
 
 
 def portals(world: World, _portal: Portal, _query: Any) -> Any:
-    """How an application reaches the portals, with the current refresh tokens."""
+    """Return how an application reaches the portals, with the current refresh tokens."""
     return world.hello()
 
 
 def quirks(_world: World, portal: Portal, _query: Any) -> Any:
-    """The choices where the vendor is silent."""
+    """Return the choices where the vendor is silent."""
     return asdict(portal.quirks)
 
 

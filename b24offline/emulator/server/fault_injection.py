@@ -1,4 +1,4 @@
-"""Carrying out a fault: what happens to the call, and what its caller gets instead of the answer."""
+"""The execution of a fault: what happens to the call, and what its caller gets instead of the reply."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _HTML: Final = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 
 
 
 class ConnectionLostError(Exception):
-    """The caller gets no answer: its connection is reset."""
+    """The caller gets no reply: its connection is reset."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP answer. `length` is what the header announces, when that is a lie."""
+    """An HTTP reply. `length` is what the header announces, when that is a lie."""
 
     status: int
     body: bytes
@@ -33,7 +33,7 @@ class Reply:
 
 
 def reply_of(outcome: Outcome) -> Reply:
-    """The honest answer."""
+    """Return the reply without a fault."""
     return Reply(outcome.status, json.dumps(outcome.body).encode())
 
 
@@ -53,7 +53,7 @@ class Steps:
 def troubled(site: Site, armed: ArmedFault, steps: Steps, gone: Callable[[], bool]) -> Reply:
     """Apply a fault to one call.
 
-    `gone` tells whether the caller has closed the connection. ConnectionLostError when there is no answer.
+    `gone` tells whether the caller has closed the connection. Raise ConnectionLostError when there is no reply.
     """
     plan = armed.plan
 
@@ -111,7 +111,7 @@ def _spoiled(armed: ArmedFault, outcome: Outcome | None, gone: Callable[[], bool
 
 
 def twisted(body: dict[str, Any]) -> dict[str, Any]:
-    """An answer whose `result` holds the right keys with values of other types."""
+    """Return a reply whose `result` holds the right keys with values of other types."""
     result = body.get("result")
     if isinstance(result, dict):
         return {**body, "result": {name: _other(value) for name, value in result.items()}}
@@ -119,7 +119,7 @@ def twisted(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_broken_rows(body: dict[str, Any]) -> dict[str, Any]:
-    """An answer of the queue whose rows are broken, each in the next of several ways."""
+    """Return a reply of the queue whose rows are broken, each in the next of several ways."""
     result = body.get("result")
     if isinstance(result, dict) and isinstance(result.get("events"), list):
         return {**body, "result": {**result, "events": _broken(result["events"])}}

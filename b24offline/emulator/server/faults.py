@@ -53,15 +53,15 @@ class FaultPlan:
     where: dict[str, str] = field(default_factory=dict)
 
     def applies(self, method: str, params: dict[str, Any]) -> bool:
-        """Whether a call is meant, apart from counting and chance."""
+        """Return whether a call is meant, apart from counting and chance."""
         if method.startswith(_COMMAND) != self.match.startswith(_COMMAND) or not fnmatchcase(method, self.match):
             return False
         return all(str(params.get(name, "")) == str(value) for name, value in self.where.items())
 
 
 def parse_plan(raw: dict[str, Any]) -> FaultPlan:
-    """Read a plan from JSON; ValueError says what is wrong with it."""
-    known = {one.name for one in fields(FaultPlan)}
+    """Read a plan from JSON; raise ValueError that says what is wrong with it."""
+    known = {known_field.name for known_field in fields(FaultPlan)}
     unknown = set(raw) - known
     if unknown:
         raise ValueError(f"unknown keys of a fault plan: {sorted(unknown)}; known are {sorted(known)}")
@@ -101,7 +101,7 @@ class ArmedFault:
             self.held -= 1
 
     def as_json(self) -> dict[str, Any]:
-        """The plan and its counters."""
+        """Return the plan and its counters."""
         return {"id": self.id, "seen": self.seen, "fired": self.fired, "held": self.held, **asdict(self.plan)}
 
 
@@ -116,24 +116,24 @@ class Faults:
         self._ids = count(1)
 
     def arm(self, plan: FaultPlan) -> int:
-        """Put a plan in force; returns its id."""
+        """Put a plan in force and return its id."""
         with self._lock:
             armed = ArmedFault(next(self._ids), plan)
             self._armed[armed.id] = armed
             return armed.id
 
     def disarm(self, fault_id: int | None = None) -> int:
-        """Remove one plan or all, and let go of the calls they hold; returns the number of removed plans."""
+        """Remove one plan or all, and let go of the calls they hold; return the number of removed plans."""
         with self._lock:
-            ids = list(self._armed) if fault_id is None else [one for one in self._armed if one == fault_id]
-            for one in ids:
-                armed = self._armed.pop(one)
+            ids = [armed_id for armed_id in self._armed if fault_id in (None, armed_id)]
+            for armed_id in ids:
+                armed = self._armed.pop(armed_id)
                 armed.released.set()
                 self._past.append({**armed.as_json(), "removed": True})
             return len(ids)
 
     def pick(self, method: str, params: dict[str, Any]) -> ArmedFault | None:
-        """The plan that hits this call, counted as fired; None if the call is spared."""
+        """Return the plan that hits this call, counted as fired; None if the call is spared."""
         if not self._armed:
             return None
         with self._lock:
@@ -156,6 +156,6 @@ class Faults:
         return ApiError(armed.plan.status or 500, armed.plan.code, armed.plan.description)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """All plans with their counters, removed ones last."""
+        """Return all plans with their counters, removed ones last."""
         with self._lock:
             return [armed.as_json() for armed in self._armed.values()] + list(self._past)

@@ -1,4 +1,4 @@
-"""Calls that the portal executes some time after their answer was lost."""
+"""Calls that the portal executes some time after their reply was lost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Later:
 
     @property
     def waiting(self) -> int:
-        """How many functions have not begun."""
+        """Return how many functions have not begun."""
         return len(self._waiting)
 
     def add(self, due: float, function: Callable[[], object]) -> None:
@@ -45,10 +45,10 @@ class Later:
                     self._thread = None
                     return
                 now = self._clock.now()
-                due = [one for one in self._waiting if one[0] <= now]
-                self._waiting = [one for one in self._waiting if one[0] > now]
-                first = min((one[0] for one in self._waiting), default=now)
+                due = [call for call in self._waiting if call[0] <= now]
+                self._waiting = [call for call in self._waiting if call[0] > now]
+                first = min((call[0] for call in self._waiting), default=now)
                 pause = (first - now) / self._clock.rate
-            for _, function in sorted(due, key=lambda one: one[0]):
+            for _, function in sorted(due, key=lambda call: call[0]):
                 function()
             self._changed.wait(min(max(pause, 0.001), _LONGEST_WAIT_SECONDS))

@@ -37,7 +37,7 @@ class Push:
     _waiting: set[str] = field(default_factory=set)
 
     def arrived(self) -> None:
-        """Records have arrived; the caller holds the portal's lock."""
+        """Schedule a signal to every handler that waits for none; call it under the portal's lock."""
         for binding in self.portal.subscriptions.handlers(SIGNAL):
             if binding.handler in self._waiting:
                 continue

@@ -23,7 +23,7 @@ class Application:
 
 
 def portal_of(portals: Mapping[str, Portal], params: Params) -> Portal | None:
-    """The portal to which the refresh token or code of a request belongs."""
+    """Return the portal to which the refresh token or code of a request belongs."""
     refresh_token, code = params.text("refresh_token"), params.text("code")
     for portal in portals.values():
         if portal.tokens.owns(refresh_token) or portal.tokens.owns_code(code):
@@ -32,7 +32,7 @@ def portal_of(portals: Mapping[str, Portal], params: Params) -> Portal | None:
 
 
 def grant(application: Application, portal: Portal | None, params: Params, status: int) -> Outcome:
-    """Answer a token request, refusals with `status`; the portal is None when no portal knows the token."""
+    """Answer a token request, refusals with `status`; `portal` is None when no portal knows the token."""
     grant_type = params.text("grant_type")
     if grant_type not in ("refresh_token", "authorization_code"):
         return _refusal(status, "invalid_request", "grant_type is missing or unknown")

@@ -31,7 +31,7 @@ class TrafficStream:
         self._stream: _Run | None = None
 
     def start(self, plan: TrafficPlan) -> None:
-        """Begin; a running stream is stopped first."""
+        """Start the stream; stop a running one first."""
         self.stop()
         stream = _Run(plan)
         stream.thread = threading.Thread(target=self._run, args=(stream,), name="traffic", daemon=True)
@@ -39,7 +39,7 @@ class TrafficStream:
         stream.thread.start()
 
     def stop(self) -> dict[str, Any]:
-        """End the stream and report it."""
+        """Stop the stream and return its report."""
         stream = self._stream
         if stream is not None and stream.thread is not None:
             stream.stop.set()
@@ -47,7 +47,7 @@ class TrafficStream:
         return self.report()
 
     def report(self) -> dict[str, Any]:
-        """Whether it runs, the changes made by action, and how far it lags behind its plan in seconds."""
+        """Return whether it runs, the changes made by action, and how far it lags behind its plan in seconds."""
         stream = self._stream
         counts = dict.fromkeys(ACTIONS, 0) if stream is None else dict(stream.counts)
         running = stream is not None and stream.thread is not None and stream.thread.is_alive()

@@ -44,7 +44,7 @@ class World:
             self._open(name)
 
     def hello(self) -> dict[str, Any]:
-        """What the process prints when it is ready."""
+        """Return what the process prints when it is ready."""
         first = self.portals[DEFAULT_PORTAL]
         return {
             "url": self.url,
@@ -58,7 +58,7 @@ class World:
         }
 
     def describe(self, portal: Portal) -> dict[str, Any]:
-        """How an application reaches one portal."""
+        """Return how an application reaches one portal."""
         return {
             "member_id": portal.member_id,
             "client_endpoint": portal.address.endpoint,

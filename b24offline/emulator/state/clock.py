@@ -33,21 +33,21 @@ class Clock:
 
     @property
     def rate(self) -> float:
-        """Portal seconds that pass in one real second."""
+        """Return portal seconds that pass in one real second."""
         return self._rate
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return seconds since the epoch."""
         return self._base + (self._ticks() - self._mark) * self._rate
 
     def advance(self, seconds: float) -> None:
-        """Move the clock ahead; ValueError for a negative value, as stamps and expiry count on its order."""
+        """Move the clock ahead; raise ValueError for a negative value: stamps and expiry rely on its order."""
         if seconds < 0:
             raise ValueError(f"a clock is only moved ahead, not by {seconds:g} s")
         self._base += seconds
 
     def set_rate(self, rate: float) -> None:
-        """Let the clock run at another speed from now on; ValueError unless positive."""
+        """Let the clock run at another speed from now on; raise ValueError unless it is positive."""
         if rate <= 0:
             raise ValueError(f"a clock rate is greater than 0, not {rate}")
         self._base, self._mark = self.now(), self._ticks()
@@ -62,7 +62,7 @@ def iso(seconds: float) -> str:
 def parse_moment(text: str) -> float:
     """Read a moment from a filter: ISO 8601, with a blank or T; without an offset it is the portal's zone.
 
-    ValueError when it is neither.
+    Raise ValueError when it is neither.
     """
     moment = datetime.fromisoformat(text.strip())
     if moment.tzinfo is None:

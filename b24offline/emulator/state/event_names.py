@@ -231,6 +231,6 @@ _ITEM_VARIANT: Final = re.compile(r"ONCRMDYNAMICITEM(?:ADD|UPDATE|DELETE)_(\d+)"
 
 
 def item_type_of(name: str) -> int | None:
-    """The entity type id in the name of an event of one smart process; None for other names."""
+    """Return the entity type id in the name of an event of one smart process; None for other names."""
     match = _ITEM_VARIANT.fullmatch(name)
     return int(match.group(1)) if match else None

@@ -22,7 +22,7 @@ class Sequence:
         self.last = 0
 
     def take(self) -> int:
-        """The next number."""
+        """Return the next number."""
         self.last = next(self._numbers)
         return self.last
 
@@ -47,7 +47,7 @@ class Journal:
         return seq
 
     def page(self, after: int, limit: int) -> list[Entry]:
-        """Up to `limit` entries with a number greater than `after`, oldest first."""
+        """Return up to `limit` entries with a number greater than `after`, oldest first."""
         if isinstance(self._entries, list):
             begin = bisect_right(self._entries, after, key=lambda entry: int(entry["seq"]))
             return self._entries[begin : begin + limit]

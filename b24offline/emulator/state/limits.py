@@ -21,11 +21,11 @@ class LeakyBucket:
         self._seen = 0.0
 
     def level(self, now: float) -> float:
-        """How full it is."""
+        """Return how full it is."""
         return max(0.0, self._level - max(0.0, now - self._seen) * self.drain)
 
     def admit(self, now: float) -> bool:
-        """Pour one request in; False when it does not fit."""
+        """Pour one request in; return False when it does not fit."""
         level = self.level(now)
         if self.off:
             self._level, self._seen = level, now
@@ -51,17 +51,17 @@ class OperatingTime:
         self._slots: dict[str, deque[tuple[int, float]]] = {}
 
     def used(self, method: str, now: float) -> float:
-        """Seconds charged to a method within the window."""
+        """Return seconds charged to a method within the window."""
         return sum(seconds for _, seconds in self._window(method, now))
 
     def reset_at(self, method: str, now: float) -> int:
-        """The epoch second at which the oldest slot leaves the window."""
+        """Return the epoch second at which the oldest slot leaves the window."""
         window = self._window(method, now)
         minute = window[0][0] if window else int(now // 60)
         return (minute + WINDOW_MINUTES) * 60
 
     def refuses(self, method: str, now: float) -> bool:
-        """Whether the next call of a method is refused."""
+        """Return whether the next call of a method is refused."""
         return self.used(method, now) > self.limit_seconds
 
     def charge(self, method: str, now: float, seconds: float) -> None:

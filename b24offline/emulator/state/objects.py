@@ -31,17 +31,17 @@ class StoredObject:
 
     @property
     def data(self) -> dict[str, Any]:
-        """The object exactly as its get method returns it."""
+        """Return the object exactly as its get method returns it."""
         return {**self._identity(), **TEMPLATES[self.entity], **self.fields}
 
     @property
     def number(self) -> str:
-        """The id as its methods know it; an item's is unique within its type only."""
+        """Return the id as its methods know it; an item's is unique within its type only."""
         return self.id.partition(":")[2] if self.entity == "crm_item" else self.id
 
     @property
     def item_type(self) -> int:
-        """The entity type id of an item of a smart process; 0 for other entities."""
+        """Return the entity type id of an item of a smart process; 0 for other entities."""
         return int(self.id.partition(":")[0]) if self.entity == "crm_item" else 0
 
     def _identity(self) -> dict[str, Any]:
@@ -65,35 +65,35 @@ class Objects:
         return sum(len(alive) for alive in self._alive.values())
 
     def counts(self) -> dict[str, int]:
-        """How many objects exist, by entity."""
+        """Return how many objects exist, by entity."""
         return {entity: len(alive) for entity, alive in self._alive.items()}
 
     def get(self, entity: str, object_id: str) -> StoredObject | None:
-        """An object that exists, or None."""
+        """Return an object that exists, or None."""
         found = self._all[entity].get(object_id)
         return None if found is None or found.deleted else found
 
     def alive(self, entity: str, item_type: int = 0) -> Iterator[StoredObject]:
-        """The objects of an entity that exist, by ascending id; items of one type only, if given."""
+        """Yield the objects of an entity that exist, by ascending id; items of one type only, if given."""
         for found in self._all[entity].values():
             if not found.deleted and (not item_type or found.item_type == item_type):
                 yield found
 
     def everything(self, entity: str) -> Iterator[StoredObject]:
-        """All objects of an entity that ever existed."""
+        """Yield all objects of an entity that ever existed."""
         yield from self._all[entity].values()
 
     def pick(self, entity: str, first: int | None = None) -> StoredObject | None:
-        """An object at random, of the `first` ones if given; None when there is none."""
+        """Return an object at random, of the `first` ones if given; None when there is none."""
         alive = self._alive[entity]
         if not alive:
             return None
         return self._all[entity][alive[self._rng.randrange(min(len(alive), first or len(alive)))]]
 
     def some(self, entity: str, count: int) -> list[StoredObject]:
-        """Up to `count` different objects, at random."""
+        """Return up to `count` different objects, at random."""
         alive = self._alive[entity]
-        return [self._all[entity][one] for one in self._rng.sample(alive, min(count, len(alive)))]
+        return [self._all[entity][object_id] for object_id in self._rng.sample(alive, min(count, len(alive)))]
 
     def add(self, entity: str, now: float, fields: Mapping[str, Any] | None = None, item_type: int = 0) -> StoredObject:
         """Make an object with the given fields, or with made-up ones."""
@@ -123,7 +123,7 @@ class Objects:
         self._write(found, contents)
 
     def delete(self, found: StoredObject) -> None:
-        """Delete an object; its last contents stay known."""
+        """Delete an object; its last contents remain readable."""
         found.deleted = True
         alive = self._alive[found.entity]
         place = self._place.pop((found.entity, found.id))
@@ -150,13 +150,13 @@ class Objects:
         for row in rows:
             self._last_multi += 1
             kind = str(row.get("VALUE_TYPE", "WORK"))
-            one = {
+            entry = {
                 "ID": str(self._last_multi),
                 "VALUE_TYPE": kind,
                 "VALUE": str(row["VALUE"]),
                 "TYPE_ID": name,
             }
-            written.append(one)
+            written.append(entry)
         if written:
             found.fields[name] = written
 

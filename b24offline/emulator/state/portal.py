@@ -65,7 +65,7 @@ class Address:
 
 
 def events_of(action: str, changed: StoredObject, moved: Mapping[str, Any] | None = None) -> list[tuple[str, Any]]:
-    """Names and data of the events that a change raises; `moved` are the fields of a deal's new funnel."""
+    """Return names and data of the events that a change raises; `moved` are the fields of a deal's new funnel."""
     name = _NAMES[changed.entity] + action.upper()
     if changed.entity == "task":
         own = {"ID": changed.id}
@@ -112,16 +112,16 @@ class Portal:
         self.on_arrival: Callable[[], None] = lambda: None
 
     def new_token(self) -> str:
-        """A text of 70 hexadecimal characters that nobody can guess without the seed."""
+        """Return a text of 70 hexadecimal characters that nobody can guess without the seed."""
         return f"{self._ids.getrandbits(280):070x}"
 
     def seed_objects(self, number: int) -> None:
         """Spread objects over the six entities, without changes or events."""
         now = self.clock.now()
         types = list(ITEM_TYPES)
-        for one in range(number):
-            entity = ENTITIES[one % len(ENTITIES)]
-            item_type = types[one // len(ENTITIES) % len(types)] if entity == "crm_item" else 0
+        for place in range(number):
+            entity = ENTITIES[place % len(ENTITIES)]
+            item_type = types[place // len(ENTITIES) % len(types)] if entity == "crm_item" else 0
             self.objects.add(entity, now, item_type=item_type)
 
     def add(
@@ -147,20 +147,20 @@ class Portal:
         self._changed(DELETE, found, connector)
 
     def raise_event(self, name: str, data: Any, subject: tuple[str, str], connector: str = "") -> int:
-        """Queue an event for every connector that bound it, but the one that caused it; returns how many."""
+        """Queue an event for every connector that bound it, except the one that caused it; return how many."""
         if not self.account.installed or self.account.removed:
             return 0
-        bound = [one for one in self.subscriptions.connectors(name) if not connector or one != connector]
+        connectors = [bound for bound in self.subscriptions.connectors(name) if not connector or bound != connector]
         self.expire()
         additional = {"user_id": str(self.account.user_id)}
-        for one in bound:
-            self.queue.enqueue(self.clock.now(), one, name, data, additional=additional, subject=subject)
-        if bound:
+        for bound in connectors:
+            self.queue.enqueue(self.clock.now(), bound, name, data, additional=additional, subject=subject)
+        if connectors:
             self.on_arrival()
-        return len(bound)
+        return len(connectors)
 
     def expire(self) -> int:
-        """Delete what was reserved 30 days ago, as the portal has done by now; returns how many."""
+        """Delete what was reserved 30 days ago, as the portal has done by now; return how many."""
         return self.queue.expire(self.clock.now())
 
     def remove_application(self) -> None:

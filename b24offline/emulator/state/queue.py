@@ -1,8 +1,8 @@
 """The offline queue of one application on one portal: a state machine without I/O, the moment as an argument.
 
 A record is free (process id empty) or reserved, and unmarked or marked. For one connector and message there
-is at most one free record: a repeat lands on it, marked or not. Only what an overlapping call or `steal` put
-under one process id can become several, marked ones: a repeat then lands on one of them.
+is at most one free record, and a repeat restamps it, marked or not. The exception: records that an overlapping
+call or `steal` put under one process id can all be marked and free; a repeat then restamps one of them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class QueueCounts:
 
 
 def message_id_of(event_name: str, data: object) -> str:
-    """32 characters that depend on the event's name and data only."""
+    """Return 32 characters that depend on the event's name and data only."""
     text = event_name + json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
@@ -64,18 +64,18 @@ class OfflineQueue:
         return len(self._records)
 
     def records(self) -> Iterable[Record]:
-        """All records, in no particular order."""
+        """Return all records, in no particular order."""
         return self._records.values()
 
     def counts(self, now: float) -> QueueCounts:
-        """How many records there are of each kind."""
+        """Return how many records there are of each kind."""
         processes: dict[str, int] = {}
         connectors: dict[str, int] = {}
         for (connector, process_id), group in self._by_process.items():
             connectors[connector] = connectors.get(connector, 0) + len(group)
             if process_id != FREE:
                 processes[process_id] = processes.get(process_id, 0) + len(group)
-        free_marked = sum(self._records[one].process_id == FREE for one in self._marked)
+        free_marked = sum(self._records[record_id].process_id == FREE for record_id in self._marked)
         first = next(iter(self._reserved.values()), None)
         return QueueCounts(
             records=len(self._records),
@@ -89,7 +89,7 @@ class OfflineQueue:
         )
 
     def batch(self, connector: str, process_id: str) -> list[Record]:
-        """The records of a connector under a process id; the free ones under the empty one."""
+        """Return the records of a connector under a process id; the free ones under the empty one."""
         return list(self._by_process.get((connector, process_id), {}).values())
 
     def enqueue(
@@ -102,7 +102,7 @@ class OfflineQueue:
         additional: Any = False,
         subject: tuple[str, str] = ("", ""),
     ) -> Record:
-        """Note an event: move only the stamp of its free record, marked or not, or add a free unmarked one."""
+        """Queue an event: restamp its free record, marked or not, or add a free unmarked one."""
         message_id = message_id_of(event_name, data)
         for record_id in self._by_message.get((connector, message_id), ()):
             record = self._records[record_id]
@@ -159,7 +159,7 @@ class OfflineQueue:
         return found
 
     def reread(self, connector: str, process_id: str, selection: Selection, *, marked: bool | None) -> list[Record]:
-        """What is left of a batch; all of it, or only its marked or unmarked records."""
+        """Return what is left of a batch; all of it, or only its marked or unmarked records."""
         batch = self.batch(connector, process_id)
         return selection.pick([record for record in batch if marked is None or record.marked == marked])
 
@@ -185,7 +185,7 @@ class OfflineQueue:
     def report(self, now: float, connector: str, process_id: str, messages: Iterable[str]) -> tuple[int, int]:
         """Mark and release the batch's records of these messages, delete the other unmarked ones.
 
-        Marked records stay as they are, reserved ones included. Returns the numbers of marked and deleted
+        Marked records stay as they are, reserved ones included. Return the numbers of marked and deleted
         records.
         """
         marked = deleted = 0
@@ -210,7 +210,7 @@ class OfflineQueue:
         self._note(now, "marked", record, before=before)
 
     def select(self, connector: str, selection: Selection) -> list[Record]:
-        """All records of a connector that match, free and reserved, as `event.offline.list` sees them."""
+        """Return all records of a connector that match, free and reserved, as `event.offline.list` sees them."""
         return selection.pick([record for record in self._records.values() if record.connector == connector])
 
     def expire(self, now: float) -> int:
@@ -223,7 +223,7 @@ class OfflineQueue:
         return self._delete(now, due, "expired")
 
     def drop_all(self, now: float) -> int:
-        """Delete every record, as the removal of the application does."""
+        """Delete every record, as uninstalling the application does."""
         return self._delete(now, list(self._records.values()), "dropped")
 
     def _put(self, record: Record, process_id: str) -> None:

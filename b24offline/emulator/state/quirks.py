@@ -40,9 +40,9 @@ class Quirks:
     """Answers carry `operating` and `operating_reset_at` in `time` (else neither)."""
 
     def changed(self, values: dict[str, Any]) -> Quirks:
-        """These choices with some replaced.
+        """Return these choices with some replaced.
 
-        ValueError for an unknown name, TypeError for a value of another type.
+        Raise ValueError for an unknown name, TypeError for a value of another type.
         """
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in values.items():

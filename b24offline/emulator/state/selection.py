@@ -30,11 +30,11 @@ class Selection:
     limit: int | None = None
 
     def matches(self, record: Record) -> bool:
-        """Whether all conditions hold."""
+        """Return whether all conditions hold."""
         return all(condition(record) for condition in self.conditions)
 
     def pick(self, records: Sequence[Record]) -> list[Record]:
-        """The matching records in order, cut at the limit; ties are resolved by ascending record id."""
+        """Return the matching records in order, cut at the limit; ties are resolved by ascending record id."""
         found = sorted((record for record in records if self.matches(record)), key=FIELD_VALUES["ID"])
         for field, descending in reversed(self.order):
             found.sort(key=FIELD_VALUES[field], reverse=descending)

@@ -9,7 +9,7 @@ _OWN = ("ID", "id", "entityTypeId", "DATE_CREATE", "DATE_MODIFY")
 
 
 def camel(name: str) -> str:
-    """`RESPONSIBLE_ID` -> `responsibleId`; names with a lower case letter stay as they are."""
+    """Return a name in camel case: `RESPONSIBLE_ID` -> `responsibleId`; mixed case stays as it is."""
     if name != name.upper():
         return name
     head, *rest = name.lower().split("_")
@@ -17,7 +17,7 @@ def camel(name: str) -> str:
 
 
 def spelled(entity: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields from a caller in the entity's own spelling and types; what only the portal sets is left out."""
+    """Return fields from a caller in the entity's own spelling and types; what only the portal sets is left out."""
     if entity == "crm_item":
         return {camel(name): _flag(value) for name, value in fields.items() if camel(name) not in _OWN}
     if entity == "task":
@@ -26,15 +26,15 @@ def spelled(entity: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_text(value: Any) -> Any:
-    """A value as the older methods store it: numbers as texts, true as a flag, null and false as they are."""
+    """Return a value as the older methods store it: numbers as texts, true as a flag, null and false as they are."""
     if value is None or value is False or isinstance(value, str):
         return value
     if value is True:
         return "Y"
     if isinstance(value, Mapping):
-        return {str(name): as_text(one) for name, one in value.items()}
+        return {str(name): as_text(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [as_text(one) for one in value]
+        return [as_text(item) for item in value]
     return str(value)
 
 

@@ -32,13 +32,13 @@ class Subscriptions:
         return len(self._bindings)
 
     def all(self) -> list[Binding]:
-        """Every binding, oldest first."""
+        """Return every binding, oldest first."""
         return list(self._bindings)
 
     def bind(self, binding: Binding) -> bool:
-        """Register; False when the same event is already bound to this handler or connector."""
-        for one in self._bindings:
-            if (one.event, one.offline, one.connector, one.handler) == (
+        """Register a binding; return False when the event is already bound to this handler or connector."""
+        for known in self._bindings:
+            if (known.event, known.offline, known.connector, known.handler) == (
                 binding.event,
                 binding.offline,
                 binding.connector,
@@ -50,22 +50,22 @@ class Subscriptions:
         return True
 
     def unbind(self, meant: Callable[[Binding], bool]) -> int:
-        """Remove the bindings that are meant; returns their number."""
+        """Remove the bindings that are meant and return their number."""
         before = len(self._bindings)
-        self._bindings = [one for one in self._bindings if not meant(one)]
+        self._bindings = [binding for binding in self._bindings if not meant(binding)]
         self._index()
         return before - len(self._bindings)
 
     def connectors(self, event: str) -> list[str]:
-        """The connectors that have bound an event offline."""
+        """Return the connectors that have bound an event offline."""
         return self._connectors.get(event, [])
 
     def handlers(self, event: str) -> list[Binding]:
-        """The online bindings of an event."""
-        return [one for one in self._bindings if one.event == event and not one.offline]
+        """Return the online bindings of an event."""
+        return [binding for binding in self._bindings if binding.event == event and not binding.offline]
 
     def _index(self) -> None:
         self._connectors = {}
-        for one in self._bindings:
-            if one.offline:
-                self._connectors.setdefault(one.event, []).append(one.connector)
+        for binding in self._bindings:
+            if binding.offline:
+                self._connectors.setdefault(binding.event, []).append(binding.connector)

@@ -39,7 +39,7 @@ TEMPLATES: Final[dict[str, dict[str, Any]]] = json.loads(
 
 
 def made_up(entity: str, number: int, rng: Random, item_type: int) -> dict[str, Any]:
-    """Contents for a new object in the spelling of its entity: some of the template's fields."""
+    """Return contents for a new object in the spelling of its entity: some of the template's fields."""
     goods, firm = rng.choice(_GOODS), rng.choice(_FIRMS)
     given, family = rng.choice(_GIVEN), rng.choice(_FAMILY)
     amount = rng.randrange(100, 90_000)
@@ -71,7 +71,7 @@ def made_up(entity: str, number: int, rng: Random, item_type: int) -> dict[str, 
 
 
 def another_version(entity: str, revision: int, rng: Random) -> dict[str, Any]:
-    """Contents for a change of an object: two or three fields, one of which is new every time."""
+    """Return contents for a change of an object: two or three fields, one of which is new every time."""
     note = f"Revision {revision}: {rng.choice(_GOODS)}"
     if entity == "task":
         return {"description": note, "priority": rng.choice("012")}
@@ -83,7 +83,7 @@ def another_version(entity: str, revision: int, rng: Random) -> dict[str, Any]:
 
 
 def stamps(entity: str, now: float, *, new: bool) -> dict[str, Any]:
-    """The dates that the portal sets itself when an object is added or changed."""
+    """Return the dates that the portal sets itself when an object is added or changed."""
     moment = iso(now)
     if entity == "task":
         first = {"createdDate": moment, "statusChangedDate": moment} if new else {}

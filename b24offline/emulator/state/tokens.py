@@ -36,7 +36,7 @@ class Tokens:
         self.refreshes = 0
 
     def issue_access(self, now: float) -> str:
-        """A further access token, as another process of the application would have got it."""
+        """Return a further access token, as another process of the application would have got it."""
         token = self._new_token()
         self._access[token] = int(now) + ACCESS_SECONDS
         while len(self._access) > KEPT_ACCESS_TOKENS and not self.valid(oldest := next(iter(self._access)), now):
@@ -44,19 +44,19 @@ class Tokens:
         return token
 
     def knows(self, token: str) -> bool:
-        """Whether the access token was issued here, expired or not."""
+        """Return whether the access token was issued here, expired or not."""
         return token in self._access
 
     def valid(self, token: str, now: float) -> bool:
-        """Whether the access token works."""
+        """Return whether the access token works."""
         return self._access.get(token, 0.0) > now
 
     def owns(self, refresh_token: str) -> bool:
-        """Whether the refresh token was issued here, replaced or not."""
+        """Return whether the refresh token was issued here, replaced or not."""
         return refresh_token in self._refresh
 
     def owns_code(self, code: str) -> bool:
-        """Whether the authorization code was issued here."""
+        """Return whether the authorization code was issued here."""
         return code in self._codes
 
     def refresh(self, refresh_token: str, now: float, grace_seconds: float) -> TokenPair | None:
@@ -68,20 +68,20 @@ class Tokens:
         return self._pair(now)
 
     def new_code(self, now: float) -> str:
-        """An authorization code, good once and for 30 seconds."""
+        """Return an authorization code, good once and for 30 seconds."""
         code = self._new_token()
         self._codes[code] = now + CODE_SECONDS
         return code
 
     def exchange(self, code: str, now: float) -> TokenPair | None:
-        """Exchange an authorization code for a pair; the refresh token before it dies."""
+        """Exchange an authorization code for a pair; the refresh token before it stops working."""
         if self._codes.pop(code, 0.0) <= now:
             return None
         self.revoke(now)
         return self._pair(now)
 
     def expire_access(self) -> int:
-        """Let all access tokens expire now; returns how many were known."""
+        """Let all access tokens expire now and return how many were known."""
         self._access = dict.fromkeys(self._access, 0.0)
         return len(self._access)
 

@@ -31,8 +31,8 @@ class TrafficPlan:
 
 
 def parse_traffic(raw: dict[str, Any]) -> TrafficPlan:
-    """Read a plan from JSON; ValueError says what is wrong with it."""
-    known = {one.name for one in fields(TrafficPlan)}
+    """Read a plan from JSON; raise ValueError that says what is wrong with it."""
+    known = {known_field.name for known_field in fields(TrafficPlan)}
     unknown = set(raw) - known
     if unknown:
         raise ValueError(f"unknown keys of a traffic plan: {sorted(unknown)}; known are {sorted(known)}")
@@ -45,7 +45,7 @@ def parse_traffic(raw: dict[str, Any]) -> TrafficPlan:
 
 
 def change_one(portal: Portal, entity: str, action: str, hot: int | None = None) -> str:
-    """Make one change at random and return the object's id; where nothing is left, one is added."""
+    """Make one change at random and return the object's id; add an object where none is left."""
     found = None if action == ADD else portal.objects.pick(entity, hot)
     if found is None:
         return portal.add(entity).id
