@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         item.add_marker(folder)
-        if folder == "integration":
+        if folder in ("integration", "e2e"):
             item.add_marker(pytest.mark.timeout(GIVE_UP_SECONDS))
 
 
