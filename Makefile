@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check compose-test faults model
+.PHONY: help install run demo test lowest check compose-test faults model
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ demo: $(RUNTIME) ## show the pipeline at work on an emulated portal
 # Most of a test is waiting, so some files are run at a time; those of one file stay together and in order.
 test: $(DEV) ## run the tests (JOBS=1: one at a time)
 	$(BIN)/python -m pytest -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+lowest: $(DEV) ## run the unit tests with the lowest versions that pyproject.toml allows
+	.ci/lowest $(ARGS)
 
 compose-test: $(BIN)/python ## start compose.yaml for real, kill a worker, compare; needs Docker
 	$(BIN)/python -m tests.compose
