@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import redis
     import requests
 
-    from b24offline.store import Store
+    from b24offline.portal import RefreshWait
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +54,38 @@ _MARGIN_SECONDS: Final = _SAVE_SECONDS + 2.0
 """Time after the answer in which the pair is stored."""
 
 
+class TokenStore(Protocol):
+    """The durable place of portals and their pairs. Each change but `delay_refresh` tells whether it was made."""
+
+    def portal(self, name: str) -> Portal:
+        """Return one portal."""
+        ...
+
+    def tokens(self, name: str) -> Tokens:
+        """Return its pair."""
+        ...
+
+    def save_tokens(self, name: str, tokens: Tokens, expected_version: int, *, member_id: str | None = None) -> bool:
+        """Store a pair durably if the one in the store still has the expected version."""
+        ...
+
+    def claim_refresh(self, name: str, version: int, seconds: float) -> bool:
+        """Reserve the refresh of the pair with this version."""
+        ...
+
+    def delay_refresh(self, name: str, version: int, seconds: float) -> None:
+        """Let go of the claim after a failure and delay the next try."""
+        ...
+
+    def refuse_refresh(self, name: str, version: int, reason: str, *, actor: str) -> bool:
+        """Note for good that this version's refresh token was refused."""
+        ...
+
+    def refresh_wait(self, name: str) -> RefreshWait:
+        """Return for how long a refresh must wait, and why."""
+        ...
+
+
 class TokenSource:
     """The tokens of all portals, for one process; safe for its threads.
 
@@ -64,7 +96,7 @@ class TokenSource:
 
     def __init__(
         self,
-        store: Store,
+        store: TokenStore,
         redis_client: redis.Redis,
         session: requests.Session,
         *,

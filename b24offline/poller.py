@@ -18,6 +18,7 @@ from b24offline.event import Batch, MalformedRecord, Record
 from b24offline.intake import entries
 from b24offline.lanes import DEFAULT_LANE, HELD_LANE
 from b24offline.offline_orders import ReserveOrder
+from b24offline.offline_queue import MALFORMED
 from b24offline.paced_client import retry_expired_token
 from b24offline.portal import TAKEN_OVER, PortalState
 from b24offline.portal_guard import PollRefused
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNROUTED_TOLD_SECONDS: Final = 3600.0
-"""How long nothing more is said of an event name that was acknowledged without a route."""
+"""How long nothing more is said of an event name that has no route."""
 _told: Final[dict[str, float]] = {}
 """Event name -> when this process said so, on the clock of `time.monotonic`; of all portals."""
 
@@ -238,9 +239,10 @@ class Poller:
         unrouted = sum(1 for entry in made if not entry.pipelines)
         if unrouted:
             self._ledger.count("events_unrouted", unrouted)
-        for name in sorted({entry.event.name for entry in made if entry.skip == "succeeded"}):
+        fate = "event without a route acknowledged" if self._unrouted == "ack" else "event without a route nacked"
+        for name in sorted({entry.event.name for entry in made if not entry.pipelines} - {MALFORMED}):
             if time.monotonic() - _told.get(name, -UNROUTED_TOLD_SECONDS) >= UNROUTED_TOLD_SECONDS:
                 _told[name] = time.monotonic()
-                log.warning("event without a route acknowledged", extra={"portal": self._portal, "event": name})
+                log.warning(fate, extra={"portal": self._portal, "event": name})
         for row in unusable:
             log.error("record unreadable, it stays reserved", extra={"portal": self._portal, "reason": row.reason})

@@ -178,11 +178,8 @@ class Settler:
                 )
             )
         self._ledger.count("events_reported", len(records))
-        for record in records:
-            log.error(
-                "event failed and was reported to the portal",
-                extra={"portal": self._ledger.portal, "record_id": record.record_id, "event": record.name},
-            )
+        told = {"events": sorted({record.name for record in records}), "record_ids": sorted(plan.report)}
+        log.warning("events nacked on the portal", extra={"portal": self._ledger.portal, **told})
         return True
 
     def _own(self, settling: Settling, view: SettleView, records: tuple[int, ...]) -> float:

@@ -115,19 +115,25 @@ def exchange(
     Raises NotSent when no connection came about within the connect timeout, Lost when one did and the answer is
     missing, incomplete, late or longer than ``max_response_bytes`` (counted after decompression).
     """
+    request = requests.Request(
+        verb,
+        url,
+        params=params,
+        data=body,
+        headers={"Content-Type": "application/json"} if body is not None else None,
+    )
+    timeout = (connect_timeout_seconds, read_timeout_seconds)
     try:
-        return _send(
-            session,
-            requests.Request(
-                verb,
-                url,
-                params=params,
-                data=body,
-                headers={"Content-Type": "application/json"} if body is not None else None,
-            ),
-            (connect_timeout_seconds, read_timeout_seconds),
-            max_response_bytes,
-        )
+        prepared = session.prepare_request(request)
+        with session.send(
+            prepared, timeout=timeout, stream=True, allow_redirects=False, verify=session.verify
+        ) as response:
+            content = bytearray()
+            for piece in response.iter_content(_PIECE_BYTES):
+                content += piece
+                if len(content) > max_response_bytes:
+                    raise Lost(f"the answer is longer than {max_response_bytes} bytes")
+            return RawAnswer(response.status_code, bytes(content), _redirect_host(response))
     except (requests.RequestException, HTTPError, OSError, http.client.HTTPException) as error:
         failure = _failure(error)
     # Raised out here because the library's errors print the URL, which may hold secrets, and would be its
@@ -141,23 +147,6 @@ def parsed_json(content: bytes) -> object:
         return json.loads(content)
     except (ValueError, RecursionError):
         return None
-
-
-def _send(
-    session: requests.Session,
-    request: requests.Request,
-    timeout: tuple[float, float],
-    max_response_bytes: int,
-) -> RawAnswer:
-    """Send and read, letting the library's errors through."""
-    prepared = session.prepare_request(request)
-    with session.send(prepared, timeout=timeout, stream=True, allow_redirects=False, verify=session.verify) as response:
-        content = bytearray()
-        for piece in response.iter_content(_PIECE_BYTES):
-            content += piece
-            if len(content) > max_response_bytes:
-                raise Lost(f"the answer is longer than {max_response_bytes} bytes")
-        return RawAnswer(response.status_code, bytes(content), _redirect_host(response))
 
 
 def _redirect_host(response: requests.Response) -> str:

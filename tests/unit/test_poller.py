@@ -281,14 +281,14 @@ def test_of_an_event_acknowledged_without_a_route_each_process_tells_once_an_hou
     assert lines == ["ONCRMLEADADD", "ONCRMLEADADD"]
 
 
-def test_what_is_reported_for_want_of_a_route_is_not_told_as_acknowledged(
+def test_an_event_nacked_for_want_of_a_route_is_told_as_such(
     redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("b24offline.poller._told", {})
     bench = Bench(redis, tmp_path, unrouted="nack")
     bench.desk.change("1", "ONCRMLEADADD")
     assert bench.poller.poll(LANE).opened
-    assert not [one for one in caplog.records if one.msg == "event without a route acknowledged"]
+    assert [one.msg for one in caplog.records if one.levelname == "WARNING"] == ["event without a route nacked"]
 
 
 def test_rows_that_cannot_be_read_fail_alone(bench: Bench) -> None:

@@ -39,6 +39,13 @@ def waits(bench: Bench | PollBench, method: str, seconds: float) -> None:
     bench.desk.waiting = lambda name: bench.later(seconds) if name == method else None
 
 
+def lease_left_when_sent(polls: PollBench) -> list[float]:
+    """Fills with the seconds left of the poll lease, one for each reserving call at its sending."""
+    left: list[float] = []
+    polls.desk.before = lambda name: left.append(polls.guard.poll_lease_left_seconds()) if name == GET else None
+    return left
+
+
 @pytest.mark.parametrize(("outcomes", "method"), [("s", CLEAR), ("f", ERROR)])
 def test_nothing_is_settled_when_the_lease_ran_out_meanwhile(bench: Bench, outcomes: str, method: str) -> None:
     pid = bench.batch(outcomes)
@@ -95,9 +102,10 @@ def test_nothing_is_reserved_when_somebody_else_has_the_lease_by_then(polls: Pol
 def test_the_poll_lease_begins_with_the_call(polls: PollBench) -> None:
     """It is as long as the longest call; what the call waited for its turn must not be missing at its end."""
     polls.changes("1")
+    left = lease_left_when_sent(polls)
     waits(polls, GET, TIMERS.poll_lease_seconds - 1)
-    polls.desk.before = lambda name: polls.later(TIMERS.poll_lease_seconds - 1) if name == GET else None
     assert polls.poller.poll(LANE).state == "opened"
+    assert left == [pytest.approx(TIMERS.poll_lease_seconds, abs=1)]
     assert len(polls.ledger.open_batches()) == 1
 
 
@@ -159,9 +167,10 @@ def test_a_token_that_expires_again_ends_the_settle(bench: Bench) -> None:
 def test_an_expired_token_is_met_by_a_poll_at_once_under_a_lease_begun_anew(polls: PollBench) -> None:
     polls.changes("1")
     polls.desk.refuse[GET] = ExpiredToken(PORTAL, GET, 401, "expired_token", "")
+    left = lease_left_when_sent(polls)
     waits(polls, GET, TIMERS.poll_lease_seconds - 1)
     assert polls.poller.poll(LANE).state == "opened"
-    assert polls.desk.methods().count("get") == 2
+    assert left == [pytest.approx(TIMERS.poll_lease_seconds, abs=1)] * 2
 
 
 def test_after_an_expired_token_nothing_is_reserved_when_somebody_else_has_the_lease(polls: PollBench) -> None:
