@@ -9,30 +9,27 @@ import getpass
 import json
 import os
 import sys
-from dataclasses import dataclass
-from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
 from rich.console import Console
 from rich.progress import track
 
 from b24offline.command_line import as_sentences, failure, load_runtime, refusal, show_json, show_table
+from b24offline.dead_letter_options import Order, acting, filters
 from b24offline.dead_letter_view import STATE_WORDS, facts, show_letters, tell_dry_run
 from b24offline.errors import UnknownPortal
-from b24offline.letter_selection import Selection, parsed_span, selected
+from b24offline.letter_selection import Selection, selected
 from b24offline.parking import run_of_letter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from b24offline.dead_letters import DeadLetter
     from b24offline.parking import Parking
     from b24offline.runtime import Runtime
-
-_F = TypeVar("_F", bound="Callable[..., Any]")
 
 PER_SECOND: Final = 5
 """Redriven runs that become due in a second: a part of what the sweeps can start, so that new events go first."""
@@ -47,61 +44,6 @@ _UNKNOWN: Final = {
 }
 
 
-def _span(ctx: click.Context, param: click.Parameter, value: str) -> float:
-    try:
-        return parsed_span(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
-
-
-def _filters(command: _F) -> _F:
-    for option in (
-        click.option("--older-than", "older", callback=_span, default="0s", help="At least this old: 15m, 12h, 7d."),
-        click.option("--reason", default="", help="How the reason begins: ValueError."),
-        click.option("--event", default="", help="Name of the event: ONCRMDEALUPDATE."),
-        click.option("--portal", default="", help="Name of the portal."),
-    ):
-        command = option(command)
-    return command
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """Which dead letters a command changes, and how it answers."""
-
-    selection: Selection
-    everything: bool
-    dry_run: bool
-    as_json: bool
-
-
-def _acting(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an `_Order` made of the options that name dead letters."""
-
-    @wraps(command)
-    def ordered(
-        ids: tuple[int, ...],
-        portal: str,
-        event: str,
-        reason: str,
-        older: float,
-        everything: bool,
-        dry_run: bool,
-        as_json: bool,
-        **more: Any,
-    ) -> None:
-        command(_Order(Selection(ids, portal, event, reason, older), everything, dry_run, as_json), **more)
-
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="For programs."),
-        click.option("--dry-run", is_flag=True, help="Only show what would be done."),
-        click.option("--all", "everything", is_flag=True, help="Every open dead letter."),
-        click.argument("ids", type=int, nargs=-1),
-    ):
-        ordered = option(ordered)
-    return _filters(ordered)
-
-
 @click.group("dead-letter")
 def dead_letter() -> None:
     """List, redrive, drop and export dead letters.
@@ -111,7 +53,7 @@ def dead_letter() -> None:
 
 
 @dead_letter.command("list")
-@_filters
+@filters
 @click.option("--ended", is_flag=True, help="Show ended ones instead of open ones.")
 @click.option(
     "--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Show at most so many; 0: all."
@@ -154,9 +96,9 @@ def show(letter_id: int, payload: bool, as_json: bool) -> None:
 
 
 @dead_letter.command()
-@_acting
+@acting
 @as_sentences
-def redrive(order: _Order) -> None:
+def redrive(order: Order) -> None:
     """Run dead letters again, with all their attempts. A dead letter ends when its event succeeds."""
     runtime = load_runtime()
     letters = _chosen(runtime, order)
@@ -176,10 +118,10 @@ def redrive(order: _Order) -> None:
 
 
 @dead_letter.command()
-@_acting
+@acting
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_sentences
-def drop(order: _Order, yes: bool) -> None:
+def drop(order: Order, yes: bool) -> None:
     """Discard dead letters: their records are acknowledged on the portal, nothing runs."""
     runtime = load_runtime()
     letters = _chosen(runtime, order)
@@ -206,7 +148,7 @@ def drop(order: _Order, yes: bool) -> None:
 
 
 @dead_letter.command()
-@_filters
+@filters
 @click.option("--to", "path", type=click.Path(dir_okay=False), required=True, help="A file that does not exist yet.")
 @as_sentences
 def export(portal: str, event: str, reason: str, older: float, path: str | Path) -> None:
@@ -232,7 +174,7 @@ def export(portal: str, event: str, reason: str, older: float, path: str | Path)
     click.echo(f"{number} dead letters were written to {path}; they may hold personal data.")
 
 
-def _chosen(runtime: Runtime, order: _Order) -> list[DeadLetter]:
+def _chosen(runtime: Runtime, order: Order) -> list[DeadLetter]:
     selection = order.selection
     if selection.empty != order.everything:
         raise refusal("Name dead letters by number or by filters, or use --all. Nothing was changed.")

@@ -61,3 +61,8 @@ def test_a_command_that_is_none_is_refused(former: str) -> None:
     told = CliRunner().invoke(main, [former])
     assert told.exit_code == 2
     assert "No such command" in told.output
+
+
+def test_monitoring_needs_no_runtime() -> None:
+    found = imported_by("import b24offline.alarms, b24offline.overview")
+    assert not found & {"b24offline.runtime", "b24offline.services", "celery", "requests"}
