@@ -51,17 +51,21 @@ class ReconcileSchedule:
         self._sweep_seconds = sweep_seconds
         self._period_ms = round((hours or USUAL_HOURS) * HOUR_MS * time_scale)
 
-    def ask_if_due(self, portal: Portal) -> bool:
-        """Ask for the regular reconciliation when its period has passed and none waits. Return whether it was asked."""
+    def due_kinds(self, portal: Portal) -> set[str]:
+        """Return the kinds of requests to work on now. Ask for the regular reconciliation when it is time."""
+        due = self._requests.due_kinds()
+        if RECONCILE not in due:
+            self._ask_if_due(portal)
+        return due
+
+    def _ask_if_due(self, portal: Portal) -> None:
         if not self._hours or not portal.polled or portal.ledger_generation is None:
             # Before the first poll nobody knows whether the portal is another deployment's.
-            return False
+            return
         now, last = self._ledger.now_ms(), last_reconciled(self._redis, self._ledger.stem)
         due = is_due(last, created_ms=_created_ms(portal), now_ms=now, period_ms=self._period_ms)
-        if not due or self._requests.waiting(RECONCILE):
-            return False
-        self._requests.ask(RECONCILE, Job(DAILY, self.begin_ms(portal)).body())
-        return True
+        if due and not self._requests.waiting(RECONCILE):
+            self._requests.ask(RECONCILE, Job(DAILY, self.begin_ms(portal)).body())
 
     def begin_ms(self, portal: Portal) -> int:
         """Return where the regular one begins to look."""

@@ -34,10 +34,12 @@ from b24offline.portal_guard import PortalGuard
 from b24offline.portal_lifecycle import PortalLifecycle
 from b24offline.rate_limit import BLOCK_SECONDS, Pace
 from b24offline.reconcile_schedule import ReconcileSchedule
+from b24offline.reconcile_turn import ReconcileTurns
 from b24offline.reconciliation import Reconciler
 from b24offline.request_box import RequestBox
 from b24offline.rest import PortalClient, make_session
 from b24offline.routing import routes
+from b24offline.run_requests import RunRequests
 from b24offline.services import PortalKit
 from b24offline.settler import Settler
 from b24offline.snapshots import Snapshots
@@ -45,6 +47,8 @@ from b24offline.store import Cipher, Portal, Store, load_or_create_key
 from b24offline.subscriber import Subscriber
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import requests
 
     from b24offline.config import Config
@@ -230,6 +234,37 @@ class Runtime:
             catalogue=self.catalogue,
             routes=routes,
             grace_ms=round(self.grace_seconds * 1000),
+        )
+
+    def reconcile_turns(self, name: str, *, dispatch: Callable[[str], object]) -> ReconcileTurns:
+        """What works on the reconciliations of one portal."""
+        kit = self.kit(name)
+        return ReconcileTurns(
+            redis=self.redis,
+            ledger=kit.ledger,
+            requests=kit.requests,
+            lifecycle=kit.lifecycle,
+            injector=self.injector(name),
+            schedule=self.reconcile_schedule(name),
+            reconciler=lambda: self.reconciler(name),
+            dispatch=dispatch,
+            timers=self.timers,
+            requests_per_second=self.config.requests_per_second,
+            max_open_batches=self.config.max_open_batches,
+        )
+
+    def run_requests(self, name: str, *, dispatch: Callable[[str], object]) -> RunRequests:
+        """What runs the objects of one portal that commands asked for."""
+        kit = self.kit(name)
+        return RunRequests(
+            portal=name,
+            ledger=kit.ledger,
+            requests=kit.requests,
+            injector=self.injector(name),
+            catalogue=self.catalogue,
+            routes=routes,
+            dispatch=dispatch,
+            lease_seconds=self.timers.settle_lease_seconds,
         )
 
     def _build(self, portal: Portal) -> PortalKit:

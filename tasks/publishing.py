@@ -19,6 +19,7 @@ from kombu.exceptions import OperationalError
 from b24offline import contract
 from b24offline.crash_points import crash_point
 from b24offline.errors import ConfigError
+from b24offline.lanes import DEFAULT_LANE
 from b24offline.routing import routes
 from b24offline.settings import config
 from b24offline.tasks.celery_app import app
@@ -145,6 +146,13 @@ def send_settle(portal: str, process_id: str, producer: Any = None) -> None:
         args=(portal, process_id),
         queue=contract.QUEUE_SETTLE,
         producer=producer,
+    )
+
+
+def send_dispatch(portal: str, process_id: str, *, lane: str = DEFAULT_LANE, wait_seconds: float = 0.0) -> None:
+    """Asks for an open batch to be dispatched, after the wait."""
+    app.send_task(
+        contract.TASK_DISPATCH, args=(portal, process_id), queue=queue_of(lane), countdown=wait_seconds or None
     )
 
 

@@ -73,7 +73,7 @@ def _ask_for_looks(here: Runtime, kit: PortalKit) -> None:
     if portal.state is PortalState.BLOCKED:
         # Who is blocked for overload is asked by polls alone, once an hour.
         return
-    reconcile.ask_if_due(here, kit)
+    reconcile.ask_if_due(portal.name)
     if not portal.polled:
         return
     if config.adopt and here.turn(f"adopt:{portal.name}", timers.sighting_seconds / 3) and _lists_reserved(here, kit):

@@ -9,6 +9,7 @@ from celery_bench import broker, deployed
 from core_events import PORTAL, wait_for
 from live_portal import LivePortal, emulator, live
 
+from b24offline import reconcile_turn
 from b24offline import runtime as runtimes
 from b24offline.reconcile_schedule import RECONCILE
 from b24offline.reconciliation import Job
@@ -41,7 +42,7 @@ def kit(
         routes.add(
             lambda event: objects.fetch.s() | mirror.upsert.s(), (name,), f"mirrored_{entity}", mirrors=(entity,)
         )
-    for module in (runtimes, publishing, reconcile):
+    for module in (runtimes, publishing):
         monkeypatch.setattr(module, "routes", routes)
     here = deployed(
         B24_PORTAL_URL=emulator.rest,
@@ -57,7 +58,7 @@ def kit(
 def test_turns_do_not_multiply_however_often_they_are_asked_for(
     kit: PortalKit, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconcile, "STEPS_A_TURN", 1)
+    monkeypatch.setattr(reconcile_turn, "STEPS_A_TURN", 1)
     number = kit.requests.ask(RECONCILE, Job("by hand", 0, dry_run=True).body())
     # Requests of one millisecond have no order.
     wait_for(lambda: kit.ledger.now_ms() > int(number.partition("-")[0]))

@@ -150,7 +150,7 @@ def test_a_broker_or_a_ledger_that_is_away_ends_the_sweep(sweeps: Sweeps, monkey
 def test_who_is_blocked_for_overload_is_asked_by_polls_alone(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
     sweeps.here.store.set_state(FIRST, PortalState.BLOCKED, "OVERLOAD_LIMIT", actor="operator")
     reconciled: list[str] = []
-    monkeypatch.setattr(sweeping.reconcile, "ask_if_due", lambda _, kit: reconciled.append(kit.portal.name))
+    monkeypatch.setattr(sweeping.reconcile, "ask_if_due", reconciled.append)
     sweeps.play()
     assert reconciled == [SECOND]
     assert {portal for name, portal in sweeps.asked if name in (contract.TASK_ADOPT, contract.TASK_REDRIVE)} == {SECOND}
