@@ -9,8 +9,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from b24offline.batch_kinds import BatchKind
 from b24offline.event import Event
-from b24offline.lanes import HELD_LANE, LOCAL_LANE, PARKED_LANE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,8 +71,8 @@ def error_lane(redis: Redis, ledger: Ledger) -> Iterator[Waiting]:
 
 
 def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Iterator[Waiting]:
-    lane = ledger.lane(process_id)
-    if lane not in {HELD_LANE, LOCAL_LANE, PARKED_LANE}:
+    kind = ledger.kind(process_id)
+    if kind not in {BatchKind.RETRYING, BatchKind.SYNTHETIC, BatchKind.DEAD_LETTERED}:
         return
     for text in redis.hvals(f"{ledger.stem}:batch:{process_id}:records"):
         record: dict[str, Any] = json.loads(text)
@@ -82,7 +82,7 @@ def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Ite
             state, failures, crashes, reason, seen = ledger.run_fields(run, *names)
             if state in {"", "succeeded", "superseded"}:
                 continue
-            if lane == LOCAL_LANE and state != "parked" and not int(failures or 0) + int(crashes or 0):
+            if kind is BatchKind.SYNTHETIC and state != "parked" and not int(failures or 0) + int(crashes or 0):
                 continue  # it has not failed yet
             due = redis.zscore(f"{ledger.stem}:due", f"run:{run}")
             yield Waiting(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b24offline.lanes import HELD_LANE, LOCAL_LANE, PARKED_LANE
+from b24offline.batch_kinds import BatchKind
 from b24offline.ledger_notes import noted_refused, noted_unreadable
 from b24offline.ledger_schema import other_schema
 from b24offline.reconcile_schedule import RECONCILE
@@ -91,10 +91,10 @@ def _batch_ages(redis: Redis, ledger: Ledger, now_ms: int) -> tuple[list[float],
     retrying: list[float] = []
     with redis.pipeline(transaction=False) as pipe:
         for process_id in ledger.open_batches():
-            pipe.hmget(f"{ledger.stem}:batch:{process_id}", ["lane", "first_seen", "redriven"])
+            pipe.hmget(f"{ledger.stem}:batch:{process_id}", ["kind", "first_seen", "redriven"])
         rows = pipe.execute()
-    for lane, seen, redriven in rows:
-        if seen and lane not in (PARKED_LANE, LOCAL_LANE):
+    for kind, seen, redriven in rows:
+        if seen and kind not in (BatchKind.DEAD_LETTERED, BatchKind.SYNTHETIC):
             # A dead letter that an operator redrives gets all its time again.
-            (retrying if lane == HELD_LANE else new).append((now_ms - int(redriven or seen)) / 1000)
+            (retrying if kind == BatchKind.RETRYING else new).append((now_ms - int(redriven or seen)) / 1000)
     return new, retrying

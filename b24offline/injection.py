@@ -12,9 +12,9 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from b24offline.batch_kinds import LOCAL_PREFIX, BatchKind, is_local
 from b24offline.catalogue import object_id_from
 from b24offline.event import JSON, Event, ObjectKey
-from b24offline.lanes import LOCAL_LANE
 from b24offline.ledger import Entry
 
 if TYPE_CHECKING:
@@ -24,17 +24,10 @@ if TYPE_CHECKING:
     from b24offline.ledger import Ledger
     from b24offline.routing import Routes
 
-LOCAL_PREFIX: Final = "local:"
-"""How the process ids of local batches begin; the colon is refused by every call of the queue."""
 _BASE: Final = 2**53
 """Record ids are microseconds of the ledger's clock less this: negative, growing, and exact in Lua's numbers."""
 _TYPED: Final = "{ENTITYTYPEID}"
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
-
-
-def is_local(process_id: str) -> bool:
-    """Whether a batch was opened here, without the portal."""
-    return process_id.startswith(LOCAL_PREFIX)
 
 
 def payload_of(kind: EventKind, object_id: str) -> JSON:
@@ -124,13 +117,13 @@ class Injector:
             for place, (name, key, stamp, pipelines) in enumerate(rows)
         ]
         process_id = f"{LOCAL_PREFIX}{batch}"
-        opened = self._ledger.open(process_id, entries, origin="local", lane=LOCAL_LANE)
+        opened = self._ledger.open(process_id, entries, kind=BatchKind.SYNTHETIC)
         return None if opened is None else process_id
 
     def open_batches(self) -> int:
         """How many local batches are open whose runs nobody waits with: parked and redriven ones do not count."""
-        lanes = (self._ledger.lane(process_id) for process_id in self._ledger.open_batches() if is_local(process_id))
-        return sum(1 for lane in lanes if lane == LOCAL_LANE)
+        local = filter(is_local, self._ledger.open_batches())
+        return sum(1 for process_id in local if self._ledger.kind(process_id) is BatchKind.SYNTHETIC)
 
     def objects(self) -> set[ObjectKey]:
         """The objects of all local batches that are open."""

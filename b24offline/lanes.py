@@ -16,12 +16,6 @@ from b24offline import config_values as values
 from b24offline.contract import QUEUE_EVENTS
 
 DEFAULT_LANE: Final = "default"
-HELD_LANE: Final = "held"
-"""The lane of marked records that run again; it has no polls of its own."""
-PARKED_LANE: Final = "parked"
-"""Where batches wait that only a person can end; they count for no gate."""
-LOCAL_LANE: Final = "local"
-"""The lane of batches that no portal knows: objects run by hand or by reconciliation. It has no polls."""
 PRIORITY_WORTH_MS: Final = 1000
 """Milliseconds of waiting that one step of priority is worth."""
 
@@ -62,9 +56,8 @@ def lanes_from_json(value: object) -> object:
     names = [str(row.get("name") if isinstance(row, Mapping) else getattr(row, "name", None)) for row in rows]
     if len(set(names)) != len(names):
         raise ValueError("must give each lane a name of its own")
-    ours = (DEFAULT_LANE, HELD_LANE, PARKED_LANE, LOCAL_LANE)
-    if set(ours) & set(names):
-        raise ValueError(f"must not name a lane {' or '.join(map(repr, ours))}: those exist already")
+    if DEFAULT_LANE in names:
+        raise ValueError(f"must not name a lane {DEFAULT_LANE!r}: it exists already")
     return tuple(rows)
 
 

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from redis.exceptions import ResponseError
 
 from b24offline import contract
+from b24offline.batch_kinds import BatchKind
 from b24offline.event import Event
-from b24offline.lanes import DEFAULT_LANE, PARKED_LANE
+from b24offline.lanes import DEFAULT_LANE
 from b24offline.ledger_schema import LedgerSchemaMismatch
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from b24offline.timers import Timers
 
-Origin = Literal["poll", "adopted", "held", "local"]
 Outcome = Literal["succeeded", "failed", "superseded", "unfinished"]
 
 HELD_CHANCES: Final = 8
@@ -117,8 +117,6 @@ class Settling:
     token: str
     now_ms: int
     first_seen_ms: int
-    epoch: int
-    origin: Origin
     outcomes: Mapping[int, Outcome]
     events: Mapping[int, Event]
 
@@ -173,7 +171,7 @@ class Ledger:
         process_id: str,
         entries: Iterable[Entry],
         *,
-        origin: Origin,
+        kind: BatchKind,
         lane: str = DEFAULT_LANE,
         poll_token: str = "",
         first_seen_ms: int = 0,
@@ -196,7 +194,7 @@ class Ledger:
         told: Sequence[int] = self.transition(
             "open_batch",
             process_id,
-            origin,
+            kind,
             first_seen_ms,
             _milliseconds(self._timers.dispatch_due_seconds),
             _milliseconds(self._timers.settle_due_seconds),
@@ -204,6 +202,7 @@ class Ledger:
             json.dumps(payload),
             lane,
             self.first_attempt(),
+            "batches_adopted" if first_seen_ms else f"batches_{kind}",
         )
         return int(told[1]) if told[0] == 1 else None
 
@@ -234,9 +233,9 @@ class Ledger:
         opened = self.open_batches()
         with self._redis.pipeline(transaction=False) as pipe:
             for process_id in opened:
-                pipe.hget(f"{self.stem}:batch:{process_id}", "lane")
-            lanes = pipe.execute()
-        return {pid: opened[pid] for pid, lane in zip(opened, lanes, strict=True) if lane != PARKED_LANE}
+                pipe.hget(f"{self.stem}:batch:{process_id}", "kind")
+            kinds = pipe.execute()
+        return {pid: opened[pid] for pid, kind in zip(opened, kinds, strict=True) if kind != BatchKind.DEAD_LETTERED}
 
     def events(self, process_id: str) -> dict[int, Event]:
         """Record id -> event, of what is left of a batch."""
@@ -246,6 +245,11 @@ class Ledger:
     def lane(self, process_id: str) -> str:
         """The lane a batch was reserved for."""
         return str(self._redis.hget(f"{self.stem}:batch:{process_id}", "lane") or DEFAULT_LANE)
+
+    def kind(self, process_id: str) -> BatchKind | None:
+        """Return why a batch is open, or None when it is not."""
+        kind = self._redis.hget(f"{self.stem}:batch:{process_id}", "kind")
+        return BatchKind(str(kind)) if kind else None
 
     def event_of(self, run: str) -> tuple[Event, str] | None:
         """The event a run works for and the lane it came by, or None when the run is closed."""
@@ -279,33 +283,29 @@ class Ledger:
         seconds = self._timers.run_queue_seconds
         return bool(self.transition("pass_on", run, attempt, position, _milliseconds(seconds)))
 
-    def repeat_step(self, run: str, attempt: int, delay_seconds: float, *, counted: bool, reason: str) -> bool:
-        """The step comes again by message after the delay; the ledger only guards that it does."""
-        return self._wait(run, attempt, delay_seconds, self._timers.run_queue_seconds, counted, reason)
+    def retry_step(self, run: str, attempt: int, delay_seconds: float, *, counted: bool, reason: str) -> bool:
+        """Note that the step comes again by message after the delay; the ledger only guards that it does."""
+        delay, bound = _milliseconds(delay_seconds), _milliseconds(self._timers.run_queue_seconds)
+        return bool(self.transition("retry_step", run, attempt, delay, bound, int(counted), reason))
 
-    def restart_later(self, run: str, attempt: int, delay_seconds: float, *, counted: bool, reason: str) -> bool:
-        """The run starts again from its first step after the delay, by the sweep."""
-        return self._wait(run, attempt, delay_seconds, 0, counted, reason)
+    def reschedule_run(self, run: str, attempt: int, delay_seconds: float, *, counted: bool, reason: str) -> bool:
+        """Let the sweep start the run again from its first step after the delay."""
+        delay = _milliseconds(delay_seconds)
+        return bool(self.transition("reschedule_run", run, attempt, delay, int(counted), reason, self._held_rules))
 
-    def hold_back(self, run: str, attempt: int, *, reason: str) -> bool:
-        """A held run failed and starts again later; how much later grows with its failures."""
-        return self._wait(run, attempt, -1, 0, True, reason)
+    def back_off(self, run: str, attempt: int, *, reason: str) -> bool:
+        """Let a held run that failed start again later; how much later grows with its failures."""
+        return bool(self.transition("back_off", run, attempt, reason, self._held_rules))
 
-    def spend_chances(self, run: str, attempt: int, *, reason: str) -> bool:
-        """A held run failed in a way that comes again for certain: all its chances are used up, the sweep parks it."""
-        return self._wait(run, attempt, -1, 0, 2, reason)
+    def exhaust(self, run: str, attempt: int, *, reason: str) -> bool:
+        """Use up all chances of a held run that failed in a way that comes again for certain: the sweep parks it."""
+        return bool(self.transition("exhaust", run, attempt, reason, self._held_rules))
 
     @property
-    def _held_rules(self) -> tuple[int, int, str]:
-        """Crash budget, chances and waits (JSON, milliseconds) of held runs."""
-        waits = json.dumps([_milliseconds(seconds) for seconds in self._timers.held_backoff_seconds])
-        return self._crash_budget, HELD_CHANCES, waits
-
-    def _wait(self, run: str, attempt: int, delay: float, grace: float, counted: int, reason: str) -> bool:
-        guard = _milliseconds(grace) if grace else 0
-        delay_ms = _milliseconds(delay) if delay >= 0 else -1
-        told = self.transition("wait_run", run, attempt, delay_ms, guard, int(counted), reason, *self._held_rules)
-        return bool(told)
+    def _held_rules(self) -> str:
+        """What the scripts know of held runs: crash budget, chances, and waits in milliseconds by what is used up."""
+        waits = [_milliseconds(seconds) for seconds in self._timers.held_backoff_seconds]
+        return json.dumps({"budget": self._crash_budget, "chances": HELD_CHANCES, "waits": waits})
 
     def succeed(self, run: str, attempt: int) -> Concluded:
         """Records success; a second call, or one of a replaced attempt, changes nothing."""
@@ -326,8 +326,7 @@ class Ledger:
         bound = _milliseconds(self._timers.run_queue_seconds)
         due = _milliseconds(self._timers.settle_due_seconds)
         backoff = _milliseconds(backoff_seconds)
-        budget, chances, waits = self._held_rules
-        told = self.transition("crash_run", run, attempt, budget, backoff, bound, due, chances, waits)
+        told = self.transition("crash_run", run, attempt, backoff, bound, due, self._held_rules)
         return self._concluded(told)
 
     @staticmethod
@@ -339,9 +338,8 @@ class Ledger:
         """Takes what is overdue, once: each entry gets a new due time before it is answered."""
         bound = _milliseconds(self._timers.run_queue_seconds)
         due = _milliseconds(self._timers.settle_due_seconds)
-        budget, chances, waits = self._held_rules
         age = _milliseconds(self._timers.park_seconds)
-        told = self.transition("take_overdue", bound, due, budget, limit, chances, waits, age)
+        told = self.transition("take_overdue", bound, due, limit, self._held_rules, age)
         return Overdue(_pairs(told[0]), tuple(str(pid) for pid in told[1]), _pairs(told[2]))
 
     def begin_settle(self, process_id: str) -> Settling | Literal["gone", "busy", "damaged"]:
@@ -355,12 +353,11 @@ class Ledger:
             return verdict
         outcomes: dict[int, Outcome] = {}
         events: dict[int, Event] = {}
-        for i in range(0, len(told[5]), 3):
-            record = int(told[5][i])
-            events[record] = Event.from_json(json.loads(told[5][i + 1])["event"])
-            outcomes[record] = told[5][i + 2]
-        now, first_seen, epoch, origin = int(told[1]), int(told[2]), int(told[3]), told[4]
-        return Settling(process_id, token, now, first_seen, epoch, origin, outcomes, events)
+        for i in range(0, len(told[3]), 3):
+            record = int(told[3][i])
+            events[record] = Event.from_json(json.loads(told[3][i + 1])["event"])
+            outcomes[record] = told[3][i + 2]
+        return Settling(process_id, token, int(told[1]), int(told[2]), outcomes, events)
 
     def end_settle(self, settling: Settling, done: Iterable[int], next_look_seconds: float) -> str:
         """Drops what the portal needs no more; closes the empty batch. Answers "closed", "open" or "lost"."""

@@ -11,7 +11,6 @@ import logging
 from typing import TYPE_CHECKING, Final, Literal
 
 from b24offline.event import stamp_seconds
-from b24offline.lanes import HELD_LANE, PARKED_LANE
 
 if TYPE_CHECKING:
     from b24offline.dead_letters import DeadLetter, DeadLetters
@@ -47,7 +46,7 @@ class Parking:
         event = found[0]
         letter = self._write(event, one.pipeline, reason or UNTRIED)
         rest = round(self._timers.held_backoff_seconds[-1] * 1000)
-        told: Parked = self._ledger.transition("park_run", one.run, one.attempt, rest, PARKED_LANE)
+        told: Parked = self._ledger.transition("park_run", one.run, one.attempt, rest)
         if told == "done" and not self.state_of(one.run)[0]:
             # It was settled meanwhile; nobody else would end a letter written after that.
             self._letters.end_dead_letter(letter)
@@ -72,7 +71,7 @@ class Parking:
         ledger does not know the run.
         """
         due = round(self._timers.settle_due_seconds * 1000)
-        return str(self._ledger.transition("redrive_run", run, round(delay_seconds * 1000), HELD_LANE, due))
+        return str(self._ledger.transition("redrive_run", run, round(delay_seconds * 1000), due))
 
     def drop(self, run: str, who: str) -> str:
         """Gives a parked run, or one that waits aside, up for good: its record is cleared by the next settle.

@@ -12,11 +12,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from b24offline.batch_kinds import BatchKind
 from b24offline.crash_points import crash_point
 from b24offline.errors import PaceExceeded, PortalError, StoreError, TakeoverNeeded
 from b24offline.event import Batch, MalformedRecord, Record
 from b24offline.intake import entries
-from b24offline.lanes import DEFAULT_LANE, HELD_LANE
+from b24offline.lanes import DEFAULT_LANE
 from b24offline.offline_orders import ReserveOrder
 from b24offline.offline_queue import MALFORMED
 from b24offline.paced_client import retry_expired_token
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from b24offline.catalogue import Catalogue
     from b24offline.intake import Unrouted
     from b24offline.lanes import Lane
-    from b24offline.ledger import Entry, Ledger, Origin
+    from b24offline.ledger import Entry, Ledger
     from b24offline.offline_queue import OfflineQueue
     from b24offline.portal_guard import PollLease, PortalGuard
     from b24offline.routing import Routes
@@ -92,7 +93,7 @@ class Poller:
         batch = self._reserved(lease, ReserveOrder(lane.limit, lane.order, lane.filter))
         if not isinstance(batch, Batch):
             return Polled(batch)
-        self._open(batch, "poll", lease=lease, lane=lane.name)
+        self._open(batch, BatchKind.POLLED, lease=lease, lane=lane.name)
         received = len(batch.records) + len(batch.malformed)
         return Polled("opened", received, (batch.process_id,))
 
@@ -120,10 +121,10 @@ class Poller:
             for process_id, first_seen_ms in self._guard.sight(groups).items():
                 rows = groups[process_id]
                 self._guard.note_quiet({r.message_id for r in rows if isinstance(r, Record)}, None)
-                # Marked records run for days; in the lane of new ones they would keep polls out.
+                # Marked records run for days; counted with new ones they would keep polls out.
                 marked = all(isinstance(row, Record) and row.marked for row in rows)
-                lane = HELD_LANE if marked else DEFAULT_LANE
-                if self._write(process_id, rows, "adopted", lane=lane, first_seen_ms=first_seen_ms):
+                kind = BatchKind.RETRYING if marked else BatchKind.ADOPTED
+                if self._write(process_id, rows, kind, first_seen_ms=first_seen_ms):
                     adopted.append(process_id)
                     log.warning(
                         "orphaned batch adopted",
@@ -147,12 +148,12 @@ class Poller:
                 known = self._known_generation()
                 if known is None:
                     break
-                lease = self._lease(known, gate=True, lane=HELD_LANE)
+                lease = self._lease(known, gate=True, kind=BatchKind.RETRYING)
                 if isinstance(lease, PollRefused):
                     break
                 batch = self._reserved(lease, ReserveOrder.marked_record(record.record_id))
                 if isinstance(batch, Batch):
-                    self._open(batch, "held", lease=lease, lane=HELD_LANE)
+                    self._open(batch, BatchKind.RETRYING, lease=lease)
                     opened.append(batch.process_id)
         except (PortalError, PaceExceeded):
             # What is opened is dispatched at once, not by the sweep; trouble that lasts is met by the next turn.
@@ -202,8 +203,10 @@ class Poller:
             # Another worker's first poll has reserved it since: that one noted the generation before.
             return
 
-    def _lease(self, known: int | None, *, gate: bool, lane: str = DEFAULT_LANE) -> PollLease | PollRefused:
-        lease = self._guard.take_poll_lease(known, gate=gate, lane=lane)
+    def _lease(
+        self, known: int | None, *, gate: bool, lane: str = DEFAULT_LANE, kind: BatchKind = BatchKind.POLLED
+    ) -> PollLease | PollRefused:
+        lease = self._guard.take_poll_lease(known, gate=gate, lane=lane, kind=kind)
         if lease.generation is not None and lease.generation != known:
             if known == TAKEN_OVER:
                 log.warning("portal taken over, what is reserved will be adopted", extra={"portal": self._portal})
@@ -212,9 +215,9 @@ class Poller:
             self._store.set_generation(self._portal, lease.generation)
         return lease
 
-    def _open(self, batch: Batch, origin: Origin, *, lease: PollLease, lane: str) -> None:
+    def _open(self, batch: Batch, kind: BatchKind, *, lease: PollLease, lane: str = DEFAULT_LANE) -> None:
         rows: tuple[Record | MalformedRecord, ...] = (*batch.records, *batch.malformed)
-        if not self._write(batch.process_id, rows, origin, poll_token=lease.token, lane=lane):
+        if not self._write(batch.process_id, rows, kind, poll_token=lease.token, lane=lane):
             # The lease ran out before the ledger was written: the records are orphans now and will be adopted.
             log.error("batch not opened, its records will be adopted", extra={"portal": self._portal})
 
@@ -222,7 +225,7 @@ class Poller:
         self,
         process_id: str,
         rows: Iterable[Record | MalformedRecord],
-        origin: Origin,
+        kind: BatchKind,
         *,
         lane: str = DEFAULT_LANE,
         poll_token: str = "",
@@ -231,7 +234,7 @@ class Poller:
         made, unusable = entries(self._portal, rows, self._catalogue, self._routes, self._unrouted)
         self._count(made, unusable)
         opened = self._ledger.open(
-            process_id, made, origin=origin, lane=lane, poll_token=poll_token, first_seen_ms=first_seen_ms
+            process_id, made, kind=kind, lane=lane, poll_token=poll_token, first_seen_ms=first_seen_ms
         )
         return opened is not None
 

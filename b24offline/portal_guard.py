@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal
 
-from b24offline.lanes import DEFAULT_LANE, HELD_LANE
+from b24offline.batch_kinds import BatchKind
+from b24offline.lanes import DEFAULT_LANE
 from b24offline.ledger_notes import note_unreadable
 
 if TYPE_CHECKING:
@@ -61,24 +62,30 @@ class PortalGuard:
         self._key = f"{ledger.stem}:guard"
 
     def take_poll_lease(
-        self, known_generation: int | None, *, gate: bool = True, lane: str = DEFAULT_LANE
+        self,
+        known_generation: int | None,
+        *,
+        gate: bool = True,
+        lane: str = DEFAULT_LANE,
+        kind: BatchKind = BatchKind.POLLED,
     ) -> PollLease | PollRefused:
         """Takes the poll lease. ``known_generation``: what the store remembers, None for a portal never polled.
 
         The lease outlives the longest reserving call. A new generation must be durable before the call is sent.
-        ``gate``: whether too many open batches of the lane refuse it.
+        ``gate``: whether too many open batches refuse it: those of the lane, or retrying ones where ``kind`` is that.
         """
         token = secrets.token_hex(8)
         told = self._ledger.transition(
             "begin_poll",
             token,
             round(self._timers.poll_lease_seconds * 1000),
-            (self._gate * HELD_RECORDS if lane == HELD_LANE else self._gate) if gate else 1 << 30,
+            (self._gate * HELD_RECORDS if kind is BatchKind.RETRYING else self._gate) if gate else 1 << 30,
             round(self._timers.recovery_seconds * 1000),
             secrets.randbits(48),
             "" if known_generation is None else known_generation,
             lane,
             round(self._timers.quiet_seconds * 1000),
+            kind,
         )
         if told[0] == "taken":
             return PollLease(token, int(told[1]))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import LockError
 
+from b24offline.batch_kinds import LOCAL_PREFIX
 from b24offline.event import ObjectKey
-from b24offline.injection import LOCAL_PREFIX, event_fits, injected, update_events
+from b24offline.injection import event_fits, injected, update_events
 from b24offline.reconcile_schedule import RUN
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from b24offline.batch_kinds import is_local
 from b24offline.crash_points import crash_point
 from b24offline.errors import PaceExceeded, PortalError, StoreError
-from b24offline.injection import is_local
 from b24offline.offline_orders import ClearOrder, ReportOrder, ReportRules
 from b24offline.offline_queue import PAGE
 from b24offline.paced_client import retry_expired_token
@@ -82,7 +82,7 @@ class Settler:
 
     def _settle(self, settling: Settling) -> Settled:
         crash_point("settle.leased")
-        if settling.origin == "local":
+        if is_local(settling.process_id):
             return self._end_local(settling)
         view = SettleView(
             outcomes=settling.outcomes,

@@ -196,7 +196,7 @@ def _as_asked(kit: PortalKit, ticket: publishing.Ticket, asked: Retry | Reject |
         publishing.follow(kit, kit.ledger.succeed(ticket.run, ticket.attempt))
         raise asked from None
     delay = config.timers.step_backoff_seconds[-1]
-    kit.ledger.repeat_step(ticket.run, ticket.attempt, delay, counted=True, reason="asked for a retry")
+    kit.ledger.retry_step(ticket.run, ticket.attempt, delay, counted=True, reason="asked for a retry")
     if isinstance(asked, Retry) and asked.exc is not None:
         asked = Retry(asked.message, exc=showable(asked.exc), when=asked.when)
     raise asked from None
@@ -220,14 +220,14 @@ def _after_error(task: Step, kit: PortalKit, ticket: publishing.Ticket, begun: B
         publishing.follow(kit, told)
         raise showable(error) from None
     if isinstance(verdict, retry_policy.Park):
-        ledger.spend_chances(run, attempt, reason=verdict.reason)
+        ledger.exhaust(run, attempt, reason=verdict.reason)
         raise showable(error) from None
     wait, counted, reason = verdict.wait_seconds, verdict.counted, verdict.reason
     if verdict.restart:
-        ledger.restart_later(run, attempt, wait, counted=counted, reason=reason)
+        ledger.reschedule_run(run, attempt, wait, counted=counted, reason=reason)
         _end_chain(task)
         return f"starts again in {wait:.0f} s: {reason}"
-    ledger.repeat_step(run, attempt, wait, counted=counted, reason=reason)
+    ledger.retry_step(run, attempt, wait, counted=counted, reason=reason)
     shown = showable(error)
     again = task.retry(exc=shown, countdown=wait, max_retries=None, argsrepr=ticket.title, kwargsrepr="", throw=False)
     raise again.with_traceback(shown.__traceback__) from None

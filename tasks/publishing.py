@@ -117,7 +117,7 @@ def publish(kit: PortalKit, handed: Iterable[Handed], known: Mapping[str, tuple[
                 )
                 if event.held:
                     # It was reported before and must not be again: it waits for a repaired pipeline.
-                    kit.ledger.hold_back(one.run, one.attempt, reason=type(error).__name__)
+                    kit.ledger.back_off(one.run, one.attempt, reason=type(error).__name__)
                     continue
                 told = kit.ledger.fail(one.run, one.attempt, type(error).__name__, backoff_seconds=0.001)
                 settleable += told.settleable

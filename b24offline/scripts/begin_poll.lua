@@ -1,7 +1,7 @@
--- due -> requested: takes the poll lease, which outlives the reserving call. ARGV: token, lease ms, gate (open batches of
--- this lane), recovery ms, new generation, generation the store knows ('' = this portal was never polled), lane, quiet ms. Each lane
--- counts its own batches, and held ones are a lane of their own: neither a flood nor records that keep failing keep the
--- others out.
+-- due -> requested: takes the poll lease, which outlives the reserving call. ARGV: token, lease ms, gate (open batches), recovery
+-- ms, new generation, generation the store knows ('' = this portal was never polled), lane, quiet ms, kind of batch to be opened.
+-- Each lane counts its own batches, and retrying ones are counted by themselves: neither a flood nor records that keep
+-- failing keep the others out.
 -- Answers {'taken', generation} | {'busy', ms} | {'full', open} | {'recovering', ms, generation}.
 local generation = redis.call('HGET', GUARD, 'generation')
 if not generation then
@@ -20,7 +20,11 @@ if fields[1] and tonumber(fields[1]) > now then return { 'recovering', tonumber(
 if fields[2] and tonumber(fields[2]) > now then return { 'busy', tonumber(fields[2]) - now } end
 local open = 0
 for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
-  if redis.call('HGET', batch_key(pid), 'lane') == ARGV[7] then open = open + 1 end
+  local fields = redis.call('HMGET', batch_key(pid), 'kind', 'lane')
+  local polled = fields[1] == 'polled' or fields[1] == 'adopted'
+  if ARGV[9] == 'retrying' and fields[1] == 'retrying' or ARGV[9] ~= 'retrying' and polled and fields[2] == ARGV[7] then
+    open = open + 1
+  end
 end
 if open >= tonumber(ARGV[3]) then return { 'full', open } end
 redis.call('HSET', GUARD, 'poll_token', ARGV[1], 'poll_until', now + tonumber(ARGV[2]))

@@ -1,21 +1,20 @@
 -- open -> settling: takes the settle lease. ARGV: process id, token, lease ms, quiet ms.
 -- Answers {'gone'} | {'busy'} | {'damaged'} (a key of a run is missing)
--- | {'taken', now, first_seen, epoch, origin, [id, text, outcome, id, text, outcome, ...]}.
+-- | {'taken', now, first_seen, [id, text, outcome, id, text, outcome, ...]}.
 -- A record's outcome is that of all its runs: failed if one failed, unfinished while one is not final, else succeeded.
 local pid = ARGV[1]
 local key = batch_key(pid)
-local fields = redis.call('HMGET', key, 'first_seen', 'origin', 'settle_until')
+local fields = redis.call('HMGET', key, 'first_seen', 'settle_until')
 if not fields[1] then return { 'gone' } end
-if fields[3] and tonumber(fields[3]) > now then
+if fields[2] and tonumber(fields[2]) > now then
   redis.call('HSET', key, 'asked', 1)
   return { 'busy' }
 end
-if fields[2] ~= 'local' and not redis.call('HGET', GUARD, 'generation') and not redis.call('HGET', GUARD, 'quiet_all') then
+if not is_local(pid) and not redis.call('HGET', GUARD, 'generation') and not redis.call('HGET', GUARD, 'quiet_all') then
   -- The guard was lost alone, and no poll has noticed it yet.
   all_quiet(tonumber(ARGV[4]))
 end
 redis.call('HDEL', key, 'asked')
-local epoch = redis.call('HINCRBY', key, 'epoch', 1)
 redis.call('HSET', key, 'settle_token', ARGV[2], 'settle_until', now + tonumber(ARGV[3]))
 local records = redis.call('HGETALL', records_key(pid))
 local told = {}
@@ -38,4 +37,4 @@ for i = 1, #records, 2 do
   told[#told + 1] = records[i + 1]
   told[#told + 1] = outcome
 end
-return { 'taken', now, tonumber(fields[1]), epoch, fields[2], told }
+return { 'taken', now, tonumber(fields[1]), told }

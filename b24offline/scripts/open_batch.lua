@@ -1,11 +1,11 @@
 -- requested -> open, or orphan -> open. One atomic step, before anything is dispatched.
--- ARGV: process id, origin, first-seen ms (0 = now), dispatch_due ms, settle_due ms, poll lease token ('' = none), payload,
--- lane, first attempt number.
+-- ARGV: process id, kind, first-seen ms (0 = now), dispatch_due ms, settle_due ms, poll lease token ('' = none), payload,
+-- lane, first attempt number, counter of batches.
 -- An attempt number must never come twice for one run, also when its key is made anew: a handler that hung for long would
 -- record its success for a later attempt. So each opening counts from a number of its own, 48 random bits.
 -- payload: [{id, event, message, marked, skip, runs: [{id, pipeline, mailbox}]}]. Answers {1, runs not final}, or
 -- {0} open already, {-1} lease lost.
-local pid, origin, first_seen = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local pid, kind, first_seen = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local dispatch_due, settle_due, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 if lease ~= '' then
   if redis.call('HGET', GUARD, 'poll_token') ~= lease then return { -1, 0 } end
@@ -86,10 +86,10 @@ for _, record in ipairs(records) do
     event = record.event, marked = record.marked, skip = record.skip, runs = table.concat(names, ','),
   }))
 end
-redis.call('HSET', key, 'origin', origin, 'lane', ARGV[8], 'first_seen', first_seen, 'opened', now,
-  'pending', pending, 'size', #records, 'epoch', 0)
+redis.call('HSET', key, 'kind', kind, 'lane', ARGV[8], 'first_seen', first_seen, 'opened', now,
+  'pending', pending, 'size', #records)
 redis.call('ZADD', BATCHES, now, pid)
 due('batch', pid, now + settle_due)
-count(origin == 'local' and 'events_injected' or 'events_seen', #records)
-count('batches_' .. origin)
+count(is_local(pid) and 'events_injected' or 'events_seen', #records)
+count(ARGV[10])
 return { 1, pending }

@@ -1,6 +1,6 @@
 -- waiting | ready | parked -> parked, after its dead letter was written. ARGV: run, attempt as the sweep answered it, ms until
--- it is looked at again, lane of parked batches.
--- The new attempt number makes every message of before void. A batch without other unfinished runs moves to the lane.
+-- it is looked at again.
+-- The new attempt number makes every message of before void. A batch without other unfinished runs becomes a dead-lettered one.
 -- Answers 'parked' | 'kept' (was parked before) | 'moved' (somebody had it first) | 'done' (closed, or final).
 local run, rest = ARGV[1], tonumber(ARGV[3])
 local key = run_key(run)
@@ -24,7 +24,7 @@ for _, pid in ipairs(split(fields[3])) do
     end
   end
   if not busy then
-    redis.call('HSET', batch_key(pid), 'lane', ARGV[4], 'rest', rest)
+    redis.call('HSET', batch_key(pid), 'kind', 'dead_lettered', 'rest', rest)
     due('batch', pid, now + batch_rest(pid, 0))
   end
 end

@@ -24,6 +24,8 @@ local function wait_key(mailbox) return stem .. ':wait:' .. string.sub(mailbox, 
 local function aside_key(message, pipeline) return stem .. ':aside:' .. message .. '|' .. pipeline end
 -- Until when messages are quiet that nobody noted: nothing is known of what was sent before the guard was lost.
 local function all_quiet(ms) redis.call('HSET', GUARD, 'quiet_all', now + ms) end
+-- Whether no portal knows of a batch.
+local function is_local(pid) return string.sub(pid, 1, 6) == 'local:' end
 local function count(field, by) redis.call('HINCRBY', STATS, field, by or 1) end
 local function due(kind, name, at) redis.call('ZADD', DUE, at, kind .. ':' .. name) end
 local function undue(kind, name) redis.call('ZREM', DUE, kind .. ':' .. name) end
@@ -152,6 +154,20 @@ local function conclude(run, outcome, reason, bound, settle_due, backoff)
   return { next_run, next_attempt, settleable }
 end
 
+-- Whether this attempt may still change its run: it was not replaced, and has no outcome.
+local function is_current(run, attempt)
+  local fields = redis.call('HMGET', run_key(run), 'state', 'attempt')
+  return fields[1] and not FINAL[fields[1]] and fields[2] == attempt
+end
+
+-- One more counted error of a run, and of the step that it is at. Answers those of the run.
+local function count_failure(run)
+  local failures = redis.call('HINCRBY', run_key(run), 'failures', 1)
+  local step = math.floor(tonumber(redis.call('HGET', run_key(run), 'position') or '-1') / 1000000)
+  if step >= 0 then redis.call('HINCRBY', run_key(run), 'failures:' .. step, 1) end
+  return failures
+end
+
 -- Chances that a held run has used up: errors, and crashes beyond their budget.
 local function used_up(run, budget)
   local fields = redis.call('HMGET', run_key(run), 'failures', 'crashes')
@@ -188,17 +204,14 @@ local function step_aside(run)
 end
 
 -- A held run waits aside; a new attempt number makes its messages void, as others may run now. One that has used up its
--- chances is due at once, and the sweep parks it.
--- `delay` in ms; -1: by what it has used up, from `waits` (JSON array of ms).
-local function wait_aside(run, delay, budget, chances, waits)
+-- chances is due at once, and the sweep parks it. `rules`: {budget of crashes, chances, waits in ms}. `delay` in ms; where
+-- none is given it is the wait for as much as the run has used up.
+local function wait_aside(run, rules, delay)
   redis.call('HSET', run_key(run), 'state', 'waiting')
   redis.call('HINCRBY', run_key(run), 'attempt', 1)
   step_aside(run)
   if FINAL[redis.call('HGET', run_key(run), 'state')] then return end
-  local used = used_up(run, budget)
-  if delay < 0 then
-    local table_of = cjson.decode(waits)
-    delay = table_of[math.min(math.max(used, 1), #table_of)]
-  end
-  due('run', run, used >= chances and now or now + delay)
+  local used = used_up(run, rules.budget)
+  delay = delay or rules.waits[math.min(math.max(used, 1), #rules.waits)]
+  due('run', run, used >= rules.chances and now or now + delay)
 end

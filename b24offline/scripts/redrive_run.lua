@@ -1,4 +1,4 @@
--- parked, or waiting aside -> waiting, with all its chances again. ARGV: run, delay ms, lane of held batches, settle_due ms.
+-- parked, or waiting aside -> waiting, with all its chances again. ARGV: run, delay ms, settle_due ms. Its batch is a retrying one again.
 -- Answers 'redriven', the run's state when it is neither, or 'unknown'.
 local run, at = ARGV[1], now + tonumber(ARGV[2])
 local key = run_key(run)
@@ -11,9 +11,9 @@ due('run', run, at)
 for _, pid in ipairs(split(fields[3])) do
   if redis.call('EXISTS', batch_key(pid)) == 1 then
     if redis.call('HDEL', batch_key(pid), 'rest') == 1 then
-      redis.call('HSET', batch_key(pid), 'lane', ARGV[3], 'redriven', now)
+      redis.call('HSET', batch_key(pid), 'kind', 'retrying', 'redriven', now)
     end
-    due('batch', pid, at + tonumber(ARGV[4]))
+    due('batch', pid, at + tonumber(ARGV[3]))
   end
 end
 count('runs_redriven')

@@ -1,9 +1,8 @@
 -- What is overdue, taken by one sweep: every entry gets a new due time, so that a second sweep finds nothing.
--- ARGV: queue bound ms, settle_due ms, crash budget, limit, chances of a held run, its waits (JSON, ms), age at which it is
--- parked ms.
+-- ARGV: queue bound ms, settle_due ms, limit, JSON of the rules of held runs, age ms at which a held run is parked.
 -- Answers {runs to publish [run, attempt, ...], batches to look after [pid, ...], runs to park [run, attempt, ...]}.
 local publish, settle, park, seen_batch, handed = {}, {}, {}, {}, {}
-local budget, chances, age = tonumber(ARGV[3]), tonumber(ARGV[5]), tonumber(ARGV[7])
+local rules, age = cjson.decode(ARGV[4]), tonumber(ARGV[5])
 
 -- Whether the run may go: a mailbox whose head is gone or final, or that is gone itself, must not block the others.
 local function first_in_line(run, mailbox)
@@ -20,7 +19,7 @@ end
 
 -- Whether a held run is given up. What was never tried in vain is not, however old.
 local function hopeless(run, seen, reason)
-  return used_up(run, budget) >= chances or (reason ~= '' and now - tonumber(seen) >= age)
+  return used_up(run, rules.budget) >= rules.chances or (reason ~= '' and now - tonumber(seen) >= age)
 end
 
 -- Whether a batch still holds the run's record. One whose batch vanished can neither begin nor settle: it would block its
@@ -41,7 +40,7 @@ for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
   elseif not redis.call('ZSCORE', DUE, 'batch:' .. pid) then due('batch', pid, now) end
 end
 
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, tonumber(ARGV[4]))) do
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, tonumber(ARGV[3]))) do
   local kind, name = string.match(member, '^(%a+):(.*)$')
   if kind == 'batch' then
     if redis.call('EXISTS', batch_key(name)) == 1 then
@@ -77,10 +76,10 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
         crashes = redis.call('HINCRBY', run_key(name), 'crashes', 1)
         count('runs_crashed')
       end
-      if fields[1] == 'running' and fields[4] == '1' and crashes > budget then
+      if fields[1] == 'running' and fields[4] == '1' and crashes > rules.budget then
         redis.call('HSET', run_key(name), 'reason', 'crashed')
-        wait_aside(name, -1, budget, chances, ARGV[6])
-      elseif crashes >= budget and fields[4] ~= '1' and fields[1] == 'running' then
+        wait_aside(name, rules)
+      elseif crashes >= rules.budget and fields[4] ~= '1' and fields[1] == 'running' then
         local told = conclude(name, 'failed', 'lease expired', tonumber(ARGV[1]), tonumber(ARGV[2]), 0)
         if told[1] ~= '' then
           publish[#publish + 1] = told[1]

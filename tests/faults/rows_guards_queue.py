@@ -116,7 +116,7 @@ def reports_marked(stage: Stage) -> None:
             stage.journal.tell("permanent", name=f"crm_company {one}", times=2)
     wait_until(lambda: stage.control.state()["free_marked"] >= 3, "failed events are marked", 90)
     report = _hold_reports(stage)
-    wait_until(lambda: stage.counters.get("batches_held", 0) >= 3, "they are redriven", 60)
+    wait_until(lambda: stage.counters.get("batches_retrying", 0) >= 3, "they are redriven", 60)
     comes(lambda: stage.control.held(report), 12)
     stage.control.change("crm_company", "update", ids=unlucky)
     stage.noted("changes while held records are reported")

@@ -23,7 +23,7 @@ def always_raises(stage: Stage) -> None:
     stage.change(10)
     stage.noted("a handler that always raises")
     wait_until(lambda: stage.counters.get("events_reported", 0) == 1, "it is reported", 90)
-    wait_until(lambda: stage.counters.get("batches_held", 0) >= 1, "it is redriven", 90)
+    wait_until(lambda: stage.counters.get("batches_retrying", 0) >= 1, "it is redriven", 90)
     stage.expect(stage.counters["events_acknowledged"] >= 14, "the others are acknowledged")
     marked = stage.history("marked")
     stage.expect(len(marked) == 1, f"reported once, not {len(marked)} times")
@@ -189,9 +189,9 @@ def bad_deploy(stage: Stage) -> None:
     stage.control.marks(connector="b24offline")
     stage.noted("5 000 marked records")
     stage.restart()
-    wait_until(lambda: stage.counters.get("batches_held", 0) >= 20, "the error lane works", 90)
+    wait_until(lambda: stage.counters.get("batches_retrying", 0) >= 20, "the error lane works", 90)
     before, began = sum(stage.control.state()["requests"].values()), time.monotonic()
-    held = stage.counters["batches_held"]
+    held = stage.counters["batches_retrying"]
     waits: list[float] = []
 
     def drained() -> bool:
@@ -201,7 +201,7 @@ def bad_deploy(stage: Stage) -> None:
 
     seen = Gauges(stage)
     seen.until(drained, "the error lane drains")
-    records = stage.counters["batches_held"] - held
+    records = stage.counters["batches_retrying"] - held
     calls = (sum(stage.control.state()["requests"].values()) - before) / records
     stage.tell(f"{seen}; {records / (time.monotonic() - began):.1f} a second, {calls:.1f} requests each")
     stage.tell(f"{len(waits)} new events waited {sorted(waits)[len(waits) // 2]:.1f} s, at most {max(waits):.1f} s")

@@ -62,7 +62,7 @@ def test_our_workers_never_read_the_queue_of_another_stack(
 ) -> None:
     stack = start_stack(broker_url, variables=VARIABLES, all_queues=True)
     stack.control.change("crm_contact", "update", count=2)
-    wait_until(lambda: stack.counters.get("batches_poll", 0) >= 1, "the events are reserved")
+    wait_until(lambda: stack.counters.get("batches_polled", 0) >= 1, "the events are reserved")
     stack.control.change("crm_deal", "update", count=2)
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 2, "ours are settled")
     assert "shop.announce" not in stack.workers[0].log_tail(100_000).replace("unregistered", "")

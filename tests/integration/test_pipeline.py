@@ -93,7 +93,7 @@ def test_a_failed_event_is_reported_and_run_again_until_it_works(
     assert stack.compare().equal
     assert len(stack.history("marked")) == 1, "a record fetched with error=1 is never reported again"
     assert not stack.history("deleted_by_error")
-    assert stack.counters["batches_held"] == 1
+    assert stack.counters["batches_retrying"] == 1
 
 
 def test_unrouted_events_are_acknowledged_when_asked(start_stack: Callable[..., Stack]) -> None:
@@ -113,7 +113,7 @@ def test_unrouted_events_wait_on_the_portal_until_they_have_a_route(start_stack:
     stack.replace_workers(B24_PIPELINES=f"{CHAINS},b24offline.pipelines.project_tasks")
     wait_until(stack.settled, "they run and are cleared")
     assert stack.compare().equal
-    assert stack.counters["batches_held"] == 2
+    assert stack.counters["batches_retrying"] == 2
     assert stack.counters["events_unrouted"] == 2
     assert len(stack.history("marked")) == 2, "none is nacked a second time"
 
@@ -126,7 +126,7 @@ def test_a_pipeline_that_cannot_be_built_fails_alone_and_runs_once_repaired(
     stack.control.change("crm_deal", "update", count=5)
     wait_until(lambda: stack.counters.get("events_reported", 0) == 1, "the broken one is reported")
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 5, "the others are acknowledged")
-    wait_until(lambda: stack.counters.get("batches_held", 0) == 1, "the marked record is held")
+    wait_until(lambda: stack.counters.get("batches_retrying", 0) == 1, "the marked record is held")
     redis.set("test:repaired", 1)
     wait_until(stack.settled, "it runs once its pipeline is repaired", 60)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from b24offline.injection import is_local
+from b24offline.batch_kinds import is_local
 from b24offline.reconcile_schedule import RECONCILE
 from b24offline.reconciliation import Job
 from b24offline.subscriptions import bind_events

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
+from b24offline.batch_kinds import BatchKind
 from b24offline.event import Event, ObjectKey, Record, parse_record
 from b24offline.ledger import Entry, Handed, Ledger, run_id
 from b24offline.offline_orders import ReserveOrder
@@ -158,7 +159,7 @@ def guard_on(redis: Redis, ledger: Ledger, timers: Timers = TIMERS, *, gate: int
 
 def opened(ledger: Ledger, process_id: str, *entries: Entry, **more: Any) -> tuple[Handed, ...]:
     """Opens a batch and hands out what may run."""
-    assert ledger.open(process_id, entries, origin=more.pop("origin", "poll"), **more) is not None
+    assert ledger.open(process_id, entries, kind=more.pop("kind", BatchKind.POLLED), **more) is not None
     return ledger.start(process_id)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from core_events import TIMERS, due_times, entry_of, ledger_on, opened, pass_time, ran, run_of, run_state
 from cryptography.fernet import Fernet
 
-from b24offline.lanes import HELD_LANE
+from b24offline.batch_kinds import BatchKind
 from b24offline.ledger import HELD_CHANCES, Handed
 from b24offline.parking import Parking
 from b24offline.store import Cipher, Store
@@ -34,7 +34,7 @@ class Bench:
 
     def hold(self, record: int, deal: str = "1") -> Handed:
         entry = entry_of(record, deal, marked=True)
-        (handed,) = opened(self.ledger, f"p{record}", entry, origin="held", lane=HELD_LANE)
+        (handed,) = opened(self.ledger, f"p{record}", entry, kind=BatchKind.RETRYING)
         return ran(self.ledger, handed)
 
     def until_due(self, run: str) -> None:
@@ -44,7 +44,7 @@ class Bench:
         pass_time(self.redis, self.ledger, seconds)
 
     def fail_once(self, handed: Handed, reason: str = "ValueError") -> None:
-        assert self.ledger.hold_back(handed.run, handed.attempt, reason=reason)
+        assert self.ledger.back_off(handed.run, handed.attempt, reason=reason)
 
     def spend(self, handed: Handed) -> Handed:
         """Fails until the sweep gives up, and answers what it hands to parking."""

@@ -238,9 +238,9 @@ class ProtocolMachine(RuleBasedStateMachine):
         elif how in {"fail", "later"}:
             self.world.journal.end(execution, ok=False)
             if execution.held:
-                self.ledger.hold_back(run, attempt, reason="x")
+                self.ledger.back_off(run, attempt, reason="x")
             elif how == "later":
-                self.ledger.restart_later(run, attempt, 100, counted=True, reason="x")
+                self.ledger.reschedule_run(run, attempt, 100, counted=True, reason="x")
             else:
                 self.follow(self.ledger.fail(run, attempt, "x", backoff_seconds=30))
 

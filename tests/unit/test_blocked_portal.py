@@ -15,6 +15,7 @@ from served import served
 from werkzeug.wrappers import Request, Response
 
 from b24offline import portal_commands
+from b24offline.batch_kinds import BatchKind
 from b24offline.portal import PortalState
 from b24offline.rate_limit import BLOCK_SECONDS
 from b24offline.tasks import dispatch as dispatching
@@ -63,7 +64,7 @@ def here(deployed: Callable[..., Runtime], portal: tuple[Refusing, str], monkeyp
     """Two open batches whose objects are to be read."""
     here = deployed(B24_PORTAL_URL=f"{portal[1]}/rest/", B24_AUTH_URL=f"{portal[1]}/oauth/token/")
     for number, process_id in enumerate(("one", "two"), 1):
-        here.kit(PORTAL).ledger.open(process_id, [entry_of(number, None, "piped")], origin="poll")
+        here.kit(PORTAL).ledger.open(process_id, [entry_of(number, None, "piped")], kind=BatchKind.POLLED)
     monkeypatch.setattr(dispatching, "objects_to_read", lambda runs: tuple(e.object for e in runs.values()))
     monkeypatch.setattr(dispatching.routes, "pipelines_for", lambda name: ("piped",))
     return here

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 from core_events import PIPELINE, event_of, pass_time, run_of, run_state
 
+from b24offline.batch_kinds import BatchKind
 from b24offline.cli import main
 from b24offline.config import Config
-from b24offline.lanes import HELD_LANE
 from b24offline.ledger import Entry
 from b24offline.letter_selection import parsed_span
 from b24offline.portal import Wish
@@ -59,9 +59,9 @@ class Desk:
         changes = {"portal": portal, "data": {"NAME": CANARY}, "marked": True, **changes}
         event = event_of(record, **changes)
         ledger = self.kit(portal).ledger
-        ledger.open(f"p{record}", [Entry(event, (PIPELINE,))], origin="held", lane=HELD_LANE)
+        ledger.open(f"p{record}", [Entry(event, (PIPELINE,))], kind=BatchKind.RETRYING)
         (handed,) = ledger.start(f"p{record}")
-        assert ledger.hold_back(handed.run, handed.attempt, reason=reason)
+        assert ledger.back_off(handed.run, handed.attempt, reason=reason)
 
     def park(self, record: int, portal: str = "acme", **more: Any) -> None:
         self.hold(record, portal, **more)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from core_events import entry_of, guard_on, ledger_on, opened
 
+from b24offline.batch_kinds import BatchKind
 from b24offline.health_sample import HealthSample, take_sample
-from b24offline.lanes import HELD_LANE, LOCAL_LANE, PARKED_LANE
 from b24offline.ledger_notes import note_refused, note_unreadable
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def sample_of(redis: Redis, ledger: Ledger) -> HealthSample:
 def test_each_kind_of_batch_has_its_own_age(redis: Redis) -> None:
     ledger = ledger_on(redis)
     assert sample_of(redis, ledger) == HealthSample()
-    for number, lane in enumerate((PARKED_LANE, LOCAL_LANE, HELD_LANE, "default"), 1):
-        opened(ledger, f"p{number}", entry_of(number), lane=lane)
+    for number, kind in enumerate(("dead_lettered", "synthetic", "retrying", "polled"), 1):
+        opened(ledger, f"p{number}", entry_of(number), kind=kind)
         # What is older is opened earlier, by the ledger's clock.
         key = f"{ledger.stem}:batch:p{number}"
         redis.hset(key, "first_seen", ledger.now_ms() - (5 - number) * 1_000_000)
@@ -39,7 +39,7 @@ def test_each_kind_of_batch_has_its_own_age(redis: Redis) -> None:
 
 def test_a_dead_letter_that_is_redriven_is_given_its_time_again(redis: Redis) -> None:
     ledger = ledger_on(redis)
-    opened(ledger, "p1", entry_of(1), lane=HELD_LANE)
+    opened(ledger, "p1", entry_of(1), kind=BatchKind.RETRYING)
     old = ledger.now_ms() - 9_000_000
     redis.hset(f"{ledger.stem}:batch:p1", mapping={"first_seen": old, "redriven": old})
     assert 9000 <= sample_of(redis, ledger).oldest_retrying_seconds < 9001

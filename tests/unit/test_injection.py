@@ -26,9 +26,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from portal_desk import CONNECTOR, PortalDesk
 
+from b24offline.batch_kinds import LOCAL_PREFIX, is_local
 from b24offline.catalogue import object_id_from, shipped_catalogue
 from b24offline.event import Event, ObjectKey
-from b24offline.injection import LOCAL_PREFIX, Injector, event_fits, is_local, local_event, payload_of, update_events
+from b24offline.injection import Injector, event_fits, local_event, payload_of, update_events
 from b24offline.ledger import HELD_CHANCES, Handed
 from b24offline.offline_orders import ClearOrder, ReportOrder, ReportRules, UnsafeOrder
 from b24offline.offline_queue import OfflineQueue
@@ -167,7 +168,7 @@ def test_what_succeeds_is_dropped_without_a_call(bench: Bench) -> None:
 def test_what_fails_is_held_parked_and_ends_as_a_person_says(bench: Bench) -> None:
     process_id, (handed,) = bench.inject(1)
     for number in range(HELD_CHANCES):
-        assert bench.ledger.hold_back(handed.run, handed.attempt, reason="ValueError")
+        assert bench.ledger.back_off(handed.run, handed.attempt, reason="ValueError")
         pass_time(bench.redis, bench.ledger, TIMERS.held_backoff_seconds[min(number, 5)] + 1)
         overdue = bench.ledger.take_overdue()
         for handed in overdue.runs:
@@ -241,7 +242,7 @@ def test_the_key_is_that_of_the_missed_state(bench: Bench) -> None:
 
 def test_a_newer_success_ends_an_older_one_that_waits(bench: Bench) -> None:
     old, (handed,) = bench.inject(1)
-    bench.ledger.hold_back(handed.run, handed.attempt, reason="ValueError")
+    bench.ledger.back_off(handed.run, handed.attempt, reason="ValueError")
     pass_time(bench.redis, bench.ledger, 2)
     _, (newer,) = bench.inject(1, batch="two")
     bench.ledger.succeed(newer.run, newer.attempt)

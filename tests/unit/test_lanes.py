@@ -43,7 +43,6 @@ def test_lanes_stand_beside_the_default_one() -> None:
         "{}",
         '[{"limit": 5}]',
         '[{"name": "default"}]',
-        '[{"name": "held"}]',
         '[{"name": "a"}, {"name": "a"}]',
         '[{"name": "a", "limt": 5}]',
         '[{"name": "a", "limit": 0}]',

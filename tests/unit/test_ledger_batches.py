@@ -22,6 +22,7 @@ from core_events import (
     run_state,
 )
 
+from b24offline.batch_kinds import BatchKind
 from b24offline.event import ObjectKey
 from b24offline.ledger import Concluded, Entry, Handed, Settling
 from b24offline.portal_guard import PollLease
@@ -41,7 +42,7 @@ def close(redis: Redis, process_id: str) -> str:
 
 def test_opening_writes_everything_in_one_step(redis: Redis) -> None:
     ledger = ledger_on(redis)
-    assert ledger.open("p1", [entry_of(1), entry_of(2, None, "a", "b")], origin="poll") == 3
+    assert ledger.open("p1", [entry_of(1), entry_of(2, None, "a", "b")], kind=BatchKind.POLLED) == 3
     assert list(ledger.open_batches()) == ["p1"]
     assert ledger.events("p1") == {1: event_of(1), 2: event_of(2)}
     assert ledger.event_of(run_of(2, "b")) == (event_of(2), "default")
@@ -49,13 +50,13 @@ def test_opening_writes_everything_in_one_step(redis: Redis) -> None:
     due = due_times(redis, ledger)
     assert set(due) == {f"run:{run_of(1)}", f"run:{run_of(2, 'a')}", f"run:{run_of(2, 'b')}", "batch:p1"}
     assert all(0 < seconds <= TIMERS.settle_due_seconds for seconds in due.values())
-    assert ledger.counters() == {"events_seen": 2, "batches_poll": 1}
+    assert ledger.counters() == {"events_seen": 2, "batches_polled": 1}
 
 
 def test_opening_again_changes_nothing(redis: Redis) -> None:
     ledger = ledger_on(redis)
     opened(ledger, "p1", entry_of(1))
-    assert ledger.open("p1", [entry_of(1), entry_of(2)], origin="adopted") is None
+    assert ledger.open("p1", [entry_of(1), entry_of(2)], kind=BatchKind.ADOPTED) is None
     assert list(ledger.events("p1")) == [1]
     assert ledger.counters()["events_seen"] == 1
 
@@ -65,10 +66,10 @@ def test_opening_needs_the_lease_it_names_and_uses_it_up(redis: Redis) -> None:
     guard = guard_on(redis, ledger)
     lease = guard.take_poll_lease(None)
     assert isinstance(lease, PollLease)
-    assert ledger.open("p1", [entry_of(1)], origin="poll", poll_token="another") is None
+    assert ledger.open("p1", [entry_of(1)], kind=BatchKind.POLLED, poll_token="another") is None
     assert ledger.open_batches() == {}
-    assert ledger.open("p1", [entry_of(1)], origin="poll", poll_token=lease.token) == 1
-    assert ledger.open("p2", [entry_of(2)], origin="poll", poll_token=lease.token) is None
+    assert ledger.open("p1", [entry_of(1)], kind=BatchKind.POLLED, poll_token=lease.token) == 1
+    assert ledger.open("p2", [entry_of(2)], kind=BatchKind.POLLED, poll_token=lease.token) is None
     assert isinstance(guard.take_poll_lease(lease.generation), PollLease)
 
 
@@ -79,7 +80,7 @@ def test_a_lease_taken_over_by_another_poll_opens_nothing(redis: Redis) -> None:
     assert isinstance(late, PollLease)
     pass_time(redis, ledger, TIMERS.poll_lease_seconds + 1)
     assert isinstance(guard.take_poll_lease(late.generation), PollLease)
-    assert ledger.open("p1", [entry_of(1)], origin="poll", poll_token=late.token) is None
+    assert ledger.open("p1", [entry_of(1)], kind=BatchKind.POLLED, poll_token=late.token) is None
 
 
 def test_each_run_is_handed_out_once(redis: Redis) -> None:
@@ -102,7 +103,7 @@ def test_a_run_in_the_queue_has_a_longer_due_time_than_one_running(redis: Redis)
 @pytest.mark.parametrize("skip", ["succeeded", "failed"])
 def test_a_record_without_pipeline_has_its_outcome_at_once(redis: Redis, skip: str) -> None:
     ledger = ledger_on(redis)
-    assert ledger.open("p1", [Entry(event_of(1), skip=skip)], origin="poll") == 0  # type: ignore[arg-type]
+    assert ledger.open("p1", [Entry(event_of(1), skip=skip)], kind=BatchKind.POLLED) == 0  # type: ignore[arg-type]
     settling = ledger.begin_settle("p1")
     assert isinstance(settling, Settling)
     assert settling.outcomes == {1: skip}
@@ -185,9 +186,9 @@ def test_late_messages_of_a_closed_batch_change_nothing(redis: Redis) -> None:
     assert all(ledger.begin_step(run, number, step * 1_000_000) is None for number in (1, 2, 9) for step in (0, 1, 2))
     assert not ledger.renew(run, attempt, 0)
     assert not ledger.pass_on(run, attempt, 0)
-    assert not ledger.repeat_step(run, attempt, 1, counted=True, reason="late")
-    assert not ledger.restart_later(run, attempt, 1, counted=True, reason="late")
-    assert not ledger.hold_back(run, attempt, reason="late")
+    assert not ledger.retry_step(run, attempt, 1, counted=True, reason="late")
+    assert not ledger.reschedule_run(run, attempt, 1, counted=True, reason="late")
+    assert not ledger.back_off(run, attempt, reason="late")
     assert ledger.succeed(run, attempt) == nothing
     assert ledger.fail(run, attempt, "late", backoff_seconds=1) == nothing
     assert ledger.crash(run, attempt, backoff_seconds=1) == nothing
@@ -202,10 +203,10 @@ def test_adoption_opens_a_closed_process_id_again(redis: Redis) -> None:
     (handed,) = opened(ledger, "p1", entry_of(1))
     ledger.succeed(*pair(ran(ledger, handed)))
     close(redis, "p1")
-    assert opened(ledger, "p1", entry_of(1), origin="adopted", first_seen_ms=5) == (Handed(run_of(1), 1),)
+    assert opened(ledger, "p1", entry_of(1), kind=BatchKind.ADOPTED, first_seen_ms=5) == (Handed(run_of(1), 1),)
     settling = ledger.begin_settle("p1")
     assert isinstance(settling, Settling)
-    assert (settling.origin, settling.first_seen_ms, settling.outcomes) == ("adopted", 5, {1: "unfinished"})
+    assert (ledger.kind("p1"), settling.first_seen_ms, settling.outcomes) == (BatchKind.ADOPTED, 5, {1: "unfinished"})
 
 
 def test_a_record_under_two_process_ids_runs_once_and_settles_in_both(redis: Redis) -> None:
@@ -226,7 +227,7 @@ def test_a_succeeded_record_under_a_second_process_id_is_not_run_again(redis: Re
     ledger = ledger_on(redis)
     (handed,) = opened(ledger, "p1", entry_of(1))
     ledger.succeed(*pair(ran(ledger, handed)))
-    assert ledger.open("p2", [entry_of(1)], origin="poll") == 0
+    assert ledger.open("p2", [entry_of(1)], kind=BatchKind.POLLED) == 0
     assert ledger.start("p2") == ()
     pass_time(redis, ledger, TIMERS.settle_due_seconds + 1)
     assert ledger.take_overdue().runs == ()
@@ -259,7 +260,7 @@ def test_forgetting_keeps_a_run_that_another_batch_shares(redis: Redis) -> None:
     (handed,) = opened(ledger, "p1", entry_of(1))
     opened(ledger, "p2", entry_of(1))
     ledger.forget("p1")
-    ledger.open("p1", [entry_of(1), entry_of(2)], origin="adopted")
+    ledger.open("p1", [entry_of(1), entry_of(2)], kind=BatchKind.ADOPTED)
     assert ledger.succeed(*pair(ran(ledger, handed))).settleable == ("p2",)
 
 

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from b24offline.batch_kinds import BatchKind
 from b24offline.ledger import Entry, Handed, Settling, run_id
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class LedgerMachine(RuleBasedStateMachine):
             entries.append(self.records[number])
         pid = f"p{len(self.pids) + 1}"
         self.pids[pid] = {one.event.record_id for one in entries}
-        assert self.ledger.open(pid, entries, origin="poll") is not None
+        assert self.ledger.open(pid, entries, kind=BatchKind.POLLED) is not None
 
     @precondition(lambda self: self.pids)
     @rule(choice=choices)
@@ -79,7 +80,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if held:
             number, pid = held[choice % len(held)], f"p{len(self.pids) + 1}"
             self.pids[pid] = {number}
-            assert self.ledger.open(pid, [self.records[number]], origin="poll") is not None
+            assert self.ledger.open(pid, [self.records[number]], kind=BatchKind.POLLED) is not None
 
     @precondition(lambda self: self.reportable())
     @rule(choice=choices)
@@ -91,7 +92,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.done -= {run_id(entry.event, pipeline) for pipeline in entry.pipelines}
         pid = f"p{len(self.pids) + 1}"
         self.pids[pid] = {number}
-        assert self.ledger.open(pid, [self.records[number]], origin="held") == len(entry.pipelines)
+        assert self.ledger.open(pid, [self.records[number]], kind=BatchKind.RETRYING) == len(entry.pipelines)
         live = self.ledger.open_batches()
         assert [one for one in self.pids if one in live and number in self.ledger.events(one)] == [pid]
 
@@ -153,7 +154,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(choice=choices, counted=st.booleans(), restart=st.booleans())
     def wait(self, choice: int, counted: bool, restart: bool) -> None:
         one = self.message(choice)
-        how = self.ledger.restart_later if restart else self.ledger.repeat_step
+        how = self.ledger.reschedule_run if restart else self.ledger.retry_step
         assert not (how(one.run, one.attempt, 5, counted=counted, reason="x") and one.run in self.done)
         self.note_superseded()
 
@@ -187,7 +188,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(choice=choices)
     def park(self, choice: int) -> None:
         one = self.hopeless[choice % len(self.hopeless)]
-        told = self.ledger.transition("park_run", one.run, one.attempt, 86_400_000, "parked")
+        told = self.ledger.transition("park_run", one.run, one.attempt, 86_400_000)
         assert told in {"parked", "kept", "moved", "done"}
         assert not (told in {"parked", "kept"} and one.run in self.done)
         self.note_superseded()
@@ -196,7 +197,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(choice=choices)
     def redrive(self, choice: int) -> None:
         one = self.hopeless[choice % len(self.hopeless)]
-        told = self.ledger.transition("redrive_run", one.run, 0, "held", 1)
+        told = self.ledger.transition("redrive_run", one.run, 0, 1)
         assert not (told == "redriven" and one.run in self.done)
 
     @precondition(lambda self: self.hopeless)
@@ -276,8 +277,8 @@ class LedgerMachine(RuleBasedStateMachine):
             overdue = self.ledger.take_overdue()
             self.hand(overdue.runs)
             for one in overdue.hopeless:
-                if self.ledger.transition("park_run", one.run, one.attempt, 1, "parked") in {"parked", "kept"}:
-                    assert self.ledger.transition("redrive_run", one.run, 0, "held", 1) == "redriven"
+                if self.ledger.transition("park_run", one.run, one.attempt, 1) in {"parked", "kept"}:
+                    assert self.ledger.transition("redrive_run", one.run, 0, 1) == "redriven"
             self.note_superseded()
             for one in overdue.runs:
                 if self.ledger.begin_step(one.run, one.attempt, 0):

@@ -19,6 +19,7 @@ from core_events import (
     run_state,
 )
 
+from b24offline.batch_kinds import BatchKind
 from b24offline.event import stamp_seconds
 from b24offline.ledger import STEP_STRIDE, Concluded, Handed, Ledger
 
@@ -64,8 +65,8 @@ def test_another_attempt_cannot_touch_the_run(redis: Redis, attempt: int) -> Non
     assert ledger.begin_step(run, attempt, STEP_STRIDE) is None
     assert not ledger.renew(run, attempt, 0)
     assert not ledger.pass_on(run, attempt, 0)
-    assert not ledger.repeat_step(run, attempt, 1, counted=True, reason="x")
-    assert not ledger.restart_later(run, attempt, 1, counted=True, reason="x")
+    assert not ledger.retry_step(run, attempt, 1, counted=True, reason="x")
+    assert not ledger.reschedule_run(run, attempt, 1, counted=True, reason="x")
     assert ledger.succeed(run, attempt) == NOTHING
     assert ledger.fail(run, attempt, "x", backoff_seconds=1) == NOTHING
     assert ledger.crash(run, attempt, backoff_seconds=1) == NOTHING
@@ -81,7 +82,7 @@ def test_after_its_outcome_nothing_touches_the_run(redis: Redis, outcome: str) -
     assert ledger.begin_step(run, attempt, STEP_STRIDE) is None
     assert not ledger.renew(run, attempt, 0)
     assert not ledger.pass_on(run, attempt, 0)
-    assert not ledger.repeat_step(run, attempt, 1, counted=True, reason="x")
+    assert not ledger.retry_step(run, attempt, 1, counted=True, reason="x")
     assert ledger.succeed(run, attempt) == NOTHING
     assert ledger.fail(run, attempt, "x", backoff_seconds=1) == NOTHING
     assert ledger.crash(run, attempt, backoff_seconds=1) == NOTHING
@@ -134,7 +135,7 @@ def test_a_step_that_waits_long_for_a_worker_is_no_crash(redis: Redis) -> None:
 @pytest.mark.parametrize(("counted", "failures"), [(True, 1), (False, 0)])
 def test_a_repeated_step_comes_by_message_and_is_guarded(redis: Redis, counted: bool, failures: int) -> None:
     ledger, handed = begun(redis, 1)
-    assert ledger.repeat_step(handed.run, handed.attempt, 30, counted=counted, reason="Boom")
+    assert ledger.retry_step(handed.run, handed.attempt, 30, counted=counted, reason="Boom")
     assert run_state(redis, ledger, handed.run) == "waiting"
     assert due_times(redis, ledger)[f"run:{handed.run}"] > TIMERS.run_queue_seconds
     pass_time(redis, ledger, 31)
@@ -152,7 +153,7 @@ def test_a_repeat_is_given_the_time_that_the_queue_took_before(redis: Redis) -> 
         pass_time(redis, ledger, TIMERS.run_queue_seconds * 3)
         (handed,) = ledger.take_overdue().runs
     assert ledger.begin_step(handed.run, handed.attempt, 0) is not None
-    ledger.repeat_step(handed.run, handed.attempt, 2, counted=False, reason="limit")
+    ledger.retry_step(handed.run, handed.attempt, 2, counted=False, reason="limit")
     pass_time(redis, ledger, TIMERS.run_queue_seconds * 2)
     assert ledger.take_overdue().runs == ()
     assert ledger.begin_step(handed.run, handed.attempt, 1) is not None
@@ -160,7 +161,7 @@ def test_a_repeat_is_given_the_time_that_the_queue_took_before(redis: Redis) -> 
 
 def test_a_repeat_whose_message_is_lost_restarts_the_run(redis: Redis) -> None:
     ledger, handed = begun(redis, 1)
-    ledger.repeat_step(handed.run, handed.attempt, 30, counted=True, reason="Boom")
+    ledger.retry_step(handed.run, handed.attempt, 30, counted=True, reason="Boom")
     pass_time(redis, ledger, 31 + TIMERS.run_queue_seconds)
     assert ledger.take_overdue().runs == (Handed(handed.run, 2),)
     assert ledger.begin_step(handed.run, 1, 1) is None, "the lost message of the old attempt came after all"
@@ -168,7 +169,7 @@ def test_a_repeat_whose_message_is_lost_restarts_the_run(redis: Redis) -> None:
 
 def test_a_restart_comes_from_the_ledger_after_its_wait(redis: Redis) -> None:
     ledger, handed = begun(redis, 1)
-    assert ledger.restart_later(handed.run, handed.attempt, 300, counted=True, reason="Boom")
+    assert ledger.reschedule_run(handed.run, handed.attempt, 300, counted=True, reason="Boom")
     pass_time(redis, ledger, 299)
     assert ledger.take_overdue().runs == ()
     pass_time(redis, ledger, 2)
@@ -233,7 +234,7 @@ def test_the_finisher_hands_out_the_next_run_once(redis: Redis) -> None:
 
 def test_a_waiting_run_keeps_its_mailbox(redis: Redis) -> None:
     ledger, handed = begun(redis, 1, 2, deal="7")
-    ledger.restart_later(handed.run, handed.attempt, 5_000, counted=True, reason="x")
+    ledger.reschedule_run(handed.run, handed.attempt, 5_000, counted=True, reason="x")
     for _ in range(4):
         pass_time(redis, ledger, TIMERS.run_queue_seconds + 1)
         assert ledger.take_overdue().runs == ()
@@ -269,7 +270,7 @@ def test_a_success_leaves_no_backoff(redis: Redis) -> None:
 def test_the_backoff_holds_for_a_run_that_nobody_dispatched(redis: Redis) -> None:
     ledger, handed = begun(redis, 1, deal="7")
     ledger.fail(handed.run, handed.attempt, "x", backoff_seconds=90)
-    ledger.open("p2", [entry_of(2, "7")], origin="poll")
+    ledger.open("p2", [entry_of(2, "7")], kind=BatchKind.POLLED)
     pass_time(redis, ledger, TIMERS.dispatch_due_seconds + 1)
     assert ledger.take_overdue().runs == ()
     pass_time(redis, ledger, 30)

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from core_events import PORTAL, PREFIX, TIMERS, entry_of, guard_on, ledger_on, opened, ran, run_of, run_state
 
 from b24offline import ledger_schema
+from b24offline.batch_kinds import BatchKind
 from b24offline.cli import main
 from b24offline.config import Config
 from b24offline.contract import LEDGER_SCHEMA
@@ -49,14 +50,14 @@ def test_the_first_poll_writes_the_number_beside_the_generation(redis: Redis) ->
 
 
 def test_a_batch_of_a_portal_that_was_never_polled_writes_it_too(redis: Redis) -> None:
-    opened(next_version(redis), "local:1", entry_of(1), origin="local")
+    opened(next_version(redis), "local:1", entry_of(1), kind=BatchKind.SYNTHETIC)
     with pytest.raises(LedgerSchemaMismatch):
         ledger_on(redis).take_overdue()
 
 
 CHANGES: list[Callable[[Redis, Ledger], Any]] = [
     lambda redis, ledger: guard_on(redis, ledger).take_poll_lease(None),
-    lambda redis, ledger: ledger.open("p2", [entry_of(2)], origin="adopted"),
+    lambda redis, ledger: ledger.open("p2", [entry_of(2)], kind=BatchKind.ADOPTED),
     lambda _, ledger: ledger.start("p1"),
     lambda _, ledger: ledger.begin_step(run_of(1), 1, 1),
     lambda _, ledger: ledger.renew(run_of(1), 1, 0),

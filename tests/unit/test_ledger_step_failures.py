@@ -29,13 +29,13 @@ def test_a_step_knows_its_own_failures_also_after_the_run_started_again(redis: R
         return begun.failures, begun.step_failures
 
     assert failures(0) == (0, 0)
-    ledger.repeat_step(run, attempt, 1, counted=True, reason="x")
+    ledger.retry_step(run, attempt, 1, counted=True, reason="x")
     assert failures(1) == (1, 1)
-    ledger.repeat_step(run, attempt, 1, counted=False, reason="x")
+    ledger.retry_step(run, attempt, 1, counted=False, reason="x")
     assert failures(2) == (1, 1)
     ledger.pass_on(run, attempt, 2)
     assert failures(STEP_STRIDE) == (1, 0)
-    ledger.restart_later(run, attempt, 5, counted=True, reason="x")
+    ledger.reschedule_run(run, attempt, 5, counted=True, reason="x")
     pass_time(redis, ledger, 6)
     ((again),) = ledger.take_overdue().runs
     attempt = again.attempt
@@ -46,7 +46,7 @@ def test_a_step_knows_its_own_failures_also_after_the_run_started_again(redis: R
 def test_what_fails_before_a_step_began_is_no_steps_failure(redis: Redis) -> None:
     ledger = ledger_on(redis)
     (handed,) = opened(ledger, "p1", entry_of(1))
-    assert ledger.restart_later(handed.run, handed.attempt, 5, counted=True, reason="x")
+    assert ledger.reschedule_run(handed.run, handed.attempt, 5, counted=True, reason="x")
     assert not [name for name in redis.hkeys(f"{ledger.stem}:run:{run_of(1)}") if str(name).startswith("failures:")]
 
 
@@ -57,7 +57,7 @@ def test_a_held_run_without_hope_is_given_to_the_next_sweep(redis: Redis, tmp_pa
     (handed,) = bench.ledger.take_overdue().runs
     begun = bench.ledger.begin_step(handed.run, handed.attempt, 0)
     assert begun is not None
-    assert bench.ledger.spend_chances(handed.run, handed.attempt, reason="Permanent")
+    assert bench.ledger.exhaust(handed.run, handed.attempt, reason="Permanent")
     assert due_times(redis, bench.ledger)[f"run:{RUN}"] <= 0
     (hopeless,) = bench.ledger.take_overdue().hopeless
     assert bench.parking.park(hopeless) == "parked"

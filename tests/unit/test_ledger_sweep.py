@@ -17,6 +17,7 @@ from core_events import (
     run_state,
 )
 
+from b24offline.batch_kinds import BatchKind
 from b24offline.ledger import Handed, Overdue, Settling
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def test_nothing_is_overdue_before_its_time(redis: Redis) -> None:
 
 def test_an_undispatched_batch_is_dispatched_by_the_sweep_once(redis: Redis) -> None:
     ledger = ledger_on(redis)
-    ledger.open("p1", [entry_of(1), entry_of(2, "1")], origin="poll")
+    ledger.open("p1", [entry_of(1), entry_of(2, "1")], kind=BatchKind.POLLED)
     pass_time(redis, ledger, TIMERS.dispatch_due_seconds + 1)
     assert ledger.take_overdue().runs == (Handed(run_of(1), 1),)
     assert ledger.take_overdue().runs == ()
@@ -119,7 +120,7 @@ def test_a_head_that_vanished_does_not_block_its_mailbox(redis: Redis) -> None:
 
 def test_a_mailbox_that_vanished_does_not_block_its_runs(redis: Redis) -> None:
     ledger = ledger_on(redis)
-    ledger.open("p1", [entry_of(1)], origin="poll")
+    ledger.open("p1", [entry_of(1)], kind=BatchKind.POLLED)
     redis.delete(ledger.mailbox(entry_of(1).event, "deal_changed"))
     assert ledger.start("p1") == ()
     pass_time(redis, ledger, LONG)
@@ -166,7 +167,7 @@ def test_lost_records_are_adopted_under_their_old_process_id(redis: Redis) -> No
     assert isinstance(settling, Settling)
     assert settling.outcomes == {}
     assert ledger.end_settle(settling, (), 1) == "closed"
-    assert opened(ledger, "p1", entry_of(1), origin="adopted") == (), "a succeeded run started again"
+    assert opened(ledger, "p1", entry_of(1), kind=BatchKind.ADOPTED) == (), "a succeeded run started again"
     again = ledger.begin_settle("p1")
     assert isinstance(again, Settling)
     assert again.outcomes == {1: "succeeded"}
@@ -182,7 +183,7 @@ def test_after_loss_of_everything_the_old_messages_do_nothing(redis: Redis) -> N
     assert not ledger.renew(handed.run, handed.attempt, 0)
     assert not ledger.succeed(handed.run, handed.attempt).recorded
     assert not ledger.crash(handed.run, handed.attempt, backoff_seconds=1).recorded
-    assert opened(ledger, "p1", entry_of(1), origin="adopted") == (Handed(handed.run, 1),)
+    assert opened(ledger, "p1", entry_of(1), kind=BatchKind.ADOPTED) == (Handed(handed.run, 1),)
 
 
 @pytest.mark.parametrize("lost", ["batch:p1", "batch:p1:records", "batches", "due", "guard", "stats", "run", "mail"])
@@ -208,7 +209,7 @@ def test_whatever_single_key_is_lost_the_ledger_goes_on(redis: Redis, lost: str)
     # either it was settled, or it is unknown and its process id can be adopted
     assert ledger.open_batches() == {}
     assert due_times(redis, ledger) == {}
-    again = opened(ledger, "p1", entry_of(1), origin="adopted")
+    again = opened(ledger, "p1", entry_of(1), kind=BatchKind.ADOPTED)
     assert [one.run for one in again] in ([handed.run], [])
 
 
@@ -226,4 +227,4 @@ def test_an_outcome_does_not_bring_a_lost_batch_back_half(redis: Redis) -> None:
     (handed,) = opened(ledger, "p1", entry_of(1))
     redis.delete(f"{ledger.stem}:batch:p1")
     assert ledger.succeed(handed.run, handed.attempt).settleable == ()
-    assert ledger.open("p1", [entry_of(1)], origin="adopted") == 0, "the remains stood in the way of adoption"
+    assert ledger.open("p1", [entry_of(1)], kind=BatchKind.ADOPTED) == 0, "the remains stood in the way of adoption"

@@ -10,10 +10,10 @@ from core_events import PIPELINE, PORTAL, TIMERS, guard_on, ledger_on, pass_time
 from cryptography.fernet import Fernet
 from portal_desk import CONNECTOR, PortalDesk
 
+from b24offline.batch_kinds import BatchKind
 from b24offline.catalogue import shipped_catalogue
 from b24offline.errors import UnknownAnswer
 from b24offline.event import event_from_record
-from b24offline.lanes import DEFAULT_LANE, HELD_LANE, PARKED_LANE
 from b24offline.ledger import HELD_CHANCES, Entry
 from b24offline.offline_queue import OfflineQueue
 from b24offline.parking import Parking
@@ -50,11 +50,11 @@ class Bench:
         self.pid = batch.process_id
         self.event = event_from_record(PORTAL, batch.records[0], shipped_catalogue())
         self.run = f"{self.event.delivery}/{PIPELINE}"
-        self.ledger.open(self.pid, [Entry(self.event, (PIPELINE,))], origin="held", lane=HELD_LANE)
+        self.ledger.open(self.pid, [Entry(self.event, (PIPELINE,))], kind=BatchKind.RETRYING)
 
     def park(self) -> None:
         (handed,) = self.ledger.start(self.pid)
-        self.ledger.hold_back(handed.run, handed.attempt, reason="ValueError")
+        self.ledger.back_off(handed.run, handed.attempt, reason="ValueError")
         self.redis.hset(f"{self.ledger.stem}:run:{self.run}", "failures", HELD_CHANCES)
         self.later(TIMERS.held_backoff_seconds[0] + 1)
         (hopeless,) = self.ledger.take_overdue().hopeless
@@ -151,7 +151,7 @@ def test_a_superseded_parked_record_is_cleared_alone_and_not_in_a_quiet_period(b
     event = event_from_record(PORTAL, batch.records[0], shipped_catalogue())
     assert (event.record_id, event.message_id) == (newer, bench.event.message_id)
     bench.later(1)
-    bench.ledger.open(batch.process_id, [Entry(event, (PIPELINE,))], origin="poll")
+    bench.ledger.open(batch.process_id, [Entry(event, (PIPELINE,))], kind=BatchKind.POLLED)
     (handed,) = bench.ledger.start(batch.process_id)
     bench.guard.note_quiet({event.message_id}, None)
     assert bench.ledger.succeed(handed.run, handed.attempt).recorded
@@ -192,14 +192,14 @@ def test_marked_orphans_are_adopted_into_the_lane_of_held_ones(bench: Bench) -> 
         assert poller.adopt() == ()
         bench.later(seconds + 1)
     assert set(poller.adopt()) == {bench.pid, unmarked.process_id}
-    assert bench.ledger.lane(bench.pid) == HELD_LANE
-    assert bench.ledger.lane(unmarked.process_id) == DEFAULT_LANE
+    assert bench.ledger.kind(bench.pid) is BatchKind.RETRYING
+    assert bench.ledger.kind(unmarked.process_id) is BatchKind.ADOPTED
 
 
 def test_a_parked_event_does_not_keep_a_portal_from_draining(bench: Bench) -> None:
     assert bench.ledger.working_batches()
     bench.park()
-    assert bench.ledger.lane(bench.pid) == PARKED_LANE
+    assert bench.ledger.kind(bench.pid) is BatchKind.DEAD_LETTERED
     assert bench.ledger.working_batches() == {}
     bench.run_well()
     assert bench.ledger.working_batches()

@@ -21,8 +21,8 @@ from core_events import (
 from parking_bench import DAY, RUN, Bench
 from sqlalchemy.exc import OperationalError
 
+from b24offline.batch_kinds import BatchKind
 from b24offline.health_sample import take_sample
-from b24offline.lanes import HELD_LANE
 from b24offline.ledger import HELD_CHANCES, Handed, Settling
 from b24offline.parking import run_of_letter
 from b24offline.portal_guard import HELD_RECORDS, PollLease
@@ -76,7 +76,7 @@ def test_crashes_beyond_their_budget_count_as_failures(bench: Bench) -> None:
 
 
 def test_a_record_that_waits_for_a_week_is_given_up_whatever_the_reason(bench: Bench) -> None:
-    assert bench.ledger.restart_later(RUN, bench.handed.attempt, 300, counted=False, reason="AuthLost")
+    assert bench.ledger.reschedule_run(RUN, bench.handed.attempt, 300, counted=False, reason="AuthLost")
     bench.later(TIMERS.park_seconds + 1)
     (hopeless,) = bench.ledger.take_overdue().hopeless
     bench.parking.park(hopeless)
@@ -85,7 +85,7 @@ def test_a_record_that_waits_for_a_week_is_given_up_whatever_the_reason(bench: B
 
 def test_what_was_never_tried_in_vain_is_tried_however_old(redis: Redis) -> None:
     ledger = ledger_on(redis)
-    ledger.open("p1", [entry_of(1, marked=True)], origin="held", lane=HELD_LANE)
+    ledger.open("p1", [entry_of(1, marked=True)], kind=BatchKind.RETRYING)
     pass_time(redis, ledger, TIMERS.park_seconds * 2)
     assert ledger.take_overdue().runs == (Handed(RUN, 1),)
 
@@ -95,7 +95,7 @@ def test_an_unmarked_run_is_never_parked(redis: Redis) -> None:
     (handed,) = opened(ledger, "p1", entry_of(1))
     for _ in range(HELD_CHANCES + 2):
         ran(ledger, handed)
-        ledger.restart_later(RUN, handed.attempt, 1, counted=True, reason="ValueError")
+        ledger.reschedule_run(RUN, handed.attempt, 1, counted=True, reason="ValueError")
         pass_time(redis, ledger, TIMERS.park_seconds + 1)
         overdue = ledger.take_overdue()
         assert overdue.hopeless == ()
@@ -108,7 +108,7 @@ def test_a_reported_record_is_held_though_its_first_batch_is_still_open(redis: R
     ledger.fail(RUN, first.attempt, "ValueError", backoff_seconds=0.001)
     pass_time(redis, ledger, 1)
     assert opened(ledger, "p2", entry_of(1)) == (), "an unmarked delivery ran twice"
-    assert opened(ledger, "p3", entry_of(1, marked=True), origin="held", lane=HELD_LANE) == ()
+    assert opened(ledger, "p3", entry_of(1, marked=True), kind=BatchKind.RETRYING) == ()
     assert ledger.begin_step(RUN, first.attempt, 1) is None, "a message of the failed run began"
     (held,) = ledger.take_overdue().runs
     assert held.attempt > first.attempt, "a message of the failed run would be taken for one of the held run"
@@ -130,7 +130,7 @@ def test_all_runs_of_a_reported_record_start_again(redis: Redis) -> None:
     ledger.succeed(good.run, good.attempt)
     ledger.fail(bad.run, bad.attempt, "ValueError", backoff_seconds=0.001)
     pass_time(redis, ledger, 1)
-    assert ledger.open("p2", [entry_of(1, None, "a", "b", marked=True)], origin="held", lane=HELD_LANE) == 2
+    assert ledger.open("p2", [entry_of(1, None, "a", "b", marked=True)], kind=BatchKind.RETRYING) == 2
     assert {one.run for one in ledger.take_overdue().runs} == {good.run, bad.run}
 
 
@@ -139,7 +139,7 @@ def test_a_pipeline_that_is_gone_leaves_nothing_of_a_reported_record(redis: Redi
     stays, goes = sorted(opened(ledger, "p1", entry_of(1, None, "a", "b")), key=lambda one: one.run)
     ledger.fail(stays.run, stays.attempt, "ValueError", backoff_seconds=0.001)
     ledger.succeed(goes.run, goes.attempt)
-    assert ledger.open("p2", [entry_of(1, None, "a", marked=True)], origin="held", lane=HELD_LANE) == 1
+    assert ledger.open("p2", [entry_of(1, None, "a", marked=True)], kind=BatchKind.RETRYING) == 1
     assert run_state(redis, ledger, goes.run) is None
 
 
@@ -239,22 +239,22 @@ def test_loss_of_the_ledger_keeps_the_letter_and_adoption_parks_into_it(bench: B
 def test_parked_batches_leave_the_gate_of_the_held_ones(bench: Bench) -> None:
     gate = guard_on(bench.redis, bench.ledger, gate=1)
     for record in range(2, HELD_RECORDS + 1):
-        bench.ledger.open(f"p{record}", [entry_of(record, marked=True)], origin="held", lane=HELD_LANE)
-    assert not isinstance(gate.take_poll_lease(None, lane=HELD_LANE), PollLease)
+        bench.ledger.open(f"p{record}", [entry_of(record, marked=True)], kind=BatchKind.RETRYING)
+    assert not isinstance(gate.take_poll_lease(None, kind=BatchKind.RETRYING), PollLease)
     for record in range(2, HELD_RECORDS + 1):
         bench.ledger.forget(f"p{record}")
     bench.parked()
     for record in range(2, HELD_RECORDS + 1):
-        bench.ledger.open(f"p{record}", [entry_of(record, marked=True)], origin="held", lane=HELD_LANE)
-    assert isinstance(gate.take_poll_lease(None, lane=HELD_LANE), PollLease)
+        bench.ledger.open(f"p{record}", [entry_of(record, marked=True)], kind=BatchKind.RETRYING)
+    assert isinstance(gate.take_poll_lease(None, kind=BatchKind.RETRYING), PollLease)
     assert "p1" not in bench.ledger.working_batches()
     assert "p1" in bench.ledger.open_batches()
 
 
 def test_what_succeeded_beside_a_parked_run_does_not_rest_with_it(bench: Bench) -> None:
     entries = [entry_of(record, marked=True) for record in (2, 3)]
-    hopeless, good = (ran(bench.ledger, one) for one in opened(bench.ledger, "p2", *entries, origin="adopted"))
-    assert bench.ledger.spend_chances(hopeless.run, hopeless.attempt, reason="ValueError")
+    hopeless, good = (ran(bench.ledger, one) for one in opened(bench.ledger, "p2", *entries, kind=BatchKind.ADOPTED))
+    assert bench.ledger.exhaust(hopeless.run, hopeless.attempt, reason="ValueError")
     assert bench.ledger.succeed(good.run, good.attempt).recorded
     (one,) = bench.ledger.take_overdue().hopeless
     assert bench.parking.park(one) == "parked"
@@ -277,7 +277,7 @@ def test_redrive_gives_all_chances_again(bench: Bench) -> None:
     assert bench.parking.redrive(RUN, delay_seconds=100) == "redriven"
     assert bench.parking.redrive(RUN) == "redriven"
     assert take_sample(bench.redis, bench.ledger, "b24offline").oldest_retrying_seconds < 60
-    assert bench.ledger.lane("p1") == HELD_LANE
+    assert bench.ledger.kind("p1") is BatchKind.RETRYING
     bench.later(1)
     overdue = bench.ledger.take_overdue()
     assert ([one.run for one in overdue.runs], overdue.hopeless) == ([RUN], ())

@@ -9,6 +9,7 @@ from core_events import PORTAL, TIMERS, guard_on, ledger_on, message_of, pass_ti
 from cryptography.fernet import Fernet
 from portal_desk import CONNECTOR, PortalDesk, refusal
 
+from b24offline.batch_kinds import BatchKind
 from b24offline.catalogue import shipped_catalogue
 from b24offline.errors import PaceExceeded, QueryLimitExceeded, StoreError, UnknownAnswer
 from b24offline.health_sample import take_sample
@@ -322,7 +323,7 @@ def test_a_marked_record_is_reserved_alone_and_held(bench: Bench) -> None:
     assert [sent["filter"] for method, sent in bench.desk.calls if method == GET] == [{"=ID": 1}, {"=ID": 2}]
     settling = bench.ledger.begin_settle(opened[0])
     assert isinstance(settling, Settling)
-    assert settling.origin == "held"
+    assert bench.ledger.kind(opened[0]) is BatchKind.RETRYING
     (handed,) = bench.ledger.start(opened[0])
     begun = bench.ledger.begin_step(handed.run, handed.attempt, 0)
     assert begun is not None

@@ -18,7 +18,7 @@ from core_events import (
     record_of,
 )
 
-from b24offline.lanes import HELD_LANE
+from b24offline.batch_kinds import BatchKind
 from b24offline.ledger import Settling
 from b24offline.portal_guard import HELD_RECORDS, PollLease, PollRefused
 
@@ -191,13 +191,13 @@ def test_each_lane_counts_its_own_batches(redis: Redis) -> None:
     lease_of(guard, lane="deals")
 
 
-def test_held_batches_have_a_lane_and_a_larger_gate(redis: Redis) -> None:
+def test_retrying_batches_have_a_larger_gate_of_their_own(redis: Redis) -> None:
     ledger = ledger_on(redis)
     guard = guard_on(redis, ledger, gate=1)
     for number in range(1, HELD_RECORDS + 1):
-        guard.give_back(lease_of(guard, lane=HELD_LANE))
-        opened(ledger, f"p{number}", entry_of(number), origin="held", lane=HELD_LANE)
-    assert refused(guard, lane=HELD_LANE).reason == "full"
+        guard.give_back(lease_of(guard, kind=BatchKind.RETRYING))
+        opened(ledger, f"p{number}", entry_of(number), kind=BatchKind.RETRYING)
+    assert refused(guard, kind=BatchKind.RETRYING).reason == "full"
     lease_of(guard)
 
 

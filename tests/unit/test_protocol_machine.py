@@ -37,7 +37,7 @@ MUST_BE_REACHED = (
     "moved",
     "deleted_by_error",
     "batches_adopted",
-    "batches_held",
+    "batches_retrying",
     "events_superseded",
     "error late",
     "error twice",

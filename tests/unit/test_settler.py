@@ -20,6 +20,7 @@ from core_events import (
 )
 from portal_desk import CONNECTOR, PortalDesk, refusal
 
+from b24offline.batch_kinds import BatchKind
 from b24offline.catalogue import shipped_catalogue
 from b24offline.errors import PaceExceeded, PortalError, QueryLimitExceeded, UnknownAnswer
 from b24offline.event import event_from_record
@@ -61,7 +62,7 @@ class Bench:
         method = reserve_marked(self.queue, 1) if marked else reserve(self.queue, 500)
         assert method is not None
         events = [event_from_record(PORTAL, one, shipped_catalogue()) for one in method.records]
-        self.ledger.open(method.process_id, [Entry(one, (PIPELINE,)) for one in events], origin="poll")
+        self.ledger.open(method.process_id, [Entry(one, (PIPELINE,)) for one in events], kind=BatchKind.POLLED)
         handed = {one.run: one.attempt for one in self.ledger.start(method.process_id)}
         for event, letter in zip(events, outcomes, strict=True):
             run = f"{event.delivery}/{PIPELINE}"

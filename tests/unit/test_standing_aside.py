@@ -8,7 +8,7 @@ import pytest
 from core_events import TIMERS, entry_of, opened, ran, run_of
 from parking_bench import RUN, Bench
 
-from b24offline.lanes import HELD_LANE
+from b24offline.batch_kinds import BatchKind
 from b24offline.ledger import Settling
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def test_a_parked_run_does_not_hold_its_object_up(bench: Bench) -> None:
 
 
 def test_a_held_run_that_waits_does_not_hold_its_object_up(bench: Bench) -> None:
-    bench.ledger.open("p2", [entry_of(2, "1")], origin="poll")
+    bench.ledger.open("p2", [entry_of(2, "1")], kind=BatchKind.POLLED)
     assert bench.ledger.start("p2") == (), "two runs of one object at once"
     bench.fail_once(bench.handed)
     bench.later(1)
@@ -107,7 +107,7 @@ def test_of_one_message_only_the_newest_held_record_stays_and_keeps_the_count(be
 
 
 def test_an_older_one_that_steps_aside_later_gives_way(bench: Bench) -> None:
-    bench.ledger.open("p2", [entry_of(2, "1", marked=True)], origin="held", lane=HELD_LANE)
+    bench.ledger.open("p2", [entry_of(2, "1", marked=True)], kind=BatchKind.RETRYING)
     bench.fail_once(bench.handed)
     bench.later(1)
     (newer,) = bench.ledger.take_overdue().runs

@@ -15,6 +15,7 @@ from core_events import entry_of
 from kombu.exceptions import OperationalError
 from kombu.messaging import Producer
 
+from b24offline.batch_kinds import BatchKind
 from b24offline.contract import HEADER_WORK
 from b24offline.routing import Routes
 from b24offline.tasks import app, publishing
@@ -70,7 +71,7 @@ class Bench:
     redis: Redis
 
     def begun(self, process_id: str = "p1", *, deal: int = 1) -> Handed:
-        assert self.kit.ledger.open(process_id, [entry_of(deal, None, "piped")], origin="poll") is not None
+        assert self.kit.ledger.open(process_id, [entry_of(deal, None, "piped")], kind=BatchKind.POLLED) is not None
         (handed,) = self.kit.ledger.start(process_id)
         return handed
 
