@@ -16,7 +16,7 @@ COMMANDS: Final = {
     "trigger": ("b24offline.trigger_command:trigger", "Run one object through its pipelines."),
     "reconcile": ("b24offline.reconcile_command:reconcile", "Find changes whose events never came, and run them."),
     "ledger": ("b24offline.ledger_commands:ledger", "Empty a ledger that another version wrote."),
-    "store": ("b24offline.store_commands:store", "Upgrade, clean and re-encrypt the database."),
+    "db": ("b24offline.db_commands:db", "Upgrade, prune and re-encrypt the database."),
 }
 """Name -> where the command is, and what it does."""
 

@@ -11,10 +11,9 @@ import click
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import DBAPIError
 
 from b24offline.config import Config
-from b24offline.errors import B24OfflineError, ConfigError, StoreError
+from b24offline.errors import B24OfflineError, ConfigError, StoreError, StoreUnavailable
 from b24offline.kept_valkey import with_ledger_address
 from b24offline.runtime import Runtime
 
@@ -52,13 +51,12 @@ def as_sentences(command: Callable[_P, _T]) -> Callable[_P, _T]:
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
             return command(*args, **kwargs)
+        except StoreUnavailable as error:
+            raise _Failed(str(error)) from None
         except (ConfigError, StoreError) as error:
             raise _WrongInput(str(error)) from None
         except B24OfflineError as error:
             raise _Failed(str(error)) from None
-        except DBAPIError as error:
-            why = type(error.orig).__name__
-            raise _Failed(f"The database cannot be used: {why}. Check B24_DATABASE_URL.") from None
         except RedisError as error:
             raise _Failed(f"The ledger cannot be reached: {type(error).__name__}. {START_IT}") from None
 

@@ -8,21 +8,23 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import Double, create_engine, event, extract, func, text
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from b24offline.errors import ConfigError
+from b24offline.errors import ConfigError, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from sqlalchemy import URL, Connection, Engine, Table
+    from sqlalchemy import URL, ColumnElement, Connection, Engine, Table
 
 _BUSY_SECONDS: Final = 30.0
 _POSTGRES_WAITS: Final[Mapping[str, int]] = {
@@ -35,6 +37,8 @@ _POSTGRES_WAITS: Final[Mapping[str, int]] = {
 """Of libpq, in seconds, a count and milliseconds. Its own are minutes, or hours, in which a worker stands still."""
 _SCHEMA_LOCK: Final = 0x62323466
 """Number of the advisory lock under which PostgreSQL's schema is created."""
+_UNIX_EPOCH_JULIAN: Final = 2_440_587.5
+"""The Julian day of 1970-01-01."""
 
 
 def make_engine(url: str) -> Engine:
@@ -59,6 +63,47 @@ def make_engine(url: str) -> Engine:
     engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": _BUSY_SECONDS})
     event.listen(engine, "connect", _configure_sqlite)
     return engine
+
+
+@contextmanager
+def connected(engine: Engine) -> Iterator[Connection]:
+    """A connection to read with. Errors of the database leave as StoreError, as in `transaction`."""
+    with _translated(), engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """A connection whose work is committed at the end.
+
+    Raise StoreUnavailable when the database does not answer or lacks what is asked for, and StoreError when it refuses
+    the values: those would be refused again.
+    """
+    with _translated(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Replace the database's errors by ours, which name the kind alone: the text of the original quotes rows."""
+    try:
+        yield
+    except (DataError, IntegrityError) as error:
+        raise StoreError(f"The database refuses these values: {type(error.orig).__name__}.") from None
+    except OverflowError:
+        raise StoreError("The database refuses these values: a number is too large.") from None
+    except DBAPIError as error:
+        why = type(error.orig).__name__
+        raise StoreUnavailable(f"The database cannot be used: {why}. Check it, and B24_DATABASE_URL.") from None
+    except PoolTimeout:
+        raise StoreUnavailable("The database cannot be used: all connections are busy for too long.") from None
+
+
+def now_in(engine: Engine) -> ColumnElement[float]:
+    """Epoch seconds by the clock that all processes share: the server's, or with SQLite that of the machine."""
+    if engine.dialect.name == "postgresql":
+        return sql_cast(extract("epoch", func.clock_timestamp()), Double)
+    return (func.julianday("now", type_=Double) - _UNIX_EPOCH_JULIAN) * 86_400.0
 
 
 def begin_exclusive(connection: Connection) -> None:

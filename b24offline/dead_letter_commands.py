@@ -21,15 +21,15 @@ from b24offline.command_line import as_sentences, failure, load_runtime, refusal
 from b24offline.dead_letter_options import Order, acting, filters
 from b24offline.dead_letter_view import STATE_WORDS, facts, show_letters, tell_dry_run
 from b24offline.errors import UnknownPortal
-from b24offline.letter_selection import Selection, selected
 from b24offline.parking import run_of_letter
+from b24offline.store_dead_letters import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from b24offline.dead_letters import DeadLetter
     from b24offline.parking import Parking
     from b24offline.runtime import Runtime
+    from b24offline.store_dead_letters import DeadLetter
 
 PER_SECOND: Final = 5
 """Redriven runs that become due in a second: a part of what the sweeps can start, so that new events go first."""
@@ -64,7 +64,7 @@ def list_letters(portal: str, event: str, reason: str, older: float, ended: bool
     """List dead letters."""
     runtime = load_runtime()
     chosen = Selection((), portal, event, reason, older)
-    letters = selected(runtime.store, chosen, ended=ended)
+    letters = runtime.store.dead_letters.select(chosen, ended=ended)
     found = list(islice(letters, min(limit, sys.maxsize) or None))
     if as_json:
         show_json([facts(runtime, letter) for letter in found])
@@ -84,7 +84,7 @@ def list_letters(portal: str, event: str, reason: str, older: float, ended: bool
 def show(letter_id: int, payload: bool, as_json: bool) -> None:
     """Show one dead letter."""
     runtime = load_runtime()
-    letter = runtime.store.dead_letter(letter_id)
+    letter = runtime.store.dead_letters.get(letter_id)
     known = facts(runtime, letter)
     if payload:
         known["payload"] = letter.payload
@@ -141,7 +141,7 @@ def drop(order: Order, yes: bool) -> None:
         told[letter.id] = state = parking.drop(run_of_letter(letter), who) if parking else "unknown"
         if state in {"dropped", "unknown"}:
             # The ledger first: a death in between leaves a letter that the settle ends.
-            runtime.store.end_dead_letter(letter.id, f"dropped by {who}")
+            runtime.store.dead_letters.end(letter.id, f"dropped by {who}")
     _conclude(letters, told, "dropped", order.as_json)
     if not order.as_json and (number := list(told.values()).count("dropped")):
         click.echo(f"{number} dropped; the workers acknowledge their records.")
@@ -161,7 +161,7 @@ def export(portal: str, event: str, reason: str, older: float, path: str | Path)
     number, complete = 0, False
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            for letter in selected(runtime.store, Selection((), portal, event, reason, older)):
+            for letter in runtime.store.dead_letters.select(Selection((), portal, event, reason, older)):
                 file.write(json.dumps({**facts(runtime, letter), "payload": letter.payload}) + "\n")
                 number += 1
         complete = True
@@ -178,7 +178,7 @@ def _chosen(runtime: Runtime, order: Order) -> list[DeadLetter]:
     selection = order.selection
     if selection.empty != order.everything:
         raise refusal("Name dead letters by number or by filters, or use --all. Nothing was changed.")
-    found = list(selected(runtime.store, selection))
+    found = list(runtime.store.dead_letters.select(selection))
     missing = sorted(set(selection.ids) - {letter.id for letter in found})
     if missing:
         numbers = ", ".join(map(str, missing))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from b24offline.letter_selection import Selection, parsed_span
+from b24offline.store_dead_letters import Selection
+from b24offline.time_span import parsed_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ from b24offline.parking import run_of_letter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from b24offline.dead_letters import DeadLetter
     from b24offline.runtime import Runtime
+    from b24offline.store_dead_letters import DeadLetter
 
 TITLES: Final = ("id", "portal", "record", "event", "object", "pipeline", "reason", "age", "now")
 STATE_WORDS: Final = {"parked": "dead-lettered"}

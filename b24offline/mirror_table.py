@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
-from b24offline.errors import StoreUnavailable
+from b24offline.database import connected, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -106,7 +106,7 @@ class Mirror:
 
     def create_schema(self) -> None:
         """Creates the table where it is missing; any number of processes may do so at once."""
-        with self._engine.begin() as connection:
+        with transaction(self._engine) as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
             connection.execute(CreateTable(objects, if_not_exists=True))
@@ -162,7 +162,7 @@ class Mirror:
         found = sa.select(objects).where(
             objects.c.portal == portal, objects.c.entity == entity, objects.c.object_id == object_id
         )
-        with self._engine.connect() as connection:
+        with connected(self._engine) as connection:
             first = connection.execute(found).mappings().first()
             return None if first is None else _row(first)
 
@@ -170,8 +170,9 @@ class Mirror:
         """Every object of a portal, deleted ones included, in the order of its key; read as a stream."""
         wanted = sa.select(objects).where(objects.c.portal == portal)
         ordered = wanted.order_by(objects.c.entity, objects.c.object_id)
-        with self._engine.connect().execution_options(yield_per=_ROWS_AT_ONCE) as connection:
-            for found in connection.execute(ordered).mappings():
+        with connected(self._engine) as connection:
+            streamed = connection.execution_options(yield_per=_ROWS_AT_ONCE)
+            for found in streamed.execute(ordered).mappings():
                 yield _row(found)
 
     def stamps(self, portal: str, entity: str, object_ids: Collection[str]) -> dict[str, datetime]:
@@ -182,7 +183,7 @@ class Mirror:
             objects.c.object_id.in_(object_ids),
             objects.c.deleted_at.is_(None),
         )
-        with self._engine.connect() as connection:
+        with connected(self._engine) as connection:
             return {str(one): moment for one, moment in connection.execute(wanted)}
 
     def living(self, portal: str, entity: str, *, after: str, limit: int, prefix: str = "") -> list[str]:
@@ -193,13 +194,13 @@ class Mirror:
         )
         if prefix:
             wanted = wanted.where(of.object_id.startswith(prefix, autoescape=True))
-        with self._engine.connect() as connection:
+        with connected(self._engine) as connection:
             return [str(one) for one in connection.execute(wanted.order_by(of.object_id).limit(limit)).scalars()]
 
     def count(self, portal: str) -> int:
         """How many objects of a portal the mirror knows, deleted ones included."""
         wanted = sa.select(sa.func.count()).select_from(objects).where(objects.c.portal == portal)
-        with self._engine.connect() as connection:
+        with connected(self._engine) as connection:
             return int(connection.execute(wanted).scalar_one())
 
     def _write(
@@ -220,11 +221,8 @@ class Mirror:
             set_={**update, **written},
             where=statement.excluded.read_at >= objects.c.read_at,
         ).returning(objects.c.read_at)
-        try:
-            with self._engine.begin() as connection:
-                return connection.execute(newer).first() is not None
-        except sa.exc.OperationalError as error:
-            raise StoreUnavailable(f"the mirror of portal {portal} cannot be written: is its database up?") from error
+        with transaction(self._engine) as connection:
+            return connection.execute(newer).first() is not None
 
 
 def without_infinities(data: JSON) -> JSON:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 def nacked(portal: str, records: bool, as_json: bool) -> None:
     """Show failed events: nacked on the portal, retrying, or dead-lettered."""
     runtime = load_runtime()
-    portals = [runtime.store.portal(portal)] if portal else [one for one in runtime.store.portals() if one.served]
+    portals = (
+        [runtime.store.portals.get(portal)] if portal else [one for one in runtime.store.portals.list() if one.served]
+    )
     lanes = {one.name: list(error_lane(runtime.redis, runtime.kit(one.name).ledger)) for one in portals}
     events = [event for lane in lanes.values() for event in lane]
     if as_json:

@@ -1,11 +1,11 @@
 """Access tokens: read from the store, refreshed once for all workers when the portal says that one has
 expired.
 
-Three gates keep two processes from using one refresh token twice:
+Two gates keep two processes from using one refresh token twice:
 
-1. a lock in Redis, in which waiting is cheap; whoever gets it reads the store again and is often done;
-2. a claim in the store, taken by compare and set. It holds when Redis is down, restarts, or the lock has run out;
-3. the pair's version: a pair is stored, and the authorization given up, only while the one it was made from is there.
+1. a claim in the store, taken by compare and set, and timed by the store's clock, not by a worker's; who does not get
+   it waits for the other one's pair;
+2. the pair's version: a pair is stored, and the authorization given up, only while the one it was made from is there.
 
 The new pair is in the store before anybody uses it, since the old refresh token may be dead by then.
 """
@@ -15,11 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Protocol, cast
-
-from redis.exceptions import RedisError
-from sqlalchemy.exc import DBAPIError
 
 from b24offline.crash_points import crash_point
 from b24offline.error_mapping import TOKEN_METHOD, error_from_token_answer, without_secrets
@@ -30,22 +26,22 @@ from b24offline.errors import (
     MemberMismatch,
     PaceExceeded,
     PortalError,
+    StoreUnavailable,
 )
-from b24offline.portal import Portal, Tokens
+from b24offline.portal import Portal, RefreshWait, Tokens
 from b24offline.transport import Lost, NotSent, checked_url, exchange, parsed_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    import redis
     import requests
-
-    from b24offline.portal import RefreshWait
 
 _log = logging.getLogger(__name__)
 
 _MAX_ANSWER_BYTES: Final = 1 << 20
 _POLL_SECONDS: Final = 0.05
+_LONGEST_POLL_SECONDS: Final = 0.8
+"""Between two looks for another worker's pair; the first comes soon, and hundreds that wait do not load the store."""
 _PATIENCE_SECONDS: Final = 5.0
 """How long a worker waits for another one's refresh before it gives its slot back."""
 _SAVE_SECONDS: Final = 10.0
@@ -55,41 +51,37 @@ _MARGIN_SECONDS: Final = _SAVE_SECONDS + 2.0
 
 
 class TokenStore(Protocol):
-    """The durable place of portals and their pairs. Each change but `delay_refresh` tells whether it was made."""
+    """Where pairs are kept, for all workers at once.
+
+    Its methods raise UnknownPortal, WrongKey, and StoreUnavailable while it is away.
+    """
 
     def portal(self, name: str) -> Portal:
-        """Return one portal."""
-        ...
+        """Return the portal with its client and authorization address."""
 
-    def tokens(self, name: str) -> Tokens:
-        """Return its pair."""
-        ...
+    def get(self, name: str) -> Tokens:
+        """Return the pair."""
 
-    def save_tokens(self, name: str, tokens: Tokens, expected_version: int, *, member_id: str | None = None) -> bool:
-        """Store a pair durably if the one in the store still has the expected version."""
-        ...
+    def save(self, name: str, tokens: Tokens, expected_version: int, *, member_id: str | None = None) -> bool:
+        """Store a pair durably if that version is there; return whether it was. Raise MemberMismatch."""
 
     def claim_refresh(self, name: str, version: int, seconds: float) -> bool:
-        """Reserve the refresh of the pair with this version."""
-        ...
+        """Reserve the refresh of this version for so long; return False when it is reserved, or must wait."""
 
     def delay_refresh(self, name: str, version: int, seconds: float) -> None:
-        """Let go of the claim after a failure and delay the next try."""
-        ...
+        """Give the claim back after a failure, and keep everybody from trying for so long."""
 
     def refuse_refresh(self, name: str, version: int, reason: str, *, actor: str) -> bool:
-        """Note for good that this version's refresh token was refused."""
-        ...
+        """Note for good that this version's refresh token was refused, if it is there; return whether it was."""
 
     def refresh_wait(self, name: str) -> RefreshWait:
-        """Return for how long a refresh must wait, and why."""
-        ...
+        """Return for how long a refresh must wait."""
 
 
 class TokenSource:
     """The tokens of all portals, for one process; safe for its threads.
 
-    Neither lock nor claim may run out while a request is under way: ``lock_seconds`` is at least both
+    A claim must not run out while a request is under way: ``claim_seconds`` is at least both
     timeouts and a margin (the default is just that; ConfigError for less). After a failed refresh nobody
     tries that portal's again for ``retry_seconds``. ``clock`` gives epoch seconds, ``sleep`` waits.
     """
@@ -97,30 +89,26 @@ class TokenSource:
     def __init__(
         self,
         store: TokenStore,
-        redis_client: redis.Redis,
         session: requests.Session,
         *,
-        key_prefix: str,
         connect_timeout_seconds: float,
         read_timeout_seconds: float,
-        lock_seconds: float | None = None,
+        claim_seconds: float | None = None,
         retry_seconds: float = 15.0,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         least_seconds = connect_timeout_seconds + read_timeout_seconds + _MARGIN_SECONDS
-        if lock_seconds is not None and lock_seconds < least_seconds:
+        if claim_seconds is not None and claim_seconds < least_seconds:
             raise ConfigError(
-                f"The lock for a token refresh ends after {lock_seconds} s, but one request may take longer. "
+                f"The claim to a token refresh ends after {claim_seconds} s, but one request may take longer. "
                 f"Use at least {least_seconds} s, or shorter timeouts."
             )
         self._store = store
-        self._redis = redis_client
         self._session = session
-        self._key_prefix = key_prefix
         self._connect_timeout_seconds = connect_timeout_seconds
         self._read_timeout_seconds = read_timeout_seconds
-        self._lock_seconds = lock_seconds or least_seconds
+        self._claim_seconds = claim_seconds or least_seconds
         self._retry_seconds = retry_seconds
         self._clock = clock
         self._sleep = sleep
@@ -133,7 +121,7 @@ class TokenSource:
         """
         tokens = self._cache.get(portal)
         if tokens is None:
-            tokens = self._store.tokens(portal)
+            tokens = self._store.get(portal)
             if not tokens.access:
                 return self.refresh(portal, "")
             self._cache[portal] = tokens
@@ -157,43 +145,34 @@ class TokenSource:
         when another process is at it for too long, or failed just now. UnknownPortal and WrongKey come from
         the store.
         """
-        with self._lock(portal) as held_elsewhere_seconds:
-            tokens = self._fresh(portal, stale_access_token)
-            if tokens is None and held_elsewhere_seconds:
-                # Its claim may look free to a wrong clock; the lock's time is that of Redis.
-                raise PaceExceeded(portal, held_elsewhere_seconds)
-            tokens = tokens or self._refreshed(portal, stale_access_token)
-        self._cache[portal] = tokens
+        self._cache[portal] = tokens = self._refreshed(portal, stale_access_token)
         return tokens
-
-    def _fresh(self, portal: str, stale_access_token: str) -> Tokens | None:
-        """Return the pair in the store if somebody has refreshed it already."""
-        tokens = self._store.tokens(portal)
-        return tokens if tokens.access and tokens.access != stale_access_token else None
 
     def _refreshed(self, name: str, stale_access_token: str) -> Tokens:
         """Refresh under a claim in the store, or wait a little for the process that holds it.
 
         When somebody authorizes the portal anew meanwhile, it begins again with what that stored.
         """
-        give_up = time.monotonic() + _PATIENCE_SECONDS
+        give_up, pause_seconds = time.monotonic() + _PATIENCE_SECONDS, _POLL_SECONDS
         while True:
-            portal, tokens = self._store.portal(name), self._store.tokens(name)
+            tokens = self._store.get(name)
             if tokens.access and tokens.access != stale_access_token:
                 return tokens
             if tokens.refused:
                 raise AuthLost(name, TOKEN_METHOD, None, "", "the refresh token is not tried again")
+            portal = self._store.portal(name)
             if not tokens.refresh:
                 self._give_up(portal, tokens, AuthLost(name, TOKEN_METHOD, None, "", "no refresh token is stored"))
                 continue
-            if self._store.claim_refresh(name, tokens.version, self._lock_seconds):
+            wait = self._store.refresh_wait(name)
+            if not wait.seconds and self._store.claim_refresh(name, tokens.version, self._claim_seconds):
                 if pair := self._exchanged(portal, tokens):
                     return pair
                 continue
-            wait = self._store.refresh_wait(name)
-            if wait.failed or (wait.seconds > 0 and time.monotonic() >= give_up):
+            if wait.failed or (wait.seconds and time.monotonic() >= give_up):
                 raise PaceExceeded(name, wait.seconds)
-            self._sleep(_POLL_SECONDS)
+            self._sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, _LONGEST_POLL_SECONDS)
 
     def _exchanged(self, portal: Portal, tokens: Tokens) -> Tokens | None:
         """Change the refresh token for a new pair and store it; the claim is ours.
@@ -258,13 +237,13 @@ class TokenSource:
         give_up = time.monotonic() + _SAVE_SECONDS
         while True:
             try:
-                return self._store.save_tokens(name, pair, pair.version - 1, member_id=member_id)
-            except DBAPIError as error:
+                return self._store.save(name, pair, pair.version - 1, member_id=member_id)
+            except StoreUnavailable as error:
                 if time.monotonic() >= give_up:
                     raise
                 _log.error(
                     "a new pair of tokens cannot be stored, trying again",
-                    extra={"portal": name, "error": type(error).__name__},
+                    extra={"portal": name, "why": str(error)},
                 )
             self._sleep(_SAVE_RETRY_SECONDS)
 
@@ -284,34 +263,3 @@ class TokenSource:
                 "the authorization server names another endpoint, which is not used until it is confirmed",
                 extra={"portal": portal.name, "endpoint": endpoint},
             )
-
-    @contextmanager
-    def _lock(self, portal: str) -> Iterator[float]:
-        """Hold the lock in Redis, or yield for how many seconds another process may still hold it; 0.0 without Redis.
-
-        Then the claim in the store decides alone.
-        """
-        lock = self._redis.lock(
-            f"{self._key_prefix}:{{{portal}}}:refresh",
-            timeout=self._lock_seconds,
-            blocking_timeout=_PATIENCE_SECONDS,
-            sleep=_POLL_SECONDS,
-        )
-        held_elsewhere_seconds = 0.0
-        try:
-            held = lock.acquire()
-            if not held:
-                held_elsewhere_seconds = max(0, self._redis.pttl(lock.name)) / 1000
-        except RedisError as error:
-            held = False
-            _log.warning(
-                "token refresh without the lock in Redis",
-                extra={"portal": portal, "error": type(error).__name__},
-            )
-        try:
-            yield held_elsewhere_seconds
-        finally:
-            if held:
-                # It may have run out, or Redis may be gone: nothing is lost by that.
-                with suppress(RedisError):
-                    lock.release()

@@ -73,9 +73,9 @@ def overviews(store: Store, redis: Redis, config: Config, *, removed: bool = Fal
     A portal whose secret cannot be opened is among them, with that as its reason and its issue.
     """
     found = []
-    for name in store.names(removed=removed):
+    for name in store.portals.names(removed=removed):
         try:
-            found.append(overview(store, redis, config, store.portal(name)))
+            found.append(overview(store, redis, config, store.portals.get(name)))
         except WrongKey as error:
             found.append(_unopened(store, name, str(error)))
     return found
@@ -83,7 +83,7 @@ def overviews(store: Store, redis: Redis, config: Config, *, removed: bool = Fal
 
 def overview(store: Store, redis: Redis, config: Config, portal: Portal) -> Overview:
     """Return one portal."""
-    dead_letters = store.count_dead_letters(portal.name)
+    dead_letters = store.dead_letters.count(portal.name)
     sample = None
     with suppress(RedisError):
         ledger = Ledger(redis, config.key_prefix, portal.name, config.timers)
@@ -100,7 +100,7 @@ def overview(store: Store, redis: Redis, config: Config, portal: Portal) -> Over
 
 
 def _unopened(store: Store, name: str, why: str) -> Overview:
-    portal = replace(store.portal_without_secret(name), state_reason=why)
+    portal = replace(store.portals.get_without_secret(name), state_reason=why)
     do = f"Or store its secrets again with this key: b24offline portal rotate-secret, then portal authorize {name}."
     issue = Issue(IssueCode.WRONG_KEY, "operator", f"{why} {do}")
-    return Overview(portal, store.count_dead_letters(name), None, (issue,))
+    return Overview(portal, store.dead_letters.count(name), None, (issue,))

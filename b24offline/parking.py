@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from b24offline.event import stamp_seconds
 
 if TYPE_CHECKING:
-    from b24offline.dead_letters import DeadLetter, DeadLetters
     from b24offline.event import Event
     from b24offline.ledger import Handed, Ledger
+    from b24offline.store_dead_letters import DeadLetter, DeadLetters
     from b24offline.timers import Timers
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ Parked = Literal["parked", "kept", "moved", "done"]
 
 
 class Parking:
-    """The parking of one portal. ``letters`` is the durable store."""
+    """The parking of one portal. ``letters`` are those of the durable store."""
 
     def __init__(self, ledger: Ledger, letters: DeadLetters, timers: Timers) -> None:
         self._ledger = ledger
@@ -37,7 +37,7 @@ class Parking:
         """Parks a held run that the sweep found hopeless, or looks after one that is parked; may be repeated.
 
         Answers "kept" when it was parked before, "moved" when somebody had it first, "done" when it is closed.
-        Raises ``SQLAlchemyError`` when the store cannot be reached: the run then comes again by its due time.
+        Raises `StoreError` when the store is away or refuses the letter: the run then comes again by its due time.
         """
         found = self._ledger.event_of(one.run)
         state, reason = self.state_of(one.run)
@@ -49,7 +49,7 @@ class Parking:
         told: Parked = self._ledger.transition("park_run", one.run, one.attempt, rest)
         if told == "done" and not self.state_of(one.run)[0]:
             # It was settled meanwhile; nobody else would end a letter written after that.
-            self._letters.end_dead_letter(letter)
+            self._letters.end(letter)
         if told == "parked":
             log.error(
                 "event parked, a person must decide",
@@ -86,7 +86,7 @@ class Parking:
         return state, reason
 
     def _write(self, event: Event, pipeline: str, reason: str) -> int:
-        return self._letters.add_dead_letter(
+        return self._letters.add(
             portal=event.portal,
             record_id=event.record_id,
             message_id=event.message_id,

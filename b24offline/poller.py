@@ -183,21 +183,21 @@ class Poller:
             return reserve(order) or "empty"
 
     def _known_generation(self) -> int | None:
-        return self._store.portal(self._portal).ledger_generation
+        return self._store.portals.get(self._portal).ledger_generation
 
     def _refuse_foreign(self) -> None:
         """Before the first poll: was anything reserved that no batch of this ledger holds? Once seen, a person decides.
 
         Records that are reserved no more were settled by somebody who lives: no reason to begin.
         """
-        before = self._store.portal(self._portal)
+        before = self._store.portals.get(self._portal)
         if before.state is PortalState.UNDECIDED:
             raise TakeoverNeeded(self._portal, before.connector)
         ours = self._ledger.open_batches()
         for row in self._queue.reserved():
             if isinstance(row, Record) and row.process_id in ours:
                 continue
-            portal = self._store.portal(self._portal)
+            portal = self._store.portals.get(self._portal)
             if portal.ledger_generation is None:
                 raise TakeoverNeeded(self._portal, portal.connector)
             # Another worker's first poll has reserved it since: that one noted the generation before.
@@ -212,7 +212,7 @@ class Poller:
                 log.warning("portal taken over, what is reserved will be adopted", extra={"portal": self._portal})
             elif known is not None:
                 log.warning("ledger lost, recovering from the portal", extra={"portal": self._portal})
-            self._store.set_generation(self._portal, lease.generation)
+            self._store.portals.set_generation(self._portal, lease.generation)
         return lease
 
     def _open(self, batch: Batch, kind: BatchKind, *, lease: PollLease, lane: str = DEFAULT_LANE) -> None:

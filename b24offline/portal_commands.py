@@ -54,7 +54,7 @@ def add(
     """Add a portal, or bring back one that was removed."""
     secret, token = client_secret_file.read(), refresh_token_file.read()
     runtime = load_runtime()
-    added = runtime.store.add_portal(
+    added = runtime.store.portals.add(
         checked("portal_name", "NAME", name),
         client_endpoint=checked("portal_url", "--url", url),
         auth_url=checked("auth_url", "--auth-url", auth_url or runtime.config.auth_url),
@@ -98,7 +98,7 @@ def show(name: str, as_json: bool) -> None:
 @as_sentences
 def pause(name: str) -> None:
     """Stop polling a portal until `portal resume`. What is open still runs and is acknowledged."""
-    load_runtime().store.set_wish(name, Wish.PAUSED)
+    load_runtime().store.portals.set_wish(name, Wish.PAUSED)
     click.echo(f"Portal {name} is paused: no polls, no adoption, no redrive. What is open is still finished.")
 
 
@@ -108,7 +108,7 @@ def pause(name: str) -> None:
 def resume(name: str) -> None:
     """Poll a portal again, after pause, drain or a suspension."""
     runtime = load_runtime()
-    runtime.store.set_wish(name, Wish.RUN)
+    runtime.store.portals.set_wish(name, Wish.RUN)
     with suppress(RedisError):
         runtime.pace.unblock(name)
     _poll_soon(runtime, name)
@@ -123,8 +123,8 @@ def resume(name: str) -> None:
 def drain(name: str, wait: bool, timeout: float) -> None:
     """Stop polling a portal, finish what is open, then leave it paused."""
     runtime = load_runtime()
-    if runtime.store.portal(name).wish is not Wish.PAUSED or runtime.kit(name).ledger.open_batches():
-        runtime.store.set_wish(name, Wish.DRAINING)
+    if runtime.store.portals.get(name).wish is not Wish.PAUSED or runtime.kit(name).ledger.open_batches():
+        runtime.store.portals.set_wish(name, Wish.DRAINING)
     click.echo(f"Portal {name} is draining: {_open(_overview(runtime, name))}.")
     if wait:
         _await_drained(runtime, name, timeout)
@@ -148,7 +148,7 @@ def authorize(name: str, refresh_token_file: TextIO) -> None:
     """Store the refresh token of a new authorization."""
     token = checked("refresh_token", "--refresh-token-file", refresh_token_file.read())
     runtime = load_runtime()
-    runtime.store.authorize(name, token)
+    runtime.store.tokens.authorize(name, token)
     _poll_soon(runtime, name)
     click.echo(f"Portal {name} has a new refresh token; the next call uses it.")
 
@@ -161,7 +161,7 @@ def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
     """Store an application's new client secret, for all portals of the application."""
     value = checked("client_secret", "--client-secret-file", client_secret_file.read())
     runtime = load_runtime()
-    names = runtime.store.set_client_secret(checked("client_id", "--client-id", client_id), value)
+    names = runtime.store.portals.set_client_secret(checked("client_id", "--client-id", client_id), value)
     if not names:
         raise refusal(f"No portal has the application {client_id}. Nothing was changed.")
     for name in names:
@@ -179,7 +179,7 @@ def set_url(name: str, url: str) -> None:
     """Set the new address of a renamed portal. Its tokens will be sent there."""
     address = checked("portal_url", "--url", url)
     runtime = load_runtime()
-    runtime.store.set_endpoint(name, address)
+    runtime.store.portals.set_endpoint(name, address)
     _poll_soon(runtime, name)
     click.echo(f"Portal {name} is called at {address} from now on.")
 
@@ -195,7 +195,7 @@ def claim(name: str) -> None:
     runtime = load_runtime()
     if runtime.config.portal_name == name:
         runtime.ensure_configured_portal()  # the configuration's portal may not be in the store yet
-    if not runtime.store.take_over(name):
+    if not runtime.store.portals.take_over(name):
         click.echo(f"Portal {name} belongs to this deployment already. Nothing was changed.")
         return
     _poll_soon(runtime, name)
@@ -271,4 +271,4 @@ def _await_drained(runtime: Runtime, name: str, timeout_seconds: float) -> None:
 
 
 def _overview(runtime: Runtime, name: str) -> Overview:
-    return overview(runtime.store, runtime.redis, runtime.config, runtime.store.portal(name))
+    return overview(runtime.store, runtime.redis, runtime.config, runtime.store.portals.get(name))

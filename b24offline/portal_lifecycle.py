@@ -65,6 +65,9 @@ def standing_after(error: errors.B24OfflineError, *, now_epoch: float, time_scal
         return Standing(PortalState.BLOCKED, error.wait_seconds)
     if isinstance(error, errors.PaceExceeded):
         return Standing(PortalState.ACTIVE, error.wait_seconds)
+    if isinstance(error, errors.StoreUnavailable):
+        # Our database is away, which says nothing about the portal, and nothing could be written down.
+        return Standing(PortalState.ACTIVE, _PASSING_SECONDS * time_scale)
     for kind, state, wait in _STATES:
         if isinstance(error, kind):
             return Standing(state, wait * time_scale)
@@ -90,7 +93,7 @@ class PortalLifecycle:
         time_scale: float,
     ) -> None:
         self._portal = portal
-        self._store = store
+        self._portals = store.portals
         self._ledger = ledger
         self._guard = guard
         self._client = client
@@ -103,11 +106,13 @@ class PortalLifecycle:
         """Write the portal's state after a call failed. Return the seconds to back off."""
         name = self._portal
         standing = standing_after(error, now_epoch=time.time(), time_scale=self._time_scale)
-        if standing.state is PortalState.ACTIVE or _is_known(self._store.portal(name), standing.state, error.actor):
+        if standing.state is PortalState.ACTIVE or _is_known(self._portals.get(name), standing.state, error.actor):
             return standing.wait_seconds
         used = self._tokens.version_used(name) if isinstance(error, AuthLost) else None
         stale = isinstance(error, AuthLost) and used is None
-        if stale or not self._store.set_state(name, standing.state, str(error), actor=error.actor, token_version=used):
+        if stale or not self._portals.set_state(
+            name, standing.state, str(error), actor=error.actor, token_version=used
+        ):
             # Somebody authorized the portal anew while the call was under way with the pair before.
             self._tokens.forget(name)
             return self._poll_interval_min_seconds
@@ -117,9 +122,9 @@ class PortalLifecycle:
 
     def note_success(self) -> None:
         """Make the portal active: a call of the machinery succeeded, so whatever suspended polling is over."""
-        if self._store.portal(self._portal).state is not PortalState.ACTIVE:
+        if self._portals.get(self._portal).state is not PortalState.ACTIVE:
             self._pace.unblock(self._portal)
-            self._store.set_state(self._portal, PortalState.ACTIVE, "")
+            self._portals.set_state(self._portal, PortalState.ACTIVE, "")
             log.warning("portal is served again", extra={"portal": self._portal})
 
     def drained(self, portal: Portal, patience_seconds: float) -> bool:
@@ -136,7 +141,7 @@ class PortalLifecycle:
     def finish_drain(self, portal: Portal, patience_seconds: float) -> None:
         """Pause a draining portal once it is drained."""
         if portal.wish is Wish.DRAINING and self.drained(portal, patience_seconds):
-            self._store.finish_drain(portal.name)
+            self._portals.finish_drain(portal.name)
             log.warning("portal is drained and paused", extra={"portal": portal.name})
 
     def remove(self, *, force: bool) -> Iterator[str]:
@@ -146,7 +151,7 @@ class PortalLifecycle:
         ``force`` that is told instead.
         """
         name = self._portal
-        portal = self._store.portal(name)
+        portal = self._portals.get(name)
         if not portal.served:
             yield f"Portal {name} was removed already."
             return
@@ -154,7 +159,7 @@ class PortalLifecycle:
             self._refuse_undrained(portal)
         if portal.wish is not Wish.PAUSED:
             # No tick may subscribe again what is unsubscribed next.
-            self._store.set_wish(name, Wish.PAUSED)
+            self._portals.set_wish(name, Wish.PAUSED)
         try:
             if portal.ledger_generation is None:
                 yield "Nothing is subscribed by this deployment, it never polled."
@@ -166,7 +171,7 @@ class PortalLifecycle:
                     f"Portal {name} is not removed, its events are still subscribed. {error} {_FORCE}"
                 ) from None
             yield f"Its events are still subscribed: {error} Its queue grows until the application is removed there."
-        self._store.remove_portal(name)
+        self._portals.remove(name)
         try:
             self._ledger.erase()
         except RedisError:

@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from b24offline.command_line import as_sentences, load_runtime, refusal, show_json
-from b24offline.letter_selection import parsed_span
 from b24offline.reconcile_schedule import BY_HAND, HOUR_MS, RECONCILE
 from b24offline.reconciled import last_reconciled, since_ms
 from b24offline.reconciliation import Job
+from b24offline.time_span import parsed_span
 from b24offline.trigger_command import answered, chosen
 
 

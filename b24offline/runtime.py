@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from redis import Redis
-from sqlalchemy.exc import DBAPIError
 
 from b24offline.catalogue import Catalogue, shipped_catalogue
-from b24offline.errors import ConfigError
+from b24offline.cipher import Cipher, load_or_create_key
+from b24offline.errors import ConfigError, StoreUnavailable
 from b24offline.injection import Injector
 from b24offline.ledger import Ledger
 from b24offline.ledger_schema import other_schema
@@ -43,7 +43,7 @@ from b24offline.run_requests import RunRequests
 from b24offline.services import PortalKit
 from b24offline.settler import Settler
 from b24offline.snapshots import Snapshots
-from b24offline.store import Cipher, Portal, Store, load_or_create_key
+from b24offline.store import Store
 from b24offline.subscriber import Subscriber
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     import requests
 
     from b24offline.config import Config
+    from b24offline.portal import Portal
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class Runtime:
 
     def check_ledger_schema(self) -> None:
         """Raise LedgerSchemaMismatch where another version keeps a portal's ledger; for a process that starts."""
-        if other := other_schema(self.redis, self.config.key_prefix, self.store.names()):
+        if other := other_schema(self.redis, self.config.key_prefix, self.store.portals.names()):
             raise other
 
     @cached_property
@@ -131,10 +132,8 @@ class Runtime:
     def tokens(self) -> TokenSource:
         """The tokens of all portals."""
         return TokenSource(
-            self.store,
-            self.redis,
+            self.store.tokens,
             self.session,
-            key_prefix=self.config.key_prefix,
             connect_timeout_seconds=self.config.connect_timeout_seconds,
             read_timeout_seconds=self.timers.read_timeout_seconds,
         )
@@ -150,7 +149,7 @@ class Runtime:
             return None
         if config.client_id is None or config.client_secret is None:
             raise ConfigError("B24_CLIENT_ID and B24_CLIENT_SECRET are required with B24_PORTAL_URL")
-        portal = self.store.seed_portal(
+        portal = self.store.portals.seed(
             config.portal_name,
             client_endpoint=config.portal_url,
             auth_url=config.auth_url,
@@ -181,8 +180,8 @@ class Runtime:
         if kit is not None and time.monotonic() - read_at < _PORTAL_TTL_SECONDS:
             return kit
         try:
-            portal = self.store.portal(name)
-        except DBAPIError:
+            portal = self.store.portals.get(name)
+        except StoreUnavailable:
             if kit is None:
                 raise
             # Steps that run need no database: an outage of it is nothing that should fail them.
@@ -308,8 +307,8 @@ class Runtime:
             guard=guard,
             poller=poller,
             lanes=LaneSchedule(self.redis, ledger.stem),
-            settler=Settler(ledger, guard, queue, timers, self.store),
-            parking=Parking(ledger, self.store, timers),
+            settler=Settler(ledger, guard, queue, timers, self.store.dead_letters),
+            parking=Parking(ledger, self.store.dead_letters, timers),
             snapshots=snapshots,
             reader=ObjectReader(client, self.catalogue, snapshots, ledger),
             requests=requests,

@@ -19,11 +19,11 @@ from b24offline.paced_client import retry_expired_token
 from b24offline.settlement import DONE, SettlePlan, SettleView, needs_look, plan_settlement
 
 if TYPE_CHECKING:
-    from b24offline.dead_letters import DeadLetters
     from b24offline.event import Record
     from b24offline.ledger import Ledger, Settling
     from b24offline.offline_queue import OfflineQueue
     from b24offline.portal_guard import PortalGuard
+    from b24offline.store_dead_letters import DeadLetters
     from b24offline.timers import Timers
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Settled:
 
 
 class Settler:
-    """Settles batches of one portal. ``letters`` is the durable store; without it no dead letter is ended."""
+    """Settles batches of one portal. Without ``letters``, those of the store, no dead letter is ended."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Settler:
             return
         for record in done:
             if settling.events[record].held:
-                self._letters.end_dead_letters_of(self._ledger.portal, record)
+                self._letters.end_of_record(self._ledger.portal, record)
 
     def _looked(self, view: SettleView, settling: Settling) -> SettleView:
         """S1: what the batch still holds, and whether failed records have newer ones."""

@@ -62,7 +62,7 @@ def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait
 
 def chosen(runtime: Runtime, name: str) -> PortalKit:
     """Return the portal of that name, or the only one. Raise a refusal when there are several, or it was removed."""
-    names = [name] if name else runtime.store.names()
+    names = [name] if name else runtime.store.portals.names()
     if len(names) != 1:
         raise refusal(f"Choose a portal: --portal {' or '.join(names) or 'NAME'}. Nothing was done.")
     kit = runtime.kit(names[0])

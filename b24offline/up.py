@@ -152,7 +152,7 @@ def _prepare(config: Config) -> list[str]:
             with suppress(RedisError):  # the workers wait for it
                 runtime.check_ledger_schema()
         store = runtime.store
-        return [f"{name} ({store.portal_without_secret(name).wish})" for name in store.names()]
+        return [f"{name} ({store.portals.get_without_secret(name).wish})" for name in store.portals.names()]
     finally:
         runtime.close()
 

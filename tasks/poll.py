@@ -29,7 +29,7 @@ def tick() -> str:
     if not here.turn("tick", config.tick_seconds / 2):
         return "ticked just now"
     here.ensure_configured_portal()  # the configuration's portal is brought into the store once per process
-    portals = here.store.polled_names()
+    portals = here.store.portals.polled_names()
     if not portals and here.turn("nothing-to-serve", 60):
         log.warning("no portal to serve: set B24_PORTAL_URL, or add one with b24offline portal add")
     here.schedule.seed(portals)

@@ -7,7 +7,6 @@ from typing import Final
 
 from celery import shared_task
 from redis.exceptions import ResponseError
-from sqlalchemy.exc import SQLAlchemyError
 
 from b24offline import alarms, contract
 from b24offline.errors import B24OfflineError, PaceExceeded, PortalError, StoreError
@@ -35,7 +34,7 @@ def sweep() -> str:
     if not here.turn("sweep", config.timers.sweep_seconds / 2):
         return "swept just now"
     runs = batches = 0
-    names = here.store.names()
+    names = here.store.portals.names()
     working = with_open_work(here.redis, config.key_prefix, names)
     for name in names:
         try:
@@ -48,8 +47,8 @@ def sweep() -> str:
             continue
         runs, batches = runs + started, batches + settled
     if here.turn("clean", DAY_SECONDS):
-        letters, portals = here.store.clean(config.retention_days, keep=config.portal_name)
-        log.info("store cleaned", extra={"dead_letters": letters, "portals": portals})
+        letters, portals = here.store.prune(config.retention_days, keep=config.portal_name)
+        log.info("store pruned", extra={"dead_letters": letters, "portals": portals})
     _tell_alarms(here)
     return f"overdue: {runs} runs, {batches} batches"
 
@@ -106,11 +105,11 @@ def _tell_alarms(here: Runtime) -> None:
 def _park(kit: PortalKit, one: Handed) -> None:
     try:
         kit.parking.park(one)
-    except (SQLAlchemyError, OverflowError) as error:
+    except StoreError as error:
         # It is due again soon; what is overdue beside it must not wait for the store.
-        log.error(  # noqa: TRY400 - a database's error quotes the row
+        log.error(  # noqa: TRY400 - the sentence says it all
             "event not parked, the store refused its dead letter",
-            extra={"portal": kit.portal.name, "run": one.run, "why": type(error).__name__},
+            extra={"portal": kit.portal.name, "run": one.run, "why": str(error)},
         )
 
 

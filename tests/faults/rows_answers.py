@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import update
 
-from b24offline.store_tables import PORTALS
+from b24offline.store_schema import PORTALS
 from tests.faults.row import Plan, fault
 from tests.faults.stage import Stage, wait_until
 
@@ -281,13 +281,14 @@ def trouble_of_reports(stage: Stage) -> None:
 @fault(20, "the portal's name is not found")
 def unknown_host(stage: Stage) -> None:
     stage.settle_some()
-    endpoint = stage.runtime.store.portal("acme").client_endpoint
+    endpoint = stage.runtime.store.portals.get("acme").client_endpoint
     stage.change(10)
     _move(stage, "http://no-such-host.invalid/rest/")
     stage.noted("DNS failure")
     wait_until(
         lambda: (
-            "no-such-host" in stage.workers[0].log_tail(30000) or stage.runtime.store.portal("acme").state != "active"
+            "no-such-host" in stage.workers[0].log_tail(30000)
+            or stage.runtime.store.portals.get("acme").state != "active"
         ),
         "the portal is not found",
         60,
@@ -298,11 +299,11 @@ def unknown_host(stage: Stage) -> None:
 @fault(20, "TLS fails")
 def no_tls(stage: Stage) -> None:
     stage.settle_some()
-    endpoint = stage.runtime.store.portal("acme").client_endpoint
+    endpoint = stage.runtime.store.portals.get("acme").client_endpoint
     stage.change(10)
     _move(stage, endpoint.replace("http://", "https://"))
     stage.noted("TLS failure")
-    wait_until(lambda: stage.runtime.store.portal("acme").state != "active", "polling is suspended", 60)
+    wait_until(lambda: stage.runtime.store.portals.get("acme").state != "active", "polling is suspended", 60)
     _move(stage, endpoint)
 
 

@@ -253,7 +253,7 @@ def no_beat(stage: Stage) -> None:
 
 def _alarmed(stage: Stage) -> bool:
     runtime = stage.runtime
-    found = overview(runtime.store, runtime.redis, runtime.config, runtime.store.portal(PORTAL))
+    found = overview(runtime.store, runtime.redis, runtime.config, runtime.store.portals.get(PORTAL))
     return any(issue.code is IssueCode.NOT_POLLED for issue in found.issues)
 
 

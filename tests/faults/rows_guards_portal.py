@@ -99,7 +99,7 @@ def polled_twice(stage: Stage) -> None:
 
 def _authorization_lost(stage: Stage) -> bool:
     """Whether the deployment has given up refreshing: it stays silent until an administrator authorizes it again."""
-    return str(stage.runtime.store.portal(PORTAL).state) == "auth_lost"
+    return str(stage.runtime.store.portals.get(PORTAL).state) == "auth_lost"
 
 
 def _silent_or_empty(stage: Stage) -> bool:

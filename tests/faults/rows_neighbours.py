@@ -136,7 +136,7 @@ def takeover_asked(stage: Stage) -> None:
     stage.expect(left, "it leaves reserved records")
     stage.kit.ledger.erase()
     stage.workers.clear()
-    stage.expect(theirs.store.take_over(PORTAL), "the second is told")
+    stage.expect(theirs.store.portals.take_over(PORTAL), "the second is told")
     wait_until(lambda: theirs.kit(PORTAL).ledger.counters().get("batches_adopted", 0), "they are adopted", 90)
     stage.change(5)
     wait_until(lambda: not theirs.kit(PORTAL).ledger.open_batches() and stage.empty(), "the second drains them", 150)

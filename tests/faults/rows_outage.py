@@ -9,7 +9,7 @@ import time
 from sqlalchemy import update
 
 from b24offline.embedded import free_port
-from b24offline.store_tables import PORTALS
+from b24offline.store_schema import PORTALS
 from tests.faults.row import Plan, fault
 from tests.faults.stage import PORTAL, Stage, wait_until
 
@@ -42,7 +42,7 @@ def down_for_an_hour(stage: Stage) -> None:
     _refused(stage)
     stage.control.expire_tokens()
     _silenced(stage, "502 of portal and authorization server", kind="html")
-    stage.expect(stage.runtime.store.portal(PORTAL).state == "paused", "the portal is paused while it is away")
+    stage.expect(stage.runtime.store.portals.get(PORTAL).state == "paused", "the portal is paused while it is away")
     _silenced(stage, "no answer", kind="hang", seconds=20.0)
     stage.journal.tell_nothing()
     stage.change(10)
@@ -55,7 +55,7 @@ def down_for_an_hour(stage: Stage) -> None:
 
 def _refused(stage: Stage) -> None:
     """Nothing listens at the portal's address."""
-    endpoint = stage.runtime.store.portal(PORTAL).client_endpoint
+    endpoint = stage.runtime.store.portals.get(PORTAL).client_endpoint
     _move(stage, f"http://127.0.0.1:{free_port()}/rest/")
     stage.noted("connections are refused")
     _pass(stage)
@@ -96,8 +96,8 @@ def nobody_must_act(stage: Stage) -> None:
     )
     stage.expect(told.returncode == 0, f"status calls a person: {told.stdout[-600:]} {told.stderr[-600:]}")
     stage.expect("must act" not in told.stdout, "status names nobody")
-    stage.expect(stage.runtime.store.portal(PORTAL).state == "active", "the portal is active again")
-    stage.expect(not stage.runtime.store.count_dead_letters(PORTAL), "no dead letter")
+    stage.expect(stage.runtime.store.portals.get(PORTAL).state == "active", "the portal is active again")
+    stage.expect(not stage.runtime.store.dead_letters.count(PORTAL), "no dead letter")
     failed = stage.counters.get("runs_failed", 0)
     stage.expect(failed == 0, f"{failed} runs failed for what was the portal's fault")
     stage.expect(not stage.history("marked"), "nothing was reported")

@@ -18,7 +18,7 @@ def many_portals(stage: Stage) -> None:
     hello: dict[str, Any] = stage.emulator.hello
     for name in PORTALS:
         there = hello["portals"][name]
-        stage.runtime.store.seed_portal(
+        stage.runtime.store.portals.seed(
             name,
             client_endpoint=there["client_endpoint"],
             auth_url=stage.emulator.auth_url,
@@ -64,7 +64,7 @@ def killed_before_durable(stage: Stage) -> None:
     stage.noted("SIGKILL between the answer of the authorization server and its durable write")
     stage.control.disarm(fault_id)
     stage.restart()
-    wait_until(lambda: stage.runtime.store.portal(PORTAL).state == "auth_lost", "auth lost, with an alarm", 90)
+    wait_until(lambda: stage.runtime.store.portals.get(PORTAL).state == "auth_lost", "auth lost, with an alarm", 90)
     tried = stage.control.state()["requests"].get("oauth.token", 0)
     time.sleep(5)
     stage.expect(stage.control.state()["requests"].get("oauth.token", 0) <= tried + 2, "no loop of refreshes")
@@ -126,7 +126,7 @@ def authorization_unpaid(stage: Stage) -> None:
 def authorization_lost(stage: Stage) -> None:
     body = {"error": "invalid_grant", "error_description": "Invalid grant"}
     _authorization_fails(stage, "invalid_grant", kind="error", status=400, body=body)
-    wait_until(lambda: stage.runtime.store.portal(PORTAL).state == "auth_lost", "auth lost, with an alarm")
+    wait_until(lambda: stage.runtime.store.portals.get(PORTAL).state == "auth_lost", "auth lost, with an alarm")
     _authorize_again(stage)
 
 
@@ -144,7 +144,7 @@ def licence_off(stage: Stage) -> None:
     _in_the_middle(stage)
     stage.control.licence(rest_offline_extended=False)
     stage.noted("licence without rest_offline_extended")
-    wait_until(lambda: stage.runtime.store.portal(PORTAL).state == "plan_too_small", "the state says it")
+    wait_until(lambda: stage.runtime.store.portals.get(PORTAL).state == "plan_too_small", "the state says it")
     stage.change(5, "crm_contact")
     stage.expect(not [one for one in stage.history("cleared") if one.get("by") == "get"], "nothing read with deletion")
     stage.journal.tell_nothing()
@@ -156,7 +156,7 @@ def rights_off(stage: Stage) -> None:
     _in_the_middle(stage)
     stage.control.user(admin=False)
     stage.noted("user without administrator rights")
-    wait_until(lambda: stage.runtime.store.portal(PORTAL).state == "not_admin", "the state says it")
+    wait_until(lambda: stage.runtime.store.portals.get(PORTAL).state == "not_admin", "the state says it")
     stage.journal.tell_nothing()
     stage.change(5, "crm_contact")
     stage.control.user(admin=True)
@@ -168,7 +168,7 @@ def application_removed(stage: Stage) -> None:
     stage.control.app(removed=True)
     stage.noted("application removed")
     stage.journal.tell_nothing()
-    wait_until(lambda: stage.runtime.store.portal(PORTAL).state == "auth_lost", "the state says it", 90)
+    wait_until(lambda: stage.runtime.store.portals.get(PORTAL).state == "auth_lost", "the state says it", 90)
     stage.control.app(removed=False)
     _authorize_again(stage)
     wait_until(lambda: stage.control.state()["bindings"], "events are bound again", 120)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from threading import Timer
 from typing import Final, cast
@@ -18,9 +18,9 @@ from b24offline.ledger import Begun, Ledger, Settling
 from b24offline.oauth import TokenSource
 from b24offline.offline_orders import ClearOrder, ReserveOrder
 from b24offline.offline_queue import OfflineQueue
-from b24offline.portal import Tokens
+from b24offline.portal import RefreshWait, Tokens
 from b24offline.portal_guard import PortalGuard
-from b24offline.store import Store
+from b24offline.store_tokens import TokenPairs
 
 LATE_SAVE_SECONDS: Final = 8.0
 """How long a new pair of tokens is used before it is stored, where nobody insists on the order."""
@@ -69,16 +69,16 @@ def _poll_lease() -> None:
 
 
 def _single_flight() -> None:
-    """Lock, claim and the pair's version: each of the three is there for when the ones before it fail."""
-    TokenSource._lock = lambda self, portal: nullcontext()  # type: ignore[method-assign]
-    Store.claim_refresh = lambda self, name, version, seconds: True  # type: ignore[method-assign]
-    honest = Store.refuse_refresh
+    """Claim and the pair's version: the second is there for when the first fails."""
+    TokenPairs.claim_refresh = lambda self, name, version, seconds: True  # type: ignore[method-assign]
+    TokenPairs.refresh_wait = lambda self, name: RefreshWait(0.0, failed=False)  # type: ignore[method-assign]
+    honest = TokenPairs.refuse_refresh
 
-    def refuse_refresh(self: Store, name: str, version: int, reason: str, *, actor: str) -> bool:
+    def refuse_refresh(self: TokenPairs, name: str, version: int, reason: str, *, actor: str) -> bool:
         del version
-        return honest(self, name, self.tokens(name).version, reason, actor=actor)
+        return honest(self, name, self.get(name).version, reason, actor=actor)
 
-    Store.refuse_refresh = refuse_refresh  # type: ignore[method-assign]
+    TokenPairs.refuse_refresh = refuse_refresh  # type: ignore[method-assign]
 
 
 def _durable_before_use() -> None:

@@ -295,7 +295,9 @@ class Stage:
             for record, event in ledger.events(process_id).items()
             if event.marked
         }
-        return frozenset(held | {letter.record_id for letter in self.runtime.store.dead_letters(portal, limit=10_000)})
+        return frozenset(
+            held | {letter.record_id for letter in self.runtime.store.dead_letters.list(portal, limit=10_000)}
+        )
 
     def empty(self) -> bool:
         """Whether nothing is in the portal's queue, on its way there, or open here."""

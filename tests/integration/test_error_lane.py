@@ -56,7 +56,7 @@ def park_one(stack: Stack, redis: Redis, entity: str = "crm_deal") -> str:
 
 
 def letters(stack: Stack, *, ended: bool = False) -> list[Any]:
-    return stack.runtime.store.dead_letters(PORTAL, ended=ended)
+    return stack.runtime.store.dead_letters.list(PORTAL, ended=ended)
 
 
 @pytest.mark.parametrize(("entity", "reason"), [("crm_deal", "ValueError"), ("crm_company", "KeyError")])

@@ -130,7 +130,7 @@ def test_the_text_of_an_error_stays_behind_and_its_place_does_not() -> None:
 
 def known_secrets(stack: Stack) -> set[str]:
     """What must never be seen: both tokens of now, the first refresh token, the client's secret, the store's key."""
-    tokens = stack.runtime.store.tokens(PORTAL)
+    tokens = stack.runtime.store.tokens.get(PORTAL)
     keys = {path.read_text().strip() for path in (stack.folder / "data").glob("*key*")}
     given = {stack.emulator.client_secret, str(stack.emulator.hello["refresh_token"])}
     return {one for one in {tokens.access, tokens.refresh, *keys, *given} if one}

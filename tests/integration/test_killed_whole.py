@@ -127,5 +127,5 @@ def test_killed_whole_five_times_it_loses_nothing(whole: Whole, seed: int) -> No
     assert not verdict.invisible, "the portal queued nothing for some changes, so nobody can tell whether they are lost"
     for what in ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap"):
         assert not getattr(verdict, what), f"{what}: {getattr(verdict, what)[:3]}, killed after {moments} s"
-    assert here.store.portal(PORTAL).state == "active"
-    assert not here.store.count_dead_letters(PORTAL)
+    assert here.store.portals.get(PORTAL).state == "active"
+    assert not here.store.dead_letters.count(PORTAL)

@@ -110,7 +110,7 @@ def test_twenty_portals_added_while_running_are_served(many: Many) -> None:
     listed = json.loads(many.cli("portal", "list", "--json").output)
     assert [one["name"] for one in listed] == NAMES
     assert {one["state"] for one in listed} == {"active"}
-    secrets = [many.emulator.client_secret, *(str(many.runtime.store.tokens(name).access) for name in NAMES)]
+    secrets = [many.emulator.client_secret, *(str(many.runtime.store.tokens.get(name).access) for name in NAMES)]
     shown = many.cli("portal", "list").output + many.cli("portal", "show", "p01").output + many.cli("status").output
     assert "p19" in shown
     assert not any(secret in shown + many.up.log() for secret in secrets)
@@ -127,7 +127,7 @@ def test_a_paused_portal_is_not_polled_until_resumed(many: Many) -> None:
     others = many.calls("p02")
     wait_until(lambda: many.calls("p02") >= others + 3, "others are polled on")
     assert many.calls("p01") - polls <= 1, "at most one poll was under way"
-    assert many.runtime.store.portal("p01").wish is Wish.PAUSED, "no successful call ends a pause"
+    assert many.runtime.store.portals.get("p01").wish is Wish.PAUSED, "no successful call ends a pause"
     many.cli("portal", "resume", "p01")
     wait_until(lambda: many.mirrored("p01"), "it is served again", 90)
 
@@ -139,13 +139,13 @@ def test_a_drained_portal_settles_and_pauses_and_is_removed(many: Many) -> None:
     control.change("crm_deal", "update", count=3)
     done = many.cli("portal", "drain", "p02", "--wait", "--timeout", "240")
     assert "drained and paused" in done.output
-    assert many.runtime.store.portal("p02").wish is Wish.PAUSED
+    assert many.runtime.store.portals.get("p02").wish is Wish.PAUSED
     assert not many.runtime.kit("p02").ledger.open_batches()
     assert control.state()["bindings"]
     removed = many.cli("portal", "remove", "p02")
     assert "subscriptions of ours were ended" in removed.output
     assert not control.state()["bindings"]
-    assert many.runtime.store.tokens("p02").refresh == ""
+    assert many.runtime.store.tokens.get("p02").refresh == ""
     assert not many.runtime.redis.keys("b24offline:{p02}:*")
     assert "p02" not in many.cli("portal", "list").output
     assert "removed" in many.cli("portal", "list", "--all").output
@@ -171,17 +171,17 @@ def test_a_portal_that_cannot_be_reached_is_removed_by_force_only(many: Many) ->
     refused = many.cli("portal", "remove", "p03", status=2)
     assert "still subscribed" in refused.output
     assert "--force" in refused.output
-    assert many.runtime.store.portal("p03").wish is Wish.PAUSED
+    assert many.runtime.store.portals.get("p03").wish is Wish.PAUSED
     forced = many.cli("portal", "remove", "p03", "--force")
     assert "still subscribed" in forced.output
-    assert many.runtime.store.portal("p03").wish is Wish.REMOVED
+    assert many.runtime.store.portals.get("p03").wish is Wish.REMOVED
     many.control("p03").disarm()
 
 
 def test_a_lost_authorization_is_shown_and_mended_without_a_restart(many: Many) -> None:
     control = many.control("p04")
     control.app(removed=True)
-    wait_until(lambda: many.runtime.store.portal("p04").state is PortalState.AUTH_LOST, "it is noticed")
+    wait_until(lambda: many.runtime.store.portals.get("p04").state is PortalState.AUTH_LOST, "it is noticed")
     told = many.cli("status", status=1).output
     assert "p04: the portal administrator must act" in told
     control.app(removed=False)
@@ -190,7 +190,7 @@ def test_a_lost_authorization_is_shown_and_mended_without_a_restart(many: Many) 
     wait_until(lambda: control.state()["bindings"], "the events are bound again", 60)
     control.change("crm_deal", "update", count=1)
     wait_until(lambda: many.mirrored("p04"), "it is served again", 60)
-    assert many.runtime.store.portal("p04").state is PortalState.ACTIVE
+    assert many.runtime.store.portals.get("p04").state is PortalState.ACTIVE
 
 
 def test_a_new_client_secret_is_taken_without_a_restart(many: Many) -> None:
@@ -203,7 +203,7 @@ def test_a_new_client_secret_is_taken_without_a_restart(many: Many) -> None:
 
     assert "p08" in told("another")
     control.expire_tokens()
-    wait_until(lambda: many.runtime.store.portal("p08").state is PortalState.PAUSED, "the old pair is refused")
+    wait_until(lambda: many.runtime.store.portals.get("p08").state is PortalState.PAUSED, "the old pair is refused")
     assert "the operator must act" in many.cli("status", status=1).output
     assert "p08" in told(many.emulator.client_secret)
     control.change("crm_deal", "update", count=1)
@@ -214,15 +214,17 @@ def test_a_new_client_secret_is_taken_without_a_restart(many: Many) -> None:
 
 def test_the_keys_of_the_store_are_changed(many: Many) -> None:
     assert "encrypted with the first key" in many.cli("store", "reencrypt").output
-    assert many.runtime.store.portal("p09").client_secret == many.emulator.client_secret
+    assert many.runtime.store.portals.get("p09").client_secret == many.emulator.client_secret
 
 
 def test_a_moved_portal_is_called_at_its_new_address(many: Many) -> None:
     here, there = (many.emulator.hello["portals"][name]["client_endpoint"] for name in ("p05", "p06"))
     many.cli("portal", "set-url", "p05", "--url", there)
     was = many.calls("p05")
-    wait_until(lambda: many.runtime.store.portal("p05").client_endpoint == there, "it is noted")
-    wait_until(lambda: many.runtime.store.portal("p05").state is not PortalState.ACTIVE, "the other portal refuses it")
+    wait_until(lambda: many.runtime.store.portals.get("p05").client_endpoint == there, "it is noted")
+    wait_until(
+        lambda: many.runtime.store.portals.get("p05").state is not PortalState.ACTIVE, "the other portal refuses it"
+    )
     assert many.calls("p05") - was <= 1
     many.cli("portal", "set-url", "p05", "--url", here)
     token = many.secret("p05", many.control("p05").issue_token()["refresh_token"])

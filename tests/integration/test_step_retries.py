@@ -77,9 +77,9 @@ def test_what_is_final_waits_for_a_person_after_two_runs_not_after_days(
     stack = start_stack(**OPTIONS)
     for entity in ("crm_deal", "crm_lead", "crm_contact"):
         stack.control.change(entity, "update", count=1)
-    wait_until(lambda: len(stack.runtime.store.dead_letters(PORTAL)) == 3, "all three are parked")
+    wait_until(lambda: len(stack.runtime.store.dead_letters.list(PORTAL)) == 3, "all three are parked")
     assert ran(redis) == {"crm_deal choosy": 2, "crm_lead plain": 2, "crm_contact plain": 2}
-    assert {letter.reason for letter in stack.runtime.store.dead_letters(PORTAL)} == {
+    assert {letter.reason for letter in stack.runtime.store.dead_letters.list(PORTAL)} == {
         "KeyError",
         "Permanent",
         "TypeError",
@@ -89,7 +89,7 @@ def test_what_is_final_waits_for_a_person_after_two_runs_not_after_days(
     assert stack.control.state()["records"] == 3, "a parked record was cleared"
     log = stack.workers[0].log_path
     wait_until(lambda: "3 dead letters wait" in log.read_text(), "the alarm is told")
-    for letter in stack.runtime.store.dead_letters(PORTAL):
+    for letter in stack.runtime.store.dead_letters.list(PORTAL):
         assert stack.kit.parking.drop(run_of_letter(letter), "the test") == "dropped"
     wait_until(stack.settled, "what was dropped is cleared")
     wait_until(lambda: "alarm is over" in log.read_text(), "and the alarm is over")

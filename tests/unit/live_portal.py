@@ -9,12 +9,13 @@ import pytest
 from core_events import PORTAL, PREFIX
 from portal_desk import CONNECTOR
 
+from b24offline.cipher import Cipher
 from b24offline.emulator import EmulatorProcess
 from b24offline.oauth import TokenSource
 from b24offline.paced_client import PacedClient
 from b24offline.rate_limit import Pace
 from b24offline.rest import PortalClient, make_session
-from b24offline.store import Cipher, Store
+from b24offline.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ def live(emulator: EmulatorProcess, redis: Redis, tmp_path: Path) -> Iterator[Li
     control = emulator.control()
     store = Store(f"sqlite:///{tmp_path}/store.db", Cipher(["A" * 43 + "="]))
     store.create_schema()
-    store.seed_portal(
+    store.portals.seed(
         PORTAL,
         client_endpoint=emulator.rest,
         auth_url=emulator.auth_url,
@@ -61,7 +62,7 @@ def live(emulator: EmulatorProcess, redis: Redis, tmp_path: Path) -> Iterator[Li
         refresh_token=control.issue_token()["refresh_token"],
     )
     session = make_session()
-    tokens = TokenSource(store, redis, session, key_prefix=PREFIX, connect_timeout_seconds=2, read_timeout_seconds=10)
+    tokens = TokenSource(store.tokens, session, connect_timeout_seconds=2, read_timeout_seconds=10)
     rest = PortalClient(
         PORTAL,
         emulator.rest,

@@ -8,9 +8,10 @@ from core_events import TIMERS, due_times, entry_of, ledger_on, opened, pass_tim
 from cryptography.fernet import Fernet
 
 from b24offline.batch_kinds import BatchKind
+from b24offline.cipher import Cipher
 from b24offline.ledger import HELD_CHANCES, Handed
 from b24offline.parking import Parking
-from b24offline.store import Cipher, Store
+from b24offline.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ class Bench:
         self.ledger = ledger_on(redis)
         self.store = Store(f"sqlite:///{folder / 'store.db'}", Cipher((Fernet.generate_key().decode(),)))
         self.store.create_schema()
-        self.parking = Parking(self.ledger, self.store, TIMERS)
+        self.parking = Parking(self.ledger, self.store.dead_letters, TIMERS)
         self.handed = self.hold(1)
 
     def hold(self, record: int, deal: str = "1") -> Handed:

@@ -188,7 +188,7 @@ class World:
             self.portal.subscriptions.bind(Binding(event, offline=True, connector=CONNECTOR))
         self.network = Network(self.portal, redis)
         self.journal = Journal(self.portal)
-        store.seed_portal(
+        store.portals.seed(
             name,
             client_endpoint="https://p.example/rest/",
             auth_url="https://auth.example/",
@@ -212,8 +212,8 @@ class World:
             routes=routes,
             unrouted="ack",
         )
-        self.settler = Settler(self.ledger, self.guard, self.queue, TIMERS, store)
-        self.parking = Parking(self.ledger, store, TIMERS)
+        self.settler = Settler(self.ledger, self.guard, self.queue, TIMERS, store.dead_letters)
+        self.parking = Parking(self.ledger, store.dead_letters, TIMERS)
 
     # -- the portal ------------------------------------------------------------------------------------------
 

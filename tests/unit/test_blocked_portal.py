@@ -81,24 +81,24 @@ def ready(here: Runtime, process_id: str) -> int:
 
 def test_a_blocked_portal_has_one_call_whoever_it_was(here: Runtime, refusing: Refusing) -> None:
     assert "waits 60 s" in dispatch(PORTAL, "one")
-    assert here.store.portal(PORTAL).state is PortalState.ACTIVE, "a dispatch writes no state"
+    assert here.store.portals.get(PORTAL).state is PortalState.ACTIVE, "a dispatch writes no state"
     for _ in range(3):
         dispatch(PORTAL, "one")
         dispatch(PORTAL, "two")
     assert "not polled for 35" in poll(PORTAL)
     assert len(refusing.calls) == 1
-    told = here.store.portal(PORTAL)
+    told = here.store.portals.get(PORTAL)
     assert (told.state, told.state_actor) == (PortalState.BLOCKED, "operator")
     assert "blocked for overload" in told.state_reason
     assert 60 < ready(here, "two") <= 120, "the sweep starts it should the message be lost"
 
 
 def test_a_poll_that_succeeds_ends_the_block(here: Runtime) -> None:
-    here.store.set_state(PORTAL, PortalState.BLOCKED, "OVERLOAD_LIMIT", actor="operator")
+    here.store.portals.set_state(PORTAL, PortalState.BLOCKED, "OVERLOAD_LIMIT", actor="operator")
     here.pace.block(PORTAL, BLOCK_SECONDS)
     here.kit(PORTAL).lifecycle.note_success()
     assert here.pace.blocked(PORTAL, "settle") == 0
-    assert here.store.portal(PORTAL).state is PortalState.ACTIVE
+    assert here.store.portals.get(PORTAL).state is PortalState.ACTIVE
 
 
 def test_resuming_ends_a_block(here: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,9 @@ from b24offline.batch_kinds import BatchKind
 from b24offline.cli import main
 from b24offline.config import Config
 from b24offline.ledger import Entry
-from b24offline.letter_selection import parsed_span
 from b24offline.portal import Wish
 from b24offline.runtime import Runtime
+from b24offline.time_span import parsed_span
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ class Desk:
         monkeypatch.setenv("LOGNAME", "olga")
         self.runtime = Runtime(Config.load())
         for portal in ("acme", "globex"):
-            self.runtime.store.add_portal(
+            self.runtime.store.portals.add(
                 portal,
                 client_endpoint=f"https://{portal}.example/rest/",
                 auth_url="https://auth.example",
@@ -156,7 +156,7 @@ def test_redrive_starts_the_run_and_leaves_the_letter_open(three: Desk) -> None:
     told = three.run("dead-letter", "redrive", "1")
     assert "1 redriven" in told.output
     assert (three.state(1), three.state(2)) == ("waiting", "parked")
-    assert len(three.runtime.store.dead_letters()) == 3
+    assert len(three.runtime.store.dead_letters.list()) == 3
     pass_time(three.runtime.redis, three.kit().ledger, 1)
     assert [one.run for one in three.kit().ledger.take_overdue().runs] == [run_of(1)]
     told = three.run("dead-letter", "redrive", "1", code=1)
@@ -206,7 +206,7 @@ def test_drop_asks_first(three: Desk) -> None:
 def test_drop_ends_the_letter_and_says_who(three: Desk) -> None:
     told = three.run("dead-letter", "drop", "--all", "--yes")
     assert "3 dropped" in told.output
-    assert three.runtime.store.dead_letters() == []
+    assert three.runtime.store.dead_letters.list() == []
     ended = three.json("dead-letter", "list", "--ended")
     assert [letter["reason"] for letter in ended] == [f"{why}; dropped by olga" for why in _reasons()]
     assert all(letter["ended_at"] and letter["now"] == "ended" for letter in ended)
@@ -223,12 +223,12 @@ def test_after_loss_of_the_ledger_it_says_what_will_happen(three: Desk, command:
     three.runtime.redis.flushall()
     told = three.run("dead-letter", command, "1", *(["--yes"] if command == "drop" else []), code=1)
     assert "is adopted within minutes" in told.output
-    assert len(three.runtime.store.dead_letters()) == open_letters
+    assert len(three.runtime.store.dead_letters.list()) == open_letters
     assert three.json("dead-letter", "list")[0]["now"] == "unknown"
 
 
 def test_a_forgotten_portal_is_no_obstacle(three: Desk) -> None:
-    three.runtime.store.remove_portal("globex")
+    three.runtime.store.portals.remove("globex")
     with three.runtime.store.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM portals WHERE name = 'globex'")
     assert three.json("dead-letter", "list", "--portal", "globex")[0]["now"] == "unknown"
@@ -307,8 +307,8 @@ def test_a_ledger_that_is_away_is_a_sentence(desk: Desk, monkeypatch: pytest.Mon
 
 
 def test_a_portal_with_dead_letters_is_drained_but_not_removed(three: Desk) -> None:
-    three.runtime.store.set_wish("globex", Wish.PAUSED)
-    portal = three.runtime.store.portal("globex")
+    three.runtime.store.portals.set_wish("globex", Wish.PAUSED)
+    portal = three.runtime.store.portals.get("globex")
     assert three.kit("globex").lifecycle.drained(portal, 0.0)
     assert "1 dead letters" in three.run("portal", "remove", "globex", code=2).output
     assert three.state(3, "globex") == "parked"

@@ -9,6 +9,7 @@ import pytest
 from celery_bench import broker, deployed
 from cryptography.fernet import Fernet
 
+from b24offline.cipher import Cipher
 from b24offline.command_line import show_table
 from b24offline.errors import WrongKey
 from b24offline.health import (
@@ -24,7 +25,7 @@ from b24offline.overview import overview, overviews
 from b24offline.portal import Portal, PortalState, Wish
 from b24offline.reconciled import Reconciled
 from b24offline.status_command import row
-from b24offline.store import Cipher, Store
+from b24offline.store import Store
 
 __all__ = ["broker", "deployed"]
 
@@ -185,7 +186,7 @@ def test_every_message_is_a_sentence_that_names_no_one_else():
 
 def test_the_look_at_one_portal_does_not_grow_with_the_number_of_portals(deployed, redis):
     here = deployed()
-    portal = here.store.portal("acme")
+    portal = here.store.portals.get("acme")
 
     def answered():
         before = redis.info("stats")["total_net_output_bytes"]
@@ -202,9 +203,9 @@ def test_a_portal_whose_secret_cannot_be_opened_is_shown_with_the_others(deploye
     here = deployed()
     foreign = Store(here.store.engine, Cipher([Fernet.generate_key().decode()]))
     zeta = {name: getattr(PORTAL, name) for name in ("client_endpoint", "auth_url", "client_id", "client_secret")}
-    foreign.seed_portal("zeta", **zeta, connector="zeta")
+    foreign.portals.seed("zeta", **zeta, connector="zeta")
     with pytest.raises(WrongKey):
-        here.store.portals()
+        here.store.portals.list()
     acme, unopened = overviews(here.store, here.redis, here.config)
     assert acme.sample is not None
     assert (unopened.portal.name, unopened.portal.client_secret, unopened.sample) == ("zeta", "", None)

@@ -28,6 +28,7 @@ from portal_desk import CONNECTOR, PortalDesk
 
 from b24offline.batch_kinds import LOCAL_PREFIX, is_local
 from b24offline.catalogue import object_id_from, shipped_catalogue
+from b24offline.cipher import Cipher
 from b24offline.event import Event, ObjectKey
 from b24offline.injection import Injector, event_fits, local_event, payload_of, update_events
 from b24offline.ledger import HELD_CHANCES, Handed
@@ -37,7 +38,7 @@ from b24offline.parking import Parking, run_of_letter
 from b24offline.portal_guard import PollLease
 from b24offline.routing import Routes
 from b24offline.settler import Settler
-from b24offline.store import Cipher, Store
+from b24offline.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,8 +69,8 @@ class Bench:
         self.store.create_schema()
         self.injector = Injector(self.ledger, CATALOGUE)
         queue = OfflineQueue(self.desk, PORTAL, CONNECTOR)
-        self.settler = Settler(self.ledger, self.guard, queue, TIMERS, self.store)
-        self.parking = Parking(self.ledger, self.store, TIMERS)
+        self.settler = Settler(self.ledger, self.guard, queue, TIMERS, self.store.dead_letters)
+        self.parking = Parking(self.ledger, self.store.dead_letters, TIMERS)
 
     def inject(self, *numbers: int, batch: str = "one", stamp: str = STAMP) -> tuple[str, tuple[Handed, ...]]:
         process_id = self.injector.inject(batch, [(UPDATE, deal(one), stamp, (PIPELINE,)) for one in numbers])
@@ -177,11 +178,11 @@ def test_what_fails_is_held_parked_and_ends_as_a_person_says(bench: Bench) -> No
     assert bench.parking.park(hopeless) == "parked"
     assert bench.settler.settle(process_id).state == "open"
     assert bench.injector.open_batches() == 0, "a parked one keeps others out"
-    (letter,) = bench.store.dead_letters(PORTAL)
+    (letter,) = bench.store.dead_letters.list(PORTAL)
     assert (letter.object, run_of_letter(letter)) == ("crm_deal 1", handed.run)
     assert bench.parking.drop(handed.run, "somebody") == "dropped"
     assert bench.settler.settle(process_id).state == "closed"
-    assert bench.store.dead_letters(PORTAL) == []
+    assert bench.store.dead_letters.list(PORTAL) == []
     assert bench.desk.calls == []
 
 

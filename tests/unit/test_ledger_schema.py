@@ -11,6 +11,7 @@ from core_events import PORTAL, PREFIX, TIMERS, entry_of, guard_on, ledger_on, o
 
 from b24offline import ledger_schema
 from b24offline.batch_kinds import BatchKind
+from b24offline.cipher import Cipher, load_or_create_key
 from b24offline.cli import main
 from b24offline.config import Config
 from b24offline.contract import LEDGER_SCHEMA
@@ -19,7 +20,7 @@ from b24offline.ledger import Ledger
 from b24offline.ledger_schema import LedgerSchemaMismatch
 from b24offline.portal_guard import PollLease
 from b24offline.runtime import Runtime
-from b24offline.store import Cipher, Store, load_or_create_key
+from b24offline.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +124,7 @@ def deployment(redis: Redis, tmp_path: Path) -> dict[str, str]:
     store = Store(f"sqlite:///{tmp_path}/b24offline.db", Cipher([load_or_create_key(tmp_path)]))
     store.create_schema()
     seed = {"client_endpoint": "https://acme.bitrix24.com/rest/", "client_id": "local.1", "client_secret": "s"}
-    store.seed_portal(PORTAL, **seed, connector="b24", auth_url="https://oauth.bitrix.info/oauth/token/")
+    store.portals.seed(PORTAL, **seed, connector="b24", auth_url="https://oauth.bitrix.info/oauth/token/")
     opened_by = Ledger(redis, "b24offline", PORTAL, TIMERS)
     opened_by.schema = NEXT
     opened(opened_by, "p1", entry_of(1))

@@ -61,7 +61,7 @@ def test_a_held_run_without_hope_is_given_to_the_next_sweep(redis: Redis, tmp_pa
     assert due_times(redis, bench.ledger)[f"run:{RUN}"] <= 0
     (hopeless,) = bench.ledger.take_overdue().hopeless
     assert bench.parking.park(hopeless) == "parked"
-    [letter] = bench.store.dead_letters("acme")
+    [letter] = bench.store.dead_letters.list("acme")
     assert letter.reason == "Permanent"
     assert bench.ledger.run_fields(RUN, "failures") == (str(HELD_CHANCES),)
     assert bench.parking.redrive(RUN) == "redriven", "a person may give it all its chances again"

@@ -12,6 +12,7 @@ from portal_desk import CONNECTOR, PortalDesk
 
 from b24offline.batch_kinds import BatchKind
 from b24offline.catalogue import shipped_catalogue
+from b24offline.cipher import Cipher
 from b24offline.errors import UnknownAnswer
 from b24offline.event import event_from_record
 from b24offline.ledger import HELD_CHANCES, Entry
@@ -20,7 +21,7 @@ from b24offline.parking import Parking
 from b24offline.poller import Poller
 from b24offline.routing import Routes
 from b24offline.settler import Settler
-from b24offline.store import Cipher, Store
+from b24offline.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,8 +42,8 @@ class Bench:
         self.queue = OfflineQueue(self.desk, PORTAL, CONNECTOR)
         self.store = Store(f"sqlite:///{folder / 'store.db'}", Cipher((Fernet.generate_key().decode(),)))
         self.store.create_schema()
-        self.parking = Parking(self.ledger, self.store, TIMERS)
-        self.settler = Settler(self.ledger, self.guard, self.queue, TIMERS, self.store)
+        self.parking = Parking(self.ledger, self.store.dead_letters, TIMERS)
+        self.settler = Settler(self.ledger, self.guard, self.queue, TIMERS, self.store.dead_letters)
         self.desk.change("1")
         self.desk.queue.mark(self.desk.now, self.desk.rows()[1])
         batch = reserve_marked(self.queue, 1)
@@ -70,7 +71,7 @@ class Bench:
         assert self.ledger.succeed(handed.run, handed.attempt).settleable == (self.pid,)
 
     def open_letters(self) -> int:
-        return self.store.count_dead_letters(PORTAL)
+        return self.store.dead_letters.count(PORTAL)
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def test_a_death_before_the_letter_ends_is_made_up_for(bench: Bench, monkeypatch
         raise ConnectionError
 
     with monkeypatch.context() as patched:
-        patched.setattr(bench.store, "end_dead_letters_of", die)
+        patched.setattr(bench.store.dead_letters, "end_of_record", die)
         with pytest.raises(ConnectionError):
             bench.settler.settle(bench.pid)
     assert bench.desk.rows() == {}, "nothing to make up for"
@@ -164,7 +165,7 @@ def test_a_superseded_parked_record_is_cleared_alone_and_not_in_a_quiet_period(b
 
 
 def poller_of(bench: Bench) -> Poller:
-    bench.store.seed_portal(
+    bench.store.portals.seed(
         PORTAL, client_endpoint="https://x", auth_url="https://y", client_id="c", client_secret="s", connector=CONNECTOR
     )
     routes = Routes()
@@ -187,7 +188,7 @@ def test_marked_orphans_are_adopted_into_the_lane_of_held_ones(bench: Bench) -> 
     unmarked = reserve(bench.queue, 50)
     assert unmarked is not None
     poller = poller_of(bench)
-    assert bench.store.take_over(PORTAL)
+    assert bench.store.portals.take_over(PORTAL)
     for seconds in (TIMERS.recovery_seconds, TIMERS.sighting_seconds):
         assert poller.adopt() == ()
         bench.later(seconds + 1)
@@ -207,9 +208,9 @@ def test_a_parked_event_does_not_keep_a_portal_from_draining(bench: Bench) -> No
 
 def test_an_ended_letter_keeps_its_reason_and_says_what_ended_it(bench: Bench) -> None:
     bench.park()
-    assert bench.store.end_dead_letter(1, "dropped by somebody")
-    assert not bench.store.end_dead_letter(1, "dropped by another")
-    letter = bench.store.dead_letter(1)
+    assert bench.store.dead_letters.end(1, "dropped by somebody")
+    assert not bench.store.dead_letters.end(1, "dropped by another")
+    letter = bench.store.dead_letters.get(1)
     assert letter.reason == "ValueError; dropped by somebody"
     assert letter.ended_at is not None
     assert datetime.now(UTC) - letter.ended_at < timedelta(minutes=1)

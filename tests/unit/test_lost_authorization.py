@@ -85,7 +85,7 @@ def polled(here: Runtime) -> str:
 
 
 def state(here: Runtime) -> PortalState:
-    return here.store.portal(PORTAL).state
+    return here.store.portals.get(PORTAL).state
 
 
 def test_after_a_passing_401_an_expired_token_is_refreshed(here: Runtime, portal: Portal) -> None:
@@ -117,10 +117,10 @@ def test_a_refused_refresh_token_is_not_tried_again(here: Runtime, portal: Porta
     with pytest.raises(errors.AuthLost, match="not tried again"):
         here.tokens.refresh(PORTAL, "a1")
     # Whatever becomes of the state: the token stays refused.
-    here.store.set_state(PORTAL, PortalState.ACTIVE)
+    here.store.portals.set_state(PORTAL, PortalState.ACTIVE)
     assert "AuthLost" in polled(here)
     assert (state(here), portal.asked) == (PortalState.AUTH_LOST, ["r0", "r1"])
-    here.store.authorize(PORTAL, "new")
+    here.store.tokens.authorize(PORTAL, "new")
     here.tokens.forget(PORTAL)
     assert "empty" in polled(here)
     assert (state(here), portal.asked[-1]) == (PortalState.ACTIVE, "new")

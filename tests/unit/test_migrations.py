@@ -1,162 +1,135 @@
-"""From the first version of the store to this one, and from none; on SQLite and PostgreSQL."""
+"""The tables of the store: made, led from one version to the next, and refused; on SQLite and PostgreSQL.
+
+The step is made up: what every later one must keep is tested before there is one.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
-from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, text
-from test_store import KEY, PORTAL, postgres_database
+from store_bench import KEY, PORTAL
 
-from b24offline.errors import StoreError
-from b24offline.migrations import STEPS, migrate, version_of
-from b24offline.portal import PortalState, Wish
-from b24offline.store import Cipher, Store, make_engine
-from b24offline.store_tables import METADATA, SCHEMA_VERSION
+from b24offline import store_schema
+from b24offline.cipher import Cipher
+from b24offline.database import make_engine
+from b24offline.errors import StoreError, StoreUnavailable
+from b24offline.store import Store
+from b24offline.store_schema import METADATA, SCHEMA_VERSION, STEPS, migrate, version_of
 
-FIRST = (Path(__file__).parent / "store_version_1.sql").read_text()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/b24.db"
-    else:
-        with postgres_database() as address:
-            yield address
-
-
-def make_first_version(url):
-    """The store as the first version left it, with its data."""
-    engine, cipher = make_engine(url), Cipher([KEY])
-    postgres = engine.dialect.name == "postgresql"
-    statements = FIRST.format(
-        double="DOUBLE PRECISION" if postgres else "DOUBLE",
-        serial="BIGSERIAL" if postgres else "INTEGER",
-        secret=cipher.encrypt("canary"),
-        letter=cipher.encrypt('{"data": 1}'),
-    )
-    with engine.begin() as connection:
-        for statement in statements.split(";\n"):
-            connection.exec_driver_sql(statement)
-    engine.dispose()
+NEXT = SCHEMA_VERSION + 1
+STEP = (
+    "ALTER TABLE portals ADD COLUMN made_up VARCHAR(16) NOT NULL DEFAULT 'new'",
+    "UPDATE portals SET made_up = 'old'",
+)
 
 
 @pytest.fixture
-def engine(url):
-    engine = make_engine(url)
+def engine(database_url):
+    engine = make_engine(database_url)
     yield engine
     engine.dispose()
 
 
-def columns(engine):
-    return {
-        table: {column["name"]: column["nullable"] for column in inspect(engine).get_columns(table)}
-        for table in METADATA.tables
-    }
+@pytest.fixture
+def next_version(monkeypatch):
+    monkeypatch.setattr(store_schema, "SCHEMA_VERSION", NEXT)
+    monkeypatch.setattr(store_schema, "STEPS", {**STEPS, SCHEMA_VERSION: STEP})
 
 
-def test_an_older_store_is_brought_up_and_keeps_everything(url, engine):
-    make_first_version(url)
-    store = Store(url, Cipher([KEY]))
-    store.create_schema()
-    portal = store.portal("acme")
-    assert (portal.wish, portal.state, portal.state_reason) == (Wish.RUN, PortalState.PAUSED, "a pause")
-    assert (portal.state_since.timestamp(), portal.created_at.timestamp()) == (1000.5, 900.5)
-    assert portal.wish_since == portal.authorized_at == portal.created_at
-    assert (portal.ledger_generation, portal.token_version, portal.member_id) == (1 << 40, 7, "m1")
-    assert (portal.client_secret, store.tokens("acme").refresh) == ("canary", "canary")
-    assert store.dead_letter(5).payload == {"data": 1}
-    store.set_wish("acme", Wish.PAUSED)
+def noted(engine):
     with engine.connect() as connection:
-        assert version_of(connection) == SCHEMA_VERSION
-    store.engine.dispose()
+        return version_of(connection)
 
 
-@pytest.mark.parametrize("state", list(PortalState))
-def test_a_refresh_token_that_may_have_been_refused_is_not_tried_after_an_upgrade(url, engine, state):
-    make_first_version(url)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE portals SET state = :state"), {"state": state.value})
-    store = Store(url, Cipher([KEY]))
+def made_up(engine):
+    with engine.connect() as connection:
+        return dict(connection.execute(text("SELECT name, made_up FROM portals")).all())
+
+
+def columns(engine, table="portals"):
+    return {column["name"]: column["nullable"] for column in inspect(engine).get_columns(table)}
+
+
+def served_before(engine):
+    """A store of this version with a portal in it."""
+    store = Store(engine, Cipher([KEY]))
     store.create_schema()
-    assert store.tokens("acme").refused == (state is PortalState.AUTH_LOST)
-    store.engine.dispose()
+    store.portals.seed("acme", **PORTAL, refresh_token="r0")
+    return store
 
 
-def test_a_migrated_store_has_the_columns_of_a_new_one(url, engine, tmp_path):
-    make_first_version(url)
-    assert migrate(engine) == 1
-    new = make_engine(f"sqlite:///{tmp_path}/new.db")
-    assert migrate(new) == 0
-    assert columns(engine) == columns(new)
-    new.dispose()
+def test_there_is_a_step_from_each_version_to_the_next():
+    assert sorted(STEPS) == list(range(1, SCHEMA_VERSION))
 
 
-def test_migrating_again_changes_nothing(url, engine):
-    make_first_version(url)
-    assert [migrate(engine) for _ in range(3)] == [1, SCHEMA_VERSION, SCHEMA_VERSION]
+def test_an_empty_database_gets_the_tables_of_this_version(engine):
+    assert noted(engine) == 0
+    assert [migrate(engine) for _ in range(3)] == [0, SCHEMA_VERSION, SCHEMA_VERSION]
+    assert noted(engine) == SCHEMA_VERSION
+    for name, table in METADATA.tables.items():
+        assert columns(engine, name) == {column.name: column.nullable for column in table.columns}
 
 
-def test_a_step_that_fails_leaves_the_older_store_as_it_was(url, engine, monkeypatch):
-    make_first_version(url)
-    before = {column["name"] for column in inspect(engine).get_columns("portals")}
-    monkeypatch.setitem(STEPS, 1, (*STEPS[1], "ALTER TABLE nonsense ADD COLUMN x INTEGER"))
-    with pytest.raises(Exception, match="nonsense"):
+def test_an_older_store_is_brought_up_and_keeps_everything(engine, next_version):
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr(store_schema, "SCHEMA_VERSION", SCHEMA_VERSION)
+        store = served_before(engine)
+        portal = store.portals.get("acme")
+    store.create_schema()
+    assert (store.portals.get("acme"), store.tokens.get("acme").refresh) == (portal, "r0")
+    assert made_up(engine) == {"acme": "old"}
+    assert [migrate(engine), noted(engine)] == [NEXT, NEXT]
+
+
+def test_rows_of_the_version_before_are_still_written_after_an_upgrade(engine, monkeypatch):
+    store = served_before(engine)
+    with monkeypatch.context() as later:
+        later.setattr(store_schema, "SCHEMA_VERSION", NEXT)
+        later.setattr(store_schema, "STEPS", {SCHEMA_VERSION: STEP})
         migrate(engine)
-    assert {column["name"] for column in inspect(engine).get_columns("portals")} == before
-    monkeypatch.undo()
-    assert migrate(engine) == 1
+    store.portals.add("added", **{**PORTAL, "connector": "other"}, refresh_token="r1")
+    store.portals.set_endpoint("acme", "https://new.example/rest/")
+    assert made_up(engine) == {"acme": "old", "added": "new"}
 
 
-def test_a_version_that_was_never_noted_is_the_first(url, engine):
-    make_first_version(url)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DELETE FROM schema_version")
-    assert migrate(engine) == 1
-    assert migrate(engine) == SCHEMA_VERSION
+def test_a_step_that_fails_leaves_the_older_store_as_it_was(engine, monkeypatch):
+    served_before(engine)
+    before = columns(engine)
+    with monkeypatch.context() as later:
+        later.setattr(store_schema, "SCHEMA_VERSION", NEXT)
+        later.setattr(store_schema, "STEPS", {SCHEMA_VERSION: (*STEP, "ALTER TABLE nonsense ADD COLUMN x INTEGER")})
+        with pytest.raises(StoreUnavailable):
+            migrate(engine)
+    assert (columns(engine), noted(engine)) == (before, SCHEMA_VERSION)
 
 
-def test_a_later_store_is_refused_and_left_alone(url, engine):
+def test_a_later_store_is_refused_and_left_alone(engine):
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE schema_version SET version = 99"))
     with pytest.raises(StoreError, match=rf"version 99 .* {SCHEMA_VERSION} at most"):
         migrate(engine)
-    with engine.connect() as connection:
-        assert version_of(connection) == 99
+    assert noted(engine) == 99
 
 
-def test_rows_of_the_version_before_are_still_written_during_an_upgrade(url, engine):
-    migrate(engine)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO portals (name, client_endpoint, auth_url, client_id, client_secret, connector, token_version,"
-            " refresh_claimed_until, refresh_not_before, state, state_reason, state_since, created_at)"
-            f" VALUES ('old', 'e', 'a', 'c', '{Cipher([KEY]).encrypt('s')}', 'b', 0, 0, 0, 'active', '', 5, 5)"
-        )
-    store = Store(engine, Cipher([KEY]))
-    assert store.portal("old").wish is Wish.RUN
-    assert store.portal("old").wish_since.timestamp() == 5
-
-
-def upgrade_together(barrier, results, url, key):
+def upgrade_together(barrier, results, database_url):
+    store_schema.SCHEMA_VERSION, store_schema.STEPS = NEXT, {SCHEMA_VERSION: STEP}
     barrier.wait()
-    store = Store(url, Cipher([key]))
+    store = Store(database_url, Cipher([KEY]))
     store.create_schema()
-    store.seed_portal("acme", **PORTAL)
-    results.put(store.portal("acme").wish.value)
+    results.put(made_up(store.engine)["acme"])
 
 
-def test_processes_that_upgrade_together_agree(url):
-    make_first_version(url)
+def test_processes_that_upgrade_together_agree(database_url, engine):
+    served_before(engine)
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(4), context.Queue()
-    processes = [context.Process(target=upgrade_together, args=(barrier, results, url, KEY)) for _ in range(4)]
+    processes = [context.Process(target=upgrade_together, args=(barrier, results, database_url)) for _ in range(4)]
     for process in processes:
         process.start()
-    assert {results.get(timeout=60) for _ in processes} == {"run"}
+    assert {results.get(timeout=60) for _ in processes} == {"old"}
     for process in processes:
         process.join(30)
     assert [process.exitcode for process in processes] == [0] * 4

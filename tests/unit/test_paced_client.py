@@ -10,11 +10,12 @@ from served import served
 from werkzeug.wrappers import Request, Response
 
 from b24offline import errors
+from b24offline.cipher import Cipher
 from b24offline.oauth import TokenSource
 from b24offline.paced_client import PacedClient, retry_expired_token
 from b24offline.rate_limit import Pace
 from b24offline.rest import Command, PortalClient, make_session
-from b24offline.store import Cipher, Store
+from b24offline.store import Store
 
 
 class Portal:
@@ -60,7 +61,7 @@ class Parts:
     def __init__(self, portal, redis, tmp_path, max_wait_seconds=2.0, **pace):
         store = Store(f"sqlite:///{tmp_path}/b24.db", Cipher(["A" * 43 + "="]))
         store.create_schema()
-        store.seed_portal(
+        store.portals.seed(
             "acme",
             client_endpoint=f"{portal.url}/rest/",
             auth_url=f"{portal.url}/oauth/token/",
@@ -70,7 +71,7 @@ class Parts:
             refresh_token="r0",
         )
         session, timeouts = make_session(), {"connect_timeout_seconds": 2, "read_timeout_seconds": 5}
-        self.tokens = TokenSource(store, redis, session, key_prefix="t", **timeouts)
+        self.tokens = TokenSource(store.tokens, session, **timeouts)
         self.pace = Pace(redis, key_prefix="t", **{"requests_per_second": 0.1, "burst": 20, **pace})
         self.slept = []
         self.client = PacedClient(

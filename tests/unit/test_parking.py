@@ -19,9 +19,9 @@ from core_events import (
     run_state,
 )
 from parking_bench import DAY, RUN, Bench
-from sqlalchemy.exc import OperationalError
 
 from b24offline.batch_kinds import BatchKind
+from b24offline.errors import StoreUnavailable
 from b24offline.health_sample import take_sample
 from b24offline.ledger import HELD_CHANCES, Handed, Settling
 from b24offline.parking import run_of_letter
@@ -80,7 +80,7 @@ def test_a_record_that_waits_for_a_week_is_given_up_whatever_the_reason(bench: B
     bench.later(TIMERS.park_seconds + 1)
     (hopeless,) = bench.ledger.take_overdue().hopeless
     bench.parking.park(hopeless)
-    assert [letter.reason for letter in bench.store.dead_letters()] == ["AuthLost"]
+    assert [letter.reason for letter in bench.store.dead_letters.list()] == ["AuthLost"]
 
 
 def test_what_was_never_tried_in_vain_is_tried_however_old(redis: Redis) -> None:
@@ -145,7 +145,7 @@ def test_a_pipeline_that_is_gone_leaves_nothing_of_a_reported_record(redis: Redi
 
 def test_parking_writes_the_letter_and_keeps_the_record(bench: Bench) -> None:
     hopeless = bench.parked()
-    (letter,) = bench.store.dead_letters()
+    (letter,) = bench.store.dead_letters.list()
     assert (letter.portal, letter.record_id, letter.pipeline, letter.reason) == (PORTAL, 1, PIPELINE, "ValueError")
     assert (letter.object, letter.event_name) == ("crm_deal 1", "ONCRMDEALUPDATE")
     assert letter.payload["data"] == {"FIELDS": {"ID": "1"}}
@@ -161,11 +161,11 @@ def test_parking_writes_the_letter_and_keeps_the_record(bench: Bench) -> None:
 def test_parking_again_changes_nothing_but_a_letter_that_was_lost(bench: Bench) -> None:
     hopeless = bench.parked()
     assert bench.parking.park(hopeless) == "moved"
-    bench.store.end_dead_letter(bench.store.dead_letters()[0].id)
+    bench.store.dead_letters.end(bench.store.dead_letters.list()[0].id)
     bench.later(DAY + 1)
     (check,) = bench.ledger.take_overdue().hopeless
     assert bench.parking.park(check) == "kept"
-    assert len(bench.store.dead_letters()) == 1
+    assert len(bench.store.dead_letters.list()) == 1
     assert bench.ledger.counters()["runs_parked"] == 1
     assert due_times(bench.redis, bench.ledger)[f"run:{RUN}"] > DAY - 5
     assert due_times(bench.redis, bench.ledger)["batch:p1"] > DAY - 5
@@ -190,19 +190,19 @@ def test_a_death_between_letter_and_ledger_is_made_up_for(bench: Bench, monkeypa
         patched.setattr(bench.ledger, "transition", die)
         with pytest.raises(ConnectionError):
             bench.parking.park(hopeless)
-    assert len(bench.store.dead_letters()) == 1, "the ledger was written before the letter"
+    assert len(bench.store.dead_letters.list()) == 1, "the ledger was written before the letter"
     assert bench.state() == "waiting"
     bench.later(TIMERS.settle_due_seconds + 1)
     (again,) = bench.ledger.take_overdue().hopeless
     assert bench.parking.park(again) == "parked"
-    assert len(bench.store.dead_letters()) == 1
+    assert len(bench.store.dead_letters.list()) == 1
 
 
 def test_without_a_store_nothing_is_parked(bench: Bench) -> None:
     hopeless = bench.spend(bench.handed)
     with bench.store.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE dead_letters RENAME TO away")
-    with pytest.raises(OperationalError):
+    with pytest.raises(StoreUnavailable):
         bench.parking.park(hopeless)
     assert bench.state() == "waiting"
 
@@ -233,7 +233,7 @@ def test_loss_of_the_ledger_keeps_the_letter_and_adoption_parks_into_it(bench: B
     assert bench.parking.drop(RUN, "somebody") == "unknown"
     hopeless = bench.spend(bench.hold(1))
     assert bench.parking.park(hopeless) == "parked"
-    assert [letter.id for letter in bench.store.dead_letters()] == [1]
+    assert [letter.id for letter in bench.store.dead_letters.list()] == [1]
 
 
 def test_parked_batches_leave_the_gate_of_the_held_ones(bench: Bench) -> None:
@@ -285,7 +285,7 @@ def test_redrive_gives_all_chances_again(bench: Bench) -> None:
     assert bench.parking.redrive(RUN) == "running"
     assert bench.ledger.succeed(RUN, overdue.runs[0].attempt).settleable == ("p1",)
     assert bench.parking.redrive(RUN) == "succeeded"
-    assert len(bench.store.dead_letters()) == 1, "the letter ends when the record is settled, not before"
+    assert len(bench.store.dead_letters.list()) == 1, "the letter ends when the record is settled, not before"
 
 
 @pytest.mark.parametrize("order", ["first", "after a redrive", "while it waits"])

@@ -11,6 +11,7 @@ from portal_desk import CONNECTOR, PortalDesk, refusal
 
 from b24offline.batch_kinds import BatchKind
 from b24offline.catalogue import shipped_catalogue
+from b24offline.cipher import Cipher
 from b24offline.errors import PaceExceeded, QueryLimitExceeded, StoreError, UnknownAnswer
 from b24offline.health_sample import take_sample
 from b24offline.lanes import Lane
@@ -20,7 +21,7 @@ from b24offline.poller import UNROUTED_TOLD_SECONDS, Polled, Poller
 from b24offline.portal_guard import HELD_RECORDS, PollLease
 from b24offline.routing import Routes
 from b24offline.settler import Settler
-from b24offline.store import Cipher, Store
+from b24offline.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,7 +53,7 @@ class Bench:
         self.queue = OfflineQueue(self.desk, PORTAL, CONNECTOR)
         self.store = Store(f"sqlite:///{folder}/store.db", Cipher([Fernet.generate_key().decode()]))
         self.store.create_schema()
-        self.store.seed_portal(
+        self.store.portals.seed(
             PORTAL,
             client_endpoint="https://acme.example/rest/",
             auth_url="https://auth.example/",
@@ -131,9 +132,9 @@ def test_an_empty_queue_gives_the_lease_back(bench: Bench) -> None:
 
 
 def test_the_generation_is_in_the_store_before_the_call_is_sent(bench: Bench) -> None:
-    bench.store.set_generation(PORTAL, None)
+    bench.store.portals.set_generation(PORTAL, None)
     seen = {}
-    bench.desk.before = lambda method: seen.update({method: bench.store.portal(PORTAL).ledger_generation})
+    bench.desk.before = lambda method: seen.update({method: bench.store.portals.get(PORTAL).ledger_generation})
     bench.poller.poll(LANE)
     assert seen["event.offline.list"] is None
     assert str(seen[GET]) == bench.redis.hget(f"{bench.ledger.stem}:guard", "generation")
@@ -249,7 +250,7 @@ def test_a_lease_lost_during_the_call_opens_nothing(bench: Bench) -> None:
     def slow(method: str) -> None:
         if method == GET:
             bench.later(TIMERS.poll_lease_seconds + 1)
-            generation = bench.store.portal(PORTAL).ledger_generation
+            generation = bench.store.portals.get(PORTAL).ledger_generation
             assert isinstance(bench.guard.take_poll_lease(generation), PollLease)
 
     bench.desk.before = slow

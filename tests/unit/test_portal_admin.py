@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
-from test_store import KEY, PORTAL, Clock, add_letter, pair
+from store_bench import KEY, PORTAL, Clock, add_letter, bind_member, pair
 
+from b24offline.cipher import Cipher
 from b24offline.errors import MemberMismatch, PortalExists, StoreError, UnknownPortal, WrongKey
 from b24offline.portal import PortalState, Wish
-from b24offline.store import Cipher, Store
-from b24offline.store_tables import PORTALS
+from b24offline.store import Store
+from b24offline.store_schema import PORTALS
 
 NEW = {**PORTAL, "refresh_token": "r1"}
 FOREIGN = "B" * 43 + "="
@@ -31,139 +32,140 @@ def store(tmp_path, clock):
 
 
 def test_an_added_portal_is_to_run(store, clock):
-    added = store.add_portal("acme", **NEW)
+    added = store.portals.add("acme", **NEW)
     assert (added.wish, added.state, added.polled, added.served) == (Wish.RUN, PortalState.ACTIVE, True, True)
-    assert store.tokens("acme").refresh == "r1"
+    assert store.tokens.get("acme").refresh == "r1"
     assert added.wish_since.timestamp() == clock.now
 
 
 def test_a_name_or_a_queue_is_added_once(store):
-    store.add_portal("acme", **NEW)
+    store.portals.add("acme", **NEW)
     with pytest.raises(PortalExists, match="in the store already"):
-        store.add_portal("acme", **{**NEW, "connector": "other"})
+        store.portals.add("acme", **{**NEW, "connector": "other"})
     with pytest.raises(PortalExists, match="Portal acme has this address"):
-        store.add_portal("twin", **NEW)
-    assert [portal.name for portal in store.portals()] == ["acme"]
-    store.add_portal("other", **{**NEW, "connector": "other"})
+        store.portals.add("twin", **NEW)
+    assert [portal.name for portal in store.portals.list()] == ["acme"]
+    store.portals.add("other", **{**NEW, "connector": "other"})
 
 
 @pytest.mark.parametrize("wish", [Wish.PAUSED, Wish.DRAINING])
 def test_a_wish_outlives_states_tokens_and_the_configuration(store, clock, wish):
-    store.seed_portal("acme", **PORTAL, refresh_token="r0")
+    store.portals.seed("acme", **PORTAL, refresh_token="r0")
     clock.now += 5
-    store.set_wish("acme", wish)
-    since = store.portal("acme").wish_since
+    store.portals.set_wish("acme", wish)
+    since = store.portals.get("acme").wish_since
     clock.now += 5
-    store.set_wish("acme", wish)
-    store.set_state("acme", PortalState.AUTH_LOST, "why", actor="operator")
-    store.seed_portal("acme", **PORTAL, refresh_token="r9")
-    version = store.tokens("acme").version
-    store.save_tokens("acme", pair(version + 1), version)
-    store.set_state("acme", PortalState.ACTIVE)
-    found = store.portal("acme")
+    store.portals.set_wish("acme", wish)
+    store.portals.set_state("acme", PortalState.AUTH_LOST, "why", actor="operator")
+    store.portals.seed("acme", **PORTAL, refresh_token="r9")
+    version = store.tokens.get("acme").version
+    store.tokens.save("acme", pair(version + 1), version)
+    store.portals.set_state("acme", PortalState.ACTIVE)
+    found = store.portals.get("acme")
     assert (found.wish, found.wish_since, found.polled, found.served) == (wish, since, False, True)
 
 
 def test_only_a_draining_portal_finishes_draining(store):
-    store.add_portal("acme", **NEW)
-    assert not store.finish_drain("acme")
-    store.set_wish("acme", Wish.DRAINING)
-    assert store.finish_drain("acme")
-    assert store.portal("acme").wish is Wish.PAUSED
+    store.portals.add("acme", **NEW)
+    assert not store.portals.finish_drain("acme")
+    store.portals.set_wish("acme", Wish.DRAINING)
+    assert store.portals.finish_drain("acme")
+    assert store.portals.get("acme").wish is Wish.PAUSED
 
 
 def test_a_removed_portal_holds_no_secret_and_is_not_seeded_back(store):
-    store.seed_portal("acme", **PORTAL, refresh_token="r0", member_id="m1")
-    version = store.tokens("acme").version
-    store.remove_portal("acme")
-    assert not store.save_tokens("acme", pair(version + 1), version), "a refresh under way stores nothing"
-    assert (store.tokens("acme").refresh, store.portal("acme").client_secret) == ("", "")
-    again = store.seed_portal("acme", **PORTAL, refresh_token="r2", member_id="m1")
+    store.portals.seed("acme", **PORTAL, refresh_token="r0")
+    bind_member(store, "acme", "m1")
+    version = store.tokens.get("acme").version
+    store.portals.remove("acme")
+    assert not store.tokens.save("acme", pair(version + 1), version), "a refresh under way stores nothing"
+    assert (store.tokens.get("acme").refresh, store.portals.get("acme").client_secret) == ("", "")
+    again = store.portals.seed("acme", **PORTAL, refresh_token="r2")
     assert (again.wish, again.served, again.polled) == (Wish.REMOVED, False, False)
-    assert (store.tokens("acme").refresh, again.client_secret, again.member_id) == ("", "", None)
+    assert (store.tokens.get("acme").refresh, again.client_secret, again.member_id) == ("", "", None)
     for act in (
-        lambda: store.set_wish("acme", Wish.RUN),
-        lambda: store.set_endpoint("acme", "https://b.example/rest/"),
-        lambda: store.authorize("acme", "r"),
+        lambda: store.portals.set_wish("acme", Wish.RUN),
+        lambda: store.portals.set_endpoint("acme", "https://b.example/rest/"),
+        lambda: store.tokens.authorize("acme", "r"),
     ):
         with pytest.raises(StoreError, match="was removed"):
             act()
-    with pytest.raises(ValueError, match="remove_portal"):
-        store.set_wish("acme", Wish.REMOVED)
+    with pytest.raises(ValueError, match="with remove"):
+        store.portals.set_wish("acme", Wish.REMOVED)
 
 
 def test_a_removed_portal_is_added_again_as_a_new_one(store):
-    store.add_portal("acme", **NEW)
-    store.bind_member("acme", "m1")
-    store.set_generation("acme", 7)
-    store.set_state("acme", PortalState.BLOCKED, "why", actor="operator")
-    store.remove_portal("acme")
-    store.add_portal("other name", **NEW)
-    store.bind_member("other name", "m1")
-    again = store.add_portal("acme", **{**NEW, "connector": "c2", "refresh_token": "r3"})
+    store.portals.add("acme", **NEW)
+    bind_member(store, "acme", "m1")
+    store.portals.set_generation("acme", 7)
+    store.portals.set_state("acme", PortalState.BLOCKED, "why", actor="operator")
+    store.portals.remove("acme")
+    store.portals.add("other name", **NEW)
+    bind_member(store, "other name", "m1")
+    again = store.portals.add("acme", **{**NEW, "connector": "c2", "refresh_token": "r3"})
     assert (again.wish, again.state, again.state_reason, again.state_actor) == (Wish.RUN, PortalState.ACTIVE, "", "")
     assert again.ledger_generation is None, "another queue, where nobody knows yet whose records are reserved"
-    assert store.tokens("acme").refresh == "r3"
-    store.add_portal("acme2", **{**NEW, "client_endpoint": "https://c.example/rest/"})
+    assert store.tokens.get("acme").refresh == "r3"
+    store.portals.add("acme2", **{**NEW, "client_endpoint": "https://c.example/rest/"})
     with pytest.raises(MemberMismatch):
-        store.bind_member("acme2", "m1")
+        bind_member(store, "acme2", "m1")
 
 
 def test_of_the_same_queue_what_was_known_of_the_ledger_makes_the_first_poll_careful(store):
-    store.add_portal("acme", **NEW)
-    store.set_generation("acme", 7)
-    store.remove_portal("acme")
-    assert store.add_portal("acme", **NEW).ledger_generation == 7
+    store.portals.add("acme", **NEW)
+    store.portals.set_generation("acme", 7)
+    store.portals.remove("acme")
+    assert store.portals.add("acme", **NEW).ledger_generation == 7
 
 
 @pytest.mark.parametrize("other", [{"connector": "c2"}, {"client_id": "app.2"}])
 def test_the_queue_of_the_configuration_may_become_another(store, other):
-    store.seed_portal("acme", **PORTAL)
-    store.set_generation("acme", 7)
-    store.set_state("acme", PortalState.UNDECIDED, "why")
-    same = store.seed_portal("acme", **PORTAL)
+    store.portals.seed("acme", **PORTAL)
+    store.portals.set_generation("acme", 7)
+    store.portals.set_state("acme", PortalState.UNDECIDED, "why")
+    same = store.portals.seed("acme", **PORTAL)
     assert (same.ledger_generation, same.state) == (7, PortalState.UNDECIDED)
-    moved = store.seed_portal("acme", **PORTAL | other)
+    moved = store.portals.seed("acme", **PORTAL | other)
     assert (moved.ledger_generation, moved.state) == (None, PortalState.ACTIVE)
 
 
 def test_resuming_a_deleted_account_tries_it_again_and_leaves_other_states(store):
-    store.add_portal("acme", **NEW)
-    store.set_state("acme", PortalState.REMOVED, "gone", actor="operator")
-    assert not store.portal("acme").polled
-    store.set_wish("acme", Wish.RUN)
-    assert store.portal("acme").polled
-    store.set_state("acme", PortalState.BLOCKED, "why")
-    store.set_wish("acme", Wish.RUN)
-    assert store.portal("acme").state is PortalState.BLOCKED
+    store.portals.add("acme", **NEW)
+    store.portals.set_state("acme", PortalState.REMOVED, "gone", actor="operator")
+    assert not store.portals.get("acme").polled
+    store.portals.set_wish("acme", Wish.RUN)
+    assert store.portals.get("acme").polled
+    store.portals.set_state("acme", PortalState.BLOCKED, "why")
+    store.portals.set_wish("acme", Wish.RUN)
+    assert store.portals.get("acme").state is PortalState.BLOCKED
 
 
 @pytest.mark.parametrize("wish", list(Wish))
 @pytest.mark.parametrize("state", list(PortalState))
 def test_the_names_that_are_polled_are_those_of_the_portals_that_are(store, wish, state):
-    store.add_portal("acme", **NEW)
-    store.add_portal("other", **{**NEW, "connector": "other"})
-    store.set_state("acme", state, "why")
+    store.portals.add("acme", **NEW)
+    store.portals.add("other", **{**NEW, "connector": "other"})
+    store.portals.set_state("acme", state, "why")
     if wish is Wish.REMOVED:
-        store.remove_portal("acme")
+        store.portals.remove("acme")
     elif wish is not Wish.RUN:
-        store.set_wish("acme", wish)
-    assert store.polled_names() == [portal.name for portal in store.portals() if portal.polled]
-    assert "other" in store.polled_names()
+        store.portals.set_wish("acme", wish)
+    assert store.portals.polled_names() == [portal.name for portal in store.portals.list() if portal.polled]
+    assert "other" in store.portals.polled_names()
 
 
 def test_a_new_secret_is_that_of_all_portals_of_the_application(store, clock):
-    store.add_portal("one", **NEW)
-    store.add_portal("two", **{**NEW, "connector": "two"})
-    store.add_portal("else", **{**NEW, "client_id": "app.2"})
-    store.add_portal("gone", **{**NEW, "connector": "gone"})
-    store.remove_portal("gone")
-    store.delay_refresh("one", store.tokens("one").version, 60)
-    assert store.set_client_secret(NEW["client_id"], "new-secret") == ["one", "two"]
-    secrets = {portal.name: portal.client_secret for portal in store.portals()}
+    store.portals.add("one", **NEW)
+    store.portals.add("two", **{**NEW, "connector": "two"})
+    store.portals.add("else", **{**NEW, "client_id": "app.2"})
+    store.portals.add("gone", **{**NEW, "connector": "gone"})
+    store.portals.remove("gone")
+    store.tokens.delay_refresh("one", store.tokens.get("one").version, 60)
+    assert store.portals.set_client_secret(NEW["client_id"], "new-secret") == ["one", "two"]
+    secrets = {portal.name: portal.client_secret for portal in store.portals.list()}
     assert secrets == {"one": "new-secret", "two": "new-secret", "else": "canary-secret", "gone": ""}
-    assert store.refresh_wait("one").seconds == 0, "it is tried at once"
-    assert store.set_client_secret("nobody", "new-secret") == []
+    assert store.tokens.refresh_wait("one").seconds == 0, "it is tried at once"
+    assert store.portals.set_client_secret("nobody", "new-secret") == []
 
 
 def secrets_of(engine):
@@ -175,17 +177,17 @@ def secrets_of(engine):
 @pytest.mark.parametrize(
     "act",
     [
-        lambda store: store.add_portal("new", **{**NEW, "connector": "new"}),
-        lambda store: store.add_portal("gone", **{**NEW, "connector": "gone"}),
-        lambda store: store.authorize("acme", "r2"),
-        lambda store: store.set_client_secret(NEW["client_id"], "new-secret"),
+        lambda store: store.portals.add("new", **{**NEW, "connector": "new"}),
+        lambda store: store.portals.add("gone", **{**NEW, "connector": "gone"}),
+        lambda store: store.tokens.authorize("acme", "r2"),
+        lambda store: store.portals.set_client_secret(NEW["client_id"], "new-secret"),
     ],
     ids=["add", "add again", "authorize", "secret"],
 )
 def test_who_has_another_key_stores_nothing(store, clock, act):
-    store.add_portal("acme", **NEW)
-    store.add_portal("gone", **{**NEW, "connector": "gone"})
-    store.remove_portal("gone")
+    store.portals.add("acme", **NEW)
+    store.portals.add("gone", **{**NEW, "connector": "gone"})
+    store.portals.remove("gone")
     before = secrets_of(store.engine)
     with pytest.raises(WrongKey, match="portal acme"):
         act(Store(store.engine, Cipher([FOREIGN]), clock=clock))
@@ -193,57 +195,57 @@ def test_who_has_another_key_stores_nothing(store, clock, act):
 
 
 def test_a_row_of_another_key_is_mended_with_the_right_one(store, clock):
-    Store(store.engine, Cipher([FOREIGN]), clock=clock).add_portal("acme", **NEW)
+    Store(store.engine, Cipher([FOREIGN]), clock=clock).portals.add("acme", **NEW)
     clock.now += 5
     with pytest.raises(WrongKey):
-        store.add_portal("other", **{**NEW, "connector": "other"})
-    store.seed_portal("configured", **{**PORTAL, "connector": "configured"})
-    assert store.names() == ["acme", "configured"]
-    store.set_client_secret(NEW["client_id"], "new-secret")
-    store.authorize("acme", "r2")
-    assert (store.portal("acme").client_secret, store.tokens("acme").refresh) == ("new-secret", "r2")
+        store.portals.add("other", **{**NEW, "connector": "other"})
+    store.portals.seed("configured", **{**PORTAL, "connector": "configured"})
+    assert store.portals.names() == ["acme", "configured"]
+    store.portals.set_client_secret(NEW["client_id"], "new-secret")
+    store.tokens.authorize("acme", "r2")
+    assert (store.portals.get("acme").client_secret, store.tokens.get("acme").refresh) == ("new-secret", "r2")
 
 
 def test_names_and_what_is_shown_need_no_key(store, clock):
     for name in ("acme", "gone"):
-        store.add_portal(name, **{**NEW, "connector": name})
-    store.remove_portal("gone")
+        store.portals.add(name, **{**NEW, "connector": name})
+    store.portals.remove("gone")
     foreign = Store(store.engine, Cipher([FOREIGN]), clock=clock)
-    assert (foreign.names(), foreign.names(removed=True)) == (["acme"], ["acme", "gone"])
-    assert foreign.portal_without_secret("acme") == replace(store.portal("acme"), client_secret="")
+    assert (foreign.portals.names(), foreign.portals.names(removed=True)) == (["acme"], ["acme", "gone"])
+    assert foreign.portals.get_without_secret("acme") == replace(store.portals.get("acme"), client_secret="")
 
 
 def test_a_new_authorization_is_noted_and_a_refresh_is_not(store, clock):
-    store.add_portal("acme", **NEW)
-    first = store.portal("acme").authorized_at
+    store.portals.add("acme", **NEW)
+    first = store.portals.get("acme").authorized_at
     clock.now += 5
-    version = store.tokens("acme").version
-    store.save_tokens("acme", pair(version + 1), version)
-    assert store.portal("acme").authorized_at == first
-    store.authorize("acme", "r2")
-    assert store.portal("acme").authorized_at > first
+    version = store.tokens.get("acme").version
+    store.tokens.save("acme", pair(version + 1), version)
+    assert store.portals.get("acme").authorized_at == first
+    store.tokens.authorize("acme", "r2")
+    assert store.portals.get("acme").authorized_at > first
 
 
 def test_what_is_old_is_cleaned_and_the_configured_name_is_kept(store, clock):
     for name in ("gone", "configured", "runs"):
-        store.add_portal(name, **{**NEW, "connector": name})
-    store.remove_portal("gone")
-    store.remove_portal("configured")
+        store.portals.add(name, **{**NEW, "connector": name})
+    store.portals.remove("gone")
+    store.portals.remove("configured")
     ended, open_letter = add_letter(store), add_letter(store, record_id=5)
-    store.end_dead_letter(ended)
-    assert store.clean(30) == (0, 0)
+    store.dead_letters.end(ended)
+    assert store.prune(30) == (0, 0)
     clock.now += 31 * 86_400
-    assert store.clean(30, keep="configured") == (1, 1)
-    assert [portal.name for portal in store.portals()] == ["configured", "runs"]
-    assert [letter.id for letter in store.dead_letters()] == [open_letter]
-    assert store.clean(30) == (0, 1)
+    assert store.prune(30, keep="configured") == (1, 1)
+    assert [portal.name for portal in store.portals.list()] == ["configured", "runs"]
+    assert [letter.id for letter in store.dead_letters.list()] == [open_letter]
+    assert store.prune(30) == (0, 1)
 
 
 def test_an_unknown_portal_is_named(store):
     for act in (
-        lambda: store.set_wish("nobody", Wish.PAUSED),
-        lambda: store.remove_portal("nobody"),
-        lambda: store.set_endpoint("nobody", "https://b.example/rest/"),
+        lambda: store.portals.set_wish("nobody", Wish.PAUSED),
+        lambda: store.portals.remove("nobody"),
+        lambda: store.portals.set_endpoint("nobody", "https://b.example/rest/"),
     ):
         with pytest.raises(UnknownPortal, match="nobody"):
             act()

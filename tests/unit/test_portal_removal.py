@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import pytest
+from store_bench import bind_member
 from test_oauth import auth, seeded  # noqa: F401 - a fixture
 
 from b24offline.config import Config
 from b24offline.errors import StoreError
+from b24offline.portal import Wish
 from b24offline.runtime import Runtime
-from b24offline.store import Wish
 
 
 def test_a_portal_of_another_account_is_removed_by_force(auth, valkey, redis, tmp_path):  # noqa: F811
     database = f"sqlite:///{tmp_path}/b24.db"
     store = seeded(database, auth)
-    store.bind_member("acme", "another than answers")
-    store.set_generation("acme", 7)
-    store.set_wish("acme", Wish.PAUSED)
+    bind_member(store, "acme", "another than answers")
+    store.portals.set_generation("acme", 7)
+    store.portals.set_wish("acme", Wish.PAUSED)
     here = Runtime(Config(redis_url=valkey.url, database_url=database, data_dir=tmp_path, secret_key="A" * 43 + "="))
     with pytest.raises(StoreError, match=r"still subscribed.*another account another name.*--force"):
         list(here.kit("acme").lifecycle.remove(force=False))
-    store.authorize("acme", auth.valid)
+    store.tokens.authorize("acme", auth.valid)
     told = list(here.kit("acme").lifecycle.remove(force=True))
     assert "another account another name" in told[0]
-    assert not store.portal("acme").served
+    assert not store.portals.get("acme").served

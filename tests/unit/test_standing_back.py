@@ -27,7 +27,7 @@ PORTAL = "acme"
 def here(tmp_path: Path, valkey: EmbeddedValkey, redis: Redis) -> Runtime:
     del redis  # its server is emptied
     runtime = Runtime(Config.load({"B24_REDIS_URL": valkey.url, "B24_DATA_DIR": str(tmp_path)}))
-    runtime.store.add_portal(
+    runtime.store.portals.add(
         PORTAL,
         client_endpoint="https://acme.example/rest/",
         auth_url="https://auth.example",
@@ -42,7 +42,7 @@ def here(tmp_path: Path, valkey: EmbeddedValkey, redis: Redis) -> Runtime:
 def told(here: Runtime, error: errors.PortalError) -> tuple[str, str]:
     """State and who must act, after a call failed so."""
     here.kit(PORTAL).lifecycle.note_failure(error)
-    portal = here.store.portal(PORTAL)
+    portal = here.store.portals.get(PORTAL)
     return portal.state, portal.state_actor
 
 
@@ -52,16 +52,16 @@ def of(kind: type[errors.PortalError]) -> errors.PortalError:
 
 def test_another_cause_of_the_same_state_names_who_must_act_now(here: Runtime) -> None:
     assert told(here, of(errors.Unreachable)) == (PortalState.PAUSED, "nobody")
-    since = here.store.portal(PORTAL).state_since
+    since = here.store.portals.get(PORTAL).state_since
     assert told(here, of(errors.PaymentRequired)) == (PortalState.PAUSED, "portal administrator")
     assert told(here, of(errors.ClientRejected)) == (PortalState.PAUSED, "operator")
     assert told(here, of(errors.ServerError)) == (PortalState.PAUSED, "nobody"), "it was paid and corrected"
-    assert here.store.portal(PORTAL).state_since == since
+    assert here.store.portals.get(PORTAL).state_since == since
     here.kit(PORTAL).lifecycle.note_success()
-    assert here.store.portal(PORTAL).state_reason == ""
+    assert here.store.portals.get(PORTAL).state_reason == ""
 
 
 def test_how_an_authorization_was_lost_stays_told(here: Runtime) -> None:
-    here.store.set_state(PORTAL, PortalState.AUTH_LOST, "another account answers", actor="operator")
+    here.store.portals.set_state(PORTAL, PortalState.AUTH_LOST, "another account answers", actor="operator")
     assert told(here, of(errors.AuthLost)) == (PortalState.AUTH_LOST, "operator")
-    assert here.store.portal(PORTAL).state_reason == "another account answers"
+    assert here.store.portals.get(PORTAL).state_reason == "another account answers"

@@ -13,8 +13,10 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from b24offline import database
+from b24offline.cipher import Cipher, load_or_create_key
+from b24offline.database import make_engine
 from b24offline.errors import ConfigError, WrongKey
-from b24offline.store import Cipher, Store, load_or_create_key, make_engine
+from b24offline.store import Store
 
 KEY = Fernet.generate_key().decode()
 

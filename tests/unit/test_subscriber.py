@@ -38,7 +38,7 @@ class Bench:
 
     def __init__(self, runtime: Runtime, emulator: EmulatorProcess) -> None:
         self.runtime, self.control = runtime, emulator.control()
-        runtime.store.set_generation("acme", 1)
+        runtime.store.portals.set_generation("acme", 1)
         self.kit = runtime.kit("acme")
         self.gaps: list[int] = []
 
@@ -58,10 +58,10 @@ class Bench:
     def due(self, subscriber: Subscriber) -> bool:
         """Whether a sync is due, however lately one was asked for."""
         self.runtime.redis.delete(f"{self.kit.ledger.stem}:bound:asked")
-        return subscriber.due(self.runtime.store.portal("acme"))
+        return subscriber.due(self.runtime.store.portals.get("acme"))
 
     def sync(self, subscriber: Subscriber) -> None:
-        subscriber.sync(self.runtime.store.portal("acme"))
+        subscriber.sync(self.runtime.store.portals.get("acme"))
 
     def subscribed(self) -> list[str]:
         return sorted(one["event"] for one in self.control.state()["bindings"])
@@ -94,14 +94,14 @@ def test_an_event_with_a_new_route_is_subscribed_at_once(bench: Bench) -> None:
 
 
 def test_a_sync_is_due_once_for_all_workers(bench: Bench) -> None:
-    portal = bench.runtime.store.portal("acme")
+    portal = bench.runtime.store.portals.get("acme")
     assert [bench.subscriber(DEAL).due(portal) for _ in range(3)] == [True, False, False]
     assert 0 < bench.runtime.redis.ttl(f"{bench.kit.ledger.stem}:bound:asked") <= RETRY_SECONDS
 
 
 def test_none_is_due_before_the_first_poll_or_when_switched_off(bench: Bench) -> None:
     assert not bench.due(bench.subscriber(DEAL, enabled=False))
-    bench.runtime.store.add_portal(
+    bench.runtime.store.portals.add(
         "new",
         client_endpoint="https://new.example/rest/",
         auth_url="https://auth.example",
@@ -110,7 +110,7 @@ def test_none_is_due_before_the_first_poll_or_when_switched_off(bench: Bench) ->
         connector="b24offline",
         refresh_token="r",
     )
-    assert not bench.subscriber(DEAL).due(bench.runtime.store.portal("new"))
+    assert not bench.subscriber(DEAL).due(bench.runtime.store.portals.get("new"))
 
 
 def test_events_that_are_named_are_subscribed_instead_of_the_routed_ones(bench: Bench) -> None:
@@ -161,7 +161,7 @@ def test_a_plan_that_is_too_small_suspends_polling(bench: Bench) -> None:
         with pytest.raises(PortalError):
             bench.sync(bench.subscriber(DEAL))
         assert bind("acme") == "not bound: PlanTooSmall"
-        assert bench.runtime.store.portal("acme").state == "plan_too_small"
+        assert bench.runtime.store.portals.get("acme").state == "plan_too_small"
     finally:
         bench.control.licence(rest_offline_extended=True)
 

@@ -15,7 +15,7 @@ from b24offline.cipher import Cipher
 from b24offline.open_work import with_open_work
 from b24offline.portal import PortalState
 from b24offline.redrive_pace import LISTED_FREELY
-from b24offline.store_tables import PORTALS
+from b24offline.store_schema import PORTALS
 from b24offline.tasks import sweep as sweeping
 from b24offline.tasks.poll import poll, tick
 from b24offline.tasks.sweep import adopt, sweep
@@ -39,7 +39,7 @@ class Sweeps:
     def __init__(self, here: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
         self.here = here
         self.asked: Counter[tuple[str, str]] = Counter()
-        here.store.seed_portal(
+        here.store.portals.seed(
             SECOND,
             client_endpoint="https://zeta.example/rest/",
             auth_url="https://auth.example/",
@@ -148,7 +148,7 @@ def test_a_broker_or_a_ledger_that_is_away_ends_the_sweep(sweeps: Sweeps, monkey
 
 
 def test_who_is_blocked_for_overload_is_asked_by_polls_alone(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweeps.here.store.set_state(FIRST, PortalState.BLOCKED, "OVERLOAD_LIMIT", actor="operator")
+    sweeps.here.store.portals.set_state(FIRST, PortalState.BLOCKED, "OVERLOAD_LIMIT", actor="operator")
     reconciled: list[str] = []
     monkeypatch.setattr(sweeping.reconcile, "ask_if_due", reconciled.append)
     sweeps.play()

@@ -11,13 +11,14 @@ from core_events import PORTAL, TIMERS, message_of, reserve
 from portal_desk import CONNECTOR
 from test_poller import LANE, Bench
 
+from b24offline.cipher import Cipher, load_or_create_key
 from b24offline.cli import main
 from b24offline.errors import TakeoverNeeded
 from b24offline.health import find_issues
 from b24offline.health_sample import HealthSample
 from b24offline.portal import TAKEN_OVER, PortalState
 from b24offline.portal_lifecycle import standing_after
-from b24offline.store import Cipher, Store, load_or_create_key
+from b24offline.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ def bench(redis: Redis, tmp_path: Path) -> Bench:
     assert reserve(bench.queue, 1) is not None
     bench.changes("2")
     bench.desk.calls.clear()
-    bench.store.set_generation(PORTAL, None)
+    bench.store.portals.set_generation(PORTAL, None)
     redis.flushall()
     return bench
 
@@ -56,20 +57,20 @@ def test_nothing_is_reserved_adopted_or_redriven(bench: Bench) -> None:
         assert bench.poller.redrive(bench.queue.reserved()) == ()
         bench.later(TIMERS.sighting_seconds + 1)
     assert set(bench.desk.methods()) == {"list"}
-    assert bench.store.portal(PORTAL).ledger_generation is None
+    assert bench.store.portals.get(PORTAL).ledger_generation is None
     assert bench.ledger.open_batches() == {}
 
 
 def test_once_seen_it_stays_asked_though_the_records_are_settled_by_whoever_lives(bench: Bench) -> None:
     with pytest.raises(TakeoverNeeded) as told:
         bench.poller.poll(LANE)
-    bench.store.set_state(PORTAL, PortalState.UNDECIDED, str(told.value))
+    bench.store.portals.set_state(PORTAL, PortalState.UNDECIDED, str(told.value))
     (record,) = [row for row in bench.desk.rows().values() if row.process_id]
     bench.desk.queue.clear_ids(bench.desk.now, CONNECTOR, record.process_id, frozenset([record.id]))
     with pytest.raises(TakeoverNeeded):
         bench.poller.poll(LANE)
     assert bench.desk.methods() == ["list"], "looked again"
-    assert bench.store.take_over(PORTAL)
+    assert bench.store.portals.take_over(PORTAL)
     assert bench.poller.poll(LANE).state == "recovering"
 
 
@@ -83,8 +84,8 @@ def test_without_reserved_records_nobody_is_asked(bench: Bench) -> None:
 
 
 def test_after_the_takeover_it_waits_as_after_a_loss_and_adopts(bench: Bench) -> None:
-    assert bench.store.take_over(PORTAL)
-    assert bench.store.portal(PORTAL).ledger_generation == TAKEN_OVER
+    assert bench.store.portals.take_over(PORTAL)
+    assert bench.store.portals.get(PORTAL).ledger_generation == TAKEN_OVER
     assert bench.poller.poll(LANE).state == "recovering"
     assert bench.desk.methods() == []
     bench.later(TIMERS.recovery_seconds + 1)
@@ -99,7 +100,7 @@ def test_after_the_takeover_it_waits_as_after_a_loss_and_adopts(bench: Bench) ->
 
 
 def test_a_lost_ledger_asks_nobody(bench: Bench) -> None:
-    bench.store.set_generation(PORTAL, 7)
+    bench.store.portals.set_generation(PORTAL, 7)
     assert bench.poller.poll(LANE).state == "recovering"
     bench.later(TIMERS.recovery_seconds + 1)
     assert bench.poller.poll(LANE).state == "opened"
@@ -109,15 +110,17 @@ def test_a_lost_store_beside_a_living_ledger_asks_nobody(redis: Redis, tmp_path:
     bench = Bench(redis, tmp_path)
     bench.changes("1", "2", "3")
     bench.poller.poll(LANE)
-    bench.store.set_generation(PORTAL, None)
+    bench.store.portals.set_generation(PORTAL, None)
     assert bench.poller.poll(LANE).received == 1
-    assert str(bench.store.portal(PORTAL).ledger_generation) == redis.hget(f"{bench.ledger.stem}:guard", "generation")
+    assert str(bench.store.portals.get(PORTAL).ledger_generation) == redis.hget(
+        f"{bench.ledger.stem}:guard", "generation"
+    )
 
 
 def test_what_another_worker_of_ours_reserves_meanwhile_is_not_foreign(redis: Redis, tmp_path: Path) -> None:
     bench = Bench(redis, tmp_path)
     bench.changes("1", "2", "3")
-    bench.store.set_generation(PORTAL, None)
+    bench.store.portals.set_generation(PORTAL, None)
     states = []
 
     def overtaken(method: str) -> None:
@@ -130,11 +133,11 @@ def test_what_another_worker_of_ours_reserves_meanwhile_is_not_foreign(redis: Re
 
 
 def test_another_connector_is_another_queue(bench: Bench) -> None:
-    bench.store.set_generation(PORTAL, 7)
-    bench.store.set_state(PORTAL, PortalState.UNDECIDED, "why")
-    same = bench.store.seed_portal(PORTAL, **SEED, connector=CONNECTOR)
+    bench.store.portals.set_generation(PORTAL, 7)
+    bench.store.portals.set_state(PORTAL, PortalState.UNDECIDED, "why")
+    same = bench.store.portals.seed(PORTAL, **SEED, connector=CONNECTOR)
     assert (same.ledger_generation, same.state) == (7, PortalState.UNDECIDED)
-    moved = bench.store.seed_portal(PORTAL, **SEED, connector="another")
+    moved = bench.store.portals.seed(PORTAL, **SEED, connector="another")
     assert (moved.ledger_generation, moved.state) == (None, PortalState.ACTIVE)
 
 
@@ -142,24 +145,24 @@ def test_the_state_names_the_command_and_ends_with_the_takeover(bench: Bench) ->
     error = TakeoverNeeded(PORTAL, CONNECTOR)
     standing = standing_after(error, now_epoch=0.0)
     assert (standing.state, standing.wait_seconds) == (PortalState.UNDECIDED, 60)
-    bench.store.set_state(PORTAL, standing.state, str(error), actor=error.actor)
+    bench.store.portals.set_state(PORTAL, standing.state, str(error), actor=error.actor)
     sample = HealthSample(next_poll_seconds=3.0)
     (issue,) = find_issues(
-        bench.store.portal(PORTAL), sample, 0, datetime.now(UTC), dead_letter_seconds=1.0, adopts=True
+        bench.store.portals.get(PORTAL), sample, 0, datetime.now(UTC), dead_letter_seconds=1.0, adopts=True
     )
     assert issue.actor == "operator"
     assert "b24offline portal claim acme" in issue.message
     assert "B24_CONNECTOR" in issue.message
-    assert bench.store.take_over(PORTAL)
-    assert bench.store.portal(PORTAL).state is PortalState.ACTIVE
+    assert bench.store.portals.take_over(PORTAL)
+    assert bench.store.portals.get(PORTAL).state is PortalState.ACTIVE
 
 
 def test_only_what_was_never_polled_can_be_taken_over(bench: Bench) -> None:
-    bench.store.set_generation(PORTAL, 7)
-    bench.store.set_state(PORTAL, PortalState.BLOCKED, "why")
-    assert not bench.store.take_over(PORTAL)
-    assert bench.store.portal(PORTAL).ledger_generation == 7
-    assert bench.store.portal(PORTAL).state is PortalState.BLOCKED
+    bench.store.portals.set_generation(PORTAL, 7)
+    bench.store.portals.set_state(PORTAL, PortalState.BLOCKED, "why")
+    assert not bench.store.portals.take_over(PORTAL)
+    assert bench.store.portals.get(PORTAL).ledger_generation == 7
+    assert bench.store.portals.get(PORTAL).state is PortalState.BLOCKED
 
 
 def cli(folder: Path, redis: Redis, *command: str, status: int = 0) -> str:
@@ -174,7 +177,7 @@ def cli(folder: Path, redis: Redis, *command: str, status: int = 0) -> str:
 def test_the_commands_of_an_operator(redis: Redis, tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/b24offline.db", Cipher([load_or_create_key(tmp_path)]))
     store.create_schema()
-    store.seed_portal(PORTAL, **SEED, connector=CONNECTOR)
+    store.portals.seed(PORTAL, **SEED, connector=CONNECTOR)
     assert "belongs to this deployment now." in cli(tmp_path, redis, "portal", "claim", PORTAL)
     assert "already" in cli(tmp_path, redis, "portal", "claim", PORTAL)
     assert "No portal named" in cli(tmp_path, redis, "portal", "claim", "nobody", status=2)
@@ -183,8 +186,8 @@ def test_the_commands_of_an_operator(redis: Redis, tmp_path: Path) -> None:
 def test_the_removal_of_what_was_never_polled_ends_no_subscription(redis: Redis, tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/b24offline.db", Cipher([load_or_create_key(tmp_path)]))
     store.create_schema()
-    store.seed_portal(PORTAL, **SEED, connector=CONNECTOR)
+    store.portals.seed(PORTAL, **SEED, connector=CONNECTOR)
     cli(tmp_path, redis, "portal", "pause", PORTAL)
     # Nobody answers at its address: a call would end the command.
     assert "never polled" in cli(tmp_path, redis, "portal", "remove", PORTAL)
-    assert not store.portal(PORTAL).served
+    assert not store.portals.get(PORTAL).served

@@ -90,7 +90,7 @@ def test_nothing_is_reserved_when_somebody_else_has_the_lease_by_then(polls: Pol
     def taken(method: str) -> None:
         if method == GET:
             polls.later(TIMERS.poll_lease_seconds + 1)
-            generation = polls.store.portal(PORTAL).ledger_generation
+            generation = polls.store.portals.get(PORTAL).ledger_generation
             assert isinstance(polls.guard.take_poll_lease(generation), PollLease)
 
     polls.desk.waiting = taken
@@ -117,7 +117,7 @@ def test_a_redrive_reserves_nothing_when_the_lease_is_another_ones(polls: PollBe
 
     def taken(method: str) -> None:
         polls.later(TIMERS.poll_lease_seconds + 1)
-        assert isinstance(polls.guard.take_poll_lease(polls.store.portal(PORTAL).ledger_generation), PollLease)
+        assert isinstance(polls.guard.take_poll_lease(polls.store.portals.get(PORTAL).ledger_generation), PollLease)
 
     polls.desk.waiting = lambda name: taken(name) if name == GET else None
     assert polls.poller.redrive([record]) == ()
@@ -181,7 +181,7 @@ def test_after_an_expired_token_nothing_is_reserved_when_somebody_else_has_the_l
     def taken(method: str) -> None:
         if method == GET and next(turns):
             polls.later(TIMERS.poll_lease_seconds + 1)
-            generation = polls.store.portal(PORTAL).ledger_generation
+            generation = polls.store.portals.get(PORTAL).ledger_generation
             assert isinstance(polls.guard.take_poll_lease(generation), PollLease)
 
     polls.desk.waiting = taken

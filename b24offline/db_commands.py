@@ -1,4 +1,4 @@
-"""`b24offline store`: the durable store."""
+"""`b24offline db`: the database of the durable store."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from b24offline.command_line import as_sentences, load_runtime
 
 
 @click.group()
-def store() -> None:
+def db() -> None:
     """The database of portals, tokens and dead letters."""
 
 
-@store.command()
+@db.command()
 @as_sentences
-def migrate() -> None:
+def upgrade() -> None:
     """Bring the tables to this program's version; every process does so at its start, too."""
-    here = load_runtime()
-    here.store.create_schema()
+    runtime = load_runtime()
+    runtime.store.create_schema()
     click.echo("The store is of this program's version.")
 
 
-@store.command()
+@db.command()
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Default: B24_RETENTION_DAYS.")
 @as_sentences
-def clean(days: float | None) -> None:
+def prune(days: float | None) -> None:
     """Delete dead letters that ended, and portals that were removed, long ago. The workers do so daily."""
-    here = load_runtime()
-    letters, portals = here.store.clean(days or here.config.retention_days, keep=here.config.portal_name)
+    runtime = load_runtime()
+    letters, portals = runtime.store.prune(days or runtime.config.retention_days, keep=runtime.config.portal_name)
     click.echo(f"Deleted {letters} dead letters and {portals} removed portals.")
 
 
-@store.command()
+@db.command()
 @as_sentences
 def reencrypt() -> None:
     """Encrypt all secrets anew with the first of B24_SECRET_KEY, so that the keys behind it can be taken away.

@@ -1,24 +1,27 @@
-"""Dead letters: records that were given up until a person acts."""
+"""Dead letters: records that were given up until a person acts, and which of them a command is about."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select, update
 
-from b24offline.database import insert_into, storable
+from b24offline.database import connected, insert_into, storable, transaction
 from b24offline.errors import UnknownDeadLetter
-from b24offline.store_tables import DEAD_LETTERS
+from b24offline.store_schema import DEAD_LETTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Engine, RowMapping
 
     from b24offline.cipher import Cipher
+
+PAGE: Final = 500
+"""Letters read at once."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,40 @@ class DeadLetter:
     ended_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What letters must be like; what is empty matches all.
+
+    Attributes:
+        ids: their numbers.
+        portal: name of the portal.
+        event: event name, in any case.
+        reason: how their reason begins, an error's class.
+        older_than_seconds: least age since they were parked.
+    """
+
+    ids: tuple[int, ...] = ()
+    portal: str = ""
+    event: str = ""
+    reason: str = ""
+    older_than_seconds: float = 0.0
+
+    @property
+    def empty(self) -> bool:
+        """Whether it matches every letter."""
+        return not (self.ids or self.portal or self.event or self.reason or self.older_than_seconds)
+
+    def matches(self, letter: DeadLetter, now: datetime) -> bool:
+        """Return whether a letter is meant, at ``now``. Pure."""
+        return (
+            (not self.ids or letter.id in self.ids)
+            and (not self.portal or letter.portal == self.portal)
+            and (not self.event or letter.event_name == self.event.upper())
+            and letter.reason.startswith(self.reason)
+            and (now - letter.created_at).total_seconds() >= self.older_than_seconds
+        )
+
+
 class DeadLetters:
     """The dead letters of a database; ``clock`` gives epoch seconds."""
 
@@ -46,7 +83,7 @@ class DeadLetters:
         self._cipher = cipher
         self._clock = clock
 
-    def add_dead_letter(
+    def add(
         self,
         *,
         portal: str,
@@ -80,46 +117,53 @@ class DeadLetters:
             index_where=DEAD_LETTERS.c.ended_at.is_(None),
             set_={"reason": storable(reason), "payload": secret},
         )
-        with self._engine.begin() as connection:
+        with transaction(self._engine) as connection:
             letter_id: int = connection.execute(statement.returning(DEAD_LETTERS.c.id)).scalar_one()
         return letter_id
 
-    def dead_letters(
+    def list(
         self, portal: str | None = None, *, ended: bool = False, limit: int = 100, after_id: int = 0
-    ) -> list[DeadLetter]:
+    ) -> Sequence[DeadLetter]:
         """Return open letters (with ``ended`` the ended ones) by number, of one portal or of all."""
         letter = DEAD_LETTERS.c
         query = select(DEAD_LETTERS).where(letter.id > after_id).order_by(letter.id).limit(limit)
         query = query.where(letter.ended_at.is_not(None) if ended else letter.ended_at.is_(None))
         if portal is not None:
             query = query.where(letter.portal == portal)
-        with self._engine.connect() as connection:
+        with connected(self._engine) as connection:
             rows = connection.execute(query).mappings().all()
         return [self._letter(row) for row in rows]
 
-    def dead_letter(self, letter_id: int) -> DeadLetter:
-        """Return one letter, open or ended; raises UnknownDeadLetter."""
+    def select(self, selection: Selection, *, ended: bool = False) -> Iterator[DeadLetter]:
+        """Yield the open (or ended) letters that a selection means, by number; thousands are read page by page."""
+        now, last = datetime.now(UTC), 0
+        while page := self.list(selection.portal or None, ended=ended, limit=PAGE, after_id=last):
+            last = page[-1].id
+            yield from (letter for letter in page if selection.matches(letter, now))
+
+    def get(self, letter_id: int) -> DeadLetter:
+        """Return one letter, open or ended. Raise UnknownDeadLetter."""
         query = select(DEAD_LETTERS).where(DEAD_LETTERS.c.id == letter_id)
-        with self._engine.connect() as connection:
+        with connected(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
             raise UnknownDeadLetter(f"There is no dead letter {letter_id}. List them to see the numbers.")
         return self._letter(row)
 
-    def end_dead_letter(self, letter_id: int, note: str = "") -> bool:
-        """Mark a letter as ended; False when it was already, or does not exist. ``note`` is added to its reason."""
+    def end(self, letter_id: int, note: str = "") -> bool:
+        """Mark a letter as ended, ``note`` added to its reason; return False when none of that number is open."""
         return self._end(DEAD_LETTERS.c.id == letter_id, note) > 0
 
-    def end_dead_letters_of(self, portal: str, record_id: int) -> int:
-        """Mark the open letters of a record as ended, as when it has run after all; returns how many."""
+    def end_of_record(self, portal: str, record_id: int) -> int:
+        """Mark the open letters of a record as ended, as when it has run after all; return how many."""
         return self._end((DEAD_LETTERS.c.portal == portal) & (DEAD_LETTERS.c.record_id == record_id))
 
-    def count_dead_letters(self, portal: str | None = None) -> int:
+    def count(self, portal: str | None = None) -> int:
         """Return the number of open letters, of one portal or of all."""
         query = select(func.count()).select_from(DEAD_LETTERS).where(DEAD_LETTERS.c.ended_at.is_(None))
         if portal is not None:
             query = query.where(DEAD_LETTERS.c.portal == portal)
-        with self._engine.connect() as connection:
+        with connected(self._engine) as connection:
             count: int = connection.execute(query).scalar_one()
         return count
 
@@ -128,7 +172,7 @@ class DeadLetters:
         values: dict[str, object] = {"ended_at": self._clock()}
         if note:
             values["reason"] = DEAD_LETTERS.c.reason + storable(f"; {note}")
-        with self._engine.begin() as connection:
+        with transaction(self._engine) as connection:
             return connection.execute(statement.values(**values)).rowcount
 
     def _letter(self, row: RowMapping) -> DeadLetter:

@@ -1,0 +1,84 @@
+"""A durable store to test with, on SQLite and on PostgreSQL, and what is put into it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from dataclasses import replace
+
+import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import create_engine, text, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+
+from b24offline.portal import Tokens
+from b24offline.store_schema import PORTALS
+
+POSTGRES = os.environ.get("B24_TEST_DATABASE_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
+KEY = Fernet.generate_key().decode()
+PORTAL = {
+    "client_endpoint": "https://acme.example/rest/",
+    "auth_url": "https://auth.example/oauth/token/",
+    "client_id": "app.1",
+    "client_secret": "canary-secret",
+    "connector": "b24offline",
+}
+
+
+@contextlib.contextmanager
+def postgres_database():
+    """A database of its own on the server, gone afterwards."""
+    name = f"b24offline_test_{secrets.token_hex(6)}"
+    admin = create_engine(POSTGRES, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3})
+    try:
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+    except OperationalError as error:
+        pytest.skip(f"PostgreSQL is not reachable; set B24_TEST_DATABASE_URL: {str(error.orig)[:80]}")
+    try:
+        yield make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+def pair(version, name="x"):
+    return Tokens(access=f"canary-a-{name}", refresh=f"canary-r-{name}", expires_at=5.5, version=version)
+
+
+def bind_member(store, name, member_id):
+    """The account answers for a name, as with its first refresh; the pair stays as it was."""
+    before = store.tokens.get(name)
+    again = replace(before, version=before.version + 1)
+    assert store.tokens.save(name, again, before.version, member_id=member_id)
+
+
+def pass_time(store, seconds):
+    """What waits by the database's clock waits for so much less."""
+    columns = (PORTALS.c.refresh_claimed_until, PORTALS.c.refresh_not_before)
+    with store.engine.begin() as connection:
+        connection.execute(update(PORTALS).values({column: column - seconds for column in columns}))
+
+
+def add_letter(store, **other):
+    values = {
+        "portal": "acme",
+        "record_id": 1 << 40,
+        "message_id": "m" * 32,
+        "event_name": "ONCRMDEALUPDATE",
+        "object": "crm_deal 7",
+        "pipeline": "deal_changed",
+        "reason": "8 attempts",
+        "payload": {"data": "canary \0 \U0001f600"},
+    }
+    return store.dead_letters.add(**{**values, **other})
