@@ -174,7 +174,7 @@ def test_what_fails_by_hand_is_parked_and_ends_as_a_person_decides(
     done = {"redrive": "redriven", "drop": "dropped"}[decision]
     words = ["dead-letter", decision, str(letter.id), *(["--yes"] if decision == "drop" else [])]
     before = redis.llen(chains.EFFECTS)
-    assert command(stack, *words) == {"letters": {str(letter.id): done}}
+    assert command(stack, *words) == {"dead_letters": {str(letter.id): done}}
     wait_until(lambda: not any(map(is_local, stack.kit.ledger.open_batches())), "its batch is closed")
     assert letters(stack) == []
     if decision == "redrive":
