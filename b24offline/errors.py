@@ -4,6 +4,7 @@
 
     B24OfflineError                  developer
     ├── ConfigError                  operator              a setting is wrong or missing
+    ├── BrokerUnavailable            operator              the broker does not take messages
     ├── StoreError                   operator              the durable store cannot do what was asked
     │   ├── StoreUnavailable         operator              our database does not answer
     │   ├── UnknownPortal            operator              no such portal in the store
@@ -68,6 +69,12 @@ class B24OfflineError(Exception):
 
 class ConfigError(B24OfflineError):
     """A setting is wrong, missing or contradicts another one."""
+
+    actor: ClassVar[Actor] = "operator"
+
+
+class BrokerUnavailable(B24OfflineError):
+    """The broker does not take messages; the sweep sends what was not sent when it is back."""
 
     actor: ClassVar[Actor] = "operator"
 

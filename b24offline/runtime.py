@@ -17,6 +17,7 @@ from redis import Redis
 
 from b24offline.catalogue import Catalogue, shipped_catalogue
 from b24offline.cipher import Cipher, load_or_create_key
+from b24offline.dispatcher import Dispatcher
 from b24offline.errors import ConfigError, StoreUnavailable
 from b24offline.injection import Injector
 from b24offline.ledger import Ledger
@@ -36,6 +37,7 @@ from b24offline.rate_limit import BLOCK_SECONDS, Pace
 from b24offline.reconcile_schedule import ReconcileSchedule
 from b24offline.reconcile_turn import ReconcileTurns
 from b24offline.reconciliation import Reconciler
+from b24offline.redriver import Redriver
 from b24offline.request_box import RequestBox
 from b24offline.rest import PortalClient, make_session
 from b24offline.routing import routes
@@ -299,6 +301,11 @@ class Runtime:
             routes=routes,
             unrouted=config.unrouted,
         )
+        reader = ObjectReader(client, self.catalogue, snapshots, ledger)
+        lanes = LaneSchedule(self.redis, ledger.stem)
+        dispatcher = Dispatcher(
+            portal=name, redis=self.redis, ledger=ledger, reader=reader, routes=routes, timers=timers
+        )
         return PortalKit(
             portal=portal,
             client=client,
@@ -306,12 +313,26 @@ class Runtime:
             ledger=ledger,
             guard=guard,
             poller=poller,
-            lanes=LaneSchedule(self.redis, ledger.stem),
+            lanes=lanes,
             settler=Settler(ledger, guard, queue, timers, self.store.dead_letters),
             parking=Parking(ledger, self.store.dead_letters, timers),
             snapshots=snapshots,
-            reader=ObjectReader(client, self.catalogue, snapshots, ledger),
+            reader=reader,
             requests=requests,
+            dispatcher=dispatcher,
+            redriver=Redriver(
+                portal=name,
+                queue=queue,
+                guard=guard,
+                poller=poller,
+                schedule=lanes,
+                dispatcher=dispatcher,
+                routes=routes,
+                lanes=tuple(config.all_lanes),
+                first_wait_seconds=timers.held_backoff_seconds[0],
+                patience_seconds=config.tick_seconds,
+                once_per=self.turn,
+            ),
             subscriber=Subscriber(
                 redis=self.redis,
                 ledger=ledger,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from b24offline.dispatcher import Dispatcher
     from b24offline.ledger import Ledger
     from b24offline.object_reader import ObjectReader
     from b24offline.offline_queue import OfflineQueue
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from b24offline.portal import Portal
     from b24offline.portal_guard import PortalGuard
     from b24offline.portal_lifecycle import PortalLifecycle
+    from b24offline.redriver import Redriver
     from b24offline.request_box import RequestBox
     from b24offline.settler import Settler
     from b24offline.snapshots import Snapshots
@@ -38,5 +40,7 @@ class PortalKit:
     snapshots: Snapshots
     reader: ObjectReader
     requests: RequestBox
+    dispatcher: Dispatcher
+    redriver: Redriver
     subscriber: Subscriber
     lifecycle: PortalLifecycle

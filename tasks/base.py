@@ -30,6 +30,7 @@ from b24offline.services import PortalKit
 from b24offline.settings import config
 from b24offline.snapshots import Snapshot
 from b24offline.tasks import process, publishing
+from b24offline.tasks.chains import Ticket
 from b24offline.tasks.step_error import showable
 
 __all__ = ["NotTransferable", "Permanent", "Step", "Work", "current", "step"]
@@ -115,7 +116,7 @@ class Step(Task):
         header = _header(self.request)
         if header is None:
             return super().__call__(*args, **kwargs)
-        ticket = publishing.Ticket.from_header(header)
+        ticket = Ticket.from_header(header)
         if ticket is None:
             _end_chain(self)
             return "nothing to do: the header has another form"
@@ -157,7 +158,7 @@ def _header(request: Any) -> Mapping[str, Any] | None:
     return header if isinstance(header, Mapping) else None
 
 
-def _run_in_lease(task: Step, ticket: publishing.Ticket, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _run_in_lease(task: Step, ticket: Ticket, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     kit = process.runtime().kit(ticket.portal)
     position = ticket.step * STEP_STRIDE + task.request.retries
     begun = kit.ledger.begin_step(ticket.run, ticket.attempt, position)
@@ -190,7 +191,7 @@ def _run_in_lease(task: Step, ticket: publishing.Ticket, args: tuple[Any, ...], 
     return result
 
 
-def _as_asked(kit: PortalKit, ticket: publishing.Ticket, asked: Retry | Reject | Ignore) -> NoReturn:
+def _as_asked(kit: PortalKit, ticket: Ticket, asked: Retry | Reject | Ignore) -> NoReturn:
     """The handler asked Celery itself: to end the chain here, or for a repeat, and the ledger guards that it comes."""
     if isinstance(asked, Ignore):
         publishing.follow(kit, kit.ledger.succeed(ticket.run, ticket.attempt))
@@ -202,7 +203,7 @@ def _as_asked(kit: PortalKit, ticket: publishing.Ticket, asked: Retry | Reject |
     raise asked from None
 
 
-def _after_error(task: Step, kit: PortalKit, ticket: publishing.Ticket, begun: Begun, error: Exception) -> Any:
+def _after_error(task: Step, kit: PortalKit, ticket: Ticket, begun: Begun, error: Exception) -> Any:
     rules = task.retry_rules.over(routes.retry_rules(ticket.pipeline))
     verdict = retry_policy.decide(
         error,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from b24offline.contract import STEP_PREFIX
 from b24offline.errors import AccessDenied, BadRequest, InsufficientScope, MethodNotFound, RefusedByMethod
 from b24offline.event import Event, ObjectKey
 from b24offline.object_reader import NotReadable
 from b24offline.snapshots import Snapshot
 from b24offline.tasks.base import Permanent, current, step
 
-FETCH: Final = f"{STEP_PREFIX}objects.fetch"
 _UNREADABLE: Final = (
     NotReadable,
     AccessDenied,

@@ -14,7 +14,7 @@ from b24offline.ledger import Handed, Ledger
 from b24offline.open_work import with_open_work
 from b24offline.overview import overviews
 from b24offline.portal import PortalState
-from b24offline.redrive_pace import listing_seconds, turn_seconds
+from b24offline.redriver import listing_seconds, turn_seconds
 from b24offline.runtime import Runtime
 from b24offline.services import PortalKit
 from b24offline.settings import config

@@ -18,6 +18,7 @@ from b24offline import portal_commands
 from b24offline.batch_kinds import BatchKind
 from b24offline.portal import PortalState
 from b24offline.rate_limit import BLOCK_SECONDS
+from b24offline.routing import routes
 from b24offline.tasks import dispatch as dispatching
 from b24offline.tasks.dispatch import dispatch
 from b24offline.tasks.poll import poll
@@ -65,8 +66,8 @@ def here(deployed: Callable[..., Runtime], portal: tuple[Refusing, str], monkeyp
     here = deployed(B24_PORTAL_URL=f"{portal[1]}/rest/", B24_AUTH_URL=f"{portal[1]}/oauth/token/")
     for number, process_id in enumerate(("one", "two"), 1):
         here.kit(PORTAL).ledger.open(process_id, [entry_of(number, None, "piped")], kind=BatchKind.POLLED)
-    monkeypatch.setattr(dispatching, "objects_to_read", lambda runs: tuple(e.object for e in runs.values()))
-    monkeypatch.setattr(dispatching.routes, "pipelines_for", lambda name: ("piped",))
+    monkeypatch.setattr(dispatching, "fetches", lambda event, pipeline: True)
+    monkeypatch.setattr(routes, "pipelines_for", lambda name: ("piped",))
     return here
 
 

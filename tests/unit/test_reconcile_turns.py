@@ -14,7 +14,7 @@ from b24offline import runtime as runtimes
 from b24offline.reconcile_schedule import RECONCILE
 from b24offline.reconciliation import Job
 from b24offline.routing import Routes
-from b24offline.tasks import mirror, objects, publishing, reconcile
+from b24offline.tasks import chains, mirror, objects, reconcile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ def kit(
         routes.add(
             lambda event: objects.fetch.s() | mirror.upsert.s(), (name,), f"mirrored_{entity}", mirrors=(entity,)
         )
-    for module in (runtimes, publishing):
+    for module in (runtimes, chains):
         monkeypatch.setattr(module, "routes", routes)
     here = deployed(
         B24_PORTAL_URL=emulator.rest,

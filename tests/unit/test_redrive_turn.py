@@ -13,6 +13,7 @@ from test_poller import Bench, marked
 from b24offline.config import Config
 from b24offline.errors import PaceExceeded
 from b24offline.offline_queue import PAGE
+from b24offline.redriver import Redriver
 from b24offline.routing import Routes
 from b24offline.runtime import Runtime
 from b24offline.tasks import redrive as turn
@@ -40,17 +41,31 @@ class Turns:
         routes = Routes()
         routes.add(lambda event: event, ("ONCRMDEALUPDATE",), "deal_changed")
         monkeypatch.setattr(turn, "runtime", lambda: runtime)
-        monkeypatch.setattr(turn, "routes", routes)
         monkeypatch.setattr(turn.redrive.app, "send_task", self.send)
         self.runtime = runtime
-        self.equip(queue=bench.queue, poller=bench.poller, guard=bench.guard, ledger=bench.ledger)
+        kit = runtime.kit(PORTAL)
+        self.equip(
+            redriver=Redriver(
+                portal=PORTAL,
+                queue=bench.queue,
+                guard=bench.guard,
+                poller=bench.poller,
+                schedule=kit.lanes,
+                dispatcher=kit.dispatcher,
+                routes=routes,
+                lanes=tuple(runtime.config.all_lanes),
+                first_wait_seconds=FIRST_WAIT,
+                patience_seconds=runtime.config.tick_seconds,
+                once_per=runtime.turn,
+            )
+        )
 
     def equip(self, **parts: Any) -> None:
         kit = replace(self.runtime.kit(PORTAL), **parts)
         self.runtime._kits[PORTAL] = (time.monotonic() + 3600, kit)
 
-    def send(self, task: str, *, args: tuple[str, str], queue: str) -> None:
-        del task, queue
+    def send(self, task: str, *, args: tuple[str, str], **_: Any) -> None:
+        del task
         self.sent.append(args[1])
 
     def play(self) -> str:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from celery import current_task
+from celery import current_task, shared_task
 from celery.app.trace import build_tracer
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery_bench import broker, deployed, nowhere
 from core_events import entry_of
-from kombu.exceptions import OperationalError
 from kombu.messaging import Producer
 
 from b24offline.batch_kinds import BatchKind
 from b24offline.contract import HEADER_WORK
+from b24offline.errors import BrokerUnavailable
 from b24offline.routing import Routes
-from b24offline.tasks import app, publishing
+from b24offline.tasks import app, chains, publishing
 from b24offline.tasks.base import Permanent, step
 
 if TYPE_CHECKING:
@@ -63,6 +62,15 @@ def handled(event: Event, how: str) -> dict[str, Any]:
     return {"how": how}
 
 
+@shared_task(name="test.typed")
+def typed(reference: dict[str, Any], channel: str) -> None:
+    """A task that is not one of ours, and says what it takes."""
+
+
+def typed_step() -> Any:
+    return typed.s()
+
+
 @dataclass
 class Bench:
     """A portal's kit on the embedded Valkey, and Celery's own way of running a task."""
@@ -77,7 +85,7 @@ class Bench:
 
     def run(self, handed: Handed, how: str, *, last: bool = True) -> Any:
         """What Celery keeps of the step: a result, or the error with its traceback as Flower shows it."""
-        ticket = publishing.Ticket("acme", handed.run, handed.attempt, 0, last, gives_event=True, title="a title")
+        ticket = chains.Ticket("acme", handed.run, handed.attempt, 0, last, gives_event=True, title="a title")
         task = app.tasks[handled.name]
         request = {
             "id": "1",
@@ -144,35 +152,59 @@ def test_a_broker_that_is_away_fails_no_run(
 ) -> None:
     routes = Routes()
     routes.add(lambda event: handled.s("works"), ("ONCRMDEALUPDATE",), "piped")
-    monkeypatch.setattr(publishing, "routes", routes)
+    monkeypatch.setattr(chains, "routes", routes)
     first, second = bench.begun("p1", deal=1), bench.begun("p2", deal=2)
     broker(nowhere)
-    with pytest.raises(OperationalError):
+    with pytest.raises(BrokerUnavailable):
         publishing.publish(bench.kit, [first, second])
     assert [bench.state(one) for one in (first, second)] == [("ready", "0", "0", "")] * 2
 
 
-@pytest.mark.parametrize("text", ["Producer channel changed while a publish batch was active", "mine"])
 def test_a_connection_made_anew_amid_a_batch_is_the_brokers_trouble(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, text: str
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*_: Any, **__: Any) -> None:
-        raise RuntimeError(text)
+        raise RuntimeError("Producer channel changed while a publish batch was active")
 
     routes = Routes()
     routes.add(lambda event: handled.s("works"), ("ONCRMDEALUPDATE",), "piped")
-    monkeypatch.setattr(publishing, "routes", routes)
+    monkeypatch.setattr(chains, "routes", routes)
     one = bench.begun()
     monkeypatch.setattr(Producer, "publish", lost)
-    with suppress(RuntimeError):
+    with pytest.raises(BrokerUnavailable):
         publishing.publish(bench.kit, [one])
-    assert bench.state(one)[0] == ("failed" if text == "mine" else "ready")
+    assert bench.state(one)[0] == "ready"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: handled.s(object()),
+        lambda: handled.s("works") | handled.s(object()),
+        lambda: handled.s("works").set(queue="mistyped"),
+        lambda: handled.s("works").set(countdown="soon"),
+        typed_step,
+    ],
+    ids=["argument", "argument of a later step", "queue", "countdown", "missing argument"],
+)
+def test_a_chain_that_cannot_be_sent_fails_its_run_before_anything_is_sent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, made: Callable[[], Any]
+) -> None:
+    routes = Routes()
+    routes.add(lambda event: made() if event.record_id == 2 else handled.s("works"), ("ONCRMDEALUPDATE",), "piped")
+    monkeypatch.setattr(chains, "routes", routes)
+    first, second = bench.begun("p1", deal=1), bench.begun("p2", deal=2)
+    sent: list[Any] = []
+    monkeypatch.setattr(Producer, "publish", lambda *_, **told: sent.append(told["headers"]["task"]))
+    assert publishing.publish(bench.kit, [second, first]) == 1
+    assert [bench.state(one)[0] for one in (first, second)] == ["ready", "failed"]
+    assert sent[0] == handled.name
 
 
 def test_a_pipeline_that_cannot_be_built_fails_its_run_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     routes = Routes()
     routes.add(lambda event: handled.s("works") if event.record_id == 2 else 7, ("ONCRMDEALUPDATE",), "piped")
-    monkeypatch.setattr(publishing, "routes", routes)
+    monkeypatch.setattr(chains, "routes", routes)
     first, second = bench.begun("p1", deal=1), bench.begun("p2", deal=2)
     assert publishing.publish(bench.kit, [first, second]) == 1
     assert [bench.state(one)[0] for one in (first, second)] == ["failed", "ready"]

@@ -14,7 +14,7 @@ from b24offline import contract
 from b24offline.cipher import Cipher
 from b24offline.open_work import with_open_work
 from b24offline.portal import PortalState
-from b24offline.redrive_pace import LISTED_FREELY
+from b24offline.redriver import LISTED_FREELY
 from b24offline.store_schema import PORTALS
 from b24offline.tasks import sweep as sweeping
 from b24offline.tasks.poll import poll, tick
