@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from b24offline import ledger_keys as keys
+
 if TYPE_CHECKING:
     from redis import Redis
 
@@ -26,7 +28,7 @@ def tell(redis: Redis, ledger: Ledger, issues: tuple[Issue, ...]) -> tuple[int, 
 
     An issue that passes between two looks is not worth a line. Return how many began and how many are over.
     """
-    hash_key = f"{ledger.stem}:alarms"
+    hash_key = keys.alarms(ledger.stem)
     current = {issue.key: issue for issue in issues}
     known: dict[str, str] = {str(key): str(message) for key, message in redis.hgetall(hash_key).items()}
     began = over = 0

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from b24offline import ledger_keys as keys
 from b24offline.errors import PaceExceeded, PortalError
 from b24offline.event import Event
 from b24offline.ledger import run_id
@@ -69,7 +70,7 @@ class Dispatcher:
         self._reader = reader
         self._routes = routes
         self._timers = timers
-        self._unread = f"{ledger.stem}:unread"
+        self._unread = keys.unread(ledger.stem)
 
     def start(self, process_id: str, fetches: Fetches) -> Dispatch:
         """Read the batch's objects, then hand out its runs; or postpone both. Safe to repeat."""

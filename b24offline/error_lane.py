@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from b24offline import ledger_keys as keys
 from b24offline.batch_kinds import BatchKind
 from b24offline.event import Event
 
@@ -63,7 +64,7 @@ class Waiting:
 def error_lane(redis: Redis, ledger: Ledger) -> Iterator[Waiting]:
     """What waits in the error lane of one portal."""
     now = ledger.now_ms()
-    first_seen = {int(record): int(first) for record, first in redis.hgetall(f"{ledger.stem}:marked").items()}
+    first_seen = {int(record): int(first) for record, first in redis.hgetall(keys.marked(ledger.stem)).items()}
     for record, first in sorted(first_seen.items()):
         yield Waiting(ledger.portal, "nacked", record, "", "", "", "", 0, 0, "", (now - first) / 1000, None)
     for process_id in ledger.open_batches():
@@ -74,7 +75,7 @@ def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Ite
     kind = ledger.kind(process_id)
     if kind not in {BatchKind.RETRYING, BatchKind.SYNTHETIC, BatchKind.DEAD_LETTERED}:
         return
-    for text in redis.hvals(f"{ledger.stem}:batch:{process_id}:records"):
+    for text in redis.hvals(keys.records(ledger.stem, process_id)):
         record: dict[str, Any] = json.loads(text)
         event = Event.from_json(record["event"])
         for run in filter(None, record["runs"].split(",")):
@@ -84,7 +85,7 @@ def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Ite
                 continue
             if kind is BatchKind.SYNTHETIC and state != "parked" and not int(failures or 0) + int(crashes or 0):
                 continue  # it has not failed yet
-            due = redis.zscore(f"{ledger.stem}:due", f"run:{run}")
+            due = redis.zscore(keys.due(ledger.stem), f"run:{run}")
             yield Waiting(
                 portal=ledger.portal,
                 place="dead-lettered" if state == "parked" else "retrying",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from b24offline import ledger_keys as keys
 from b24offline.batch_kinds import BatchKind
 from b24offline.ledger_notes import noted_refused, noted_unreadable
 from b24offline.ledger_schema import other_schema
@@ -65,9 +66,9 @@ class HealthSample:
 def take_sample(redis: Redis, ledger: Ledger, key_prefix: str) -> HealthSample:
     """Read the ledger of one portal. Raises RedisError."""
     now = ledger.now_ms()
-    planned = redis.zscore(f"{key_prefix}:polls", ledger.portal)
+    planned = redis.zscore(keys.polls(key_prefix), ledger.portal)
     new, retrying = _batch_ages(redis, ledger, now)
-    orphans = [(now - int(first)) / 1000 for first in redis.hvals(f"{ledger.stem}:sightings")]
+    orphans = [(now - int(first)) / 1000 for first in redis.hvals(keys.sightings(ledger.stem))]
     return HealthSample(
         open_batches={pid: (now - opened) / 1000 for pid, opened in ledger.working_batches().items()},
         overdue_runs=ledger.overdue_runs(),
@@ -91,7 +92,7 @@ def _batch_ages(redis: Redis, ledger: Ledger, now_ms: int) -> tuple[list[float],
     retrying: list[float] = []
     with redis.pipeline(transaction=False) as pipe:
         for process_id in ledger.open_batches():
-            pipe.hmget(f"{ledger.stem}:batch:{process_id}", ["kind", "first_seen", "redriven"])
+            pipe.hmget(keys.batch(ledger.stem, process_id), ["kind", "first_seen", "redriven"])
         rows = pipe.execute()
     for kind, seen, redriven in rows:
         if seen and kind not in (BatchKind.DEAD_LETTERED, BatchKind.SYNTHETIC):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from redis.exceptions import ResponseError
 
 from b24offline import contract
+from b24offline import ledger_keys as keys
 from b24offline.batch_kinds import BatchKind
 from b24offline.event import Event
 from b24offline.lanes import DEFAULT_LANE
@@ -139,7 +140,7 @@ class Ledger:
 
     def __init__(self, redis: Redis, key_prefix: str, portal: str, timers: Timers, *, crash_budget: int = 3) -> None:
         self.portal = portal
-        self.stem = f"{key_prefix}:{{{portal}}}"
+        self.stem = keys.stem(key_prefix, portal)
         self._redis = redis
         self._timers = timers
         self._crash_budget = crash_budget
@@ -163,8 +164,7 @@ class Ledger:
 
     def mailbox(self, event: Event, pipeline: str) -> str:
         """The key of the mailbox that serialises this object and pipeline; a record without object has its own."""
-        name = f"{event.object.entity}:{event.object.object_id}" if event.object else f"record:{event.record_id}"
-        return f"{self.stem}:mail:{name}|{pipeline}"
+        return keys.mailbox(self.stem, event, pipeline)
 
     def open(
         self,
@@ -217,7 +217,7 @@ class Ledger:
 
     def opened_ms(self, process_id: str) -> int:
         """When a batch was opened, on the ledger's clock; 0 when it is not open."""
-        return int(self._redis.hget(f"{self.stem}:batch:{process_id}", "opened") or 0)
+        return int(self._redis.hget(keys.batch(self.stem, process_id), "opened") or 0)
 
     def forget(self, process_id: str) -> None:
         """Drops a damaged batch; the portal's list brings its records back as orphans."""
@@ -225,7 +225,7 @@ class Ledger:
 
     def open_batches(self) -> dict[str, int]:
         """Process id -> when it was opened, in milliseconds."""
-        rows: Any = self._redis.zrange(f"{self.stem}:batches", 0, -1, withscores=True)
+        rows: Any = self._redis.zrange(keys.batches(self.stem), 0, -1, withscores=True)
         return {str(pid): int(opened) for pid, opened in rows}
 
     def working_batches(self) -> dict[str, int]:
@@ -233,37 +233,37 @@ class Ledger:
         opened = self.open_batches()
         with self._redis.pipeline(transaction=False) as pipe:
             for process_id in opened:
-                pipe.hget(f"{self.stem}:batch:{process_id}", "kind")
+                pipe.hget(keys.batch(self.stem, process_id), "kind")
             kinds = pipe.execute()
         return {pid: opened[pid] for pid, kind in zip(opened, kinds, strict=True) if kind != BatchKind.DEAD_LETTERED}
 
     def events(self, process_id: str) -> dict[int, Event]:
         """Record id -> event, of what is left of a batch."""
-        rows = self._redis.hgetall(f"{self.stem}:batch:{process_id}:records")
+        rows = self._redis.hgetall(keys.records(self.stem, process_id))
         return {int(key): Event.from_json(json.loads(text)["event"]) for key, text in rows.items()}
 
     def lane(self, process_id: str) -> str:
         """The lane a batch was reserved for."""
-        return str(self._redis.hget(f"{self.stem}:batch:{process_id}", "lane") or DEFAULT_LANE)
+        return str(self._redis.hget(keys.batch(self.stem, process_id), "lane") or DEFAULT_LANE)
 
     def kind(self, process_id: str) -> BatchKind | None:
         """Return why a batch is open, or None when it is not."""
-        kind = self._redis.hget(f"{self.stem}:batch:{process_id}", "kind")
+        kind = self._redis.hget(keys.batch(self.stem, process_id), "kind")
         return BatchKind(str(kind)) if kind else None
 
     def event_of(self, run: str) -> tuple[Event, str] | None:
         """The event a run works for and the lane it came by, or None when the run is closed."""
-        batches, record = self._redis.hmget(f"{self.stem}:run:{run}", "batches", "record")
+        batches, record = self._redis.hmget(keys.run(self.stem, run), "batches", "record")
         # The last batch first: of a record that was reported and is held by now, it has the marked event.
         for process_id in reversed(str(batches or "").split(",")):
-            text = self._redis.hget(f"{self.stem}:batch:{process_id}:records", str(record or ""))
+            text = self._redis.hget(keys.records(self.stem, process_id), str(record or ""))
             if text:
                 return Event.from_json(json.loads(text)["event"]), self.lane(process_id)
         return None
 
     def run_fields(self, run: str, *names: str) -> tuple[str, ...]:
         """Fields of a run's hash, ``""`` where there is none; for looking, never for deciding."""
-        return tuple(str(value or "") for value in self._redis.hmget(f"{self.stem}:run:{run}", list(names)))
+        return tuple(str(value or "") for value in self._redis.hmget(keys.run(self.stem, run), list(names)))
 
     def begin_step(self, run: str, attempt: int, position: int) -> Begun | None:
         """Takes the lease for a step. None: finished, replaced, or a second delivery; return at once."""
@@ -367,7 +367,7 @@ class Ledger:
 
     def overdue_runs(self) -> int:
         """How many runs should have been started or ended by now; the next sweep takes them."""
-        due = self._redis.zrangebyscore(f"{self.stem}:due", "-inf", self.now_ms())
+        due = self._redis.zrangebyscore(keys.due(self.stem), "-inf", self.now_ms())
         return sum(1 for name in due if str(name).startswith("run:"))
 
     def erase(self) -> int:
@@ -375,17 +375,16 @@ class Ledger:
 
         Messages that are still on their way then find nothing to do.
         """
-        stem = re.sub(r"([*?\[\]\\])", r"\\\1", self.stem)
-        keys = list(self._redis.scan_iter(f"{stem}:*", count=1000))
-        return int(self._redis.delete(*keys)) if keys else 0
+        names = list(self._redis.scan_iter(keys.pattern(self.stem), count=1000))
+        return int(self._redis.delete(*names)) if names else 0
 
     def count(self, counter: str, by: int = 1) -> None:
         """Adds to one of the portal's counters."""
-        self._redis.hincrby(f"{self.stem}:stats", counter, by)
+        self._redis.hincrby(keys.stats(self.stem), counter, by)
 
     def counters(self) -> dict[str, int]:
         """The portal's counters since the ledger began."""
-        return {str(k): int(v) for k, v in self._redis.hgetall(f"{self.stem}:stats").items()}
+        return {str(k): int(v) for k, v in self._redis.hgetall(keys.stats(self.stem)).items()}
 
     def now_ms(self) -> int:
         """The ledger's clock: milliseconds of the Redis server."""

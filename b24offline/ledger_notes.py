@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from b24offline import ledger_keys as keys
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -45,8 +47,8 @@ def noted_refused(redis: Redis, ledger: Ledger) -> tuple[str, ...]:
 
 
 def _unreadable(ledger: Ledger) -> str:
-    return f"{ledger.stem}:unreadable"
+    return keys.unreadable(ledger.stem)
 
 
 def _refused(ledger: Ledger) -> str:
-    return f"{ledger.stem}:refused"
+    return keys.refused(ledger.stem)

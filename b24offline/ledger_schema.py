@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from b24offline import contract
+from b24offline import ledger_keys as keys
 from b24offline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def other_schema(redis: Redis, key_prefix: str, portals: Iterable[str]) -> Ledge
     names = list(portals)
     with redis.pipeline(transaction=False) as pipe:
         for name in names:
-            pipe.hget(f"{key_prefix}:{{{name}}}:guard", "schema")
+            pipe.hget(keys.guard(keys.stem(key_prefix, name)), "schema")
         schemas = pipe.execute()
     for name, schema in zip(names, schemas, strict=True):
         if schema is not None and schema != str(contract.LEDGER_SCHEMA):
@@ -51,15 +52,15 @@ def other_schema(redis: Redis, key_prefix: str, portals: Iterable[str]) -> Ledge
 
 def reset(redis: Redis, key_prefix: str) -> int:
     """Delete everything that the ledger holds of all portals, and return how many keys that were."""
-    keys: list[str] = []
+    page: list[str] = []
     deleted = 0
-    for key in redis.scan_iter(f"{key_prefix}:*", count=_AT_ONCE):
-        keys.append(key)
-        if len(keys) == _AT_ONCE:
-            deleted += _unlink(redis, keys)
-            keys = []
-    return deleted + _unlink(redis, keys)
+    for key in redis.scan_iter(keys.pattern(key_prefix), count=_AT_ONCE):
+        page.append(key)
+        if len(page) == _AT_ONCE:
+            deleted += _unlink(redis, page)
+            page = []
+    return deleted + _unlink(redis, page)
 
 
-def _unlink(redis: Redis, keys: Sequence[str]) -> int:
-    return int(redis.unlink(*keys)) if keys else 0
+def _unlink(redis: Redis, names: Sequence[str]) -> int:
+    return int(redis.unlink(*names)) if names else 0

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from b24offline import ledger_keys as keys
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,7 +24,7 @@ def with_open_work(redis: Redis, key_prefix: str, portals: Sequence[str]) -> set
         page = portals[start : start + _AT_ONCE]
         with redis.pipeline(transaction=False) as pipe:
             for portal in page:
-                stem = f"{key_prefix}:{{{portal}}}"
-                pipe.exists(f"{stem}:batches", f"{stem}:due")
-            found |= {portal for portal, keys in zip(page, pipe.execute(), strict=True) if keys}
+                stem = keys.stem(key_prefix, portal)
+                pipe.exists(keys.batches(stem), keys.due(stem))
+            found |= {portal for portal, exist in zip(page, pipe.execute(), strict=True) if exist}
     return found

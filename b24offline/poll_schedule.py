@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from b24offline import ledger_keys as keys
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -48,7 +50,7 @@ class PollSchedule:
 
     def __init__(self, redis: Redis, key_prefix: str) -> None:
         self._redis = redis
-        self._key = f"{key_prefix}:polls"
+        self._key = keys.polls(key_prefix)
         self._take = redis.register_script(_TAKE)
         self._next = redis.register_script(_NEXT)
 
@@ -76,7 +78,7 @@ class LaneSchedule:
 
     def __init__(self, redis: Redis, stem: str) -> None:
         self._redis = redis
-        self._key = f"{stem}:lanes"
+        self._key = keys.lanes(stem)
         self._next = redis.register_script(_NEXT_OF_LANE)
 
     def waited_ms(self, lanes: Iterable[str]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal
 
+from b24offline import ledger_keys as keys
 from b24offline.batch_kinds import BatchKind
 from b24offline.lanes import DEFAULT_LANE
 from b24offline.ledger_notes import note_unreadable
@@ -59,7 +60,7 @@ class PortalGuard:
         self._ledger = ledger
         self._timers = timers
         self._gate = max_open_batches
-        self._key = f"{ledger.stem}:guard"
+        self._key = keys.guard(ledger.stem)
 
     def take_poll_lease(
         self,
@@ -137,16 +138,16 @@ class PortalGuard:
 
     def sighted(self) -> bool:
         """Whether orphans were seen that are not adopted yet."""
-        return bool(self._redis.exists(f"{self._ledger.stem}:sightings"))
+        return bool(self._redis.exists(keys.sightings(self._ledger.stem)))
 
     def note_reserved(self, count: int, unreadable: int) -> None:
         """Notes how many reserved records a whole list had, and how many of them could not be read."""
-        self._redis.set(f"{self._ledger.stem}:reserved", count)
+        self._redis.set(keys.reserved(self._ledger.stem), count)
         note_unreadable(self._redis, self._ledger, unreadable)
 
     def known_reserved(self) -> int:
         """How many reserved records the last look at all of them found."""
-        return int(self._redis.get(f"{self._ledger.stem}:reserved") or 0)
+        return int(self._redis.get(keys.reserved(self._ledger.stem)) or 0)
 
     def due_marked(self, marked: Iterable[Record], wait_seconds: float) -> Iterator[Record]:
         """Of the free marked records those first seen long enough ago and not in a quiet period, oldest id first.
@@ -164,7 +165,7 @@ class PortalGuard:
 
     def known_marked(self) -> int:
         """How many marked records were seen and have not vanished since."""
-        return int(self._redis.hlen(f"{self._ledger.stem}:marked"))
+        return int(self._redis.hlen(keys.marked(self._ledger.stem)))
 
     def _sight_marked(self, marked: Iterable[Record], wait_seconds: float, above: int, upto: int) -> list[Record]:
         records = {record.record_id: record for record in marked}

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
+from b24offline import ledger_keys as keys
 from b24offline.errors import Actor, ConfigError, Overloaded, PaceExceeded
 
 if TYPE_CHECKING:
@@ -166,10 +167,10 @@ class Pace:
         return max(0, self._redis.pttl(self._block(portal, kind))) / 1000
 
     def _block(self, portal: str, kind: Kind) -> str:
-        return f"{self._key_prefix}:{{{portal}}}:pace:blocked{':polls' if kind == 'poll' else ''}"
+        return keys.pace_blocked(self._key_prefix, portal, polls=kind == "poll")
 
     def _bucket(self, portal: str) -> str:
-        return f"{self._key_prefix}:{{{portal}}}:pace:bucket"
+        return keys.pace_bucket(self._key_prefix, portal)
 
     def _method(self, portal: str, method: str) -> str:
-        return f"{self._key_prefix}:{{{portal}}}:pace:method:{method.lower()}"
+        return keys.pace_method(self._key_prefix, portal, method)

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from b24offline import ledger_keys as keys
+
 if TYPE_CHECKING:
     from redis import Redis
 
@@ -43,7 +45,7 @@ class Reconciled:
 
 def last_reconciled(redis: Redis, stem: str) -> Reconciled | None:
     """How the last one ended; None when the ledger knows of none. ``stem``: that of the portal's keys."""
-    text = redis.get(f"{stem}:reconciled")
+    text = redis.get(keys.reconciled(stem))
     return None if text is None else Reconciled(**json.loads(text))
 
 
@@ -60,7 +62,7 @@ def note_reconciled(redis: Redis, stem: str, job: Job, now_ms: int, begin_ms: in
     whole = job.since_ms <= (begin_ms if last is None else last.covered_ms)
     regular = now_ms if whole else last.regular_ms if last else 0
     told = Reconciled(now_ms, job.why, job.since_ms, covered, job.compared, job.missed, job.gone, regular)
-    redis.set(f"{stem}:reconciled", json.dumps(asdict(told)))
+    redis.set(keys.reconciled(stem), json.dumps(asdict(told)))
     return told
 
 

@@ -10,6 +10,8 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
+from b24offline import ledger_keys as keys
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -29,7 +31,7 @@ class RequestBox:
     def __init__(self, redis: Redis, ledger: Ledger) -> None:
         self._redis = redis
         self._ledger = ledger
-        self._key = f"{ledger.stem}:requests"
+        self._key = keys.requests(ledger.stem)
 
     def ask(self, kind: str, body: Mapping[str, Any], *, wait_seconds: float = 0.0) -> str:
         """Puts a request down, to be looked at after the wait. Answers its number."""
@@ -81,8 +83,8 @@ class RequestBox:
 
     def lease(self, kind: str, seconds: float) -> Lock:
         """The right to work on requests of a kind, for one worker at a time. Without waiting: `acquire` tells."""
-        lock: Lock = self._redis.lock(f"{self._key}:{kind}", timeout=seconds, blocking=False)
+        lock: Lock = self._redis.lock(keys.request_lease(self._ledger.stem, kind), timeout=seconds, blocking=False)
         return lock
 
     def _answer_key(self, number: str) -> str:
-        return f"{self._ledger.stem}:answer:{number}"
+        return keys.answer(self._ledger.stem, number)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from redis import Redis
 
+from b24offline import ledger_keys as keys
 from b24offline.catalogue import Catalogue, shipped_catalogue
 from b24offline.cipher import Cipher, load_or_create_key
 from b24offline.dispatcher import Dispatcher
@@ -173,7 +174,7 @@ class Runtime:
 
     def turn(self, what: str, seconds: float) -> bool:
         """Whether it is time for this again: true at most once in so many seconds, over all workers."""
-        key = f"{self.config.key_prefix}:turn:{what}"
+        key = keys.turn(self.config.key_prefix, what)
         return bool(self.redis.set(key, "1", nx=True, px=max(1, round(seconds * 1000))))
 
     def kit(self, name: str) -> PortalKit:

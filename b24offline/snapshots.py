@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from b24offline import ledger_keys as keys
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -33,11 +35,11 @@ class Snapshots:
 
     def __init__(self, redis: Redis, ledger: Ledger, ttl_seconds: float) -> None:
         self._redis = redis
-        self._stem = f"{ledger.stem}:snapshot"
+        self._stem = ledger.stem
         self._ttl_ms = max(1000, round(ttl_seconds * 1000))
 
     def _key(self, key: ObjectKey) -> str:
-        return f"{self._stem}:{key.entity}:{key.object_id}"
+        return keys.snapshot(self._stem, key)
 
     def put(self, snapshots: Iterable[Snapshot]) -> None:
         """Keeps snapshots for the time to live; a later read replaces an earlier one."""
@@ -47,9 +49,9 @@ class Snapshots:
                 pipe.set(self._key(snapshot.object), text, px=self._ttl_ms)
             pipe.execute()
 
-    def missing(self, keys: Iterable[ObjectKey], not_before_ms: int) -> list[ObjectKey]:
+    def missing(self, objects: Iterable[ObjectKey], not_before_ms: int) -> list[ObjectKey]:
         """Those of the objects that nobody read at or after the given time."""
-        wanted = list(keys)
+        wanted = list(objects)
         if not wanted:
             return []
         texts = self._redis.mget([self._key(key) for key in wanted])

@@ -6,6 +6,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Final
 
+from b24offline import ledger_keys as keys
 from b24offline.ledger_notes import note_refused
 from b24offline.subscriptions import Bound, bind_events, check_plan, fingerprint
 
@@ -55,7 +56,7 @@ class Subscriber:
         self._look_seconds = look_seconds
         self._time_scale = time_scale
         self._on_gap = on_gap
-        self._key = f"{ledger.stem}:bound"
+        self._key = keys.bound(ledger.stem)
 
     def due(self, portal: Portal) -> bool:
         """Return whether to sync now: never synced, other events wanted, or the last look is too old.
@@ -65,25 +66,26 @@ class Subscriber:
         if not self._enabled or portal.ledger_generation is None:
             # Before the first poll nobody knows whether the queue is another deployment's.
             return False
-        known, fresh = self._redis.mget(self._key, f"{self._key}:fresh")
+        known, fresh = self._redis.mget(self._key, keys.bound(self._ledger.stem, "fresh"))
         if fresh and known == self._fingerprint(portal):
             return False
-        return bool(self._redis.set(f"{self._key}:asked", "1", nx=True, ex=RETRY_SECONDS))
+        return bool(self._redis.set(keys.bound(self._ledger.stem, "asked"), "1", nx=True, ex=RETRY_SECONDS))
 
     def sync(self, portal: Portal) -> Bound:
         """Check the portal's plan and bind all wanted events. Raise the `PortalError` or `PaceExceeded` of a call."""
         began_ms = self._ledger.now_ms()
         check_plan(self._client, portal.name)
         # A sync that died after its calls has perhaps bound what had vanished, and left no other trace of it.
-        interrupted = not self._redis.set(f"{self._key}:begun", "1", nx=True)
+        interrupted = not self._redis.set(keys.bound(self._ledger.stem, "begun"), "1", nx=True)
         bound = bind_events(self._client, portal.connector, self._wanted())
         self._report(portal, bound)
         standing = sorted(set(self._wanted()) - set(bound.refused))
         self._note_look(standing, standing if interrupted else bound.added, began_ms)
-        self._redis.delete(f"{self._key}:begun")
+        self._redis.delete(keys.bound(self._ledger.stem, "begun"))
         self._redis.set(self._key, self._fingerprint(portal))
         fresh_seconds = min(REFUSED_SECONDS, self._look_seconds) if bound.refused else self._look_seconds
-        self._redis.set(f"{self._key}:fresh", "1", px=max(1000, round(fresh_seconds * 1000 * self._time_scale)))
+        fresh_ms = max(1000, round(fresh_seconds * 1000 * self._time_scale))
+        self._redis.set(keys.bound(self._ledger.stem, "fresh"), "1", px=fresh_ms)
         return bound
 
     def _wanted(self) -> tuple[str, ...]:
@@ -112,7 +114,7 @@ class Subscriber:
 
     def _note_look(self, standing: list[str], added: Iterable[str], began_ms: int) -> None:
         """Note which subscriptions stand. Of added ones that stood at the last look, changes went unseen since then."""
-        before = json.loads(self._redis.get(f"{self._key}:look") or '{"names": []}')
+        before = json.loads(self._redis.get(keys.bound(self._ledger.stem, "look")) or '{"names": []}')
         if set(added) & set(before["names"]):
             self._on_gap(int(before["at_ms"]))
-        self._redis.set(f"{self._key}:look", json.dumps({"at_ms": began_ms, "names": standing}))
+        self._redis.set(keys.bound(self._ledger.stem, "look"), json.dumps({"at_ms": began_ms, "names": standing}))

@@ -10,6 +10,7 @@ from typing import Self
 
 from redis import Redis
 
+from b24offline import ledger_keys as keys
 from b24offline import processes
 from b24offline.config import Config
 from b24offline.embedded import EmbeddedValkey
@@ -99,7 +100,7 @@ class Stack:
     def bound(self) -> bool:
         """Whether the workers have subscribed their events."""
         ledger: Redis = self.runtime.redis
-        return bool(ledger.exists(f"{self.runtime.kit(PORTAL).ledger.stem}:bound"))
+        return bool(ledger.exists(keys.bound(self.runtime.kit(PORTAL).ledger.stem)))
 
     def progress(self) -> Progress:
         """How it stands now."""

@@ -8,6 +8,10 @@ local DUE = stem .. ':due'
 local BATCHES = stem .. ':batches'
 local GUARD = stem .. ':guard'
 local STATS = stem .. ':stats'
+local MARKED = stem .. ':marked'
+local SIGHTINGS = stem .. ':sightings'
+-- The last record id of an event without a record.
+local LOCAL_IDS = stem .. ':local'
 -- Longer than a portal keeps a reserved record.
 local ASIDE_SECONDS = 40 * 86400
 local FINAL = { succeeded = true, failed = true, superseded = true }

@@ -2,14 +2,13 @@
 -- its event moves a record's stamp and is no new sighting: an object that keeps changing must not wait for ever.
 -- ARGV: JSON of [record id, message id], wait ms, and the ids between which these are all there are: above the first, up
 -- to the second. What was seen between them before, and is not there now, is forgotten. Answers the record ids that are due.
-local key = stem .. ':marked'
 local listed, due_ids = {}, {}
 local quiet_all = tonumber(redis.call('HGET', GUARD, 'quiet_all') or '0')
 for _, row in ipairs(cjson.decode(ARGV[1])) do
   listed[row[1]] = true
-  local first = redis.call('HGET', key, row[1])
+  local first = redis.call('HGET', MARKED, row[1])
   if not first then
-    redis.call('HSET', key, row[1], now)
+    redis.call('HSET', MARKED, row[1], now)
   else
     local quiet = math.max(quiet_all, tonumber(redis.call('HGET', GUARD, 'quiet:' .. row[2]) or '0'))
     if now - tonumber(first) >= tonumber(ARGV[2]) and quiet <= now then
@@ -18,8 +17,8 @@ for _, row in ipairs(cjson.decode(ARGV[1])) do
   end
 end
 local above, upto = tonumber(ARGV[3]), tonumber(ARGV[4])
-for _, sighting in ipairs(redis.call('HKEYS', key)) do
+for _, sighting in ipairs(redis.call('HKEYS', MARKED)) do
   local id = tonumber(string.match(sighting, '^%d+')) or 0
-  if not listed[sighting] and id > above and id <= upto then redis.call('HDEL', key, sighting) end
+  if not listed[sighting] and id > above and id <= upto then redis.call('HDEL', MARKED, sighting) end
 end
 return due_ids
