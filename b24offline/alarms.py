@@ -10,17 +10,26 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from b24offline import ledger_keys as keys
+from b24offline.ledger import Ledger
+from b24offline.overview import overviews
 
 if TYPE_CHECKING:
     from redis import Redis
 
+    from b24offline.config import Config
     from b24offline.health import Issue
-    from b24offline.ledger import Ledger
+    from b24offline.store import Store
 
 log = logging.getLogger(__name__)
 
 UNTOLD: Final = ""
 """Stands for an issue that was seen once."""
+
+
+def tell_all(store: Store, redis: Redis, config: Config) -> None:
+    """Log the issues of all portals that began or are over."""
+    for one in overviews(store, redis, config):
+        tell(redis, Ledger(redis, config.key_prefix, one.portal.name, config.timers), one.issues)
 
 
 def tell(redis: Redis, ledger: Ledger, issues: tuple[Issue, ...]) -> tuple[int, int]:

@@ -10,47 +10,37 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 from b24offline import ledger_keys as keys
+from b24offline.alarms import tell_all
 from b24offline.catalogue import Catalogue, shipped_catalogue
 from b24offline.cipher import Cipher, load_or_create_key
-from b24offline.dispatcher import Dispatcher
-from b24offline.errors import ConfigError, StoreUnavailable
+from b24offline.errors import ConfigError, StoreError, StoreUnavailable
 from b24offline.injection import Injector
-from b24offline.ledger import Ledger
 from b24offline.ledger_schema import other_schema
 from b24offline.mirror_table import Mirror
 from b24offline.oauth import TokenSource
 from b24offline.object_lister import ObjectLister
-from b24offline.object_reader import ObjectReader
-from b24offline.offline_queue import OfflineQueue
-from b24offline.paced_client import PacedClient
-from b24offline.parking import Parking
-from b24offline.poll_schedule import LaneSchedule, PollSchedule
-from b24offline.poller import Poller
-from b24offline.portal_guard import PortalGuard
-from b24offline.portal_lifecycle import PortalLifecycle
-from b24offline.rate_limit import BLOCK_SECONDS, Pace
+from b24offline.open_work import with_open_work
+from b24offline.poll_schedule import PollSchedule
+from b24offline.rate_limit import Pace
 from b24offline.reconcile_schedule import ReconcileSchedule
 from b24offline.reconcile_turn import ReconcileTurns
 from b24offline.reconciliation import Reconciler
-from b24offline.redriver import Redriver
-from b24offline.request_box import RequestBox
-from b24offline.rest import PortalClient, make_session
+from b24offline.rest import make_session
 from b24offline.routing import routes
 from b24offline.run_requests import RunRequests
-from b24offline.services import PortalKit
-from b24offline.settler import Settler
-from b24offline.snapshots import Snapshots
+from b24offline.services import PortalKit, Shared, build_kit
 from b24offline.store import Store
-from b24offline.subscriber import Subscriber
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import requests
 
@@ -59,8 +49,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LONGEST_SLEEP_SECONDS: Final = 5.0
-"""The longest a worker sleeps for the pace; a longer wait comes back as a message."""
 GRACE_SECONDS: Final = 300.0
 """How long an event may take from the change to its run before reconciliation calls it missed."""
 _PORTAL_TTL_SECONDS: Final = 1.0
@@ -114,6 +102,16 @@ class Runtime:
         """Raise LedgerSchemaMismatch where another version keeps a portal's ledger; for a process that starts."""
         if other := other_schema(self.redis, self.config.key_prefix, self.store.portals.names()):
             raise other
+
+    def check_ledger_schema_if_reachable(self) -> None:
+        """As `check_ledger_schema`, but only log where ledger or store cannot be reached: a worker waits for both.
+
+        The scripts refuse another schema, too.
+        """
+        try:
+            self.check_ledger_schema()
+        except (RedisError, SQLAlchemyError, StoreError) as error:
+            log.warning("ledger schema not checked", extra={"why": type(error).__name__})
 
     @cached_property
     def schedule(self) -> PollSchedule:
@@ -177,6 +175,29 @@ class Runtime:
         key = keys.turn(self.config.key_prefix, what)
         return bool(self.redis.set(key, "1", nx=True, px=max(1, round(seconds * 1000))))
 
+    @cached_property
+    def _shared(self) -> Shared:
+        return Shared(
+            config=self.config,
+            redis=self.redis,
+            store=self.store,
+            session=self.session,
+            tokens=self.tokens,
+            pace=self.pace,
+            schedule=self.schedule,
+            catalogue=self.catalogue,
+            routes=routes,
+            once_per=self.turn,
+        )
+
+    def with_open_work(self, names: Sequence[str]) -> set[str]:
+        """Those of the portals whose ledger holds something that can be overdue."""
+        return with_open_work(self.redis, self.config.key_prefix, names)
+
+    def tell_alarms(self) -> None:
+        """Log the issues of all portals that began or are over."""
+        tell_all(self.store, self.redis, self.config)
+
     def kit(self, name: str) -> PortalKit:
         """The objects of one portal; its ``portal`` is at most a second old. Raises `UnknownPortal`."""
         read_at, kit = self._kits.get(name, (0.0, None))
@@ -191,7 +212,7 @@ class Runtime:
             log.warning("portal not read again, the database is away", extra={"portal": name})
             portal = kit.portal
         if kit is None or _place(kit.portal) != _place(portal):
-            kit = self._build(portal)
+            kit = build_kit(self._shared, portal, partial(self._reconcile_gap, name))
         if kit.portal.token_version < portal.token_version:
             self.tokens.forget(name)
         kit = replace(kit, portal=portal)
@@ -210,18 +231,18 @@ class Runtime:
     def reconcile_schedule(self, name: str) -> ReconcileSchedule:
         """What asks for the reconciliations of one portal."""
         kit = self.kit(name)
-        return self._reconcile_schedule(kit.ledger, kit.requests)
-
-    def _reconcile_schedule(self, ledger: Ledger, requests: RequestBox) -> ReconcileSchedule:
         return ReconcileSchedule(
             redis=self.redis,
-            ledger=ledger,
-            requests=requests,
+            ledger=kit.ledger,
+            requests=kit.requests,
             hours=self.config.reconcile_hours,
             grace_seconds=self.grace_seconds,
             sweep_seconds=self.timers.sweep_seconds,
             time_scale=self.config.time_scale,
         )
+
+    def _reconcile_gap(self, name: str, seen_ms: int) -> None:
+        self.reconcile_schedule(name).ask_after_gap(seen_ms)
 
     def reconciler(self, name: str) -> Reconciler:
         """What compares one portal with the mirror; for one turn of work, as it remembers what is under way."""
@@ -267,95 +288,6 @@ class Runtime:
             routes=routes,
             dispatch=dispatch,
             lease_seconds=self.timers.settle_lease_seconds,
-        )
-
-    def _build(self, portal: Portal) -> PortalKit:
-        config, timers, name = self.config, self.timers, portal.name
-        rest = PortalClient(
-            name,
-            portal.client_endpoint,
-            self.session,
-            connect_timeout_seconds=config.connect_timeout_seconds,
-            read_timeout_seconds=timers.read_timeout_seconds,
-            max_response_bytes=config.max_response_bytes,
-        )
-        client = PacedClient(
-            rest,
-            self.tokens,
-            self.pace,
-            name,
-            max_wait_seconds=LONGEST_SLEEP_SECONDS,
-            block_seconds=BLOCK_SECONDS * config.time_scale,
-        )
-        queue = OfflineQueue(client, name, portal.connector)
-        ledger = Ledger(self.redis, config.key_prefix, name, timers)
-        guard = PortalGuard(self.redis, ledger, timers, max_open_batches=config.max_open_batches)
-        requests = RequestBox(self.redis, ledger)
-        snapshots = Snapshots(self.redis, ledger, config.snapshot_ttl_seconds)
-        poller = Poller(
-            portal=name,
-            queue=queue,
-            ledger=ledger,
-            guard=guard,
-            store=self.store,
-            catalogue=self.catalogue,
-            routes=routes,
-            unrouted=config.unrouted,
-        )
-        reader = ObjectReader(client, self.catalogue, snapshots, ledger)
-        lanes = LaneSchedule(self.redis, ledger.stem)
-        dispatcher = Dispatcher(
-            portal=name, redis=self.redis, ledger=ledger, reader=reader, routes=routes, timers=timers
-        )
-        return PortalKit(
-            portal=portal,
-            client=client,
-            queue=queue,
-            ledger=ledger,
-            guard=guard,
-            poller=poller,
-            lanes=lanes,
-            settler=Settler(ledger, guard, queue, timers, self.store.dead_letters),
-            parking=Parking(ledger, self.store.dead_letters, timers),
-            snapshots=snapshots,
-            reader=reader,
-            requests=requests,
-            dispatcher=dispatcher,
-            redriver=Redriver(
-                portal=name,
-                queue=queue,
-                guard=guard,
-                poller=poller,
-                schedule=lanes,
-                dispatcher=dispatcher,
-                routes=routes,
-                lanes=tuple(config.all_lanes),
-                first_wait_seconds=timers.held_backoff_seconds[0],
-                patience_seconds=config.tick_seconds,
-                once_per=self.turn,
-            ),
-            subscriber=Subscriber(
-                redis=self.redis,
-                ledger=ledger,
-                client=client,
-                routes=routes,
-                events=config.events,
-                enabled=config.auto_bind,
-                look_seconds=config.bind_look_seconds,
-                time_scale=config.time_scale,
-                on_gap=self._reconcile_schedule(ledger, requests).ask_after_gap,
-            ),
-            lifecycle=PortalLifecycle(
-                portal=name,
-                store=self.store,
-                ledger=ledger,
-                guard=guard,
-                client=client,
-                tokens=self.tokens,
-                pace=self.pace,
-                poll_interval_min_seconds=config.poll_interval_min_seconds,
-                time_scale=config.time_scale,
-            ),
         )
 
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from celery import signals
-from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
 
 from b24offline import log, settings
 from b24offline.config import Config
-from b24offline.errors import StoreError
 from b24offline.ledger_schema import LedgerSchemaMismatch
 from b24offline.runtime import Runtime
 from b24offline.tasks.application import Application
-
-_log = logging.getLogger(__name__)
 
 app = Application("b24offline")
 app.config_from_object("b24offline.settings.celeryconfig")
@@ -43,11 +37,8 @@ def refuse_other_ledger(config: Config) -> None:
     """End the process with a sentence where another version keeps the ledger."""
     runtime = Runtime(config)  # not the process's own: a worker forks
     try:
-        runtime.check_ledger_schema()
+        runtime.check_ledger_schema_if_reachable()
     except LedgerSchemaMismatch as error:
         raise SystemExit(f"b24offline cannot start.\n{error}") from None
-    except (RedisError, SQLAlchemyError, StoreError) as error:
-        # The scripts refuse it, too; what cannot be reached now must not keep a worker from waiting for it.
-        _log.warning("ledger schema not checked", extra={"why": type(error).__name__})
     finally:
         runtime.close()

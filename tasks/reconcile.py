@@ -8,7 +8,6 @@ from typing import Final
 from celery import shared_task
 
 from b24offline import contract
-from b24offline.lanes import DEFAULT_LANE
 from b24offline.reconcile_schedule import RECONCILE, RUN
 from b24offline.tasks.process import runtime
 from b24offline.tasks.publishing import send_dispatch
@@ -30,7 +29,7 @@ def ask_if_due(portal: str) -> None:
 def reconcile(portal: str) -> str:
     """Does one turn of the oldest reconciliation that is due. Answers how far it got."""
     here = runtime()
-    turns = here.reconcile_turns(portal, dispatch=partial(send_dispatch, portal, lane=DEFAULT_LANE))
+    turns = here.reconcile_turns(portal, dispatch=partial(send_dispatch, portal))
     turn = turns.take(here.kit(portal).portal)
     if turn.rest_seconds:
         reconcile.apply_async((portal,), countdown=turn.rest_seconds + SLACK_SECONDS)
@@ -40,6 +39,6 @@ def reconcile(portal: str) -> str:
 @shared_task(name=contract.TASK_INJECT)
 def inject(portal: str) -> str:
     """Runs the objects that commands asked for. Answers how many."""
-    requests = runtime().run_requests(portal, dispatch=partial(send_dispatch, portal, lane=DEFAULT_LANE))
+    requests = runtime().run_requests(portal, dispatch=partial(send_dispatch, portal))
     started = requests.answer_due()
     return "another worker is at it" if started is None else f"injected {started}"

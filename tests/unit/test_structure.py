@@ -114,6 +114,18 @@ def queue_calls(path: str, tree: ast.Module) -> Iterator[str]:
             yield f"{path}:{node.lineno} names {node.value}: that is for the guarded queue client"
 
 
+def stores_in_tasks(path: str, tree: ast.Module) -> Iterator[str]:
+    """A task loads, makes one call into the library, and records: no Redis call, no SQL."""
+    if not path.startswith("tasks/"):
+        return
+    tops = {name.partition(".")[0] for name in imported(tree, "tasks")}
+    for name in sorted(tops & {"redis", "sqlalchemy"}):
+        yield f"{path} imports {name}: that is for the library"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in {"redis", "engine"}:
+            yield f"{path}:{node.lineno} uses .{node.attr}: that is for the library"
+
+
 def problems(files: Mapping[str, str]) -> list[str]:
     """Everything wrong in a tree of files, given as path inside the checkout and text."""
     found: list[str] = []
@@ -125,6 +137,7 @@ def problems(files: Mapping[str, str]) -> list[str]:
             found += emulator_imports(path, tree, sys.stdlib_module_names)
             found += without_docstring(path, tree)
             found += queue_calls(path, tree)
+            found += stores_in_tasks(path, tree)
     return found
 
 
@@ -173,6 +186,11 @@ DOC = '"""D."""\n'
         ("b24offline/a.py", DOC + 'x = "event.offline.get"', "guarded queue client"),
         ("tasks/a.py", DOC + 'call(f"event.offline.{verb}")', "guarded queue client"),
         ("b24offline/a.py", DOC + 'call("Event.Offline.clear")', "guarded queue client"),
+        ("tasks/a.py", DOC + "from redis.exceptions import ResponseError", "imports redis"),
+        ("tasks/a.py", DOC + "def _f():\n    import sqlalchemy as sa", "imports sqlalchemy"),
+        ("tasks/a.py", DOC + "here.redis.set('a', 1)", "uses .redis"),
+        ("tasks/a.py", DOC + "redis = runtime().redis", "uses .redis"),
+        ("tasks/a.py", DOC + "here.store.engine.begin()", "uses .engine"),
     ],
 )
 def test_each_check_can_fail(path: str, text: str, complaint: str) -> None:

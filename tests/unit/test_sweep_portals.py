@@ -18,7 +18,7 @@ from b24offline.redriver import LISTED_FREELY
 from b24offline.store_schema import PORTALS
 from b24offline.tasks import sweep as sweeping
 from b24offline.tasks.poll import poll, tick
-from b24offline.tasks.sweep import adopt, sweep
+from b24offline.tasks.sweep import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,6 @@ class Sweeps:
             connector="b24offline",
             refresh_token="r",
         )
-        monkeypatch.setattr(adopt, "delay", lambda portal: self.sent(contract.TASK_ADOPT, portal))
         monkeypatch.setattr(sweep.app, "send_task", lambda name, args=(), **_: self.sent(name, args[0] if args else ""))
 
     def sent(self, name: str, portal: str) -> None:
