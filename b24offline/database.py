@@ -94,7 +94,7 @@ def _translated() -> Iterator[None]:
         raise StoreError("The database refuses these values: a number is too large.") from None
     except DBAPIError as error:
         why = type(error.orig).__name__
-        raise StoreUnavailable(f"The database cannot be used: {why}. Check it, and B24_DATABASE_URL.") from None
+        raise StoreUnavailable(f"The database cannot be used: {why}. Check B24_DATABASE_URL.") from None
     except PoolTimeout:
         raise StoreUnavailable("The database cannot be used: all connections are busy for too long.") from None
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,40 +11,24 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from b24offline.database import make_engine
 from b24offline.mirror_table import Mirror, objects, without_infinities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from b24offline.event import JSON
 
 pytestmark = pytest.mark.unit
 
 MOMENT = datetime(2026, 4, 3, 8, 44, 10, tzinfo=UTC)
-POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgresql+psycopg://127.0.0.1:5432/test")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
-    if request.param == "sqlite":
-        lite = sa.create_engine(f"sqlite:///{tmp_path / 'mirror.db'}")
-        yield lite
-        lite.dispose()
-        return
-    schema = f"mirror_{uuid.uuid4().hex[:12]}"
-    admin = sa.create_engine(POSTGRES, connect_args={"connect_timeout": 3})
-    try:
-        with admin.begin() as connection:
-            connection.execute(sa.schema.CreateSchema(schema))
-    except sa.exc.OperationalError:
-        pytest.skip("no PostgreSQL on 127.0.0.1:5432")
-    full = sa.create_engine(POSTGRES, connect_args={"options": f"-csearch_path={schema}"})
-    yield full
-    full.dispose()
-    with admin.begin() as connection:
-        connection.execute(sa.schema.DropSchema(schema, cascade=True))
-    admin.dispose()
+@pytest.fixture
+def engine(database_url: str) -> Iterator[sa.Engine]:
+    engine = make_engine(database_url)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

@@ -68,6 +68,11 @@ def test_the_pace_is_no_state() -> None:
     assert standing_after(errors.PaceExceeded("acme", 7.5), now_epoch=NOW) == Standing(PortalState.ACTIVE, 7.5)
 
 
+def test_a_database_of_ours_that_is_away_is_no_state_of_the_portal() -> None:
+    standing = standing_after(errors.StoreUnavailable("away"), now_epoch=NOW)
+    assert (standing.state, standing.wait_seconds < 60) == (PortalState.ACTIVE, True)
+
+
 @pytest.mark.parametrize(
     ("reset_at", "wait"), [(NOW + 30, 30.0), (NOW - 30, 1.0), (NOW + 100_000, 600.0), (None, 15.0), (0.0, 15.0)]
 )
