@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
 
 from b24offline import ledger_keys as keys
 from b24offline.alarms import tell_all
@@ -110,7 +109,7 @@ class Runtime:
         """
         try:
             self.check_ledger_schema()
-        except (RedisError, SQLAlchemyError, StoreError) as error:
+        except (RedisError, StoreError) as error:
             log.warning("ledger schema not checked", extra={"why": type(error).__name__})
 
     @cached_property
