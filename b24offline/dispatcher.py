@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from b24offline.event import ObjectKey
-    from b24offline.ledger import Handed, Ledger
+    from b24offline.ledger import Ledger
+    from b24offline.ledger_replies import Handed
     from b24offline.object_reader import ObjectReader
     from b24offline.routing import Routes
     from b24offline.timers import Timers

@@ -24,17 +24,17 @@ from b24offline import ledger_keys as keys
 from b24offline.batch_kinds import BatchKind
 from b24offline.event import Event
 from b24offline.lanes import DEFAULT_LANE
+from b24offline.ledger_replies import BEGUN, CONCLUDED, HANDED, OPENED, OVERDUE, SETTLE, Settling
 from b24offline.ledger_schema import LedgerSchemaMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
     from redis import Redis
     from redis.commands.core import Script
 
+    from b24offline.ledger_replies import Begun, Concluded, Handed, Outcome, Overdue
     from b24offline.timers import Timers
-
-Outcome = Literal["succeeded", "failed", "superseded", "unfinished"]
 
 HELD_CHANCES: Final = 8
 """Counted errors, and crashes beyond their budget, after which a held run is parked."""
@@ -67,61 +67,6 @@ class Entry:
     skip: Literal["", "succeeded", "failed"] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Handed:
-    """A run handed out: what a message needs to start it."""
-
-    run: str
-    attempt: int
-
-    @property
-    def pipeline(self) -> str:
-        """The name behind the record's delivery: ``123@1775203200/deal_changed``."""
-        return self.run.partition("/")[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A step that may run: its event, how often the run and this step failed before, how often it was handed out."""
-
-    event: Event
-    failures: int
-    held: bool
-    seen_ms: int
-    tries: int
-    step_failures: int
-
-
-@dataclass(frozen=True, slots=True)
-class Concluded:
-    """What an outcome set free: the next run of the mailbox, and batches whose last outcome this was."""
-
-    recorded: bool
-    next: Handed | None
-    settleable: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Overdue:
-    """What a sweep has to do: runs to publish, batches to settle, held runs to park or, if parked, to look after."""
-
-    runs: tuple[Handed, ...]
-    batches: tuple[str, ...]
-    hopeless: tuple[Handed, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Settling:
-    """A batch under the settle lease. ``outcomes``: record id -> outcome; ``now_ms`` is the ledger's clock."""
-
-    process_id: str
-    token: str
-    now_ms: int
-    first_seen_ms: int
-    outcomes: Mapping[int, Outcome]
-    events: Mapping[int, Event]
-
-
 def run_id(event: Event, pipeline: str) -> str:
     """The run of one pipeline for one delivery of a record: ``123@1775203200/deal_changed``."""
     return f"{event.delivery}/{pipeline}"
@@ -129,10 +74,6 @@ def run_id(event: Event, pipeline: str) -> str:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-def _pairs(flat: Sequence[Any]) -> tuple[Handed, ...]:
-    return tuple(Handed(str(flat[i]), int(flat[i + 1])) for i in range(0, len(flat), 2))
 
 
 class Ledger:
@@ -191,7 +132,7 @@ class Ledger:
             }
             for entry in entries
         ]
-        told: Sequence[int] = self.transition(
+        reply = self.transition(
             "open_batch",
             process_id,
             kind,
@@ -204,11 +145,13 @@ class Ledger:
             self.first_attempt(),
             "batches_adopted" if first_seen_ms else f"batches_{kind}",
         )
-        return int(told[1]) if told[0] == 1 else None
+        opened = OPENED.validate_json(reply)
+        return opened.pending if opened.state == "opened" else None
 
     def start(self, process_id: str) -> tuple[Handed, ...]:
         """Hands out the runs of a batch that nobody handed out yet."""
-        return _pairs(self.transition("start_batch", process_id, _milliseconds(self._timers.run_queue_seconds)))
+        bound = _milliseconds(self._timers.run_queue_seconds)
+        return HANDED.validate_json(self.transition("start_batch", process_id, bound))
 
     def postpone(self, process_id: str, wait_seconds: float) -> int:
         """The dispatch of a batch comes again after the wait; until then its runs are not overdue. Answers how many."""
@@ -267,11 +210,8 @@ class Ledger:
 
     def begin_step(self, run: str, attempt: int, position: int) -> Begun | None:
         """Takes the lease for a step. None: finished, replaced, or a second delivery; return at once."""
-        told = self.transition("begin_step", run, attempt, position, _milliseconds(self._timers.lease_seconds))
-        if not told:
-            return None
-        numbers = (int(told[3]), int(told[4]), int(told[5]))
-        return Begun(Event.from_json(told[0]), int(told[1]), bool(int(told[2])), *numbers)
+        reply = self.transition("begin_step", run, attempt, position, _milliseconds(self._timers.lease_seconds))
+        return None if reply is None else BEGUN.validate_json(reply)
 
     def renew(self, run: str, attempt: int, position: int) -> bool:
         """Renews the lease of a running step; False when it is not ours any more."""
@@ -318,46 +258,37 @@ class Ledger:
     def _finish(self, run: str, attempt: int, outcome: Outcome, reason: str, backoff: int) -> Concluded:
         bound = _milliseconds(self._timers.run_queue_seconds)
         due = _milliseconds(self._timers.settle_due_seconds)
-        told = self.transition("finish_run", run, attempt, outcome, reason, bound, due, backoff)
-        return self._concluded(told)
+        return CONCLUDED.validate_json(
+            self.transition("finish_run", run, attempt, outcome, reason, bound, due, backoff)
+        )
 
     def crash(self, run: str, attempt: int, *, backoff_seconds: float) -> Concluded:
         """Counts a crash of this attempt: again after the backoff, or failed when the budget is spent."""
         bound = _milliseconds(self._timers.run_queue_seconds)
         due = _milliseconds(self._timers.settle_due_seconds)
         backoff = _milliseconds(backoff_seconds)
-        told = self.transition("crash_run", run, attempt, backoff, bound, due, self._held_rules)
-        return self._concluded(told)
-
-    @staticmethod
-    def _concluded(told: Sequence[Any]) -> Concluded:
-        following = Handed(str(told[1]), int(told[2])) if told[1] else None
-        return Concluded(bool(int(told[0])), following, tuple(str(pid) for pid in told[3]))
+        return CONCLUDED.validate_json(
+            self.transition("crash_run", run, attempt, backoff, bound, due, self._held_rules)
+        )
 
     def take_overdue(self, limit: int = 200) -> Overdue:
         """Takes what is overdue, once: each entry gets a new due time before it is answered."""
         bound = _milliseconds(self._timers.run_queue_seconds)
         due = _milliseconds(self._timers.settle_due_seconds)
         age = _milliseconds(self._timers.park_seconds)
-        told = self.transition("take_overdue", bound, due, limit, self._held_rules, age)
-        return Overdue(_pairs(told[0]), tuple(str(pid) for pid in told[1]), _pairs(told[2]))
+        return OVERDUE.validate_json(self.transition("take_overdue", bound, due, limit, self._held_rules, age))
 
     def begin_settle(self, process_id: str) -> Settling | Literal["gone", "busy", "damaged"]:
         """Takes the settle lease and reads the outcomes of the batch."""
         token = secrets.token_hex(8)
         lease = _milliseconds(self._timers.settle_lease_seconds)
         quiet = _milliseconds(self._timers.quiet_seconds)
-        told = self.transition("begin_settle", process_id, token, lease, quiet)
-        if told[0] != "taken":
-            verdict: Literal["gone", "busy", "damaged"] = told[0]
-            return verdict
-        outcomes: dict[int, Outcome] = {}
-        events: dict[int, Event] = {}
-        for i in range(0, len(told[3]), 3):
-            record = int(told[3][i])
-            events[record] = Event.from_json(json.loads(told[3][i + 1])["event"])
-            outcomes[record] = told[3][i + 2]
-        return Settling(process_id, token, int(told[1]), int(told[2]), outcomes, events)
+        reply = SETTLE.validate_json(self.transition("begin_settle", process_id, token, lease, quiet))
+        if reply.state != "taken":
+            return reply.state
+        outcomes = {record.id: record.outcome for record in reply.records}
+        events = {record.id: record.event for record in reply.records}
+        return Settling(process_id, token, reply.now_ms, reply.first_seen_ms, outcomes, events)
 
     def end_settle(self, settling: Settling, done: Iterable[int], next_look_seconds: float) -> str:
         """Drops what the portal needs no more; closes the empty batch. Answers "closed", "open" or "lost"."""

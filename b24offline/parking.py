@@ -14,7 +14,8 @@ from b24offline.event import stamp_seconds
 
 if TYPE_CHECKING:
     from b24offline.event import Event
-    from b24offline.ledger import Handed, Ledger
+    from b24offline.ledger import Ledger
+    from b24offline.ledger_replies import Handed
     from b24offline.store_dead_letters import DeadLetter, DeadLetters
     from b24offline.timers import Timers
 

@@ -17,6 +17,7 @@ from b24offline import ledger_keys as keys
 from b24offline.batch_kinds import BatchKind
 from b24offline.lanes import DEFAULT_LANE
 from b24offline.ledger_notes import note_unreadable
+from b24offline.ledger_replies import ORPHANS, POLL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from b24offline.event import Record
-    from b24offline.ledger import Ledger, Settling
+    from b24offline.ledger import Ledger
+    from b24offline.ledger_replies import Settling
     from b24offline.timers import Timers
 
 HELD_RECORDS: Final = 50
@@ -76,7 +78,7 @@ class PortalGuard:
         ``gate``: whether too many open batches refuse it: those of the lane, or retrying ones where ``kind`` is that.
         """
         token = secrets.token_hex(8)
-        told = self._ledger.transition(
+        text = self._ledger.transition(
             "begin_poll",
             token,
             round(self._timers.poll_lease_seconds * 1000),
@@ -88,12 +90,12 @@ class PortalGuard:
             round(self._timers.quiet_seconds * 1000),
             kind,
         )
-        if told[0] == "taken":
-            return PollLease(token, int(told[1]))
-        if told[0] == "full":
+        reply = POLL.validate_json(text)
+        if reply.state == "taken":
+            return PollLease(token, reply.generation or 0)
+        if reply.state == "full":
             return PollRefused("full", self._timers.sweep_seconds)
-        generation = int(told[2]) if told[0] == "recovering" else None
-        return PollRefused(told[0], int(told[1]) / 1000, generation)
+        return PollRefused(reply.state, reply.wait_ms / 1000, reply.generation)
 
     def give_back(self, lease: PollLease) -> bool:
         """Ends the lease, after an answer that is known. Never after an unknown one: it then runs out by itself."""
@@ -133,8 +135,8 @@ class PortalGuard:
     def sight(self, reserved: Collection[str]) -> dict[str, int]:
         """Tells of the reserved process ids those to adopt: unknown to us and first seen long enough ago (ms)."""
         age = round(self._timers.sighting_seconds * 1000)
-        told = self._ledger.transition("sight_orphans", json.dumps(sorted(reserved)), age)
-        return {str(told[i]): int(told[i + 1]) for i in range(0, len(told), 2)}
+        orphans = ORPHANS.validate_json(self._ledger.transition("sight_orphans", json.dumps(sorted(reserved)), age))
+        return {orphan.process_id: orphan.first_seen_ms for orphan in orphans}
 
     def sighted(self) -> bool:
         """Whether orphans were seen that are not adopted yet."""

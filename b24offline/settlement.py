@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from b24offline.event import Event, Record
-    from b24offline.ledger import Outcome
+    from b24offline.ledger_replies import Outcome
 
 DONE: frozenset[Outcome] = frozenset({"succeeded", "superseded"})
 

@@ -20,7 +20,8 @@ from b24offline.settlement import DONE, SettlePlan, SettleView, needs_look, plan
 
 if TYPE_CHECKING:
     from b24offline.event import Record
-    from b24offline.ledger import Ledger, Settling
+    from b24offline.ledger import Ledger
+    from b24offline.ledger_replies import Settling
     from b24offline.offline_queue import OfflineQueue
     from b24offline.portal_guard import PortalGuard
     from b24offline.store_dead_letters import DeadLetters

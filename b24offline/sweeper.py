@@ -11,7 +11,8 @@ from b24offline.redriver import listing_seconds, turn_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from b24offline.ledger import Ledger, Overdue
+    from b24offline.ledger import Ledger
+    from b24offline.ledger_replies import Overdue
     from b24offline.parking import Parking
     from b24offline.portal import Portal
     from b24offline.portal_guard import PortalGuard

@@ -21,7 +21,8 @@ from b24offline.contract import HEADER_WORK, STEP_PREFIX
 from b24offline.crash_points import crash_point
 from b24offline.errors import ConfigError
 from b24offline.event import Event, ObjectKey
-from b24offline.ledger import STEP_STRIDE, Begun
+from b24offline.ledger import STEP_STRIDE
+from b24offline.ledger_replies import Begun
 from b24offline.paced_client import PacedClient
 from b24offline.retry_policy import Permanent
 from b24offline.retry_rules import RetryRules

@@ -18,7 +18,7 @@ from b24offline.tasks.celery_app import app
 
 if TYPE_CHECKING:
     from b24offline.event import Event
-    from b24offline.ledger import Handed
+    from b24offline.ledger_replies import Handed
 
 FETCH: Final = f"{contract.STEP_PREFIX}objects.fetch"
 

@@ -24,7 +24,7 @@ from b24offline.tasks.step_error import showable
 
 if TYPE_CHECKING:
     from b24offline.event import Event
-    from b24offline.ledger import Concluded, Handed
+    from b24offline.ledger_replies import Concluded, Handed
     from b24offline.services import PortalKit
 
 log = logging.getLogger(__name__)

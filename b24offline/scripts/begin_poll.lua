@@ -2,7 +2,8 @@
 -- ms, new generation, generation the store knows ('' = this portal was never polled), lane, quiet ms, kind of batch to be opened.
 -- Each lane counts its own batches, and retrying ones are counted by themselves: neither a flood nor records that keep
 -- failing keep the others out.
--- Answers {'taken', generation} | {'busy', ms} | {'full', open} | {'recovering', ms, generation}.
+-- Replies {state = 'taken', generation} | {state = 'busy', wait_ms} | {state = 'full'}
+-- | {state = 'recovering', wait_ms, generation}.
 local generation = redis.call('HGET', GUARD, 'generation')
 if not generation then
   generation = ARGV[5]
@@ -16,8 +17,10 @@ if ARGV[6] ~= '' and ARGV[6] ~= generation then
   if redis.call('EXISTS', BATCHES) == 1 then all_quiet(tonumber(ARGV[8])) end
 end
 local fields = redis.call('HMGET', GUARD, 'recovery_until', 'poll_until')
-if fields[1] and tonumber(fields[1]) > now then return { 'recovering', tonumber(fields[1]) - now, generation } end
-if fields[2] and tonumber(fields[2]) > now then return { 'busy', tonumber(fields[2]) - now } end
+if fields[1] and tonumber(fields[1]) > now then
+  return cjson.encode({ state = 'recovering', wait_ms = tonumber(fields[1]) - now, generation = generation })
+end
+if fields[2] and tonumber(fields[2]) > now then return cjson.encode({ state = 'busy', wait_ms = tonumber(fields[2]) - now }) end
 local open = 0
 for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
   local fields = redis.call('HMGET', batch_key(pid), 'kind', 'lane')
@@ -26,6 +29,6 @@ for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
     open = open + 1
   end
 end
-if open >= tonumber(ARGV[3]) then return { 'full', open } end
+if open >= tonumber(ARGV[3]) then return cjson.encode({ state = 'full' }) end
 redis.call('HSET', GUARD, 'poll_token', ARGV[1], 'poll_until', now + tonumber(ARGV[2]))
-return { 'taken', generation }
+return cjson.encode({ state = 'taken', generation = generation })

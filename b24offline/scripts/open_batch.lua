@@ -3,16 +3,16 @@
 -- lane, first attempt number, counter of batches.
 -- An attempt number must never come twice for one run, also when its key is made anew: a handler that hung for long would
 -- record its success for a later attempt. So each opening counts from a number of its own, 48 random bits.
--- payload: [{id, event, message, marked, skip, runs: [{id, pipeline, mailbox}]}]. Answers {1, runs not final}, or
--- {0} open already, {-1} lease lost.
+-- payload: [{id, event, message, marked, skip, runs: [{id, pipeline, mailbox}]}]. Replies {state =
+-- 'opened', pending = runs that are not final}, or {state = 'open before' | 'lease lost'}.
 local pid, kind, first_seen = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local dispatch_due, settle_due, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 if lease ~= '' then
-  if redis.call('HGET', GUARD, 'poll_token') ~= lease then return { -1, 0 } end
+  if redis.call('HGET', GUARD, 'poll_token') ~= lease then return cjson.encode({ state = 'lease lost' }) end
   redis.call('HDEL', GUARD, 'poll_token', 'poll_until')
 end
 local key = batch_key(pid)
-if redis.call('EXISTS', key) == 1 then return { 0, 0 } end
+if redis.call('EXISTS', key) == 1 then return cjson.encode({ state = 'open before' }) end
 local pending = 0
 local records = cjson.decode(ARGV[7])
 if first_seen == 0 then first_seen = now end
@@ -92,4 +92,4 @@ redis.call('ZADD', BATCHES, now, pid)
 due('batch', pid, now + settle_due)
 count(is_local(pid) and 'events_injected' or 'events_seen', #records)
 count(ARGV[10])
-return { 1, pending }
+return cjson.encode({ state = 'opened', pending = pending })

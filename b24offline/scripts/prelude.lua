@@ -49,6 +49,9 @@ end
 -- deeper than the bound, a fixed one would make every message stale before it is read.
 local function queue_bound(bound, tries) return bound * math.max(1, math.min(tries, 8)) end
 
+-- A run that was handed out, in a reply. Attempts go as text: cjson writes 14 digits of a number, and they may have more.
+local function handed_out(run, attempt) return { run = run, attempt = string.format('%.0f', attempt) } end
+
 -- Hands a run out: the one place where an attempt token is made. Only the head of a mailbox may run.
 -- Answers the new attempt, or nil where the run has to wait for another one.
 local function hand_out(run, bound)
@@ -120,7 +123,10 @@ local function standing_aside(aside)
   return found
 end
 
--- Writes an outcome, frees the mailbox and tells who comes next. `backoff` delays the next run of this object and
+-- The reply to an outcome that came too late, or twice.
+local NOT_RECORDED = { recorded = false, settleable = {} }
+
+-- Writes an outcome, frees the mailbox and replies who comes next. `backoff` delays the next run of this object and
 -- pipeline, so that an object that always fails and always changes makes no hot loop.
 -- A success also covers older records of the same message that stand aside, if this one was seen after they had been
 -- reserved: what they stand for had happened when it began.
@@ -130,7 +136,7 @@ local function conclude(run, outcome, reason, bound, settle_due, backoff)
   redis.call('HSET', key, 'state', outcome, 'reason', reason)
   undue('run', run)
   count('runs_' .. outcome)
-  local next_run, next_attempt = '', 0
+  local following
   if fields[1] then
     redis.call('LREM', fields[1], 0, run)
     if backoff > 0 then redis.call('SET', wait_key(fields[1]), now + backoff, 'PX', backoff) end
@@ -139,8 +145,7 @@ local function conclude(run, outcome, reason, bound, settle_due, backoff)
       if backoff > 0 then
         due('run', head, now + backoff)
       else
-        next_attempt = hand_out(head, bound)
-        next_run = head
+        following = handed_out(head, hand_out(head, bound))
       end
     end
   end
@@ -155,7 +160,7 @@ local function conclude(run, outcome, reason, bound, settle_due, backoff)
       end
     end
   end
-  return { next_run, next_attempt, settleable }
+  return { recorded = true, next = following, settleable = settleable }
 end
 
 -- Whether this attempt may still change its run: it was not replaced, and has no outcome.

@@ -1,7 +1,7 @@
 -- open -> dispatched: hands out those runs of a batch that nobody handed out yet and whose mailbox is theirs. One whose
 -- mailbox waits after a failure is left to the sweep.
 -- Repeatable: a run that was handed out before is not handed out again. ARGV: process id, queue bound ms.
--- Answers [run, attempt, run, attempt, ...].
+-- Replies [{run, attempt}].
 local handed = {}
 for _, text in ipairs(redis.call('HVALS', records_key(ARGV[1]))) do
   for _, run in ipairs(split(cjson.decode(text).runs)) do
@@ -11,11 +11,8 @@ for _, text in ipairs(redis.call('HVALS', records_key(ARGV[1]))) do
       due('run', run, now + wait)
     elseif fields[1] == 'ready' and fields[2] == '0' then
       local attempt = hand_out(run, tonumber(ARGV[2]))
-      if attempt then
-        handed[#handed + 1] = run
-        handed[#handed + 1] = attempt
-      end
+      if attempt then handed[#handed + 1] = handed_out(run, attempt) end
     end
   end
 end
-return handed
+return cjson.encode(handed)

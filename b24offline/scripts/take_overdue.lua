@@ -1,6 +1,6 @@
 -- What is overdue, taken by one sweep: every entry gets a new due time, so that a second sweep finds nothing.
 -- ARGV: queue bound ms, settle_due ms, limit, JSON of the rules of held runs, age ms at which a held run is parked.
--- Answers {runs to publish [run, attempt, ...], batches to look after [pid, ...], runs to park [run, attempt, ...]}.
+-- Replies {runs = to publish [{run, attempt}], batches = to look after [process id], hopeless = to park [{run, attempt}]}.
 local publish, settle, park, seen_batch, handed = {}, {}, {}, {}, {}
 local rules, age = cjson.decode(ARGV[4]), tonumber(ARGV[5])
 
@@ -62,8 +62,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
       or (fields[4] == '1' and fields[1] ~= 'running' and hopeless(name, fields[7], fields[8])) then
       -- Its letter is written before it is parked, and looked for again while it is.
       due('run', name, now + tonumber(ARGV[2]))
-      park[#park + 1] = name
-      park[#park + 1] = fields[9]
+      park[#park + 1] = handed_out(name, fields[9])
     elseif not first_in_line(name, fields[2]) then
       -- One that stood aside is handed out like all others when it is its turn.
       if fields[1] == 'waiting' then redis.call('HSET', run_key(name), 'state', 'ready') end
@@ -80,21 +79,19 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
         redis.call('HSET', run_key(name), 'reason', 'crashed')
         wait_aside(name, rules)
       elseif crashes >= rules.budget and fields[4] ~= '1' and fields[1] == 'running' then
-        local told = conclude(name, 'failed', 'lease expired', tonumber(ARGV[1]), tonumber(ARGV[2]), 0)
-        if told[1] ~= '' then
-          publish[#publish + 1] = told[1]
-          publish[#publish + 1] = told[2]
-          handed[told[1]] = true
+        local reply = conclude(name, 'failed', 'lease expired', tonumber(ARGV[1]), tonumber(ARGV[2]), 0)
+        if reply.next then
+          publish[#publish + 1] = reply.next
+          handed[reply.next.run] = true
         end
-        for _, pid in ipairs(told[3]) do
+        for _, pid in ipairs(reply.settleable) do
           if not seen_batch[pid] then settle[#settle + 1] = pid; seen_batch[pid] = true end
         end
       else
-        publish[#publish + 1] = name
-        publish[#publish + 1] = hand_out(name, tonumber(ARGV[1]))
+        publish[#publish + 1] = handed_out(name, hand_out(name, tonumber(ARGV[1])))
         count('runs_swept')
       end
     end
   end
 end
-return { publish, settle, park }
+return cjson.encode({ runs = publish, batches = settle, hopeless = park })

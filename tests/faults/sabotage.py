@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from b24offline import ledger, offline_orders, portal_guard, settlement, settler
 from b24offline.event import Event, Record, parse_record
-from b24offline.ledger import Ledger, Settling
+from b24offline.ledger import Ledger
+from b24offline.ledger_replies import Settling
 from b24offline.rest import Answer, PortalClient
 from b24offline.settlement import SettlePlan, SettleView
 from tests.faults import sabotage_portal, sabotage_queue
@@ -98,7 +99,7 @@ def _attempt_token() -> None:
     honest = ledger._script_text
 
     def text(name: str) -> str:
-        check = "if fields[2] ~= attempt or position <= tonumber(fields[3]) then return {} end"
+        check = "if fields[2] ~= attempt or position <= tonumber(fields[3]) then return nil end"
         return honest(name).replace(check, "")
 
     ledger._script_text = text  # type: ignore[assignment]

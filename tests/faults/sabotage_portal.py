@@ -14,7 +14,8 @@ from typing import Final, cast
 
 from b24offline import ledger
 from b24offline.event import Batch
-from b24offline.ledger import Begun, Ledger, Settling
+from b24offline.ledger import Ledger
+from b24offline.ledger_replies import Begun, Settling
 from b24offline.oauth import TokenSource
 from b24offline.offline_orders import ClearOrder, ReserveOrder
 from b24offline.offline_queue import OfflineQueue

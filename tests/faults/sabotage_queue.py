@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from b24offline import offline_orders, retry_policy, settler
 from b24offline.event import Batch, Record
-from b24offline.ledger import Settling
+from b24offline.ledger_replies import Settling
 from b24offline.offline_orders import ClearOrder, ReportOrder
 from b24offline.offline_queue import OfflineQueue
 from b24offline.portal_guard import PortalGuard

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from b24offline.batch_kinds import BatchKind
 from b24offline.event import Event, ObjectKey, Record, parse_record
-from b24offline.ledger import Entry, Handed, Ledger, run_id
+from b24offline.ledger import Entry, Ledger, run_id
+from b24offline.ledger_replies import Handed
 from b24offline.offline_orders import ReserveOrder
 from b24offline.paced_client import Slot, retry_expired_token
 from b24offline.portal_guard import PortalGuard

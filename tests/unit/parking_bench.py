@@ -9,7 +9,8 @@ from cryptography.fernet import Fernet
 
 from b24offline.batch_kinds import BatchKind
 from b24offline.cipher import Cipher
-from b24offline.ledger import HELD_CHANCES, Handed
+from b24offline.ledger import HELD_CHANCES
+from b24offline.ledger_replies import Handed
 from b24offline.parking import Parking
 from b24offline.store import Store
 

@@ -23,7 +23,7 @@ from b24offline.offline_orders import UnsafeOrder
 from tests.faults.checker import Verdict
 
 if TYPE_CHECKING:
-    from b24offline.ledger import Concluded, Handed
+    from b24offline.ledger_replies import Concluded, Handed
     from b24offline.store import Store
 
 EXPECTED = (PortalError, PaceExceeded, UnsafeOrder)

@@ -97,7 +97,7 @@ def _look_live(patch: pytest.MonkeyPatch) -> None:
 
 
 def _attempt_token(patch: pytest.MonkeyPatch) -> None:
-    _scripted(patch, "begin_step", "if fields[2] ~= attempt or position <= tonumber(fields[3]) then return {} end", "")
+    _scripted(patch, "begin_step", "if fields[2] ~= attempt or position <= tonumber(fields[3]) then return nil end", "")
 
 
 def _mailbox(patch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from b24offline.emulator import StoredObject
     from b24offline.event import Event
-    from b24offline.ledger import Handed
+    from b24offline.ledger_replies import Handed
     from b24offline.store import Store
 
 Fate = Literal["answered", "lost", "late", "dropped", "twice", "refused"]

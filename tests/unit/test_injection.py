@@ -31,7 +31,8 @@ from b24offline.catalogue import object_id_from, shipped_catalogue
 from b24offline.cipher import Cipher
 from b24offline.event import Event, ObjectKey
 from b24offline.injection import Injector, event_fits, local_event, payload_of, update_events
-from b24offline.ledger import HELD_CHANCES, Handed
+from b24offline.ledger import HELD_CHANCES
+from b24offline.ledger_replies import Handed
 from b24offline.offline_orders import ClearOrder, ReportOrder, ReportRules, UnsafeOrder
 from b24offline.offline_queue import OfflineQueue
 from b24offline.parking import Parking, run_of_letter

@@ -13,7 +13,8 @@ from redis import Redis
 
 from b24offline.embedded import free_port
 from b24offline.lease_keeper import LeaseKeeper
-from b24offline.ledger import Handed, Ledger
+from b24offline.ledger import Ledger
+from b24offline.ledger_replies import Handed
 
 if TYPE_CHECKING:
     pass

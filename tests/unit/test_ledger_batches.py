@@ -24,7 +24,8 @@ from core_events import (
 
 from b24offline.batch_kinds import BatchKind
 from b24offline.event import ObjectKey
-from b24offline.ledger import Concluded, Entry, Handed, Settling
+from b24offline.ledger import Entry
+from b24offline.ledger_replies import Concluded, Handed, Settling
 from b24offline.portal_guard import PollLease
 
 if TYPE_CHECKING:

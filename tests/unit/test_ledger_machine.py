@@ -19,7 +19,8 @@ from hypothesis.stateful import (
 )
 
 from b24offline.batch_kinds import BatchKind
-from b24offline.ledger import Entry, Handed, Settling, run_id
+from b24offline.ledger import Entry, run_id
+from b24offline.ledger_replies import Handed, Settling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -21,7 +21,8 @@ from core_events import (
 
 from b24offline.batch_kinds import BatchKind
 from b24offline.event import stamp_seconds
-from b24offline.ledger import STEP_STRIDE, Concluded, Handed, Ledger
+from b24offline.ledger import STEP_STRIDE, Ledger
+from b24offline.ledger_replies import Concluded, Handed
 
 if TYPE_CHECKING:
     from redis import Redis

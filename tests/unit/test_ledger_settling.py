@@ -18,7 +18,8 @@ from core_events import (
 )
 
 from b24offline.batch_kinds import BatchKind
-from b24offline.ledger import Ledger, Settling
+from b24offline.ledger import Ledger
+from b24offline.ledger_replies import Settling
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -18,7 +18,7 @@ from core_events import (
 )
 
 from b24offline.batch_kinds import BatchKind
-from b24offline.ledger import Handed, Overdue, Settling
+from b24offline.ledger_replies import Handed, Overdue, Settling
 
 if TYPE_CHECKING:
     from redis import Redis

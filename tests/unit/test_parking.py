@@ -23,7 +23,8 @@ from parking_bench import DAY, RUN, Bench
 from b24offline.batch_kinds import BatchKind
 from b24offline.errors import StoreUnavailable
 from b24offline.health_sample import take_sample
-from b24offline.ledger import HELD_CHANCES, Handed, Settling
+from b24offline.ledger import HELD_CHANCES
+from b24offline.ledger_replies import Handed, Settling
 from b24offline.parking import run_of_letter
 from b24offline.portal_guard import HELD_RECORDS, PollLease
 

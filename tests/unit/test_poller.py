@@ -15,7 +15,7 @@ from b24offline.cipher import Cipher
 from b24offline.errors import PaceExceeded, QueryLimitExceeded, StoreError, UnknownAnswer
 from b24offline.health_sample import take_sample
 from b24offline.lanes import Lane
-from b24offline.ledger import Settling
+from b24offline.ledger_replies import Settling
 from b24offline.offline_queue import OfflineQueue
 from b24offline.poller import UNROUTED_TOLD_SECONDS, Polled, Poller
 from b24offline.portal_guard import HELD_RECORDS, PollLease

@@ -19,7 +19,7 @@ from core_events import (
 )
 
 from b24offline.batch_kinds import BatchKind
-from b24offline.ledger import Settling
+from b24offline.ledger_replies import Settling
 from b24offline.portal_guard import HELD_RECORDS, PollLease, PollRefused
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from b24offline.batch_kinds import BatchKind
 from b24offline.catalogue import shipped_catalogue
 from b24offline.errors import PaceExceeded, PortalError, QueryLimitExceeded, UnknownAnswer
 from b24offline.event import event_from_record
-from b24offline.ledger import Entry, Settling
+from b24offline.ledger import Entry
+from b24offline.ledger_replies import Settling
 from b24offline.offline_queue import PAGE, OfflineQueue
 from b24offline.settler import Settled, Settler
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from b24offline.event import Event
-    from b24offline.ledger import Handed
+    from b24offline.ledger_replies import Handed
     from b24offline.runtime import Runtime
     from b24offline.services import PortalKit
 
