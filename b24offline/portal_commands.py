@@ -33,7 +33,7 @@ def portal() -> None:
     """Add, show, pause, change and remove portals."""
 
 
-@portal.command("set-url")
+@portal.command()
 @click.argument("name")
 @click.option("--url", required=True, help="REST address, https://name.bitrix24.com/rest/")
 @click.option("--client-id", required=True, help="Client id of the application in the portal.")

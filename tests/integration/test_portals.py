@@ -213,7 +213,7 @@ def test_a_new_client_secret_is_taken_without_a_restart(many: Many) -> None:
 
 
 def test_the_keys_of_the_store_are_changed(many: Many) -> None:
-    assert "encrypted with the first key" in many.cli("store", "reencrypt").output
+    assert "encrypted with the first key" in many.cli("db", "reencrypt").output
     assert many.runtime.store.portals.get("p09").client_secret == many.emulator.client_secret
 
 

@@ -56,6 +56,22 @@ def test_every_command_is_there_under_its_name(name: str) -> None:
     assert (told.exit_code, told.output.startswith(f"Usage: b24offline {name} ")) == (0, True)
 
 
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        (
+            "portal",
+            "add authorize claim drain list pause remove resume rotate-secret set-url show",
+        ),
+        ("db", "prune reencrypt upgrade"),
+    ],
+)
+def test_every_command_of_a_group_is_there_under_its_name(group: str, names: str) -> None:
+    command = main.get_command(click.Context(main), group)
+    assert isinstance(command, click.Group)
+    assert " ".join(sorted(command.commands)) == names
+
+
 @pytest.mark.parametrize("former", ["dead", "marked", "run"])
 def test_a_command_that_is_none_is_refused(former: str) -> None:
     told = CliRunner().invoke(main, [former])
