@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 from core_events import PORTAL, PREFIX, TIMERS, entry_of, guard_on, ledger_on, opened, ran, run_of, run_state
+from redis import Redis
 
-from b24offline import ledger_schema
+from b24offline import kept_valkey, ledger_schema
 from b24offline.batch_kinds import BatchKind
 from b24offline.cipher import Cipher, load_or_create_key
 from b24offline.cli import main
@@ -20,13 +21,13 @@ from b24offline.ledger import Ledger
 from b24offline.ledger_schema import LedgerSchemaMismatch
 from b24offline.portal_guard import PollLease
 from b24offline.runtime import Runtime
+from b24offline.single_start import SingleStart
 from b24offline.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from redis import Redis
 
 pytestmark = pytest.mark.unit
 
@@ -156,3 +157,20 @@ def test_a_start_without_a_ledger_is_not_refused(tmp_path: Path) -> None:
     from b24offline.tasks.celery_app import refuse_other_ledger  # noqa: PLC0415 - it reads the settings
 
     refuse_other_ledger(Config.load({"B24_DATA_DIR": str(tmp_path), "B24_REDIS_URL": "redis://127.0.0.1:1/0"}))
+
+
+def test_a_reset_starts_the_embedded_server_of_a_deployment_that_is_stopped(tmp_path: Path) -> None:
+    environ = {"B24_DATA_DIR": str(tmp_path)}
+    config = Config.load(environ)
+    with kept_valkey.kept_valkey(config) as server, Redis.from_url(server.url) as redis:
+        opened_by = Ledger(Redis.from_url(server.url, decode_responses=True), "b24offline", PORTAL, TIMERS)
+        opened_by.schema = NEXT
+        opened(opened_by, "p1", entry_of(1))
+        assert redis.dbsize() > 0
+        with SingleStart(tmp_path):
+            refused = CliRunner().invoke(main, ["ledger", "reset", "--yes"], env=environ)
+        assert (refused.exit_code, "already" in refused.output) == (2, True), refused.output
+    done = CliRunner().invoke(main, ["ledger", "reset", "--yes"], env=environ)
+    assert done.exit_code == 0, done.output
+    with kept_valkey.kept_valkey(config) as server, Redis.from_url(server.url) as redis:
+        assert redis.dbsize() == 0
