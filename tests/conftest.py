@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(folder)
         if folder in ("integration", "e2e"):
             item.add_marker(pytest.mark.timeout(GIVE_UP_SECONDS))
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command that is called in this process sets the logs up for all of it."""
+    root, urllib3 = logging.getLogger(), logging.getLogger("urllib3")
+    handlers, level, urllib3_level = root.handlers[:], root.level, urllib3.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    urllib3.setLevel(urllib3_level)
 
 
 @pytest.fixture(scope="session")

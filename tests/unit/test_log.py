@@ -15,23 +15,11 @@ from hypothesis import strategies as st
 from b24offline.log import configure, redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from b24offline.log import Style
 
 pytestmark = pytest.mark.unit
 
 CANARY = "canary7f3b19"
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, urllib3 = root.handlers[:], root.level, logging.getLogger("urllib3").level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.getLogger("urllib3").setLevel(urllib3)
 
 
 def logged(style: Style, message: str, *args: object, level: str = "INFO", **extra: object) -> str:
