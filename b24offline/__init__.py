@@ -6,7 +6,7 @@ A module of pipelines imports what it needs from `b24offline.pipeline`. Nothing 
 from importlib.metadata import version
 
 from b24offline.errors import B24OfflineError, ConfigError, PortalError
-from b24offline.event import Event, ObjectKey
+from b24offline.events import Event, ObjectKey
 
 __all__ = ["B24OfflineError", "ConfigError", "Event", "ObjectKey", "PortalError", "__version__"]
 

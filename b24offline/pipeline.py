@@ -11,12 +11,11 @@ from typing import Any
 
 from celery.canvas import Signature, signature
 
-from b24offline.event import Event, ObjectKey
-from b24offline.retry_policy import Permanent
-from b24offline.routing import route
-from b24offline.tasks.base import current, step
+from b24offline.delivery import Permanent
+from b24offline.events import Event, ObjectKey, route
 from b24offline.tasks.mirror import upsert
 from b24offline.tasks.objects import fetch, load
+from b24offline.tasks.steps import current, step
 
 __all__ = [
     "Event",

@@ -16,27 +16,15 @@ from typing import TYPE_CHECKING, Final
 from redis import Redis
 from redis.exceptions import RedisError
 
-from b24offline import ledger_keys as keys
-from b24offline.alarms import tell_all
-from b24offline.catalogue import Catalogue, shipped_catalogue
-from b24offline.cipher import Cipher, load_or_create_key
+from b24offline import keys as keys
+from b24offline.delivery import PortalKit, Shared, build_kit
 from b24offline.errors import ConfigError, StoreError, StoreUnavailable
-from b24offline.injection import Injector
-from b24offline.ledger_schema import other_schema
-from b24offline.mirror_table import Mirror
-from b24offline.oauth import TokenSource
-from b24offline.object_lister import ObjectLister
-from b24offline.open_work import with_open_work
-from b24offline.poll_schedule import PollSchedule
-from b24offline.rate_limit import Pace
-from b24offline.reconcile_schedule import ReconcileSchedule
-from b24offline.reconcile_turn import ReconcileTurns
-from b24offline.reconciliation import Reconciler
-from b24offline.rest import make_session
-from b24offline.routing import routes
-from b24offline.run_requests import RunRequests
-from b24offline.services import PortalKit, Shared, build_kit
-from b24offline.store import Store
+from b24offline.events import Catalogue, routes, shipped_catalogue
+from b24offline.ledger import PollSchedule, other_schema, with_open_work
+from b24offline.monitoring import tell_all
+from b24offline.reconciliation import Injector, Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests
+from b24offline.rest import ObjectLister, Pace, TokenSource, make_session
+from b24offline.store import Cipher, Mirror, Store, load_or_create_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +32,7 @@ if TYPE_CHECKING:
     import requests
 
     from b24offline.config import Config
-    from b24offline.portal import Portal
+    from b24offline.events import Portal
 
 log = logging.getLogger(__name__)
 

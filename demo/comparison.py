@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from b24offline.mirror_table import MirrorRow
+from b24offline.store import MirrorRow
 
 Name = tuple[str, str]
 """Entity and object id."""

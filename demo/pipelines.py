@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from celery.canvas import Signature
 
-from b24offline.catalogue import LISTED_ENTITIES
+from b24offline.events import LISTED_ENTITIES
 from b24offline.pipeline import Event, current, fetch, route, step, upsert
 
 FAILS: Final = 2

@@ -10,12 +10,12 @@ from typing import Self
 
 from redis import Redis
 
-from b24offline import ledger_keys as keys
-from b24offline import processes
+from b24offline import keys as keys
 from b24offline.config import Config
-from b24offline.embedded import EmbeddedValkey
 from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
+from b24offline.supervisor import EmbeddedValkey
+from b24offline.supervisor import celery_process as processes
 
 PORTAL = "demo"
 TIME_SCALE = 0.05

@@ -113,7 +113,7 @@ include = (
     "b24offline.tasks.broker_queues",
 )
 beat_schedule = schedule.beat_schedule
-beat_scheduler = "b24offline.tasks.beat_scheduler:SteadyScheduler"  # one that a clock which is set back does not stop
+beat_scheduler = "b24offline.tasks.beat:SteadyScheduler"  # one that a clock which is set back does not stop
 beat_schedule_filename = str(config.data_dir / "celerybeat-schedule")
 beat_max_loop_interval = 1.0  # how soon it notices that the clock was set
 timezone = "UTC"

@@ -8,7 +8,7 @@ from celery import signals
 
 from b24offline import log, settings
 from b24offline.config import Config
-from b24offline.ledger_schema import LedgerSchemaMismatch
+from b24offline.ledger import LedgerSchemaMismatch
 from b24offline.runtime import Runtime
 from b24offline.tasks.application import Application
 

@@ -12,13 +12,13 @@ from kombu.utils import json
 
 from b24offline import contract
 from b24offline.errors import ConfigError
-from b24offline.routing import routes
+from b24offline.events import routes
 from b24offline.settings import config
 from b24offline.tasks.celery_app import app
 
 if TYPE_CHECKING:
-    from b24offline.event import Event
-    from b24offline.ledger_replies import Handed
+    from b24offline.events import Event
+    from b24offline.ledger import Handed
 
 FETCH: Final = f"{contract.STEP_PREFIX}objects.fetch"
 

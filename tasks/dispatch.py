@@ -5,10 +5,10 @@ from __future__ import annotations
 from celery import shared_task
 
 from b24offline import contract
-from b24offline.crash_points import crash_point
+from b24offline.failpoints import crash_point
 from b24offline.tasks.chains import fetches
 from b24offline.tasks.process import runtime
-from b24offline.tasks.publishing import publish, send_dispatch, send_settle
+from b24offline.tasks.publish import publish, send_dispatch, send_settle
 
 
 @shared_task(name=contract.TASK_DISPATCH)

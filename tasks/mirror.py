@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from b24offline.catalogue import changed_at
-from b24offline.tasks.base import step
+from b24offline.events import changed_at
 from b24offline.tasks.objects import load
 from b24offline.tasks.process import runtime
+from b24offline.tasks.steps import step
 
 
 @step

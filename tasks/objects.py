@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from b24offline.delivery import NotReadable
 from b24offline.errors import AccessDenied, BadRequest, InsufficientScope, MethodNotFound, RefusedByMethod
-from b24offline.event import Event, ObjectKey
-from b24offline.object_reader import NotReadable
-from b24offline.snapshots import Snapshot
-from b24offline.tasks.base import Permanent, current, step
+from b24offline.events import Event, ObjectKey
+from b24offline.ledger import Snapshot
+from b24offline.tasks.steps import Permanent, current, step
 
 _UNREADABLE: Final = (
     NotReadable,

@@ -9,7 +9,7 @@ from celery import shared_task
 from b24offline import contract
 from b24offline.settings import config
 from b24offline.tasks.process import runtime
-from b24offline.tasks.publishing import follow
+from b24offline.tasks.publish import follow
 
 
 @shared_task(name=contract.TASK_SUCCEEDED)

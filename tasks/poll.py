@@ -7,12 +7,12 @@ import logging
 from celery import shared_task
 
 from b24offline import contract
-from b24offline.crash_points import crash_point
-from b24offline.services import TROUBLE_OF_ONE_PORTAL
+from b24offline.delivery import TROUBLE_OF_ONE_PORTAL
+from b24offline.failpoints import crash_point
 from b24offline.settings import config
 from b24offline.tasks.bind import bind
 from b24offline.tasks.process import runtime
-from b24offline.tasks.publishing import send_dispatch
+from b24offline.tasks.publish import send_dispatch
 
 log = logging.getLogger(__name__)
 

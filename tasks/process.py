@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-from b24offline.lease_keeper import LeaseKeeper
+from b24offline.ledger import LeaseKeeper
 from b24offline.runtime import Runtime
 from b24offline.settings import config
 

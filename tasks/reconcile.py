@@ -8,9 +8,9 @@ from typing import Final
 from celery import shared_task
 
 from b24offline import contract
-from b24offline.reconcile_schedule import RECONCILE, RUN
+from b24offline.reconciliation import RECONCILE, RUN
 from b24offline.tasks.process import runtime
-from b24offline.tasks.publishing import send_dispatch
+from b24offline.tasks.publish import send_dispatch
 
 SLACK_SECONDS: Final = 0.5
 """A message that comes a moment too early would find the lease, and the sweep would have to ask."""

@@ -12,7 +12,7 @@ from b24offline import contract
 from b24offline.errors import PaceExceeded, PortalError, StoreError
 from b24offline.tasks.chains import fetches
 from b24offline.tasks.process import runtime
-from b24offline.tasks.publishing import send_dispatch
+from b24offline.tasks.publish import send_dispatch
 
 
 @shared_task(name=contract.TASK_REDRIVE)

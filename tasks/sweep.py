@@ -8,13 +8,13 @@ from typing import Final
 from celery import shared_task
 
 from b24offline import contract
+from b24offline.delivery import TROUBLE_OF_ONE_PORTAL, PortalKit
 from b24offline.errors import BrokerUnavailable, PaceExceeded, PortalError, StoreError
-from b24offline.portal import PortalState
-from b24offline.services import TROUBLE_OF_ONE_PORTAL, PortalKit
+from b24offline.events import PortalState
 from b24offline.settings import config
 from b24offline.tasks import reconcile
 from b24offline.tasks.process import runtime
-from b24offline.tasks.publishing import publish, send_dispatch, send_settle
+from b24offline.tasks.publish import publish, send_dispatch, send_settle
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from redis import Redis
 
-from b24offline.embedded import EmbeddedValkey
+from b24offline.supervisor import EmbeddedValkey
 
 GIVE_UP_SECONDS = 900
 """For tests that wait for processes: after their own deadlines, which say what did not happen."""

@@ -12,8 +12,7 @@ from typing import Final
 
 import click
 
-from b24offline.config import Config
-from b24offline.environment import FILE_SUFFIX, Variable, variables
+from b24offline.config import FILE_SUFFIX, Config, Variable, variables
 
 _CHECKOUT: Final = Path(__file__).resolve().parent.parent
 

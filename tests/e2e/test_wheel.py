@@ -13,10 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from b24offline.embedded import EmbeddedValkey
 from b24offline.emulator import EmulatorProcess, wait_until
-from b24offline.processes import child_environ
-from b24offline.tether import tethered
+from b24offline.supervisor import EmbeddedValkey, child_environ, tethered
 from tests.e2e.conftest import CHECKOUT, Distributions
 
 PATIENCE_SECONDS = 240

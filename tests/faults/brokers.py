@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import kombu
 
 from b24offline.contract import QUEUES
-from b24offline.embedded import EmbeddedValkey
+from b24offline.supervisor import EmbeddedValkey
 from tests.rabbit import RabbitNode
 
 DEATH_SECONDS: Final = 10.0

@@ -17,11 +17,11 @@ from typing import Any
 from celery import current_task, signals
 from celery.canvas import Signature
 
-from b24offline.event import Event, stamp_seconds
+from b24offline.events import Event, stamp_seconds
 from b24offline.pipeline import handoff, route
 from b24offline.tasks import mirror, objects
-from b24offline.tasks.base import Permanent, current, step
 from b24offline.tasks.celery_app import app
+from b24offline.tasks.steps import Permanent, current, step
 from tests.faults import next_version, sabotage
 from tests.faults.evidence import fingerprint
 from tests.faults.journal import CHEAP, COPIES, COUNTED, HARD_LIMIT, SOFT_LIMIT, TRACKED, VISIBILITY, Journal

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from celery.canvas import Signature
 
-from b24offline.catalogue import LISTED_ENTITIES
-from b24offline.event import Event
-from b24offline.routing import route
+from b24offline.events import LISTED_ENTITIES, Event, route
 from b24offline.tasks import mirror, objects
 from tests.faults.chains import TRACKED
 

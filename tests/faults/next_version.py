@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from b24offline import contract, ledger
+from b24offline import contract
+from b24offline.ledger import ledger
 
 VARIABLE: Final = "B24OFFLINE_TEST_NEXT_VERSION"
 """Set in the environment of a worker of the next version."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import update
 
-from b24offline.store_schema import PORTALS
+from b24offline.store import PORTALS
 from tests.faults.row import Plan, fault
 from tests.faults.stage import Stage, wait_until
 

@@ -10,9 +10,8 @@ import kombu
 from celery import Celery
 
 from b24offline.contract import QUEUES, STEP_PREFIX
-from b24offline.health import LATE_SECONDS, IssueCode
-from b24offline.overview import overview
-from b24offline.processes import CeleryProcess
+from b24offline.monitoring import LATE_SECONDS, IssueCode, overview
+from b24offline.supervisor import CeleryProcess
 from tests.faults.brokers import RabbitBroker
 from tests.faults.journal import COPIES, VISIBILITY
 from tests.faults.row import Plan, fault

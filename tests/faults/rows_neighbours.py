@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 
-from b24offline import processes
 from b24offline.config import Config
-from b24offline.embedded import EmbeddedValkey
-from b24offline.overview import overview
-from b24offline.portal import PortalState
-from b24offline.processes import CeleryProcess
+from b24offline.events import PortalState
+from b24offline.monitoring import overview
 from b24offline.runtime import Runtime
+from b24offline.supervisor import CeleryProcess, EmbeddedValkey
+from b24offline.supervisor import celery_process as processes
 from tests.faults.journal import TRACKED, VARIABLE, Journal
 from tests.faults.row import Plan, fault
 from tests.faults.stage import PORTAL, Stage, wait_until

@@ -8,8 +8,8 @@ import time
 
 from sqlalchemy import update
 
-from b24offline.embedded import free_port
-from b24offline.store_schema import PORTALS
+from b24offline.store import PORTALS
+from b24offline.supervisor import free_port
 from tests.faults.row import Plan, fault
 from tests.faults.stage import PORTAL, Stage, wait_until
 

@@ -6,8 +6,8 @@ import os
 import signal
 import time
 
-from b24offline import ledger_schema
-from b24offline.processes import CeleryProcess
+from b24offline.ledger import schema as ledger_schema
+from b24offline.supervisor import CeleryProcess
 from tests.faults import next_version
 from tests.faults.row import Plan, fault
 from tests.faults.stage import Stage, wait_until

@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from b24offline import ledger, offline_orders, portal_guard, settlement, settler
-from b24offline.event import Event, Record, parse_record
-from b24offline.ledger import Ledger
-from b24offline.ledger_replies import Settling
-from b24offline.rest import Answer, PortalClient
-from b24offline.settlement import SettlePlan, SettleView
+from b24offline.delivery import SettlePlan, SettleView, settlement, settler
+from b24offline.events import Event, Record, parse_record
+from b24offline.ledger import Ledger, Settling, ledger
+from b24offline.ledger import fencing as portal_guard
+from b24offline.rest import Answer, PortalClient, offline_orders
 from tests.faults import sabotage_portal, sabotage_queue
 
 VARIABLE: Final = "B24OFFLINE_TEST_WITHOUT"

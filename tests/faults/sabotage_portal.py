@@ -12,16 +12,10 @@ from dataclasses import replace
 from threading import Timer
 from typing import Final, cast
 
-from b24offline import ledger
-from b24offline.event import Batch
-from b24offline.ledger import Ledger
-from b24offline.ledger_replies import Begun, Settling
-from b24offline.oauth import TokenSource
-from b24offline.offline_orders import ClearOrder, ReserveOrder
-from b24offline.offline_queue import OfflineQueue
-from b24offline.portal import RefreshWait, Tokens
-from b24offline.portal_guard import PortalGuard
-from b24offline.store_tokens import TokenPairs
+from b24offline.events import Batch, RefreshWait, Tokens
+from b24offline.ledger import Begun, Ledger, PortalGuard, Settling, ledger
+from b24offline.rest import ClearOrder, OfflineQueue, ReserveOrder, TokenSource
+from b24offline.store import TokenPairs
 
 LATE_SAVE_SECONDS: Final = 8.0
 """How long a new pair of tokens is used before it is stored, where nobody insists on the order."""

@@ -10,13 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from b24offline import offline_orders, retry_policy, settler
-from b24offline.event import Batch, Record
-from b24offline.ledger_replies import Settling
-from b24offline.offline_orders import ClearOrder, ReportOrder
-from b24offline.offline_queue import OfflineQueue
-from b24offline.portal_guard import PortalGuard
-from b24offline.settler import Settler
+from b24offline.delivery import Settler, retry_policy, settler
+from b24offline.events import Batch, Record
+from b24offline.ledger import PortalGuard, Settling
+from b24offline.rest import ClearOrder, OfflineQueue, ReportOrder, offline_orders
 
 
 def _report_age() -> None:

@@ -15,13 +15,13 @@ from typing import Any, Final, Self, TypeVar
 from redis import Redis
 from redis.exceptions import RedisError
 
-from b24offline import crash_points, processes
+from b24offline import failpoints as crash_points
 from b24offline.config import Config
-from b24offline.embedded import EmbeddedValkey
+from b24offline.delivery import PortalKit
 from b24offline.emulator import Control, EmulatorProcess
-from b24offline.processes import CeleryProcess
 from b24offline.runtime import Runtime
-from b24offline.services import PortalKit
+from b24offline.supervisor import CeleryProcess, EmbeddedValkey
+from b24offline.supervisor import celery_process as processes
 from tests.faults import evidence
 from tests.faults.brokers import Broker, ValkeyBroker, empty_queues
 from tests.faults.evidence import Evidence

@@ -6,11 +6,10 @@ from typing import Any
 
 from celery.canvas import Signature
 
-from b24offline.event import Event
-from b24offline.routing import route
+from b24offline.events import Event, route
 from b24offline.tasks import mirror, objects
-from b24offline.tasks.base import Permanent, step
 from b24offline.tasks.process import runtime
+from b24offline.tasks.steps import Permanent, step
 
 MODE = "test:careless"
 """A hash: entity -> fail (every attempt), once (the first attempt only), permanent; else the handler works."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from b24offline.embedded import EmbeddedValkey
+from b24offline.supervisor import EmbeddedValkey
 from tests.integration.stack import Stack
 from tests.rabbit import RabbitNode, server_binary
 

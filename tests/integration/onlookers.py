@@ -17,8 +17,7 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from b24offline.embedded import free_port
-from b24offline.processes import CeleryProcess
+from b24offline.supervisor import CeleryProcess, free_port
 from tests.integration.stack import PATIENCE, wait_until
 
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{24,}={0,2}")

@@ -6,10 +6,9 @@ from typing import Any
 
 from celery.canvas import Signature
 
-from b24offline.event import Event
-from b24offline.routing import route
-from b24offline.tasks.base import Permanent, current, step
+from b24offline.events import Event, route
 from b24offline.tasks.process import runtime
+from b24offline.tasks.steps import Permanent, current, step
 
 RUNS = "test:retries"
 """A list of ``<entity> <step> <attempt>``, one for each handler that began."""

@@ -10,13 +10,13 @@ from typing import Any
 
 import kombu
 
-from b24offline import processes
 from b24offline.config import Config
 from b24offline.contract import QUEUES
+from b24offline.delivery import PortalKit
 from b24offline.emulator import Control, EmulatorProcess
-from b24offline.processes import CeleryProcess
 from b24offline.runtime import Runtime
-from b24offline.services import PortalKit
+from b24offline.supervisor import CeleryProcess
+from b24offline.supervisor import celery_process as processes
 from demo.comparison import Comparison, compare
 
 PORTAL = "acme"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from b24offline.error_lane import error_lane
-from b24offline.processes import child_environ
+from b24offline.ledger import error_lane
+from b24offline.supervisor import child_environ
 from tests.integration import chains
 from tests.integration.stack import CHAINS, PORTAL, Stack, wait_until
 

@@ -12,10 +12,10 @@ import pytest
 import requests
 from redis import Redis
 
-from b24offline import processes
 from b24offline.contract import QUEUES
-from b24offline.tasks.base import Permanent
+from b24offline.supervisor import celery_process as processes
 from b24offline.tasks.step_error import showable
+from b24offline.tasks.steps import Permanent
 from tests.integration import careless_chains
 from tests.integration.onlookers import BrokerLog, Events, Flower
 from tests.integration.stack import PORTAL, Stack, wait_until

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from b24offline.embedded import EmbeddedValkey
-from b24offline.processes import CeleryProcess
+from b24offline.supervisor import CeleryProcess, EmbeddedValkey
 from tests.integration.stack import CHAINS, Stack, wait_until
 
 VARIABLES = {"B24_PIPELINES": CHAINS, "B24_HANDOFF_QUEUES": "shop"}

@@ -14,10 +14,9 @@ import psutil
 import pytest
 
 from b24offline.config import Config
-from b24offline.embedded import EmbeddedValkey
 from b24offline.emulator import Control, EmulatorProcess
-from b24offline.kept_valkey import with_ledger_address
 from b24offline.runtime import Runtime
+from b24offline.supervisor import EmbeddedValkey, with_ledger_address
 from tests.faults import evidence
 from tests.faults.checker import judge
 from tests.faults.evidence import Evidence

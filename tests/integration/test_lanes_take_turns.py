@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from redis import Redis
 
-from b24offline.processes import child_environ, worker
+from b24offline.supervisor import child_environ, worker
 from tests.integration import chains
 from tests.integration.stack import CHAINS, Stack, wait_until
 

@@ -15,9 +15,9 @@ from sqlalchemy import text
 from b24offline.cli import main
 from b24offline.config import Config
 from b24offline.emulator import Control, EmulatorProcess
-from b24offline.kept_valkey import with_ledger_address
-from b24offline.portal import PortalState, Wish
+from b24offline.events import PortalState, Wish
 from b24offline.runtime import Runtime
+from b24offline.supervisor import with_ledger_address
 from demo.comparison import compare
 from tests.integration.stack import wait_until
 from tests.integration.up_process import Up, common_variables

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from b24offline.batch_kinds import is_local
-from b24offline.reconcile_schedule import RECONCILE
-from b24offline.reconciliation import Job
-from b24offline.subscriptions import bind_events
+from b24offline.ledger import is_local
+from b24offline.reconciliation import RECONCILE, Job
+from b24offline.rest import bind_events
 from tests.integration import chains
 from tests.integration.stack import CHAINS, Stack, wait_until
 from tests.integration.test_error_lane import command, hurry, letters

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from b24offline.processes import child_environ
+from b24offline.supervisor import child_environ
 from tests.integration.stack import PATIENCE, Stack, wait_until
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from b24offline.parking import run_of_letter
+from b24offline.delivery import run_of_letter
 from tests.integration import retry_chains
 from tests.integration.stack import PORTAL, Stack, wait_until
 

@@ -15,10 +15,8 @@ from redis import Redis
 
 from b24offline.config import Config
 from b24offline.emulator import Control, EmulatorProcess
-from b24offline.kept_valkey import with_ledger_address
-from b24offline.processes import child_environ
 from b24offline.runtime import Runtime
-from b24offline.supervisor import Grace
+from b24offline.supervisor import Grace, child_environ, with_ledger_address
 from demo.comparison import compare
 from tests.integration.stack import PATIENCE, wait_until
 from tests.integration.up_process import Up, common_variables, portal_variables

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from b24offline.embedded import free_port
 from b24offline.emulator import EmulatorProcess
-from b24offline.processes import child_environ
+from b24offline.supervisor import child_environ, free_port
 from tests.integration.stack import PATIENCE, wait_until
 
 _STARTED = re.compile(r"process started \| program=(\w+) process_id=(\d+)")

@@ -10,7 +10,7 @@ import pytest
 from kombu import pools
 
 from b24offline.config import Config
-from b24offline.lease_keeper import LeaseKeeper
+from b24offline.ledger import LeaseKeeper
 from b24offline.runtime import Runtime
 from b24offline.tasks import app, process
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from b24offline.embedded import EmbeddedValkey
+    from b24offline.supervisor import EmbeddedValkey
 
 VARIABLES = {
     "B24_PORTAL_URL": "https://acme.example/rest/",

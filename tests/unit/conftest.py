@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from store_bench import KEY, Clock, postgres_database
 
-from b24offline.cipher import Cipher
-from b24offline.store import Store
+from b24offline.store import Cipher, Store
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -10,23 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from b24offline.batch_kinds import BatchKind
-from b24offline.event import Event, ObjectKey, Record, parse_record
-from b24offline.ledger import Entry, Ledger, run_id
-from b24offline.ledger_replies import Handed
-from b24offline.offline_orders import ReserveOrder
-from b24offline.paced_client import Slot, retry_expired_token
-from b24offline.portal_guard import PortalGuard
-from b24offline.rest import Answer
-from b24offline.timers import Timers
+from b24offline.config import Timers
+from b24offline.events import Event, ObjectKey, Record, parse_record
+from b24offline.ledger import BatchKind, Entry, Handed, Ledger, PortalGuard, run_id
+from b24offline.rest import Answer, ReserveOrder, retry_expired_token
+from b24offline.rest.portal_client import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from redis import Redis
 
-    from b24offline.event import Batch
-    from b24offline.offline_queue import OfflineQueue
+    from b24offline.events import Batch
+    from b24offline.rest import OfflineQueue
 
 PORTAL = "acme"
 PREFIX = "coretest"

@@ -9,13 +9,9 @@ import pytest
 from core_events import PORTAL, PREFIX
 from portal_desk import CONNECTOR
 
-from b24offline.cipher import Cipher
 from b24offline.emulator import EmulatorProcess
-from b24offline.oauth import TokenSource
-from b24offline.paced_client import PacedClient
-from b24offline.rate_limit import Pace
-from b24offline.rest import PortalClient, make_session
-from b24offline.store import Store
+from b24offline.rest import Pace, PacedClient, PortalClient, TokenSource, make_session
+from b24offline.store import Cipher, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 from core_events import TIMERS, due_times, entry_of, ledger_on, opened, pass_time, ran, run_of, run_state
 from cryptography.fernet import Fernet
 
-from b24offline.batch_kinds import BatchKind
-from b24offline.cipher import Cipher
-from b24offline.ledger import HELD_CHANCES
-from b24offline.ledger_replies import Handed
-from b24offline.parking import Parking
-from b24offline.store import Store
+from b24offline.delivery import Parking
+from b24offline.ledger import BatchKind, Handed
+from b24offline.ledger.ledger import HELD_CHANCES
+from b24offline.store import Cipher, Store
 
 if TYPE_CHECKING:
     from pathlib import Path

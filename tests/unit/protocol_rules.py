@@ -19,11 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from protocol_world import EPOCH, LANE, Execution, Sent, World
 
 from b24offline.errors import PaceExceeded, PortalError
-from b24offline.offline_orders import UnsafeOrder
+from b24offline.rest.offline_orders import UnsafeOrder
 from tests.faults.checker import Verdict
 
 if TYPE_CHECKING:
-    from b24offline.ledger_replies import Concluded, Handed
+    from b24offline.ledger import Concluded, Handed
     from b24offline.store import Store
 
 EXPECTED = (PortalError, PaceExceeded, UnsafeOrder)

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from protocol_rules import ProtocolMachine
 from protocol_world import Network, Sent
 
-from b24offline import ledger, offline_orders, settlement, settler
-from b24offline.event import Record, parse_record
-from b24offline.offline_queue import OfflineQueue
-from b24offline.portal_guard import PortalGuard
-from b24offline.settlement import SettlePlan, SettleView
+from b24offline.delivery import SettlePlan, SettleView, settlement, settler
+from b24offline.events import Record, parse_record
+from b24offline.ledger import PortalGuard, ledger
+from b24offline.rest import OfflineQueue, offline_orders
 
 if TYPE_CHECKING:
     import pytest

@@ -14,19 +14,15 @@ from core_events import PREFIX, TIMERS, FakeClient
 from courses import Course
 from portal_desk import CONNECTOR
 
-from b24offline.catalogue import shipped_catalogue
+from b24offline.config import Lane
+from b24offline.delivery import Parking, Settler
+from b24offline.delivery.poller import Poller
 from b24offline.emulator import Address, ApiError, Binding, Call, Clock, Params, invoke
 from b24offline.emulator import Portal as EmulatedPortal
 from b24offline.errors import BadRequest, QueryLimitExceeded, UnknownAnswer
-from b24offline.lanes import Lane
-from b24offline.ledger import Ledger
-from b24offline.offline_queue import OfflineQueue
-from b24offline.parking import Parking
-from b24offline.poller import Poller
-from b24offline.portal_guard import PortalGuard
-from b24offline.rest import Answer
-from b24offline.routing import Routes
-from b24offline.settler import Settler
+from b24offline.events import Routes, shipped_catalogue
+from b24offline.ledger import Ledger, PortalGuard
+from b24offline.rest import Answer, OfflineQueue
 from tests.faults import evidence
 from tests.faults.checker import Verdict, judge
 
@@ -36,8 +32,8 @@ if TYPE_CHECKING:
     from courses import TimedRedis
 
     from b24offline.emulator import StoredObject
-    from b24offline.event import Event
-    from b24offline.ledger_replies import Handed
+    from b24offline.events import Event
+    from b24offline.ledger import Handed
     from b24offline.store import Store
 
 Fate = Literal["answered", "lost", "late", "dropped", "twice", "refused"]

@@ -13,8 +13,8 @@ from sqlalchemy import create_engine, text, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from b24offline.portal import Tokens
-from b24offline.store_schema import PORTALS
+from b24offline.events import Tokens
+from b24offline.store import PORTALS
 
 POSTGRES = os.environ.get("B24_TEST_DATABASE_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 KEY = Fernet.generate_key().decode()

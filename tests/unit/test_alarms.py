@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from core_events import ledger_on
 
-from b24offline.alarms import tell
-from b24offline.health import Issue, IssueCode
+from b24offline.monitoring import IssueCode
+from b24offline.monitoring.alarms import tell
+from b24offline.monitoring.health import Issue
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -9,7 +9,7 @@ import pytest
 
 from b24offline.settings import celeryconfig
 from b24offline.tasks import app
-from b24offline.tasks.beat_scheduler import SteadyScheduler
+from b24offline.tasks.beat import SteadyScheduler
 
 HOUR = timedelta(hours=1)
 

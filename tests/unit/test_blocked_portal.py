@@ -14,11 +14,10 @@ from core_events import entry_of
 from served import served
 from werkzeug.wrappers import Request, Response
 
-from b24offline import portal_commands
-from b24offline.batch_kinds import BatchKind
-from b24offline.portal import PortalState
-from b24offline.rate_limit import BLOCK_SECONDS
-from b24offline.routing import routes
+from b24offline.cli import portal as portal_commands
+from b24offline.events import PortalState, routes
+from b24offline.ledger import BatchKind
+from b24offline.rest import BLOCK_SECONDS
 from b24offline.tasks import dispatch as dispatching
 from b24offline.tasks.dispatch import dispatch
 from b24offline.tasks.poll import poll

@@ -13,7 +13,7 @@ from b24offline.tasks import app
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b24offline.embedded import EmbeddedValkey
+    from b24offline.supervisor import EmbeddedValkey
 
 pytestmark = pytest.mark.unit
 __all__ = ["broker"]

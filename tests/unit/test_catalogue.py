@@ -6,16 +6,17 @@ import re
 
 import pytest
 
-from b24offline.catalogue import (
+from b24offline.events import (
+    JSON,
     EventKind,
+    ObjectKey,
     ObjectRead,
     changed_at,
     object_id_from,
     object_in,
-    parse_catalogue,
     shipped_catalogue,
 )
-from b24offline.event import JSON, ObjectKey
+from b24offline.events.catalogue import parse_catalogue
 
 pytestmark = pytest.mark.unit
 

@@ -9,7 +9,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from b24offline.cli import COMMANDS, main
+from b24offline.cli import main
+from b24offline.cli.main import COMMANDS
 
 pytestmark = pytest.mark.unit
 
@@ -81,4 +82,4 @@ def test_a_command_that_is_none_is_refused(former: str) -> None:
 
 def test_monitoring_needs_no_runtime() -> None:
     found = imported_by("import b24offline.alarms, b24offline.overview")
-    assert not found & {"b24offline.runtime", "b24offline.services", "celery", "requests"}
+    assert not found & {"b24offline.runtime", "b24offline.delivery.services", "celery", "requests"}

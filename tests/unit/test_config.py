@@ -10,11 +10,9 @@ from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b24offline.config import Config
-from b24offline.config_values import masked_url
-from b24offline.environment import variables
+from b24offline.config import Config, Timers, variables
+from b24offline.config.validators import masked_url
 from b24offline.errors import ConfigError
-from b24offline.timers import Timers
 
 if TYPE_CHECKING:
     from pathlib import Path

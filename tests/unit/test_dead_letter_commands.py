@@ -10,21 +10,20 @@ import pytest
 from click.testing import CliRunner, Result
 from core_events import PIPELINE, event_of, pass_time, run_of, run_state
 
-from b24offline.batch_kinds import BatchKind
 from b24offline.cli import main
+from b24offline.cli.time_span import parsed_span
 from b24offline.config import Config
-from b24offline.ledger import Entry
-from b24offline.portal import Wish
+from b24offline.events import Wish
+from b24offline.ledger import BatchKind, Entry
 from b24offline.runtime import Runtime
-from b24offline.time_span import parsed_span
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from redis import Redis
 
-    from b24offline.embedded import EmbeddedValkey
-    from b24offline.services import PortalKit
+    from b24offline.delivery import PortalKit
+    from b24offline.supervisor import EmbeddedValkey
 
 pytestmark = pytest.mark.unit
 

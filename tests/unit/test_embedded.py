@@ -10,8 +10,8 @@ import pytest
 from core_events import wait_for
 from redis import Redis
 
-from b24offline.embedded import EmbeddedValkey, free_port
 from b24offline.errors import ConfigError
+from b24offline.supervisor import EmbeddedValkey, free_port
 
 pytestmark = pytest.mark.unit
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b24offline import errors
-from b24offline.error_mapping import error_from_answer, error_from_token_answer, without_secrets
+from b24offline.rest.error_mapping import error_from_answer, error_from_token_answer, without_secrets
 
 ROWS = [
     # method, status, code, description, class, executed

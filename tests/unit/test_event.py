@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b24offline.catalogue import shipped_catalogue
-from b24offline.event import (
-    ACTIONS,
+from b24offline.events import (
     JSON,
     Event,
     MalformedRecord,
@@ -19,7 +17,9 @@ from b24offline.event import (
     batch_from_rows,
     event_from_record,
     parse_record,
+    shipped_catalogue,
 )
+from b24offline.events.event import ACTIONS
 
 pytestmark = pytest.mark.unit
 

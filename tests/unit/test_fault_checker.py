@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b24offline import crash_points
+from b24offline import failpoints as crash_points
 from tests.faults.checker import Verdict, judge
 from tests.faults.evidence import GONE, Change, Evidence, Moment, Name, Span, fingerprint, spans
 from tests.faults.leaks import leaks_in

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from b24offline.embedded import EmbeddedValkey
 from b24offline.emulator import EmulatorProcess
+from b24offline.supervisor import EmbeddedValkey
 from tests.faults.gauges import Gauges
 from tests.faults.journal import Journal
 from tests.faults.stage import NotInTime, Plan, Stage

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from b24offline.timers import Timers
+from b24offline.config import Timers
 
 pytestmark = pytest.mark.unit
 

@@ -37,7 +37,7 @@ def places() -> Places:
 
 
 def script_texts() -> list[str]:
-    return [sys.modules["b24offline.ledger"]._script_text(name) for name in SCRIPTS if name != "prelude"]
+    return [sys.modules["b24offline.ledger.ledger"]._script_text(name) for name in SCRIPTS if name != "prelude"]
 
 
 @pytest.fixture

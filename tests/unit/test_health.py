@@ -9,23 +9,15 @@ import pytest
 from celery_bench import broker, deployed
 from cryptography.fernet import Fernet
 
-from b24offline.cipher import Cipher
-from b24offline.command_line import show_table
+from b24offline.cli.output import show_table
+from b24offline.cli.status import row
 from b24offline.errors import WrongKey
-from b24offline.health import (
-    DEAD_LETTER_SLACK_SECONDS,
-    OLD_SECONDS,
-    UNADOPTED_SECONDS,
-    IssueCode,
-    find_issues,
-)
-from b24offline.health_sample import HealthSample
-from b24offline.ledger_schema import LedgerSchemaMismatch
-from b24offline.overview import overview, overviews
-from b24offline.portal import Portal, PortalState, Wish
-from b24offline.reconciled import Reconciled
-from b24offline.status_command import row
-from b24offline.store import Store
+from b24offline.events import Portal, PortalState, Wish
+from b24offline.ledger import LedgerSchemaMismatch
+from b24offline.monitoring import HealthSample, IssueCode, overview, overviews
+from b24offline.monitoring.health import DEAD_LETTER_SLACK_SECONDS, OLD_SECONDS, UNADOPTED_SECONDS, find_issues
+from b24offline.reconciliation import Reconciled
+from b24offline.store import Cipher, Store
 
 __all__ = ["broker", "deployed"]
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from core_events import entry_of, guard_on, ledger_on, opened
 
-from b24offline.batch_kinds import BatchKind
-from b24offline.health_sample import HealthSample, take_sample
-from b24offline.ledger_notes import note_refused, note_unreadable
+from b24offline.ledger import BatchKind, note_refused
+from b24offline.ledger.notes import note_unreadable
+from b24offline.monitoring import HealthSample
+from b24offline.monitoring.health_sample import take_sample
 
 if TYPE_CHECKING:
     from redis import Redis

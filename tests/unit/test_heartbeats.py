@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from b24offline.cli.up import hung_seconds
 from b24offline.config import Config
-from b24offline.heartbeats import HEARD_SECONDS, Heartbeat, listen
-from b24offline.up import hung_seconds
+from b24offline.supervisor.heartbeats import HEARD_SECONDS, Heartbeat, listen
 
 pytestmark = pytest.mark.unit
 

@@ -26,20 +26,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from portal_desk import CONNECTOR, PortalDesk
 
-from b24offline.batch_kinds import LOCAL_PREFIX, is_local
-from b24offline.catalogue import object_id_from, shipped_catalogue
-from b24offline.cipher import Cipher
-from b24offline.event import Event, ObjectKey
-from b24offline.injection import Injector, event_fits, local_event, payload_of, update_events
-from b24offline.ledger import HELD_CHANCES
-from b24offline.ledger_replies import Handed
-from b24offline.offline_orders import ClearOrder, ReportOrder, ReportRules, UnsafeOrder
-from b24offline.offline_queue import OfflineQueue
-from b24offline.parking import Parking, run_of_letter
-from b24offline.portal_guard import PollLease
-from b24offline.routing import Routes
-from b24offline.settler import Settler
-from b24offline.store import Store
+from b24offline.delivery import Parking, Settler, run_of_letter
+from b24offline.events import Event, ObjectKey, Routes, object_id_from, shipped_catalogue
+from b24offline.ledger import LOCAL_PREFIX, Handed, PollLease, is_local
+from b24offline.ledger.ledger import HELD_CHANCES
+from b24offline.reconciliation import Injector
+from b24offline.reconciliation.synthetic import event_fits, local_event, payload_of, update_events
+from b24offline.rest import ClearOrder, OfflineQueue, ReportOrder, ReportRules
+from b24offline.rest.offline_orders import UnsafeOrder
+from b24offline.store import Cipher, Store
 
 if TYPE_CHECKING:
     from pathlib import Path

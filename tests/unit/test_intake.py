@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 from core_events import PORTAL, message_of, record_of
 
-from b24offline.catalogue import shipped_catalogue
-from b24offline.event import MalformedRecord, ObjectKey
-from b24offline.intake import Unrouted, entries
+from b24offline.delivery.intake import Unrouted, entries
+from b24offline.events import MalformedRecord, ObjectKey, Routes, shipped_catalogue
 from b24offline.ledger import Entry
-from b24offline.offline_queue import MALFORMED, NO_STAMP
-from b24offline.routing import Routes
+from b24offline.rest import MALFORMED, NO_STAMP
 
 pytestmark = pytest.mark.unit
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b24offline.config import Config
+from b24offline.config import Config, Lane, choose
 from b24offline.errors import ConfigError
-from b24offline.lanes import Lane, choose
 
 pytestmark = pytest.mark.unit
 

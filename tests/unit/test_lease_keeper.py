@@ -11,10 +11,8 @@ import pytest
 from core_events import PREFIX, TIMERS, due_times, entry_of, ledger_on, opened, ran, wait_for
 from redis import Redis
 
-from b24offline.embedded import free_port
-from b24offline.lease_keeper import LeaseKeeper
-from b24offline.ledger import Ledger
-from b24offline.ledger_replies import Handed
+from b24offline.ledger import Handed, LeaseKeeper, Ledger
+from b24offline.supervisor import free_port
 
 if TYPE_CHECKING:
     pass

@@ -22,11 +22,8 @@ from core_events import (
     run_state,
 )
 
-from b24offline.batch_kinds import BatchKind
-from b24offline.event import ObjectKey
-from b24offline.ledger import Entry
-from b24offline.ledger_replies import Concluded, Handed, Settling
-from b24offline.portal_guard import PollLease
+from b24offline.events import ObjectKey
+from b24offline.ledger import BatchKind, Concluded, Entry, Handed, PollLease, Settling
 
 if TYPE_CHECKING:
     from redis import Redis

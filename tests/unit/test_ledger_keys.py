@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import b24offline
-from b24offline import ledger_keys
+from b24offline import keys as ledger_keys
 
 pytestmark = pytest.mark.unit
 

@@ -18,9 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from b24offline.batch_kinds import BatchKind
-from b24offline.ledger import Entry, run_id
-from b24offline.ledger_replies import Handed, Settling
+from b24offline.ledger import BatchKind, Entry, Handed, Settling, run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,10 +19,8 @@ from core_events import (
     run_state,
 )
 
-from b24offline.batch_kinds import BatchKind
-from b24offline.event import stamp_seconds
-from b24offline.ledger import STEP_STRIDE, Ledger
-from b24offline.ledger_replies import Concluded, Handed
+from b24offline.events import stamp_seconds
+from b24offline.ledger import STEP_STRIDE, BatchKind, Concluded, Handed, Ledger
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -10,19 +10,15 @@ from click.testing import CliRunner
 from core_events import PORTAL, PREFIX, TIMERS, entry_of, guard_on, ledger_on, opened, ran, run_of, run_state
 from redis import Redis
 
-from b24offline import kept_valkey, ledger_schema
-from b24offline.batch_kinds import BatchKind
-from b24offline.cipher import Cipher, load_or_create_key
 from b24offline.cli import main
 from b24offline.config import Config
 from b24offline.contract import LEDGER_SCHEMA
-from b24offline.lease_keeper import LeaseKeeper, _Held
-from b24offline.ledger import Ledger
-from b24offline.ledger_schema import LedgerSchemaMismatch
-from b24offline.portal_guard import PollLease
+from b24offline.ledger import BatchKind, LeaseKeeper, Ledger, LedgerSchemaMismatch, PollLease
+from b24offline.ledger import schema as ledger_schema
+from b24offline.ledger.lease_renewer import _Held
 from b24offline.runtime import Runtime
-from b24offline.single_start import SingleStart
-from b24offline.store import Store
+from b24offline.store import Cipher, Store, load_or_create_key
+from b24offline.supervisor import SingleStart, kept_valkey
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,9 +17,7 @@ from core_events import (
     run_state,
 )
 
-from b24offline.batch_kinds import BatchKind
-from b24offline.ledger import Ledger
-from b24offline.ledger_replies import Settling
+from b24offline.ledger import BatchKind, Ledger, Settling
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -8,7 +8,8 @@ import pytest
 from core_events import due_times, entry_of, ledger_on, opened, pass_time, run_of
 from parking_bench import RUN, Bench
 
-from b24offline.ledger import HELD_CHANCES, STEP_STRIDE
+from b24offline.ledger import STEP_STRIDE
+from b24offline.ledger.ledger import HELD_CHANCES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,18 +10,14 @@ from core_events import PIPELINE, PORTAL, TIMERS, guard_on, ledger_on, pass_time
 from cryptography.fernet import Fernet
 from portal_desk import CONNECTOR, PortalDesk
 
-from b24offline.batch_kinds import BatchKind
-from b24offline.catalogue import shipped_catalogue
-from b24offline.cipher import Cipher
+from b24offline.delivery import Parking, Settler
+from b24offline.delivery.poller import Poller
 from b24offline.errors import UnknownAnswer
-from b24offline.event import event_from_record
-from b24offline.ledger import HELD_CHANCES, Entry
-from b24offline.offline_queue import OfflineQueue
-from b24offline.parking import Parking
-from b24offline.poller import Poller
-from b24offline.routing import Routes
-from b24offline.settler import Settler
-from b24offline.store import Store
+from b24offline.events import Routes, event_from_record, shipped_catalogue
+from b24offline.ledger import BatchKind, Entry
+from b24offline.ledger.ledger import HELD_CHANCES
+from b24offline.rest import OfflineQueue
+from b24offline.store import Cipher, Store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from served import served
 from werkzeug.wrappers import Request, Response
 
 from b24offline import errors
-from b24offline.portal import PortalState
+from b24offline.events import PortalState
 from b24offline.tasks.poll import poll
 
 if TYPE_CHECKING:

@@ -11,12 +11,11 @@ import pytest
 from sqlalchemy import inspect, text
 from store_bench import KEY, PORTAL
 
-from b24offline import store_schema
-from b24offline.cipher import Cipher
-from b24offline.database import make_engine
 from b24offline.errors import StoreError, StoreUnavailable
-from b24offline.store import Store
-from b24offline.store_schema import METADATA, SCHEMA_VERSION, STEPS, migrate, version_of
+from b24offline.store import Cipher, Store
+from b24offline.store import schema as store_schema
+from b24offline.store.database import make_engine
+from b24offline.store.schema import METADATA, SCHEMA_VERSION, STEPS, migrate, version_of
 
 NEXT = SCHEMA_VERSION + 1
 STEP = (

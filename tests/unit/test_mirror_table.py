@@ -11,13 +11,14 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from b24offline.database import make_engine
-from b24offline.mirror_table import Mirror, objects, without_infinities
+from b24offline.store import Mirror
+from b24offline.store.database import make_engine
+from b24offline.store.mirror import objects, without_infinities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from b24offline.event import JSON
+    from b24offline.events import JSON
 
 pytestmark = pytest.mark.unit
 

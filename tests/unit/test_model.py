@@ -16,8 +16,9 @@ from model.sentences import told
 from model.settle_moves import begin, go_on
 from model.state import FREE, Batch, Bounds, Call, Record, Rules, Run, initial
 
+from b24offline.delivery import SettleView
+from b24offline.delivery.settlement import needs_look, plan_settlement
 from b24offline.emulator import Journal, OfflineQueue, Selection, Sequence
-from b24offline.settlement import SettleView, needs_look, plan_settlement
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(900)]  # minutes on a busy machine
 

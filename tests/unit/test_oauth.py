@@ -17,12 +17,10 @@ from served import served
 from store_bench import bind_member, pass_time
 from werkzeug.wrappers import Request, Response
 
-from b24offline import errors, oauth
-from b24offline.cipher import Cipher
-from b24offline.oauth import TokenSource
-from b24offline.portal import PortalState, Tokens
-from b24offline.store import Store
-from b24offline.transport import make_session
+from b24offline import errors
+from b24offline.events import PortalState, Tokens
+from b24offline.rest import TokenSource, make_session, oauth
+from b24offline.store import Cipher, Store
 
 KEY = "A" * 43 + "="  # the same in every process
 TIMEOUTS = {"connect_timeout_seconds": 2.0, "read_timeout_seconds": 3.0}

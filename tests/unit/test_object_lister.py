@@ -9,13 +9,12 @@ import pytest
 from core_events import PORTAL
 from live_portal import LivePortal, emulator, live
 
-from b24offline.catalogue import LISTED_ENTITIES
 from b24offline.errors import UnknownAnswer
-from b24offline.object_lister import METHODS, ObjectLister
+from b24offline.events import LISTED_ENTITIES
+from b24offline.rest import METHODS, ObjectLister
 
 if TYPE_CHECKING:
-    from b24offline.paced_client import PacedClient
-    from b24offline.rest import Answer
+    from b24offline.rest import Answer, PacedClient
 
 pytestmark = pytest.mark.unit
 __all__ = ["emulator", "live"]

@@ -8,11 +8,11 @@ import pytest
 from core_events import PORTAL, ledger_on
 from live_portal import LivePortal, emulator, live
 
-from b24offline.catalogue import shipped_catalogue
+from b24offline.delivery import NotReadable
+from b24offline.delivery.object_reader import ForeignAnswer, ObjectReader
 from b24offline.errors import ServerError
-from b24offline.event import ObjectKey
-from b24offline.object_reader import ForeignAnswer, NotReadable, ObjectReader
-from b24offline.snapshots import Snapshots
+from b24offline.events import ObjectKey, shipped_catalogue
+from b24offline.ledger import Snapshots
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b24offline.errors import PortalError, UnknownAnswer
-from b24offline.event import Batch
-from b24offline.offline_orders import ClearOrder, ReportOrder, ReportRules, ReserveOrder, UnsafeOrder
-from b24offline.offline_queue import OfflineQueue
+from b24offline.events import Batch
+from b24offline.rest import ClearOrder, OfflineQueue, ReportOrder, ReportRules, ReserveOrder
+from b24offline.rest.offline_orders import UnsafeOrder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b24offline.errors import PortalError, UnknownAnswer
-from b24offline.event import Batch, MalformedRecord, Record
-from b24offline.offline_orders import UnsafeOrder
-from b24offline.offline_queue import PAGE, OfflineQueue
-from b24offline.rest import Answer
+from b24offline.events import Batch, MalformedRecord, Record
+from b24offline.rest import QUEUE_PAGE, Answer, OfflineQueue
+from b24offline.rest.offline_orders import UnsafeOrder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +85,7 @@ class Pages(FakeClient):
         assert sent["order"] == {"ID": "ASC"}
         assert "start" not in sent
         after = sent["filter"][">ID"]
-        return Answer([row for row in self.rows if int(str(row["ID"])) > after][:PAGE])
+        return Answer([row for row in self.rows if int(str(row["ID"])) > after][:QUEUE_PAGE])
 
 
 @pytest.mark.parametrize("number", [0, 1, 49, 50, 51, 100, 130])
@@ -94,7 +93,7 @@ def test_all_pages_are_read_by_id(number: int) -> None:
     pages = Pages([row_of(i * 7, PROCESS_ID=PID) for i in range(1, number + 1)])
     batch = OfflineQueue(pages, "acme", "b24").reread(PID)
     assert [one.record_id for one in batch.records] == [i * 7 for i in range(1, number + 1)]
-    assert len(pages.calls) == number // PAGE + 1
+    assert len(pages.calls) == number // QUEUE_PAGE + 1
     assert all(one["filter"]["=PROCESS_ID"] == PID for one in pages.calls)
     assert all(one["auth_connector"] == "b24" for one in pages.calls)
 
@@ -135,10 +134,10 @@ def test_newer_is_unmarked_of_the_same_message_with_a_greater_id(row: dict[str, 
 
 
 def test_one_look_tells_of_many_records_page_by_page() -> None:
-    old = [record_of(number, PROCESS_ID=PID) for number in range(1, PAGE + 1)]
-    pages = Pages([row_of(number, PROCESS_ID=PID) for number in range(1, PAGE + 1)] + [row_of(90, "7")])
+    old = [record_of(number, PROCESS_ID=PID) for number in range(1, QUEUE_PAGE + 1)]
+    pages = Pages([row_of(number, PROCESS_ID=PID) for number in range(1, QUEUE_PAGE + 1)] + [row_of(90, "7")])
     newer = OfflineQueue(pages, "acme", "b24").newer(old)
-    assert newer == {number: number == 7 for number in range(1, PAGE + 1)}
+    assert newer == {number: number == 7 for number in range(1, QUEUE_PAGE + 1)}
     assert len(pages.calls) == 2
 
 
@@ -160,7 +159,7 @@ def test_a_look_that_does_not_show_the_record_itself_proves_nothing(rows: list[A
     "records",
     [
         [],
-        [record_of(number) for number in range(1, PAGE + 2)],
+        [record_of(number) for number in range(1, QUEUE_PAGE + 2)],
         [replace(record_of(1), message_id="")],
         [replace(record_of(1), message_id="x")],
         [replace(record_of(1), record_id=0)],
@@ -176,7 +175,7 @@ def test_newer_needs_records_with_whole_ids(records: Any) -> None:
 
 
 def test_pages_that_do_not_advance_are_an_unknown_answer() -> None:
-    stuck = Recorder([row_of(i, PROCESS_ID=PID) for i in range(1, PAGE + 1)])
+    stuck = Recorder([row_of(i, PROCESS_ID=PID) for i in range(1, QUEUE_PAGE + 1)])
     with pytest.raises(UnknownAnswer, match="do not advance"):
         OfflineQueue(stuck, "acme", "b24").reread(PID)
 

@@ -10,12 +10,8 @@ from served import served
 from werkzeug.wrappers import Request, Response
 
 from b24offline import errors
-from b24offline.cipher import Cipher
-from b24offline.oauth import TokenSource
-from b24offline.paced_client import PacedClient, retry_expired_token
-from b24offline.rate_limit import Pace
-from b24offline.rest import Command, PortalClient, make_session
-from b24offline.store import Store
+from b24offline.rest import Command, Pace, PacedClient, PortalClient, TokenSource, make_session, retry_expired_token
+from b24offline.store import Cipher, Store
 
 
 class Portal:

@@ -20,13 +20,12 @@ from core_events import (
 )
 from parking_bench import DAY, RUN, Bench
 
-from b24offline.batch_kinds import BatchKind
+from b24offline.delivery import run_of_letter
 from b24offline.errors import StoreUnavailable
-from b24offline.health_sample import take_sample
-from b24offline.ledger import HELD_CHANCES
-from b24offline.ledger_replies import Handed, Settling
-from b24offline.parking import run_of_letter
-from b24offline.portal_guard import HELD_RECORDS, PollLease
+from b24offline.ledger import BatchKind, Handed, PollLease, Settling
+from b24offline.ledger.fencing import HELD_RECORDS
+from b24offline.ledger.ledger import HELD_CHANCES
+from b24offline.monitoring.health_sample import take_sample
 
 if TYPE_CHECKING:
     from pathlib import Path

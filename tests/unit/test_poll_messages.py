@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from celery_bench import broker, deployed
 
-from b24offline.poller import Polled, Poller
-from b24offline.subscriber import Subscriber
+from b24offline.delivery.poller import Polled, Poller
+from b24offline.delivery.subscriber import Subscriber
 from b24offline.tasks import poll as polling
 
 if TYPE_CHECKING:

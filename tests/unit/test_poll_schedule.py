@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b24offline.poll_schedule import LaneSchedule, PollSchedule, next_interval_seconds
+from b24offline.ledger import LaneSchedule, PollSchedule, next_interval_seconds
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -9,19 +9,16 @@ from core_events import PORTAL, TIMERS, guard_on, ledger_on, message_of, pass_ti
 from cryptography.fernet import Fernet
 from portal_desk import CONNECTOR, PortalDesk, refusal
 
-from b24offline.batch_kinds import BatchKind
-from b24offline.catalogue import shipped_catalogue
-from b24offline.cipher import Cipher
+from b24offline.config import Lane
+from b24offline.delivery import Settler
+from b24offline.delivery.poller import UNROUTED_TOLD_SECONDS, Polled, Poller
 from b24offline.errors import PaceExceeded, QueryLimitExceeded, StoreError, UnknownAnswer
-from b24offline.health_sample import take_sample
-from b24offline.lanes import Lane
-from b24offline.ledger_replies import Settling
-from b24offline.offline_queue import OfflineQueue
-from b24offline.poller import UNROUTED_TOLD_SECONDS, Polled, Poller
-from b24offline.portal_guard import HELD_RECORDS, PollLease
-from b24offline.routing import Routes
-from b24offline.settler import Settler
-from b24offline.store import Store
+from b24offline.events import Routes, shipped_catalogue
+from b24offline.ledger import BatchKind, PollLease, Settling
+from b24offline.ledger.fencing import HELD_RECORDS
+from b24offline.monitoring.health_sample import take_sample
+from b24offline.rest import OfflineQueue
+from b24offline.store import Cipher, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from b24offline.event import Event, Record
+    from b24offline.events import Event, Record
 
 pytestmark = pytest.mark.unit
 
@@ -273,7 +270,7 @@ def test_of_an_event_acknowledged_without_a_route_each_process_tells_once_an_hou
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     told: dict[str, float] = {}
-    monkeypatch.setattr("b24offline.poller._told", told)
+    monkeypatch.setattr("b24offline.delivery.poller._told", told)
     for deal, name in enumerate(("ONCRMLEADADD", "ONCRMDEALUPDATE", "ONCRMLEADADD", "ONCRMLEADADD"), 1):
         if deal == 4:
             told["ONCRMLEADADD"] -= UNROUTED_TOLD_SECONDS
@@ -286,7 +283,7 @@ def test_of_an_event_acknowledged_without_a_route_each_process_tells_once_an_hou
 def test_an_event_nacked_for_want_of_a_route_is_told_as_such(
     redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("b24offline.poller._told", {})
+    monkeypatch.setattr("b24offline.delivery.poller._told", {})
     bench = Bench(redis, tmp_path, unrouted="nack")
     bench.desk.change("1", "ONCRMLEADADD")
     assert bench.poller.poll(LANE).opened

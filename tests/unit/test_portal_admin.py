@@ -8,11 +8,9 @@ import pytest
 from sqlalchemy import select
 from store_bench import KEY, PORTAL, Clock, add_letter, bind_member, pair
 
-from b24offline.cipher import Cipher
 from b24offline.errors import MemberMismatch, PortalExists, StoreError, UnknownPortal, WrongKey
-from b24offline.portal import PortalState, Wish
-from b24offline.store import Store
-from b24offline.store_schema import PORTALS
+from b24offline.events import PortalState, Wish
+from b24offline.store import PORTALS, Cipher, Store
 
 NEW = {**PORTAL, "refresh_token": "r1"}
 FOREIGN = "B" * 43 + "="

@@ -18,14 +18,13 @@ from core_events import (
     record_of,
 )
 
-from b24offline.batch_kinds import BatchKind
-from b24offline.ledger_replies import Settling
-from b24offline.portal_guard import HELD_RECORDS, PollLease, PollRefused
+from b24offline.ledger import BatchKind, PollLease, PollRefused, Settling
+from b24offline.ledger.fencing import HELD_RECORDS
 
 if TYPE_CHECKING:
     from redis import Redis
 
-    from b24offline.portal_guard import PortalGuard
+    from b24offline.ledger import PortalGuard
 
 pytestmark = pytest.mark.unit
 

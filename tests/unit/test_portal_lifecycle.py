@@ -7,9 +7,9 @@ import inspect
 import pytest
 
 from b24offline import errors
-from b24offline.portal import PortalState
-from b24offline.portal_lifecycle import Standing, standing_after
-from b24offline.rate_limit import PortalBlocked
+from b24offline.delivery.portal_lifecycle import Standing, standing_after
+from b24offline.events import PortalState
+from b24offline.rest import PortalBlocked
 
 pytestmark = pytest.mark.unit
 

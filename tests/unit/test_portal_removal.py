@@ -8,7 +8,7 @@ from test_oauth import auth, seeded  # noqa: F401 - a fixture
 
 from b24offline.config import Config
 from b24offline.errors import StoreError
-from b24offline.portal import Wish
+from b24offline.events import Wish
 from b24offline.runtime import Runtime
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from core_events import wait_for
 
-from b24offline.processes import child_environ
+from b24offline.supervisor import child_environ
 
 STARTERS = {
     "Valkey": "process = EmbeddedValkey(folder).start()",

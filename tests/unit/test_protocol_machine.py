@@ -18,14 +18,13 @@ from hypothesis.stateful import RULE_MARKER, run_state_machine_as_test
 from protocol_rules import ProtocolMachine
 from protocol_sabotage import EVERY, GUARDS, OVERLAPS, REPORTS
 
-from b24offline.cipher import Cipher
-from b24offline.store import Store
+from b24offline.store import Cipher, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from b24offline.embedded import EmbeddedValkey
+    from b24offline.supervisor import EmbeddedValkey
 
 pytestmark = pytest.mark.unit
 

@@ -10,7 +10,7 @@ import pytest
 
 import b24offline
 from b24offline import pipeline
-from b24offline.transport import USER_AGENT
+from b24offline.rest.transport import USER_AGENT
 
 pytestmark = pytest.mark.unit
 

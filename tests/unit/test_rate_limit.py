@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from b24offline.errors import ConfigError
-from b24offline.rate_limit import LONGEST_PAUSE_SECONDS, Pace
+from b24offline.rest import Pace
+from b24offline.rest.rate_limit import LONGEST_PAUSE_SECONDS
 
 
 def make_pace(redis, **options):

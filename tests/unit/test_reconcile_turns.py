@@ -9,11 +9,10 @@ from celery_bench import broker, deployed
 from core_events import PORTAL, wait_for
 from live_portal import LivePortal, emulator, live
 
-from b24offline import reconcile_turn
 from b24offline import runtime as runtimes
-from b24offline.reconcile_schedule import RECONCILE
-from b24offline.reconciliation import Job
-from b24offline.routing import Routes
+from b24offline.events import Routes
+from b24offline.reconciliation import RECONCILE, Job
+from b24offline.reconciliation import turns as reconcile_turn
 from b24offline.tasks import chains, mirror, objects, reconcile
 
 if TYPE_CHECKING:
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from b24offline.delivery import PortalKit
     from b24offline.emulator import EmulatorProcess
     from b24offline.runtime import Runtime
-    from b24offline.services import PortalKit
 
 pytestmark = pytest.mark.unit
 __all__ = ["broker", "deployed", "emulator", "live"]

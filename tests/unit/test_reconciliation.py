@@ -12,26 +12,16 @@ from hypothesis import strategies as st
 from live_portal import LivePortal, live
 from portal_desk import CONNECTOR
 
-from b24offline.catalogue import shipped_catalogue
+from b24offline.cli.reconcile import parsed_moment_ms, sentences
 from b24offline.emulator import EmulatorProcess, matching
 from b24offline.errors import NotAdministrator, QueryLimitExceeded
-from b24offline.injection import Injector
-from b24offline.mirror_table import Mirror
-from b24offline.object_lister import Listed, ObjectLister
-from b24offline.offline_queue import OfflineQueue
-from b24offline.reconcile_command import parsed_moment_ms, sentences
-from b24offline.reconciled import (
-    Reconciled,
-    covered_ms,
-    is_due,
-    last_reconciled,
-    note_reconciled,
-    since_ms,
-)
-from b24offline.reconciliation import NO_UPDATE, NOT_LISTED, NOT_MIRRORED, Job, Reconciler, missed
-from b24offline.request_box import RequestBox
-from b24offline.routing import Routes
-from b24offline.subscriptions import bind_events
+from b24offline.events import Routes, shipped_catalogue
+from b24offline.ledger import RequestBox
+from b24offline.reconciliation import Injector, Job, Reconciled, Reconciler, last_reconciled, since_ms
+from b24offline.reconciliation.history import covered_ms, is_due, note_reconciled
+from b24offline.reconciliation.reconciler import NO_UPDATE, NOT_LISTED, NOT_MIRRORED, missed
+from b24offline.rest import Listed, ObjectLister, OfflineQueue, bind_events
+from b24offline.store import Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,10 +11,10 @@ from core_events import PORTAL, TIMERS
 from test_poller import Bench, marked
 
 from b24offline.config import Config
+from b24offline.delivery.redriver import Redriver
 from b24offline.errors import PaceExceeded
-from b24offline.offline_queue import PAGE
-from b24offline.redriver import Redriver
-from b24offline.routing import Routes
+from b24offline.events import Routes
+from b24offline.rest import QUEUE_PAGE
 from b24offline.runtime import Runtime
 from b24offline.tasks import redrive as turn
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from b24offline.embedded import EmbeddedValkey
+    from b24offline.supervisor import EmbeddedValkey
 
 pytestmark = pytest.mark.unit
 
 FIRST_WAIT = TIMERS.held_backoff_seconds[0]
-DEALS = PAGE + 10
+DEALS = QUEUE_PAGE + 10
 
 
 class Turns:
@@ -97,9 +97,9 @@ def turns(redis: Redis, valkey: EmbeddedValkey, tmp_path: Path, monkeypatch: pyt
 def test_what_was_seen_before_is_taken_up_a_page_at_a_time(turns: Turns) -> None:
     assert turns.play() == "redriven 0", "seen for the first time"
     assert turns.bench.guard.known_marked() == DEALS
-    assert turns.play() == f"redriven {PAGE}"
-    assert len(turns.sent) == len(set(turns.sent)) == PAGE
-    assert turns.play() == f"redriven {DEALS - PAGE}"
+    assert turns.play() == f"redriven {QUEUE_PAGE}"
+    assert len(turns.sent) == len(set(turns.sent)) == QUEUE_PAGE
+    assert turns.play() == f"redriven {DEALS - QUEUE_PAGE}"
     assert turns.play() == "redriven 0"
     assert turns.bench.guard.known_marked() == 0
 
@@ -107,8 +107,8 @@ def test_what_was_seen_before_is_taken_up_a_page_at_a_time(turns: Turns) -> None
 def test_a_portal_too_busy_to_list_them_all_does_not_stop_the_lane(turns: Turns) -> None:
     turns.refuse_pages_after_the_first()
     assert turns.play() == "later: PaceExceeded"
-    assert turns.play() == f"redriven {PAGE}"
-    assert len(turns.sent) == PAGE
+    assert turns.play() == f"redriven {QUEUE_PAGE}"
+    assert len(turns.sent) == QUEUE_PAGE
 
 
 def test_before_the_first_poll_the_portal_is_not_asked(turns: Turns) -> None:

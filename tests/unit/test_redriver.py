@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from b24offline.redriver import AT_ONCE, LISTED_FREELY, REQUESTS_EACH, SHARE, listing_seconds, turn_seconds
+from b24offline.delivery.redriver import AT_ONCE, LISTED_FREELY, REQUESTS_EACH, SHARE, listing_seconds, turn_seconds
 
 pytestmark = pytest.mark.unit
 FIRST_WAIT = 300.0

@@ -13,7 +13,8 @@ from served import served
 from werkzeug.wrappers import Request, Response
 
 from b24offline import errors
-from b24offline.rest import Command, PortalClient, make_session, php_query
+from b24offline.rest import Command, PortalClient, make_session
+from b24offline.rest.php_query import php_query
 
 TOKEN = "canary-token-1"
 

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from b24offline import errors
 from b24offline.rest import PortalClient, make_session
-from b24offline.transport import Lost, NotSent, exchange
+from b24offline.rest.transport import Lost, NotSent, exchange
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"result":true}'
 LIMITS = {"connect_timeout_seconds": 2, "read_timeout_seconds": 0.5, "max_response_bytes": 1000}

@@ -12,9 +12,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy.exc import IntegrityError
 
 from b24offline import errors
-from b24offline.object_reader import NotReadable
-from b24offline.retry_policy import LONGEST_REPEAT_SECONDS, Again, GiveUp, Park, Permanent, decide
-from b24offline.retry_rules import UNCOUNTED, RetryRules
+from b24offline.delivery import NotReadable, Permanent
+from b24offline.delivery.retry_policy import LONGEST_REPEAT_SECONDS, Again, GiveUp, Park, decide
+from b24offline.events import RetryRules
+from b24offline.events.retry import UNCOUNTED
 
 pytestmark = pytest.mark.unit
 

@@ -9,7 +9,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from b24offline import errors
 from b24offline.errors import ConfigError
-from b24offline.retry_rules import RetryRules
+from b24offline.events import RetryRules
 
 pytestmark = pytest.mark.unit
 

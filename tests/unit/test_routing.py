@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b24offline import routing
 from b24offline.errors import ConfigError
-from b24offline.retry_rules import RetryRules
-from b24offline.routing import Routes
+from b24offline.events import RetryRules, Routes, routing
 
 if TYPE_CHECKING:
-    from b24offline.event import Event
+    from b24offline.events import Event
 
 pytestmark = pytest.mark.unit
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from b24offline.config import Config
-from b24offline.environment import variables
+from b24offline.config import Config, variables
 from tools.settings_docs import documents, main, outdated
 
 pytestmark = pytest.mark.unit

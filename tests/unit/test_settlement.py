@@ -10,7 +10,8 @@ from core_events import PID, event_of, message_of, record_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b24offline.settlement import SettlePlan, SettleView, needs_look, plan_settlement
+from b24offline.delivery import SettlePlan, SettleView
+from b24offline.delivery.settlement import needs_look, plan_settlement
 
 pytestmark = pytest.mark.unit
 

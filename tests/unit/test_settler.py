@@ -20,19 +20,17 @@ from core_events import (
 )
 from portal_desk import CONNECTOR, PortalDesk, refusal
 
-from b24offline.batch_kinds import BatchKind
-from b24offline.catalogue import shipped_catalogue
+from b24offline.delivery import Settler
+from b24offline.delivery.settler import Settled
 from b24offline.errors import PaceExceeded, PortalError, QueryLimitExceeded, UnknownAnswer
-from b24offline.event import event_from_record
-from b24offline.ledger import Entry
-from b24offline.ledger_replies import Settling
-from b24offline.offline_queue import PAGE, OfflineQueue
-from b24offline.settler import Settled, Settler
+from b24offline.events import event_from_record, shipped_catalogue
+from b24offline.ledger import BatchKind, Entry, Settling
+from b24offline.rest import QUEUE_PAGE, OfflineQueue
 
 if TYPE_CHECKING:
     from redis import Redis
 
-    from b24offline.timers import Timers
+    from b24offline.config import Timers
 
 pytestmark = pytest.mark.unit
 
@@ -294,7 +292,7 @@ def test_a_whole_batch_of_failures_ends_in_a_few_calls(bench: Bench) -> None:
 
 
 def test_more_failures_than_one_look_can_tell_of(bench: Bench) -> None:
-    number = 2 * PAGE + 5
+    number = 2 * QUEUE_PAGE + 5
     pid = bench.batch("f" * number)
     bench.later(OLD)
     assert bench.settle(pid).reported == number
@@ -303,7 +301,7 @@ def test_more_failures_than_one_look_can_tell_of(bench: Bench) -> None:
 
 def test_a_slow_portal_is_asked_about_fewer_records_in_a_turn(redis: Redis) -> None:
     bench = Bench(redis, replace(TIMERS, settle_lease_seconds=8.0))
-    number = 4 * PAGE
+    number = 4 * QUEUE_PAGE
     pid = bench.batch("f" * number)
     bench.later(OLD)
     bench.desk.before = lambda method: time.sleep(0.35)

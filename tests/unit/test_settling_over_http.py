@@ -9,15 +9,13 @@ from core_events import PORTAL, TIMERS, guard_on, ledger_on, pass_time
 from live_portal import LivePortal, live
 from portal_desk import CONNECTOR
 
-from b24offline.catalogue import shipped_catalogue
+from b24offline.config import Lane
+from b24offline.delivery import Settler
+from b24offline.delivery.poller import Poller
 from b24offline.emulator import EmulatorProcess
 from b24offline.errors import AccessDenied, UnknownAnswer
-from b24offline.lanes import Lane
-from b24offline.offline_queue import OfflineQueue
-from b24offline.poller import Poller
-from b24offline.routing import Routes
-from b24offline.settler import Settler
-from b24offline.subscriptions import bind_events
+from b24offline.events import Routes, shipped_catalogue
+from b24offline.rest import OfflineQueue, bind_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from core_events import wait_for
 
-from b24offline import single_start
 from b24offline.errors import ConfigError
-from b24offline.single_start import SingleStart
+from b24offline.supervisor import SingleStart
+from b24offline.supervisor import lockfile as single_start
 
 HOLD = (
     "import sys,pathlib,time\nfrom b24offline.single_start import SingleStart\n"

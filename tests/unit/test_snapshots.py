@@ -8,13 +8,13 @@ import pytest
 from core_events import PORTAL, json_values, ledger_on
 from hypothesis import HealthCheck, given, settings
 
-from b24offline.event import ObjectKey
-from b24offline.snapshots import Snapshot, Snapshots
+from b24offline.events import ObjectKey
+from b24offline.ledger import Snapshot, Snapshots
 
 if TYPE_CHECKING:
     from redis import Redis
 
-    from b24offline.event import JSON
+    from b24offline.events import JSON
 
 pytestmark = pytest.mark.unit
 

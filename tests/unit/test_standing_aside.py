@@ -8,8 +8,7 @@ import pytest
 from core_events import TIMERS, entry_of, opened, ran, run_of
 from parking_bench import RUN, Bench
 
-from b24offline.batch_kinds import BatchKind
-from b24offline.ledger_replies import Settling
+from b24offline.ledger import BatchKind, Settling
 
 if TYPE_CHECKING:
     from pathlib import Path

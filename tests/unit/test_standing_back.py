@@ -8,7 +8,7 @@ import pytest
 
 from b24offline import errors
 from b24offline.config import Config
-from b24offline.portal import PortalState
+from b24offline.events import PortalState
 from b24offline.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from b24offline.embedded import EmbeddedValkey
+    from b24offline.supervisor import EmbeddedValkey
 
 pytestmark = pytest.mark.unit
 

@@ -13,22 +13,23 @@ from celery_bench import broker, deployed, nowhere
 from core_events import entry_of
 from kombu.messaging import Producer
 
-from b24offline.batch_kinds import BatchKind
 from b24offline.contract import HEADER_WORK
 from b24offline.errors import BrokerUnavailable
-from b24offline.routing import Routes
-from b24offline.tasks import app, chains, publishing
-from b24offline.tasks.base import Permanent, step
+from b24offline.events import Routes
+from b24offline.ledger import BatchKind
+from b24offline.tasks import app, chains
+from b24offline.tasks import publish as publishing
+from b24offline.tasks.steps import Permanent, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis import Redis
 
-    from b24offline.event import Event
-    from b24offline.ledger_replies import Handed
+    from b24offline.delivery import PortalKit
+    from b24offline.events import Event
+    from b24offline.ledger import Handed
     from b24offline.runtime import Runtime
-    from b24offline.services import PortalKit
 
 pytestmark = pytest.mark.unit
 __all__ = ["broker", "deployed", "nowhere"]

@@ -13,7 +13,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from store_bench import KEY, PORTAL, add_letter, bind_member, pair
 
-from b24offline.cipher import Cipher, load_or_create_key
 from b24offline.errors import (
     MemberMismatch,
     StoreError,
@@ -21,8 +20,8 @@ from b24offline.errors import (
     UnknownPortal,
     WrongKey,
 )
-from b24offline.portal import PortalState
-from b24offline.store import Store
+from b24offline.events import PortalState
+from b24offline.store import Cipher, Store, load_or_create_key
 
 
 def test_a_seeded_portal_is_read_back(store, clock):

@@ -12,11 +12,9 @@ from cryptography.fernet import Fernet
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from b24offline import database
-from b24offline.cipher import Cipher, load_or_create_key
-from b24offline.database import make_engine
 from b24offline.errors import ConfigError, WrongKey
-from b24offline.store import Store
+from b24offline.store import Cipher, Store, database, load_or_create_key
+from b24offline.store.database import make_engine
 
 KEY = Fernet.generate_key().decode()
 

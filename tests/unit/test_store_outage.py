@@ -12,13 +12,11 @@ from cryptography.fernet import Fernet
 from sqlalchemy import create_engine
 from store_bench import PORTAL, add_letter, bind_member, pair
 
-from b24offline.cipher import Cipher
 from b24offline.cli import main
-from b24offline.database import make_engine
 from b24offline.errors import MemberMismatch, StoreError, StoreUnavailable
-from b24offline.mirror_table import Mirror
-from b24offline.portal import PortalState, Wish
-from b24offline.store import Store
+from b24offline.events import PortalState, Wish
+from b24offline.store import Cipher, Mirror, Store
+from b24offline.store.database import make_engine
 
 UNREACHABLE = "postgresql://user:canary@127.0.0.1:1/db"
 MOMENT = datetime(2026, 4, 3, tzinfo=UTC)

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import select
 from store_bench import PORTAL, bind_member, pair, pass_time
 
-from b24offline.database import now_in
 from b24offline.errors import MemberMismatch, UnknownPortal
-from b24offline.portal import PortalState
+from b24offline.events import PortalState
+from b24offline.store.database import now_in
 
 
 def test_a_pair_replaces_only_the_one_it_was_made_from(store):

@@ -22,7 +22,7 @@ CELERY_PACKAGES = {"celery", "kombu", "billiard", "vine"}
 MAY_IMPORT_CELERY = {f"b24offline/{path}" for path in ("celery.py", "pipeline.py")}
 """Where the application and a pipeline's imports are offered."""
 MAY_IMPORT_RIGHT = MAY_IMPORT_CELERY
-MAY_NAME_QUEUE_CALLS = {"b24offline/offline_queue.py", "b24offline/emulator/api/*"}
+MAY_NAME_QUEUE_CALLS = {"b24offline/rest/offline_queue.py", "b24offline/emulator/api/*"}
 QUEUE_CALL = "event.offline."
 EMULATOR_MAY_IMPORT = {"werkzeug", "waitress"}
 EMULATOR_CLIENT_MAY_IMPORT = EMULATOR_MAY_IMPORT | {"requests"}
@@ -164,7 +164,7 @@ DOC = '"""D."""\n'
     [
         ("b24offline/a.py", DOC + "x = 1\n" * MAX_LINES, "has 401 lines"),
         ("tests/unit/test_a.py", "x = 1\n" * (MAX_LINES + 1), "has 401 lines"),
-        ("b24offline/scripts/a.lua", "-- x\n" * (MAX_LINES + 1), "has 401 lines"),
+        ("b24offline/ledger/scripts/a.lua", "-- x\n" * (MAX_LINES + 1), "has 401 lines"),
         ("b24offline/utils.py", DOC, "named after no concept"),
         ("tests/helpers/a.py", DOC, "named after no concept"),
         ("tasks/manager.py", DOC, "named after no concept"),
@@ -215,7 +215,7 @@ def test_each_check_can_fail(path: str, text: str, complaint: str) -> None:
         ),
         ("b24offline/emulator/client.py", DOC + "import requests"),
         ("b24offline/emulator/api/router.py", DOC + 'x = "event.offline.get"'),
-        ("b24offline/offline_queue.py", DOC + 'x = "event.offline.get"'),
+        ("b24offline/rest/offline_queue.py", DOC + 'x = "event.offline.get"'),
         ("b24offline/a.py", '"""event.offline.get is dangerous."""\n'),
         ("b24offline/a.py", DOC + "def _f(): ...\nclass _A:\n    def f(self): ..."),
         ("tests/unit/test_a.py", "from b24offline.pipelines import crm\nx = 'event.offline.get'\ndef test_a(): ..."),

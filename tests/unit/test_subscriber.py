@@ -8,10 +8,10 @@ import pytest
 from celery_bench import broker, deployed
 from live_portal import emulator
 
+from b24offline.delivery.subscriber import RETRY_SECONDS, Subscriber
 from b24offline.errors import PortalError
-from b24offline.reconcile_schedule import RECONCILE
-from b24offline.routing import Routes
-from b24offline.subscriber import RETRY_SECONDS, Subscriber
+from b24offline.events import Routes
+from b24offline.reconciliation import RECONCILE
 from b24offline.tasks.bind import bind
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from live_portal import LivePortal, emulator, live
 from portal_desk import CONNECTOR
 
 from b24offline.errors import AccessDenied, PlanTooSmall, PortalError
-from b24offline.subscriptions import Bound, bind_events, check_plan, fingerprint
+from b24offline.rest import Bound, bind_events, check_plan, fingerprint
 
 pytestmark = pytest.mark.unit
 __all__ = ["emulator", "live"]

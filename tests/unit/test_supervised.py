@@ -16,15 +16,9 @@ from core_events import wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b24offline.heartbeats import HEARD_SECONDS
-from b24offline.supervised import (
-    FIRST_WAIT_SECONDS,
-    LONGEST_WAIT_SECONDS,
-    WELL_SECONDS,
-    Program,
-    wait_after,
-)
-from b24offline.supervisor import Grace, Supervisor
+from b24offline.supervisor import Grace, Program, Supervisor
+from b24offline.supervisor.heartbeats import HEARD_SECONDS
+from b24offline.supervisor.process import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, WELL_SECONDS, wait_after
 
 
 def test_waits_double_up_to_a_bound() -> None:

@@ -11,11 +11,10 @@ from cryptography.fernet import Fernet
 from sqlalchemy import update
 
 from b24offline import contract
-from b24offline.cipher import Cipher
-from b24offline.open_work import with_open_work
-from b24offline.portal import PortalState
-from b24offline.redriver import LISTED_FREELY
-from b24offline.store_schema import PORTALS
+from b24offline.delivery.redriver import LISTED_FREELY
+from b24offline.events import PortalState
+from b24offline.ledger import with_open_work
+from b24offline.store import PORTALS, Cipher
 from b24offline.tasks import sweep as sweeping
 from b24offline.tasks.poll import poll, tick
 from b24offline.tasks.sweep import sweep

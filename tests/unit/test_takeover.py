@@ -11,14 +11,13 @@ from core_events import PORTAL, TIMERS, message_of, reserve
 from portal_desk import CONNECTOR
 from test_poller import LANE, Bench
 
-from b24offline.cipher import Cipher, load_or_create_key
 from b24offline.cli import main
+from b24offline.delivery.portal_lifecycle import standing_after
 from b24offline.errors import TakeoverNeeded
-from b24offline.health import find_issues
-from b24offline.health_sample import HealthSample
-from b24offline.portal import TAKEN_OVER, PortalState
-from b24offline.portal_lifecycle import standing_after
-from b24offline.store import Store
+from b24offline.events import TAKEN_OVER, PortalState
+from b24offline.monitoring import HealthSample
+from b24offline.monitoring.health import find_issues
+from b24offline.store import Cipher, Store, load_or_create_key
 
 if TYPE_CHECKING:
     from pathlib import Path

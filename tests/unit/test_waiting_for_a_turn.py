@@ -10,9 +10,9 @@ from test_poller import GET, LANE
 from test_poller import Bench as PollBench
 from test_settler import Bench
 
+from b24offline.delivery.poller import Polled
 from b24offline.errors import ExpiredToken
-from b24offline.poller import Polled
-from b24offline.portal_guard import PollLease
+from b24offline.ledger import PollLease
 
 if TYPE_CHECKING:
     from pathlib import Path

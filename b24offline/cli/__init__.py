@@ -1,0 +1,5 @@
+from b24offline.cli.main import main
+
+__all__ = [
+    "main",
+]

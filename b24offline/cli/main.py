@@ -1,0 +1,51 @@
+"""The command line. Each command is imported when it is called, so that a small one starts fast and help needs none."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import click
+
+COMMANDS: Final = {
+    "up": ("b24offline.cli.up:up", "Run everything on this machine."),
+    "portal": ("b24offline.cli.portal:portal", "Add, show, pause, change and remove portals."),
+    "status": ("b24offline.cli.status:status", "Show the state of every portal, and who must act."),
+    "nacked": ("b24offline.cli.nacked:nacked", "Show failed events that wait to run again."),
+    "dead-letter": ("b24offline.cli.dead_letter:dead_letter", "List, redrive, drop and export dead letters."),
+    "trigger": ("b24offline.cli.trigger:trigger", "Run one object through its pipelines."),
+    "reconcile": ("b24offline.cli.reconcile:reconcile", "Find changes whose events never came, and run them."),
+    "ledger": ("b24offline.cli.ledger:ledger", "Empty a ledger that another version wrote."),
+    "db": ("b24offline.cli.db:db", "Upgrade, prune and re-encrypt the database."),
+}
+"""Name -> where the command is, and what it does."""
+
+
+class Commands(click.Group):
+    """A group whose commands are imported on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names, in the order in which a newcomer needs them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return the command of that name, or return None."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group("b24offline", cls=Commands)
+@click.version_option(package_name="b24offline")
+def main() -> None:
+    """Bring the offline events of Bitrix24 portals into Celery without losing one."""

@@ -1,0 +1,54 @@
+"""`b24offline nacked`: failed events that wait to run again, with their ages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from b24offline.cli.output import as_sentences, load_runtime, show_json, show_table, span
+from b24offline.ledger import PLACES, error_lane
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from b24offline.ledger import Waiting
+
+
+@click.command()
+@click.option("--portal", default="", help="Name of the portal.")
+@click.option("--records", is_flag=True, help="List each event.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_sentences
+def nacked(portal: str, records: bool, as_json: bool) -> None:
+    """Show failed events: nacked on the portal, retrying, or dead-lettered."""
+    runtime = load_runtime()
+    portals = (
+        [runtime.store.portals.get(portal)] if portal else [one for one in runtime.store.portals.list() if one.served]
+    )
+    lanes = {one.name: list(error_lane(runtime.redis, runtime.kit(one.name).ledger)) for one in portals}
+    events = [event for lane in lanes.values() for event in lane]
+    if as_json:
+        show_json([event.as_json() for event in events])
+    elif records:
+        show_table(
+            ("portal", "place", "record", "event", "object", "pipeline", "failures", "reason", "age", "next"),
+            [_record_cells(event) for event in events],
+        )
+    else:
+        titles = ("portal", *(title for place in PLACES for title in (place, "oldest")))
+        show_table(titles, [_summary(name, lane) for name, lane in lanes.items()])
+
+
+def _record_cells(event: Waiting) -> tuple[str, ...]:
+    following = "-" if event.next_seconds is None else span(max(0.0, event.next_seconds))
+    cells = (event.portal, event.place, str(event.record_id), event.event, event.object, event.pipeline)
+    return (*cells, str(event.failures), event.reason, span(event.age_seconds), following)
+
+
+def _summary(portal: str, lane: Sequence[Waiting]) -> tuple[str, ...]:
+    cells = [portal]
+    for place in PLACES:
+        ages = [event.age_seconds for event in lane if event.place == place]
+        cells += [str(len(ages)), span(max(ages)) if ages else "-"]
+    return tuple(cells)

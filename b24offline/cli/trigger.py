@@ -1,0 +1,81 @@
+"""`b24offline trigger`: run one object through its pipelines, without an event of the portal.
+
+The command leaves a request in the ledger; a worker, which knows the routes, opens a local batch. No portal is called.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from b24offline.cli.output import as_sentences, failure, load_runtime, refusal, show_json
+from b24offline.reconciliation import RUN, object_key
+
+if TYPE_CHECKING:
+    from b24offline.delivery import PortalKit
+    from b24offline.ledger import RequestBox
+    from b24offline.runtime import Runtime
+
+LOOK_SECONDS: Final = 0.5
+"""Between two looks for an answer."""
+
+
+@click.command()
+@click.argument("words", metavar="OBJECT", nargs=-1, required=True)
+@click.option("--portal", default="", help="Name of the portal; needed where there are several.")
+@click.option("--event", default="", help="The event to run. Default: the object's update event that has a route.")
+@click.option("--pipeline", default="", help="Run only this pipeline of the event.")
+@click.option(
+    "--wait", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds to wait for the workers."
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_sentences
+def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait: float, as_json: bool) -> None:
+    """Run an OBJECT such as "crm_deal 871" through its pipelines, as if it had changed just now."""
+    runtime = load_runtime()
+    kit = chosen(runtime, portal)
+    key = object_key(kit.portal.name, " ".join(words))
+    if key is None:
+        raise refusal("OBJECT must be an entity and an id, as in: b24offline trigger crm_deal 871. Nothing was run.")
+    if key.entity not in runtime.catalogue.entities:
+        raise refusal(
+            f"No event is about a {key.entity!r}. Use a name such as crm_deal, crm_item or task. Nothing was run."
+        )
+    stamp = datetime.now(UTC).isoformat(timespec="seconds")
+    body = {"entity": key.entity, "object_id": key.object_id, "event": event, "pipeline": pipeline, "stamp": stamp}
+    answer = answered(kit.requests, kit.requests.ask(RUN, body), wait)
+    if as_json:
+        show_json(answer)
+        if answer["state"] == "refused":
+            sys.exit(1)
+        return
+    if answer["state"] == "refused":
+        raise failure(f"{answer['why']}. Nothing was run.")
+    click.echo(f"{answer['object']} runs through {', '.join(answer['pipelines'])} as {answer['event']}.")
+    click.echo("If it fails, it is listed by: b24offline nacked --records")
+
+
+def chosen(runtime: Runtime, name: str) -> PortalKit:
+    """Return the portal of that name, or the only one. Raise a refusal when there are several, or it was removed."""
+    names = [name] if name else runtime.store.portals.names()
+    if len(names) != 1:
+        raise refusal(f"Choose a portal: --portal {' or '.join(names) or 'NAME'}. Nothing was done.")
+    kit = runtime.kit(names[0])
+    if not kit.portal.served:
+        raise refusal(f"Portal {names[0]} was removed. Nothing was done.")
+    return kit
+
+
+def answered(box: RequestBox, number: str, wait_seconds: float) -> dict[str, Any]:
+    """Wait for the answer to a request. Raise a failure when it does not come in time; the request stays."""
+    deadline = time.monotonic() + wait_seconds
+    while (answer := box.answer(number)) is None:
+        if time.monotonic() > deadline:
+            why = (box.progress(number) or {}).get("later") or "Check that beat and the workers are running."
+            raise failure(f"No answer within {wait_seconds:.0f} s; the request stays queued. {why}")
+        time.sleep(LOOK_SECONDS)
+    return answer

@@ -1,0 +1,19 @@
+from b24offline.config.env import FILE_SUFFIX, Variable, variables
+from b24offline.config.lanes import DEFAULT_LANE, Lane, choose
+from b24offline.config.record_filter import checked_filter, checked_order
+from b24offline.config.settings import AMQP, Config
+from b24offline.config.timers import Timers
+
+__all__ = [
+    "AMQP",
+    "DEFAULT_LANE",
+    "FILE_SUFFIX",
+    "Config",
+    "Lane",
+    "Timers",
+    "Variable",
+    "checked_filter",
+    "checked_order",
+    "choose",
+    "variables",
+]

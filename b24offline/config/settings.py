@@ -1,0 +1,322 @@
+"""The one configuration of a deployment: frozen, typed, read from the environment once.
+
+`Config.load()` reads `B24_*` and `CELERY_BROKER_URL`; nothing else in the package looks at the environment,
+and no `.env` file is read on its own. The descriptions of the fields are the source of `docs/settings.md` and
+`.env.example`.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic.config import JsonDict
+
+from b24offline.config import validators as values
+from b24offline.config.env import read_environment, report
+from b24offline.config.lanes import DEFAULT_LANE, Lane, lanes_from_json
+from b24offline.config.timers import Timers
+
+DEFAULT_REDIS_URL: Final = "redis://127.0.0.1:6379/0"
+
+AMQP: Final = ("amqp:", "amqps:", "pyamqp:")
+"""How the address of a RabbitMQ begins."""
+
+SECRET: Final[JsonDict] = {"secret": True}
+"""Marks a field that may also be given as a file, by a variable ending in `_FILE`, and is never shown."""
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Names = Annotated[tuple[str, ...], BeforeValidator(values.comma_separated)]
+
+
+class Config(BaseModel):
+    """All settings of one deployment; the repr shows no secret. Descriptions document the fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+    redis_url: Annotated[str, AfterValidator(values.redis_url)] = Field(
+        default=DEFAULT_REDIS_URL,
+        description="Redis or Valkey that holds the ledger: open batches, leases, due times, pace.",
+        json_schema_extra=SECRET,
+    )
+    broker_url: Annotated[str, AfterValidator(values.service_url)] = Field(
+        default="",
+        description="Celery's broker, Redis or RabbitMQ.",
+        json_schema_extra={**SECRET, "variable": "CELERY_BROKER_URL", "derived": "that of B24_REDIS_URL"},
+    )
+    data_dir: Path = Field(
+        default=Path("./.data"),
+        description="Directory for the embedded database and the secret key that is made when none is given.",
+    )
+    database_url: Annotated[str, AfterValidator(values.database_url)] = Field(
+        default="",
+        description="SQL database for portals, tokens, dead letters and the mirror: SQLite or PostgreSQL.",
+        json_schema_extra={**SECRET, "derived": "b24offline.db (SQLite) in B24_DATA_DIR"},
+    )
+    secret_key: Annotated[SecretStr, AfterValidator(values.fernet_keys)] | None = Field(
+        default=None,
+        description=(
+            "Fernet keys that encrypt tokens at rest, separated by commas; the first encrypts, all decrypt. "
+            "Unset: one is made and kept in B24_DATA_DIR, allowed only while the database is SQLite."
+        ),
+        json_schema_extra=SECRET,
+    )
+
+    portal_url: Annotated[str, AfterValidator(values.portal_url)] | None = Field(
+        default=None,
+        description=(
+            "REST address of the portal, https://name.bitrix24.com/rest/ (plain http on loopback only). "
+            "Unset: only portals that the database knows already."
+        ),
+    )
+    portal_name: Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,64}$")] | None = Field(
+        default=None,
+        description="Our name for the portal, up to 64 of a-z 0-9 . _ - in commands, logs and metrics.",
+        json_schema_extra={"derived": "the host of B24_PORTAL_URL"},
+    )
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")] | None = Field(
+        default=None,
+        description="Client id of the application in the portal; required with B24_PORTAL_URL.",
+    )
+    client_secret: Annotated[SecretStr, AfterValidator(values.one_word)] | None = Field(
+        default=None,
+        description="Client secret of the application; required with B24_PORTAL_URL.",
+        json_schema_extra=SECRET,
+    )
+    refresh_token: Annotated[SecretStr, AfterValidator(values.one_word)] | None = Field(
+        default=None,
+        description="First refresh token of the portal; needed only while the database holds none for it.",
+        json_schema_extra=SECRET,
+    )
+    auth_url: Annotated[str, AfterValidator(values.auth_url)] = Field(
+        default="https://oauth.bitrix.info/oauth/token/",
+        description="Where tokens are refreshed. Fixed here: addresses inside answers are never trusted.",
+    )
+    connector: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")] = Field(
+        default="b24offline",
+        description="Name (auth_connector) that separates our queue in the portal. One deployment owns it.",
+    )
+    events: Annotated[Names, AfterValidator(values.event_names)] = Field(
+        default=(),
+        description="Event names to subscribe to, separated by commas. Empty: those that have a route.",
+    )
+
+    filter: Annotated[Mapping[str, str | int], BeforeValidator(values.record_filter)] = Field(
+        default={},
+        description=(
+            'JSON object that narrows which records are reserved, e.g. {"=EVENT_NAME": "ONCRMDEALADD"}. '
+            "Fields ID, TIMESTAMP_X, EVENT_NAME, MESSAGE_ID after one of = > < >= <=; single values."
+        ),
+    )
+    order: Annotated[Mapping[str, Literal["ASC", "DESC"]], BeforeValidator(values.record_order)] = Field(
+        default={"ID": "ASC"},
+        description=(
+            "Order in which records are reserved, FIELD ASC or FIELD DESC of the same fields. By timestamp, "
+            "an object that keeps changing starves."
+        ),
+        json_schema_extra={"default": "ID ASC"},
+    )
+    limit: Annotated[int, Field(ge=1, le=500)] = Field(
+        default=50, description="Records reserved by one call, 1 to 500."
+    )
+    poll_interval_min_seconds: Seconds = Field(
+        default=1.0, description="Seconds between polls of a portal while records keep coming."
+    )
+    poll_interval_max_seconds: Seconds = Field(
+        default=30.0, description="Seconds between polls of a portal whose queue stays empty."
+    )
+    tick_seconds: Seconds = Field(default=1.0, description="Seconds between beat's looks at which portals are due.")
+
+    lanes: Annotated[tuple[Lane, ...], BeforeValidator(lanes_from_json)] = Field(
+        default=(),
+        description=(
+            "JSON array of further lanes, each with a name and any of filter, order, limit, "
+            "interval_min_seconds, interval_max_seconds, priority, queue: see docs/lanes.md."
+        ),
+    )
+
+    ca_file: Annotated[Path, AfterValidator(values.existing_file)] | None = Field(
+        default=None,
+        description="File of certificates (PEM) to trust instead of the public ones.",
+    )
+    connect_timeout_seconds: Annotated[float, Field(gt=0, le=15)] = Field(
+        default=5.0,
+        description=(
+            "Seconds to wait for a connection to a portal: its name, all its addresses and TLS together. At most "
+            "15, because a quiet period covers no longer one."
+        ),
+    )
+    read_timeout_seconds: Annotated[float, Field(gt=0, le=70)] = Field(
+        default=65.0,
+        description=(
+            "Seconds to wait for an answer; a portal ends a request after 60. Together with the connect "
+            "timeout at most 70, because a lease of 75 s must outlive every reserving call."
+        ),
+    )
+    max_response_bytes: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = Field(
+        default=67_108_864, description="Bytes of one answer after which reading stops."
+    )
+    requests_per_second: Annotated[float, Field(gt=0, le=100)] = Field(
+        default=2.0, description="Requests per second that a portal drains (Enterprise plans: 5)."
+    )
+    burst: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=50, description="Requests a portal lets through at once (Enterprise plans: 250)."
+    )
+    settle_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.2, description="Part of the burst that is kept for acknowledging, above 0, below 1."
+    )
+
+    unrouted: Literal["ack", "nack"] = Field(
+        default="nack",
+        description="What happens to an event without a route: nack (it waits on the portal for one) or ack.",
+    )
+    pipelines: Annotated[Names, AfterValidator(values.module_names)] = Field(
+        default=("b24offline.pipelines",),
+        description="Python modules with pipelines, separated by commas; the worker imports them at start.",
+    )
+    handoff_queues: Names = Field(
+        default=(),
+        description=(
+            "Queues of other Celery stacks on the same broker that pipelines send steps to, separated by "
+            "commas. Written to, never read."
+        ),
+    )
+    rabbitmq_queues: Literal["quorum", "classic"] = Field(
+        default="quorum",
+        description=(
+            "Type of our queues on RabbitMQ: quorum survives the loss of a node of a cluster, classic is what other "
+            "stacks declare unless told otherwise. Queues have to be deleted before it changes: see docs/deploy.md."
+        ),
+    )
+    key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = Field(
+        default="b24offline",
+        description="First part of every key in Redis, up to 32 of A-Z a-z 0-9 . _ -.",
+    )
+    max_open_batches: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=20, description="Batches of one portal that may be open at once; polling waits above it."
+    )
+    lease_seconds: Annotated[float, Field(ge=5, le=3_600)] = Field(
+        default=60.0,
+        description="Seconds a running pipeline may stay silent before it counts as crashed and runs again.",
+    )
+    sweep_seconds: Annotated[float, Field(ge=1, le=600)] = Field(
+        default=15.0, description="Seconds between looks for overdue work."
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=5,
+        description=(
+            "Counted errors of one step after which its run has failed and is reported; pipelines and steps may ask "
+            "for another number."
+        ),
+    )
+    adopt: bool = Field(
+        default=True,
+        description="Take over reserved records that no batch of ours knows, as a crash leaves them.",
+    )
+    auto_bind: bool = Field(default=True, description="Subscribe events at start, and again when they vanish.")
+    bind_look_seconds: Annotated[float, Field(ge=10, le=86_400)] = Field(
+        default=3_600.0,
+        description="Seconds between looks at the subscriptions; what changes after one vanished is unseen until then.",
+    )
+    reconcile_hours: Annotated[float, Field(ge=0, le=720)] = Field(
+        default=24.0,
+        description=(
+            "Hours between comparisons of the portal with the mirror, which also follow a look that finds that "
+            "subscriptions had vanished; 0: by hand only."
+        ),
+    )
+    snapshot_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        default=900, description="Seconds an object that was read in bulk waits in Redis for its steps."
+    )
+    retention_days: Annotated[float, Field(gt=0, le=3_650)] = Field(
+        default=30.0, description="Days that ended dead letters, and the names of removed portals, are kept."
+    )
+    concurrency: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=4, description="Processes that poll and run steps, of the worker that `b24offline up` starts."
+    )
+    flower_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        default=5555, description="Port on 127.0.0.1 of the Flower that `b24offline up` starts; 0 starts none."
+    )
+    heartbeat_file: Path | None = Field(
+        default=None,
+        description=(
+            "File that worker and beat touch while they live, at least every 2 s and every B24_TICK_SECONDS; its age "
+            "tells a health check. Unset: none, but `b24offline up` uses files of its own to notice what hangs."
+        ),
+    )
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(values.upper)] = (
+        Field(default="INFO", description="Least severity that is logged.")
+    )
+    time_scale: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0,
+        description="Shortens every timer of the protocol alike. For tests and the demo only; 1 otherwise.",
+    )
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """The configuration in these variables (default: the process environment); empty ones count as unset.
+
+        Raises:
+            ConfigError: sentences that name each wrong variable, what is wrong, and a right value.
+        """
+        given = read_environment(cls, environ)
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise report(cls, error, given) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return values.with_derived_defaults(given, DEFAULT_REDIS_URL)
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        values.check_together(self)
+        return self
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, values.masked_url(value) if isinstance(value, str) and "://" in value else value
+
+    @property
+    def secret_keys(self) -> tuple[str, ...]:
+        """The Fernet keys in order, the encrypting one first; empty when none is configured."""
+        return () if self.secret_key is None else tuple(self.secret_key.get_secret_value().split(","))
+
+    @property
+    def quorum_queues(self) -> bool:
+        """Whether our queues are quorum queues: on RabbitMQ, unless classic ones are asked for."""
+        return self.rabbitmq_queues == "quorum" and self.broker_url.startswith(AMQP)
+
+    @property
+    def all_lanes(self) -> dict[str, Lane]:
+        """Lane name -> lane; the default one, made of the settings above, is the first."""
+        default = Lane(
+            name=DEFAULT_LANE,
+            filter=self.filter,
+            order=self.order,
+            limit=self.limit,
+            interval_min_seconds=self.poll_interval_min_seconds,
+            interval_max_seconds=self.poll_interval_max_seconds,
+        )
+        return {lane.name: lane for lane in (default, *self.lanes)}
+
+    @property
+    def timers(self) -> Timers:
+        """The waiting times of the protocol, scaled."""
+        return Timers.scaled(
+            self.time_scale,
+            lease_seconds=self.lease_seconds,
+            sweep_seconds=self.sweep_seconds,
+            read_timeout_seconds=self.read_timeout_seconds,
+        )

@@ -1,0 +1,101 @@
+"""Reads the current state of objects: many in one request ahead of their runs, or one when it is missing.
+
+Raises `PortalError` of the call; an object that the portal no longer has is a snapshot without data, not an error.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from b24offline.errors import B24OfflineError, ObjectNotFound
+from b24offline.events import object_in
+from b24offline.ledger import Snapshot
+from b24offline.rest import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from b24offline.events import JSON, Catalogue, ObjectKey, ObjectRead
+    from b24offline.ledger import Ledger, Snapshots
+    from b24offline.rest import PacedClient
+
+BATCH: Final = 50
+"""Reads that fit into one request."""
+
+
+class NotReadable(B24OfflineError):
+    """The event points to no object that the portal lets us read. The pipeline must not fetch it."""
+
+    actor = "developer"
+
+
+class ForeignAnswer(B24OfflineError):
+    """The portal answered a read with something else than the object. Tried again as any error of a step."""
+
+    actor = "developer"
+
+
+class ObjectReader:
+    """Reads objects of one portal."""
+
+    def __init__(self, client: PacedClient, catalogue: Catalogue, snapshots: Snapshots, ledger: Ledger) -> None:
+        self._client = client
+        self._catalogue = catalogue
+        self._snapshots = snapshots
+        self._ledger = ledger
+
+    def prefetch(self, keys: Iterable[ObjectKey], not_before_ms: int = 0) -> int:
+        """Reads objects in bulk and keeps them for their runs; not those that were read since the given time.
+
+        Answers how many it read. What a portal refuses for a single object is left to that object's run.
+        """
+        wanted = {}
+        for key in self._snapshots.missing(keys, not_before_ms) if not_before_ms else keys:
+            read = self._catalogue.getter(key)
+            if read is not None:
+                wanted[key] = read
+        names = list(wanted)
+        kept = 0
+        for start in range(0, len(names), BATCH):
+            part = names[start : start + BATCH]
+            commands = {f"o{i}": Command(wanted[key].method, wanted[key].params) for i, key in enumerate(part)}
+            read_ms = self._ledger.now_ms()
+            answer = self._client.batch(commands)
+            found = []
+            for i, key in enumerate(part):
+                error = answer.errors.get(f"o{i}")
+                with suppress(ForeignAnswer):
+                    if error is None:
+                        data = _object_in(answer.results.get(f"o{i}"), wanted[key], key)
+                        found.append(Snapshot(key, read_ms, data))
+                    elif isinstance(error, ObjectNotFound):
+                        found.append(Snapshot(key, read_ms, None))
+            self._snapshots.put(found)
+            kept += len(found)
+        return kept
+
+    def read(self, key: ObjectKey, not_before_ms: int) -> Snapshot:
+        """The object as it was at or after the given time of the ledger's clock. Raises `ForeignAnswer`, too."""
+        kept = self._snapshots.get(key, not_before_ms)
+        if kept is not None:
+            return kept
+        read = self._catalogue.getter(key)
+        if read is None:
+            raise NotReadable(f"portal {key.portal}: no method reads {key}; leave objects.fetch out of its pipeline")
+        read_ms = self._ledger.now_ms()
+        data: JSON = None
+        try:
+            data = _object_in(self._client.call(read.method, read.params).result, read, key)
+        except ObjectNotFound:
+            data = None
+        snapshot = Snapshot(key, read_ms, data)
+        self._snapshots.put([snapshot])
+        return snapshot
+
+
+def _object_in(result: JSON, read: ObjectRead, key: ObjectKey) -> JSON:
+    try:
+        return object_in(result, read)
+    except ValueError as error:
+        raise ForeignAnswer(f"portal {key.portal}: {read.method} did not answer with {key}: {error}") from None

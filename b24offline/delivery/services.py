@@ -1,0 +1,191 @@
+"""What works for one portal, as the runtime builds it and tasks and commands use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from redis.exceptions import ResponseError
+
+from b24offline.delivery.dead_letters import Parking
+from b24offline.delivery.dispatcher import Dispatcher
+from b24offline.delivery.object_reader import ObjectReader
+from b24offline.delivery.poll_turn import PollTurns
+from b24offline.delivery.poller import Poller
+from b24offline.delivery.portal_lifecycle import PortalLifecycle
+from b24offline.delivery.redriver import Redriver
+from b24offline.delivery.settler import Settler
+from b24offline.delivery.subscriber import Subscriber
+from b24offline.delivery.sweeper import Sweeper
+from b24offline.errors import B24OfflineError
+from b24offline.ledger import LaneSchedule, Ledger, PortalGuard, RequestBox, Snapshots
+from b24offline.rest import BLOCK_SECONDS, OfflineQueue, PacedClient, PortalClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import requests
+    from redis import Redis
+
+    from b24offline.config import Config
+    from b24offline.events import Catalogue, Portal, Routes
+    from b24offline.ledger import PollSchedule
+    from b24offline.rest import Pace, TokenSource
+    from b24offline.store import Store
+
+LONGEST_SLEEP_SECONDS: Final = 5.0
+"""The longest a worker sleeps for the pace; a longer wait comes back as a message."""
+TROUBLE_OF_ONE_PORTAL: Final = (B24OfflineError, ResponseError)
+"""What is wrong with one portal, or with its keys in the ledger, and must not keep the others waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortalKit:
+    """Everything that works for one portal. ``portal`` is at most a second old."""
+
+    portal: Portal
+    client: PacedClient
+    queue: OfflineQueue
+    ledger: Ledger
+    guard: PortalGuard
+    poller: Poller
+    lanes: LaneSchedule
+    settler: Settler
+    parking: Parking
+    snapshots: Snapshots
+    reader: ObjectReader
+    requests: RequestBox
+    dispatcher: Dispatcher
+    polls: PollTurns
+    redriver: Redriver
+    sweeper: Sweeper
+    subscriber: Subscriber
+    lifecycle: PortalLifecycle
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the portals of one process share. ``once_per``: see `Runtime.turn`."""
+
+    config: Config
+    redis: Redis
+    store: Store
+    session: requests.Session
+    tokens: TokenSource
+    pace: Pace
+    schedule: PollSchedule
+    catalogue: Catalogue
+    routes: Routes
+    once_per: Callable[[str, float], bool]
+
+
+def build_kit(shared: Shared, portal: Portal, on_gap: Callable[[int], object]) -> PortalKit:
+    """Build what works for one portal. ``on_gap``: see `Subscriber`."""
+    config, timers, name = shared.config, shared.config.timers, portal.name
+    rest = PortalClient(
+        name,
+        portal.client_endpoint,
+        shared.session,
+        connect_timeout_seconds=config.connect_timeout_seconds,
+        read_timeout_seconds=timers.read_timeout_seconds,
+        max_response_bytes=config.max_response_bytes,
+    )
+    client = PacedClient(
+        rest,
+        shared.tokens,
+        shared.pace,
+        name,
+        max_wait_seconds=LONGEST_SLEEP_SECONDS,
+        block_seconds=BLOCK_SECONDS * config.time_scale,
+    )
+    queue = OfflineQueue(client, name, portal.connector)
+    ledger = Ledger(shared.redis, config.key_prefix, name, timers)
+    guard = PortalGuard(shared.redis, ledger, timers, max_open_batches=config.max_open_batches)
+    requests = RequestBox(shared.redis, ledger)
+    snapshots = Snapshots(shared.redis, ledger, config.snapshot_ttl_seconds)
+    poller = Poller(
+        portal=name,
+        queue=queue,
+        ledger=ledger,
+        guard=guard,
+        store=shared.store,
+        catalogue=shared.catalogue,
+        routes=shared.routes,
+        unrouted=config.unrouted,
+    )
+    reader = ObjectReader(client, shared.catalogue, snapshots, ledger)
+    lanes = LaneSchedule(shared.redis, ledger.stem)
+    dispatcher = Dispatcher(
+        portal=name, redis=shared.redis, ledger=ledger, reader=reader, routes=shared.routes, timers=timers
+    )
+    parking = Parking(ledger, shared.store.dead_letters, timers)
+    lifecycle = PortalLifecycle(
+        portal=name,
+        store=shared.store,
+        ledger=ledger,
+        guard=guard,
+        client=client,
+        tokens=shared.tokens,
+        pace=shared.pace,
+        poll_interval_min_seconds=config.poll_interval_min_seconds,
+        time_scale=config.time_scale,
+    )
+    return PortalKit(
+        portal=portal,
+        client=client,
+        queue=queue,
+        ledger=ledger,
+        guard=guard,
+        poller=poller,
+        lanes=lanes,
+        settler=Settler(ledger, guard, queue, timers, shared.store.dead_letters),
+        parking=parking,
+        snapshots=snapshots,
+        reader=reader,
+        requests=requests,
+        dispatcher=dispatcher,
+        polls=PollTurns(
+            portal=name,
+            poller=poller,
+            lifecycle=lifecycle,
+            lanes=config.all_lanes,
+            lane_schedule=lanes,
+            schedule=shared.schedule,
+            soonest_seconds=config.poll_interval_min_seconds,
+            latest_seconds=config.poll_interval_max_seconds,
+        ),
+        sweeper=Sweeper(
+            ledger=ledger,
+            guard=guard,
+            parking=parking,
+            timers=timers,
+            requests_per_second=config.requests_per_second,
+            adopts=config.adopt,
+            once_per=shared.once_per,
+        ),
+        redriver=Redriver(
+            portal=name,
+            queue=queue,
+            guard=guard,
+            poller=poller,
+            schedule=lanes,
+            dispatcher=dispatcher,
+            routes=shared.routes,
+            lanes=tuple(config.all_lanes),
+            first_wait_seconds=timers.held_backoff_seconds[0],
+            patience_seconds=config.tick_seconds,
+            once_per=shared.once_per,
+        ),
+        subscriber=Subscriber(
+            redis=shared.redis,
+            ledger=ledger,
+            client=client,
+            routes=shared.routes,
+            events=config.events,
+            enabled=config.auto_bind,
+            look_seconds=config.bind_look_seconds,
+            time_scale=config.time_scale,
+            on_gap=on_gap,
+        ),
+        lifecycle=lifecycle,
+    )

@@ -1,0 +1,119 @@
+"""Keeps the subscriptions of one portal as its routes want them: at start, when routes change, and at each look."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Final
+
+from b24offline import keys as keys
+from b24offline.ledger import note_refused
+from b24offline.rest import Bound, bind_events, check_plan, fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from redis import Redis
+
+    from b24offline.events import Portal, Routes
+    from b24offline.ledger import Ledger
+    from b24offline.rest import PacedClient
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = 30
+REFUSED_SECONDS: Final = 600
+"""Until refused events are asked for again: a refusal may pass, and nothing is heard of them meanwhile."""
+
+
+class Subscriber:
+    """Subscribes the events of one portal.
+
+    ``events``: those to subscribe, or () for all that have a route. ``on_gap`` is called with the time, in milliseconds
+    of the ledger's clock, since when changes may have gone unseen because subscriptions had vanished.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis: Redis,
+        ledger: Ledger,
+        client: PacedClient,
+        routes: Routes,
+        events: tuple[str, ...],
+        enabled: bool,
+        look_seconds: float,
+        time_scale: float,
+        on_gap: Callable[[int], object],
+    ) -> None:
+        self._redis = redis
+        self._ledger = ledger
+        self._client = client
+        self._routes = routes
+        self._events = events
+        self._enabled = enabled
+        self._look_seconds = look_seconds
+        self._time_scale = time_scale
+        self._on_gap = on_gap
+        self._key = keys.bound(ledger.stem)
+
+    def due(self, portal: Portal) -> bool:
+        """Return whether to sync now: never synced, other events wanted, or the last look is too old.
+
+        True at most once in `RETRY_SECONDS`, over all workers.
+        """
+        if not self._enabled or portal.ledger_generation is None:
+            # Before the first poll nobody knows whether the queue is another deployment's.
+            return False
+        known, fresh = self._redis.mget(self._key, keys.bound(self._ledger.stem, "fresh"))
+        if fresh and known == self._fingerprint(portal):
+            return False
+        return bool(self._redis.set(keys.bound(self._ledger.stem, "asked"), "1", nx=True, ex=RETRY_SECONDS))
+
+    def sync(self, portal: Portal) -> Bound:
+        """Check the portal's plan and bind all wanted events. Raise the `PortalError` or `PaceExceeded` of a call."""
+        began_ms = self._ledger.now_ms()
+        check_plan(self._client, portal.name)
+        # A sync that died after its calls has perhaps bound what had vanished, and left no other trace of it.
+        interrupted = not self._redis.set(keys.bound(self._ledger.stem, "begun"), "1", nx=True)
+        bound = bind_events(self._client, portal.connector, self._wanted())
+        self._report(portal, bound)
+        standing = sorted(set(self._wanted()) - set(bound.refused))
+        self._note_look(standing, standing if interrupted else bound.added, began_ms)
+        self._redis.delete(keys.bound(self._ledger.stem, "begun"))
+        self._redis.set(self._key, self._fingerprint(portal))
+        fresh_seconds = min(REFUSED_SECONDS, self._look_seconds) if bound.refused else self._look_seconds
+        fresh_ms = max(1000, round(fresh_seconds * 1000 * self._time_scale))
+        self._redis.set(keys.bound(self._ledger.stem, "fresh"), "1", px=fresh_ms)
+        return bound
+
+    def _wanted(self) -> tuple[str, ...]:
+        return self._events or self._routes.event_names
+
+    def _fingerprint(self, portal: Portal) -> str:
+        """Changes with the wanted events, and with a new authorization: a new installation begins with none."""
+        return fingerprint(f"{portal.connector}@{portal.authorized_at.timestamp()}", self._wanted())
+
+    def _report(self, portal: Portal, bound: Bound) -> None:
+        for name, why in bound.refused.items():
+            log.error("event cannot be bound", extra={"portal": portal.name, "event": name, "why": why})
+        note_refused(self._redis, self._ledger, bound.refused)
+        if bound.added and self._redis.get(self._key) == self._fingerprint(portal):
+            extra = {"portal": portal.name, "bound": len(bound.added)}
+            log.error("subscriptions had vanished and are bound again", extra=extra)
+        log.info(
+            "subscriptions looked at",
+            extra={
+                "portal": portal.name,
+                "bound": len(bound.added),
+                "present": bound.present,
+                "refused": len(bound.refused),
+            },
+        )
+
+    def _note_look(self, standing: list[str], added: Iterable[str], began_ms: int) -> None:
+        """Note which subscriptions stand. Of added ones that stood at the last look, changes went unseen since then."""
+        before = json.loads(self._redis.get(keys.bound(self._ledger.stem, "look")) or '{"names": []}')
+        if set(added) & set(before["names"]):
+            self._on_gap(int(before["at_ms"]))
+        self._redis.set(keys.bound(self._ledger.stem, "look"), json.dumps({"at_ms": began_ms, "names": standing}))

@@ -1,0 +1,280 @@
+"""What the portal's event names mean: action, entity, where the id is, how the object is read.
+
+The data is `catalogue.csv` beside this file, one row an event. `id_path` is relative to the event's payload
+(`.` is the payload itself, `[0]` the first element of a list); several paths joined by `+` make one composite
+id, its parts joined by `:`. `get_params` names the parameters of the reading method in the same order, with
+constants as `name=value`. `result_path` counts from the root of the portal's answer; for outdated methods, whose
+answers are not documented, `result` is assumed.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from b24offline.events.event import ACTIONS, JSON, Action, ObjectKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_TYPE_SUFFIX: Final = "_{ENTITYTYPEID}"
+_TYPED_NAME: Final = re.compile(r"(?P<base>.+)_(?P<type>[1-9][0-9]{0,9})")
+_TYPE_PATH: Final = "FIELDS.ENTITY_TYPE_ID"
+_PATH_STEP: Final = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
+_MAX_ID_CHARACTERS: Final = 128
+
+LISTED_ENTITIES: Final = frozenset({"crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_item", "task"})
+"""Entities that the portal lists by the date of their last change, so that a mirror of them can be compared."""
+
+_ABSENT: Final = object()
+_MODIFIED_FIELDS: Final = (
+    "DATE_MODIFY",
+    "updatedTime",
+    "changedDate",
+    "LAST_UPDATED",
+    "timestampX",
+    "dateUpdate",
+    "updatedAt",
+    "DATE_UPDATE",
+    "TIMESTAMP_X",
+)
+"""Where objects keep the moment of their last change; the most telling name first."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventKind:
+    """What one event name means.
+
+    Attributes:
+        name: upper case; a name with a type suffix (`..._147`) keeps it.
+        scope: the REST scope whose methods raise it.
+        action: "add", "update", "delete" or "other".
+        entity: our word for the kind of object, "crm_deal".
+        id_path: where the id is in the payload, "" when the event has no object.
+        get_method: the REST method that reads the object, "" when there is none.
+        get_params: names of its parameters.
+        result_path: where the object is in its answer.
+        offline: whether the event can be queued as offline.
+    """
+
+    name: str
+    scope: str
+    action: Action
+    entity: str
+    id_path: str
+    get_method: str
+    get_params: str
+    result_path: str
+    offline: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRead:
+    """One REST call that reads an object.
+
+    Attributes:
+        method: the REST method.
+        params: its parameters.
+        result_path: where the object is in the answer.
+        asked: field -> value that a list was asked for; the object must have them.
+    """
+
+    method: str
+    params: Mapping[str, JSON]
+    result_path: str
+    asked: Mapping[str, str]
+
+
+class Catalogue:
+    """Lookup over the event kinds; immutable once built."""
+
+    def __init__(self, kinds: Iterable[EventKind]) -> None:
+        listed = tuple(kinds)
+        self._kinds: dict[str, EventKind] = {kind.name: kind for kind in listed}
+        self._reads: dict[tuple[str, int], EventKind] = {}
+        for kind in listed:
+            if kind.get_method:
+                self._reads.setdefault((kind.entity, len(kind.id_path.split("+"))), kind)
+
+    @property
+    def kinds(self) -> tuple[EventKind, ...]:
+        """Every kind, in the order of the data; typed names appear once, with a placeholder."""
+        return tuple(self._kinds.values())
+
+    @property
+    def entities(self) -> frozenset[str]:
+        """Every entity that an event can point to."""
+        return frozenset(kind.entity for kind in self._kinds.values() if kind.id_path)
+
+    def lookup(self, name: str) -> EventKind | None:
+        """The kind of an event name in any case, `ONCRMDYNAMICITEMADD_147` included; None when unknown."""
+        wanted = name.strip().upper()
+        kind = self._kinds.get(wanted)
+        if kind is not None:
+            return None if wanted.endswith(_TYPE_SUFFIX) else kind
+        typed = _TYPED_NAME.fullmatch(wanted)
+        template = self._kinds.get(typed["base"] + _TYPE_SUFFIX) if typed else None
+        if template is None:
+            return None
+        return EventKind(
+            name=wanted,
+            scope=template.scope,
+            action=template.action,
+            entity=template.entity,
+            id_path=template.id_path,
+            get_method=template.get_method,
+            get_params=template.get_params,
+            result_path=template.result_path,
+            offline=template.offline,
+        )
+
+    def getter(self, object_key: ObjectKey) -> ObjectRead | None:
+        """The call that reads this object; None where the portal offers none or the id has another shape."""
+        parts = object_key.object_id.split(":")
+        kind = self._reads.get((object_key.entity, len(parts)))
+        if kind is None and len(parts) > 1:
+            kind, parts = self._reads.get((object_key.entity, 1)), [object_key.object_id]
+        if kind is None:
+            return None
+        params: dict[str, JSON] = {}
+        asked: dict[str, str] = {}
+        values = iter(parts)
+        for name in kind.get_params.split("+"):
+            key, constant, value = name.partition("=")
+            _put(params, asked, key, value if constant else next(values))
+        return ObjectRead(kind.get_method, params, kind.result_path, asked)
+
+    def object_id_from(self, data: JSON, kind: EventKind) -> str | None:
+        """The id of the object that a payload of this kind points to; see the function of the same name."""
+        return object_id_from(data, kind)
+
+
+@functools.cache
+def shipped_catalogue() -> Catalogue:
+    """The catalogue that comes with the package, read once per process."""
+    return Catalogue(parse_catalogue(resources.files(__package__).joinpath("catalogue.csv").read_text("utf-8")))
+
+
+def parse_catalogue(text: str) -> tuple[EventKind, ...]:
+    """The rows of a catalogue in CSV; raises ValueError naming the row that is wrong."""
+    kinds: dict[str, EventKind] = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        name, action = row["event"], row["action"]
+        if name != name.upper() or name in kinds or action not in ACTIONS or row["offline"] not in {"yes", "no"}:
+            raise ValueError(f"catalogue row {name!r} is repeated or has a wrong name, action or offline flag")
+        kinds[name] = EventKind(
+            name=name,
+            scope=row["scope"],
+            action=cast("Action", action),
+            entity=row["entity"],
+            id_path=row["id_path"],
+            get_method=row["get_method"],
+            get_params=row["get_params"],
+            result_path=row["result_path"],
+            offline=row["offline"] == "yes",
+        )
+    return tuple(kinds.values())
+
+
+def object_id_from(data: JSON, kind: EventKind) -> str | None:
+    """The id of the object that a payload points to, composite ids joined by `:`.
+
+    None when the kind has no object, or the id is missing, zero, too long or not plain text: such an event
+    stays processable, it just belongs to no object.
+    """
+    if not kind.id_path:
+        return None
+    parts: list[str] = []
+    for path in kind.id_path.split("+"):
+        part = _id_text(_at(data, path))
+        if part is None and path == _TYPE_PATH:
+            typed = _TYPED_NAME.fullmatch(kind.name)
+            part = typed["type"] if typed else None
+        if part is None or (":" in part and "+" in kind.id_path):
+            return None
+        parts.append(part)
+    return ":".join(parts)
+
+
+def object_in(result: JSON, read: ObjectRead) -> JSON:
+    """The object in the `result` of an answer; None when it is absent (`[]`, null, false, also at its place).
+
+    Raises ValueError when there is something else: a map without the object's key, or an object that was not asked
+    for, as of a list that ignores its filter. That must not pass for an object that is gone.
+    """
+    if _is_nothing(result):
+        return None
+    found = _at(result, read.result_path.removeprefix("result").removeprefix(".") or ".", _ABSENT)
+    if found is _ABSENT:
+        raise ValueError(f"nothing is at its {read.result_path}")
+    if isinstance(found, dict):
+        other = [name for name, value in read.asked.items() if name in found and str(found[name]) != value]
+        if other:
+            raise ValueError(f"the {other[0]} of what came is not the one asked for")
+    return None if _is_nothing(found) else found
+
+
+def _is_nothing(value: JSON) -> bool:
+    return value is None or value is False or value in ([], {})
+
+
+def changed_at(entity: str, data: JSON) -> str | None:
+    """When the object was last modified by its own account, ISO 8601 with offset.
+
+    None when it does not say, or says it without an offset or in the portal's display format (as
+    calendar entries do).
+    """
+    if not isinstance(data, dict) or not entity:
+        return None
+    for name in _MODIFIED_FIELDS:
+        value = data.get(name)
+        if isinstance(value, str) and _is_moment(value):
+            return value
+    return None
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        moment = datetime.fromisoformat(text)
+        moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return False
+    return moment.tzinfo is not None
+
+
+def _at(data: JSON, path: str, absent: Any = None) -> Any:
+    found = data
+    for key, index in [] if path == "." else _PATH_STEP.findall(path):
+        if key and isinstance(found, dict):
+            found = found.get(key, absent)
+        elif index and isinstance(found, list) and int(index) < len(found):
+            found = found[int(index)]
+        else:
+            return absent
+    return found
+
+
+def _id_text(value: JSON) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    text = str(value).strip()
+    plain = text.isprintable() and text.isascii() and len(text) <= _MAX_ID_CHARACTERS
+    return text if plain and text.strip("0") and not text.startswith("-") else None
+
+
+def _put(params: dict[str, JSON], asked: dict[str, str], name: str, value: str) -> None:
+    outer, bracket, inner = name.partition("[")
+    if not bracket:
+        params[outer] = value
+        return
+    field = inner.removesuffix("]")
+    asked[field] = value
+    nested = params.setdefault(outer, {})
+    if isinstance(nested, dict):
+        nested[field] = value

@@ -1,0 +1,138 @@
+"""Which pipelines run for which event. Pipelines register with `@route`; the library never calls Celery.
+
+A pipeline is a function that takes an `Event` and returns a chain of steps. Its name is part of every run, of the
+idempotency key and of the ledger, so renaming one makes its waiting runs fail as unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from b24offline.errors import ConfigError
+from b24offline.events.catalogue import LISTED_ENTITIES, shipped_catalogue
+from b24offline.events.retry import RetryRules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from b24offline.events.event import Event
+
+P = TypeVar("P", bound="Callable[[Event], object]")
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_TYPED: Final = re.compile(r"(.+)_[1-9][0-9]*")
+NO_RULES: Final = RetryRules()
+"""Of a pipeline or step that leaves its retries to the deployment."""
+
+
+def routed_as(event_name: str) -> tuple[str, ...]:
+    """The names that routes may call an event by, its own first: one for all smart processes takes `..._147` too."""
+    typed = _TYPED.fullmatch(event_name)
+    return (event_name, typed[1]) if typed else (event_name,)
+
+
+class Routes:
+    """Event name -> pipelines. Filled at import, read-only afterwards."""
+
+    def __init__(self) -> None:
+        self._by_event: dict[str, list[str]] = {}
+        self._pipelines: dict[str, Callable[[Event], object]] = {}
+        self._rules: dict[str, RetryRules] = {}
+        self._mirrors: dict[str, frozenset[str]] = {}
+
+    def add(
+        self,
+        pipeline: Callable[[Event], object],
+        events: tuple[str, ...],
+        name: str,
+        rules: RetryRules = NO_RULES,
+        mirrors: Iterable[str] = (),
+    ) -> None:
+        """Adds a pipeline. ``mirrors``: the entities whose objects it writes into the mirror.
+
+        Raises `ConfigError` for a name that is taken, no events, an event named twice, or an entity that cannot be
+        compared with the mirror.
+        """
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"pipeline name {name!r} must be 1 to 64 letters, digits, '_', '.' or '-'")
+        if name in self._pipelines:
+            raise ConfigError(f"two pipelines are called {name!r}: give one of them @route(..., name='...')")
+        wanted = [event.strip().upper() for event in events]
+        if not wanted or "" in wanted:
+            raise ConfigError(f"pipeline {name!r} names no event: @route('ONCRMDEALADD')")
+        if len(set(wanted)) != len(wanted):
+            raise ConfigError(f"pipeline {name!r} names an event twice")
+        mirrored = frozenset(mirrors)
+        _refuse_incomparable(name, wanted, mirrored)
+        self._pipelines[name] = pipeline
+        self._mirrors[name] = mirrored
+        self._rules[name] = rules
+        for event in wanted:
+            self._by_event.setdefault(event, []).append(name)
+
+    def pipelines_for(self, event_name: str) -> tuple[str, ...]:
+        """The pipelines of an event; one for a single smart process (`..._147`) comes before those for all."""
+        return next((tuple(self._by_event[name]) for name in routed_as(event_name) if name in self._by_event), ())
+
+    def pipeline(self, name: str) -> Callable[[Event], object] | None:
+        """The function behind a name, or None when no such pipeline is loaded."""
+        return self._pipelines.get(name)
+
+    def retry_rules(self, name: str) -> RetryRules:
+        """What a pipeline asks of the retries of its steps; nothing for one that is not loaded."""
+        return self._rules.get(name, NO_RULES)
+
+    def mirrors(self, event_name: str, entity: str) -> bool:
+        """Whether an event runs a pipeline that mirrors objects of this entity."""
+        return any(entity in self._mirrors[name] for name in self.pipelines_for(event_name))
+
+    @property
+    def mirrored_entities(self) -> frozenset[str]:
+        """The entities that some pipeline mirrors."""
+        return frozenset().union(*self._mirrors.values())
+
+    @property
+    def event_names(self) -> tuple[str, ...]:
+        """All events that have a route, sorted."""
+        return tuple(sorted(self._by_event))
+
+
+def _refuse_incomparable(name: str, events: Iterable[str], mirrors: frozenset[str]) -> None:
+    """Raise `ConfigError` where reconciliation could not compare what a pipeline mirrors."""
+    if unlisted := mirrors - LISTED_ENTITIES:
+        raise ConfigError(
+            f"pipeline {name!r} mirrors {', '.join(map(repr, sorted(unlisted)))}, which cannot be compared: the portal "
+            f"lists by date of change {', '.join(sorted(LISTED_ENTITIES))}"
+        )
+    kinds = (shipped_catalogue().lookup(event) for event in events)
+    if strange := mirrors - {kind.entity for kind in kinds if kind}:
+        raise ConfigError(f"pipeline {name!r} mirrors {', '.join(sorted(strange))}, and none of its events is of these")
+
+
+routes: Final = Routes()
+"""The routes of this process, filled by `@route` while the modules of `B24_PIPELINES` are imported."""
+
+
+def route(
+    *events: str,
+    name: str | None = None,
+    mirrors: str | Iterable[str] = (),
+    attempts: int | None = None,
+    backoff: float | Iterable[float] | None = None,
+    final: type[Exception] | Iterable[type[Exception]] | None = None,
+) -> Callable[[P], P]:
+    """Registers a pipeline for event names. ``name`` defaults to the function's; it must be unique.
+
+    ``mirrors`` names the entities whose objects the pipeline writes into the mirror: reconciliation compares these.
+    ``attempts``, ``backoff`` (seconds) and ``final`` hold for all steps of the pipeline that do not say otherwise; see
+    `RetryRules`. Raises `ConfigError`.
+    """
+
+    def register(pipeline: P) -> P:
+        called = name or str(getattr(pipeline, "__name__", ""))
+        rules = RetryRules.checked(f"pipeline {called!r}", attempts=attempts, backoff=backoff, final=final)
+        routes.add(pipeline, events, called, rules, (mirrors,) if isinstance(mirrors, str) else mirrors)
+        return pipeline
+
+    return register

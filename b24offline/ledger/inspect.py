@@ -1,0 +1,102 @@
+"""The failed events of a portal, from the ledger alone: nacked, retrying and dead-lettered ones with their ages.
+
+Looks only, in many small reads; what changes meanwhile may be seen before or after. Calls no portal.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from b24offline import keys as keys
+from b24offline.events import Event
+from b24offline.ledger.batch_kinds import BatchKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+    from b24offline.ledger.ledger import Ledger
+
+Place = Literal["nacked", "retrying", "dead-lettered"]
+PLACES: Final[tuple[Place, ...]] = ("nacked", "retrying", "dead-lettered")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One event of the error lane. No customer data.
+
+    Attributes:
+        portal: name of the portal.
+        place: "nacked" (free on the portal, seen there), "retrying" (reserved, it runs again) or "dead-lettered".
+        record_id: its record; negative for an object that was run without one.
+        event: its name; "" for a nacked one, of which only the id is kept.
+        object: what it points to, or "".
+        pipeline: whose run it is, or "".
+        state: of the run: "ready", "running", "waiting", "parked", or "".
+        failures: counted errors.
+        crashes: deaths of its process.
+        reason: of the last failure.
+        age_seconds: since it was first seen there; an operator's redrive begins anew.
+        next_seconds: until the sweep looks at it, negative when it is late; None when the ledger has no time.
+    """
+
+    portal: str
+    place: Place
+    record_id: int
+    event: str
+    object: str
+    pipeline: str
+    state: str
+    failures: int
+    crashes: int
+    reason: str
+    age_seconds: float
+    next_seconds: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+def error_lane(redis: Redis, ledger: Ledger) -> Iterator[Waiting]:
+    """What waits in the error lane of one portal."""
+    now = ledger.now_ms()
+    first_seen = {int(record): int(first) for record, first in redis.hgetall(keys.marked(ledger.stem)).items()}
+    for record, first in sorted(first_seen.items()):
+        yield Waiting(ledger.portal, "nacked", record, "", "", "", "", 0, 0, "", (now - first) / 1000, None)
+    for process_id in ledger.open_batches():
+        yield from _of_batch(redis, ledger, process_id, now)
+
+
+def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Iterator[Waiting]:
+    kind = ledger.kind(process_id)
+    if kind not in {BatchKind.RETRYING, BatchKind.SYNTHETIC, BatchKind.DEAD_LETTERED}:
+        return
+    for text in redis.hvals(keys.records(ledger.stem, process_id)):
+        record: dict[str, Any] = json.loads(text)
+        event = Event.from_json(record["event"])
+        for run in filter(None, record["runs"].split(",")):
+            names = ("state", "failures", "crashes", "reason", "seen")
+            state, failures, crashes, reason, seen = ledger.run_fields(run, *names)
+            if state in {"", "succeeded", "superseded"}:
+                continue
+            if kind is BatchKind.SYNTHETIC and state != "parked" and not int(failures or 0) + int(crashes or 0):
+                continue  # it has not failed yet
+            due = redis.zscore(keys.due(ledger.stem), f"run:{run}")
+            yield Waiting(
+                portal=ledger.portal,
+                place="dead-lettered" if state == "parked" else "retrying",
+                record_id=event.record_id,
+                event=event.name,
+                object=str(event.object) if event.object else "",
+                pipeline=run.partition("/")[2],
+                state=state,
+                failures=int(failures or 0),
+                crashes=int(crashes or 0),
+                reason=reason,
+                age_seconds=(now_ms - int(seen or now_ms)) / 1000,
+                next_seconds=None if due is None else (due - now_ms) / 1000,
+            )

@@ -1,0 +1,148 @@
+"""What the scripts of the ledger reply: one JSON object each, its fields by name, validated here once.
+
+Names and types are those of the scripts. Numbers that can be great, as ids and attempts, come as texts, because Lua
+writes 14 digits only. An empty table of Lua is ``{}`` in JSON, whether it was meant as a list or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, TypeAdapter
+from pydantic_core import CoreSchema, core_schema
+
+from b24offline.events import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Outcome = Literal["succeeded", "failed", "superseded", "unfinished"]
+
+
+class _Stored:
+    """An event as its own text."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        del source, handler
+        return core_schema.no_info_plain_validator_function(Event.from_json)
+
+
+def _list(value: Any) -> Any:
+    return [] if value == {} else value
+
+
+_StoredEvent = Annotated[Event, _Stored()]
+_Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A run handed out: what a message needs to start it."""
+
+    run: str
+    attempt: int
+
+    @property
+    def pipeline(self) -> str:
+        """The name behind the record's delivery: ``123@1775203200/deal_changed``."""
+        return self.run.partition("/")[2]
+
+
+_Runs = Annotated[tuple[Handed, ...], BeforeValidator(_list)]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Whether a batch was opened; if so, how many runs of it have no outcome yet."""
+
+    state: Literal["opened", "open before", "lease lost"]
+    pending: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A step that may run: its event, how often the run and this step failed before, how often it was handed out."""
+
+    event: _StoredEvent
+    failures: int
+    held: bool
+    seen_ms: int
+    tries: int
+    step_failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """What an outcome set free: the next run of the mailbox, and batches whose last outcome this was."""
+
+    recorded: bool
+    settleable: _Names = ()
+    next: Handed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """What a sweep has to do: runs to publish, batches to settle, held runs to park or, if parked, to look after."""
+
+    runs: _Runs
+    batches: _Names
+    hopeless: _Runs = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """A batch under the settle lease. ``outcomes``: record id -> outcome; ``now_ms`` is the ledger's clock."""
+
+    process_id: str
+    token: str
+    now_ms: int
+    first_seen_ms: int
+    outcomes: Mapping[int, Outcome]
+    events: Mapping[int, Event]
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRecord:
+    """One record of a batch that is settled."""
+
+    id: int
+    event: _StoredEvent
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class SettleReply:
+    """Whether a batch may be settled, and what it holds then."""
+
+    state: Literal["taken", "gone", "busy", "damaged"]
+    now_ms: int = 0
+    first_seen_ms: int = 0
+    records: Annotated[tuple[SettledRecord, ...], BeforeValidator(_list)] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PollReply:
+    """Whether the poll lease was taken, and else how long it is refused."""
+
+    state: Literal["taken", "busy", "full", "recovering"]
+    generation: int | None = None
+    wait_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A reserved batch that nobody knows."""
+
+    process_id: str
+    first_seen_ms: int
+
+
+HANDED: Final = TypeAdapter(_Runs)
+OPENED: Final = TypeAdapter(Opened)
+BEGUN: Final = TypeAdapter(Begun)
+CONCLUDED: Final = TypeAdapter(Concluded)
+OVERDUE: Final = TypeAdapter(Overdue)
+SETTLE: Final = TypeAdapter(SettleReply)
+POLL: Final = TypeAdapter(PollReply)
+ORPHANS: Final = TypeAdapter(Annotated[tuple[Orphan, ...], BeforeValidator(_list)])

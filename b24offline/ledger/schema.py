@@ -1,0 +1,66 @@
+"""The one schema number of the ledger: asked for before anything starts, and the way out when it is another one.
+
+Each portal's guard carries the number. The scripts refuse a ledger of another schema by themselves
+(`scripts/prelude.lua`), so a process that this check could not stop changes nothing either.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from b24offline import contract
+from b24offline import keys as keys
+from b24offline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from redis import Redis
+
+_AT_ONCE: Final = 1000
+
+
+class LedgerSchemaMismatch(ConfigError):
+    """A portal's ledger has the form of another version; this one does not touch it."""
+
+    def __init__(self, portal: str, found: str, known: int) -> None:
+        super().__init__(portal, found, known)
+        self.portal = portal
+        self.found = found
+        self.known = known
+
+    def __str__(self) -> str:
+        return (
+            f"Portal {self.portal}: its ledger has schema {self.found}, this version works on schema {self.known}. "
+            "Stop all processes of the other version, run b24offline ledger reset, then start this version: "
+            "open work is adopted from the portal and runs again."
+        )
+
+
+def other_schema(redis: Redis, key_prefix: str, portals: Iterable[str]) -> LedgerSchemaMismatch | None:
+    """Return the error to raise for the first of the portals whose ledger has another schema, or None."""
+    names = list(portals)
+    with redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.hget(keys.guard(keys.stem(key_prefix, name)), "schema")
+        schemas = pipe.execute()
+    for name, schema in zip(names, schemas, strict=True):
+        if schema is not None and schema != str(contract.LEDGER_SCHEMA):
+            return LedgerSchemaMismatch(name, str(schema), contract.LEDGER_SCHEMA)
+    return None
+
+
+def reset(redis: Redis, key_prefix: str) -> int:
+    """Delete everything that the ledger holds of all portals, and return how many keys that were."""
+    page: list[str] = []
+    deleted = 0
+    for key in redis.scan_iter(keys.pattern(key_prefix), count=_AT_ONCE):
+        page.append(key)
+        if len(page) == _AT_ONCE:
+            deleted += _unlink(redis, page)
+            page = []
+    return deleted + _unlink(redis, page)
+
+
+def _unlink(redis: Redis, names: Sequence[str]) -> int:
+    return int(redis.unlink(*names)) if names else 0

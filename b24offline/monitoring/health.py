@@ -1,0 +1,211 @@
+"""What is wrong with a portal, decided from the store and a sample of the ledger. Pure.
+
+An issue says what happened and what to do, in words that are complete without the documentation. Its code never
+changes, so that alarms and monitoring can tell issues apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from b24offline.events import PortalState, Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from b24offline.events import Portal
+    from b24offline.monitoring.health_sample import HealthSample
+
+LATE_SECONDS: Final = 60.0
+"""A poll that is overdue for so long means that nobody polls."""
+LONG_PAUSE_SECONDS: Final = 3600.0
+"""What passes by itself has passed by then."""
+LONG_RECONCILIATION_SECONDS: Final = 2 * 86_400.0
+"""Even a mirror of a hundred thousand objects is read in less."""
+OLD_SECONDS: Final = 3600.0
+"""Retries, crashes and settling of an ordinary batch end long before."""
+UNADOPTED_SECONDS: Final = 900.0
+"""An orphan is adopted after 3 to 6 minutes when nothing hinders it."""
+DEAD_LETTER_SLACK_SECONDS: Final = 2 * 86_400.0
+"""After the age at which a retrying run is dead-lettered: that happens when its wait, at most a day, is over."""
+_ACTORS: Final = {
+    PortalState.AUTH_LOST: "portal administrator",
+    PortalState.NOT_ADMIN: "portal administrator",
+    PortalState.PLAN_TOO_SMALL: "portal administrator",
+    PortalState.UNDECIDED: "operator",
+    PortalState.BLOCKED: "operator",
+    PortalState.REMOVED: "operator",
+}
+"""Who must act where the error that led to the state did not tell."""
+
+
+class IssueCode(StrEnum):
+    """What kind of issue it is."""
+
+    PORTAL_STATE = "portal_state"
+    WRONG_KEY = "wrong_key"
+    DEAD_LETTERS = "dead_letters"
+    LEDGER_UNREACHABLE = "ledger_unreachable"
+    LEDGER_SCHEMA = "ledger_schema"
+    NOT_POLLED = "not_polled"
+    OLD_BATCH = "old_batch"
+    RETRYING_TOO_LONG = "retrying_too_long"
+    ORPHANS = "orphans"
+    UNREADABLE_RECORDS = "unreadable_records"
+    SUBSCRIPTION_REFUSED = "subscription_refused"
+    MISSED_CHANGES = "missed_changes"
+    RECONCILIATION_STUCK = "reconciliation_stuck"
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Something that does not pass until a person acts.
+
+    Attributes:
+        code: what kind of issue it is.
+        actor: who must act, in the words of `b24offline.errors.Actor`.
+        message: what happened and what to do.
+        subject: what the issue is about where one code can have several: a portal state, an event's name.
+    """
+
+    code: IssueCode
+    actor: str
+    message: str
+    subject: str = ""
+
+    @property
+    def key(self) -> str:
+        """The identity of the issue within its portal: the same while only numbers and wording change."""
+        return ":".join((self.code, self.subject, self.actor))
+
+
+def find_issues(
+    portal: Portal,
+    sample: HealthSample | None,
+    dead_letters: int,
+    now: datetime,
+    *,
+    dead_letter_seconds: float,
+    adopts: bool,
+) -> tuple[Issue, ...]:
+    """Return all issues of a portal at ``now``.
+
+    Args:
+        portal: as the store has it.
+        sample: None when the ledger cannot be reached.
+        dead_letters: open ones.
+        now: an aware datetime.
+        dead_letter_seconds: the age at which a record that keeps failing is dead-lettered.
+        adopts: whether this deployment looks for orphans; otherwise what is known of them is outdated.
+    """
+    if not portal.served:
+        return ()
+    found = [*_portal_state(portal, sample, now)]
+    if dead_letters:
+        do = f"List them: b24offline dead-letter list --portal {portal.name}. Then redrive or drop them."
+        what = f"{dead_letters} dead letters wait for a decision. {do}"
+        found.append(Issue(IssueCode.DEAD_LETTERS, "operator", what))
+    if sample is None:
+        what = "The ledger cannot be reached. Check Redis and B24_REDIS_URL, or start b24offline up."
+        found.append(Issue(IssueCode.LEDGER_UNREACHABLE, "operator", what))
+        return tuple(found)
+    if sample.other_schema:
+        found.append(Issue(IssueCode.LEDGER_SCHEMA, "operator", sample.other_schema))
+    if portal.polled:
+        found += _not_polled(sample, (now - portal.wish_since).total_seconds())
+    found += _ages(sample, dead_letter_seconds)
+    if adopts and portal.polled:
+        found += _orphans(sample, portal.connector)
+    found += _refusals(sample)
+    found += _reconciliation(portal, sample)
+    return tuple(found)
+
+
+def _portal_state(portal: Portal, sample: HealthSample | None, now: datetime) -> Iterator[Issue]:
+    if portal.state is PortalState.ACTIVE:
+        return
+    if portal.wish is Wish.PAUSED and not (sample and sample.open_batches):
+        return
+    actor = portal.state_actor or _ACTORS.get(portal.state, "nobody")
+    message = portal.state_reason or f"The state of the portal is {portal.state}; no reason was recorded."
+    age = (now - portal.state_since).total_seconds()
+    if portal.state is PortalState.PAUSED and age > LONG_PAUSE_SECONDS:
+        actor = "operator" if actor == "nobody" else actor
+        message = f"Polling has been suspended for {_span(age)}. {message}"
+    if actor != "nobody":
+        yield Issue(IssueCode.PORTAL_STATE, actor, message, portal.state)
+
+
+def _not_polled(sample: HealthSample, wanted_seconds: float) -> Iterator[Issue]:
+    planned = sample.next_poll_seconds
+    late = wanted_seconds if planned is None else -planned
+    if late > LATE_SECONDS:
+        do = "Check that beat and a worker for the queue b24offline.poll are running."
+        what = f"The portal has not been polled: its next poll is {_span(late)} late. {do}"
+        yield Issue(IssueCode.NOT_POLLED, "operator", what)
+
+
+def _ages(sample: HealthSample, dead_letter_seconds: float) -> Iterator[Issue]:
+    if sample.oldest_seconds > OLD_SECONDS:
+        what = (
+            f"A batch has been open for {_span(sample.oldest_seconds)}: a step waits or hangs, or the portal does not "
+            "take the acknowledgement. Look at the portal's state and at its running steps in Flower."
+        )
+        yield Issue(IssueCode.OLD_BATCH, "operator", what)
+    if sample.oldest_retrying_seconds > dead_letter_seconds + DEAD_LETTER_SLACK_SECONDS:
+        what = (
+            f"A failed record has been retrying for {_span(sample.oldest_retrying_seconds)} and was not dead-lettered. "
+            "Check that the database is reachable and that a worker for the queue b24offline.poll is running."
+        )
+        yield Issue(IssueCode.RETRYING_TOO_LONG, "operator", what)
+
+
+def _orphans(sample: HealthSample, connector: str) -> Iterator[Issue]:
+    if sample.oldest_orphan_seconds > UNADOPTED_SECONDS:
+        what = (
+            f"{sample.orphans} reserved batches are unknown to the ledger and were not adopted, the oldest for "
+            f"{_span(sample.oldest_orphan_seconds)}. Search the log for b24offline.adopt, and check that no other "
+            f"deployment uses the connector {connector}."
+        )
+        yield Issue(IssueCode.ORPHANS, "operator", what)
+
+
+def _refusals(sample: HealthSample) -> Iterator[Issue]:
+    if sample.unreadable:
+        what = (
+            f"{sample.unreadable} reserved records cannot be read, so they cannot be acknowledged. They do no harm and "
+            "the portal deletes them after 30 days; note their contents from the log lines about unreadable records."
+        )
+        yield Issue(IssueCode.UNREADABLE_RECORDS, "operator", what)
+    for name in sample.refused:
+        what = (
+            f"The portal refuses to subscribe {name}. Correct the route, or grant the application the scope and "
+            "install it again; the portal's own words are in the log."
+        )
+        yield Issue(IssueCode.SUBSCRIPTION_REFUSED, "operator", what, name)
+
+
+def _reconciliation(portal: Portal, sample: HealthSample) -> Iterator[Issue]:
+    last = sample.reconciled
+    if last and last.missed + last.gone:
+        what = (
+            f"Reconciliation ({last.why}) found {last.missed + last.gone} changes whose events never came, and ran "
+            "them. Find out why they were missed (docs/operations.md). This ends with a reconciliation that finds "
+            f"none: b24offline reconcile --portal {portal.name}"
+        )
+        yield Issue(IssueCode.MISSED_CHANGES, "operator", what)
+    if portal.polled and sample.unreconciled_seconds > LONG_RECONCILIATION_SECONDS:
+        what = (
+            f"A reconciliation was requested {_span(sample.unreconciled_seconds)} ago and has not ended. Search the "
+            "log for b24offline.reconcile: each turn says what it waits for."
+        )
+        yield Issue(IssueCode.RECONCILIATION_STUCK, "operator", what)
+
+
+def _span(seconds: float) -> str:
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 2 * 86_400 else f"{seconds / 86_400:.1f} days"

@@ -1,0 +1,97 @@
+"""One reading of a portal's ledger: counts, and the ages of what should not grow old. Calls no portal.
+
+Every reserved record ends acknowledged, nacked or adopted, and the age of the oldest one is bounded. `health` compares
+these ages with their bounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from b24offline import keys as keys
+from b24offline.ledger import BatchKind, RequestBox, noted_refused, noted_unreadable, other_schema
+from b24offline.reconciliation import RECONCILE, Reconciled, last_reconciled
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from b24offline.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSample:
+    """What the ledger knows of a portal. Ages in seconds, 0.0 where there is nothing.
+
+    Attributes:
+        open_batches: process id -> age; without dead-lettered ones.
+        overdue_runs: runs that the next sweep starts again.
+        next_poll_seconds: until the next poll, negative when it is late; None when none is scheduled.
+        counters: since the ledger began.
+        oldest_seconds: age of the oldest batch whose records have not failed.
+        oldest_retrying_seconds: age of the oldest batch whose record failed and is retried.
+        orphans: reserved records' batches that the ledger does not know.
+        oldest_orphan_seconds: since the oldest of them was seen first.
+        unreadable: reserved records that cannot be acknowledged, as the last look at the portal's list counted them.
+        refused: names of events that the portal refused to subscribe.
+        reconciled: how the last reconciliation ended; None when the ledger knows of none.
+        other_schema: why this version may not work on the ledger; "" when it may.
+        unreconciled_seconds: age of the oldest request for a reconciliation that has not ended.
+    """
+
+    open_batches: dict[str, float] = field(default_factory=dict)
+    overdue_runs: int = 0
+    next_poll_seconds: float | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+    oldest_seconds: float = 0.0
+    oldest_retrying_seconds: float = 0.0
+    orphans: int = 0
+    oldest_orphan_seconds: float = 0.0
+    unreadable: int = 0
+    refused: tuple[str, ...] = ()
+    reconciled: Reconciled | None = None
+    other_schema: str = ""
+    unreconciled_seconds: float = 0.0
+
+    @property
+    def oldest_reserved_seconds(self) -> float:
+        """The age of the oldest reservation, dead-lettered ones apart."""
+        return max(self.oldest_seconds, self.oldest_retrying_seconds, self.oldest_orphan_seconds)
+
+
+def take_sample(redis: Redis, ledger: Ledger, key_prefix: str) -> HealthSample:
+    """Read the ledger of one portal. Raises RedisError."""
+    now = ledger.now_ms()
+    planned = redis.zscore(keys.polls(key_prefix), ledger.portal)
+    new, retrying = _batch_ages(redis, ledger, now)
+    orphans = [(now - int(first)) / 1000 for first in redis.hvals(keys.sightings(ledger.stem))]
+    return HealthSample(
+        open_batches={pid: (now - opened) / 1000 for pid, opened in ledger.working_batches().items()},
+        overdue_runs=ledger.overdue_runs(),
+        next_poll_seconds=None if planned is None else (planned - now) / 1000,
+        counters=ledger.counters(),
+        oldest_seconds=max(new, default=0.0),
+        oldest_retrying_seconds=max(retrying, default=0.0),
+        orphans=len(orphans),
+        oldest_orphan_seconds=max(orphans, default=0.0),
+        unreadable=noted_unreadable(redis, ledger),
+        refused=noted_refused(redis, ledger),
+        reconciled=last_reconciled(redis, ledger.stem),
+        other_schema=str(other_schema(redis, key_prefix, [ledger.portal]) or ""),
+        unreconciled_seconds=RequestBox(redis, ledger).oldest_seconds(RECONCILE),
+    )
+
+
+def _batch_ages(redis: Redis, ledger: Ledger, now_ms: int) -> tuple[list[float], list[float]]:
+    """Return the ages of batches that have not failed, and of those that are retried."""
+    new: list[float] = []
+    retrying: list[float] = []
+    with redis.pipeline(transaction=False) as pipe:
+        for process_id in ledger.open_batches():
+            pipe.hmget(keys.batch(ledger.stem, process_id), ["kind", "first_seen", "redriven"])
+        rows = pipe.execute()
+    for kind, seen, redriven in rows:
+        if seen and kind not in (BatchKind.DEAD_LETTERED, BatchKind.SYNTHETIC):
+            # A dead letter that an operator redrives gets all its time again.
+            (retrying if kind == BatchKind.RETRYING else new).append((now_ms - int(redriven or seen)) / 1000)
+    return new, retrying

@@ -1,0 +1,143 @@
+"""Events without a record: an object is run although the portal's queue says nothing of it.
+
+A *local batch* lives in the ledger alone. Its process id has a character that no process id of a portal may have, and
+its record ids are negative, so that no call of the queue can be built for it. Its runs use the same mailboxes, leases
+and attempts as all others; one that fails is held, and parked in the end, since there is no record to report. Drawn in
+`docs/reconciliation.md`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from b24offline.events import JSON, Event, ObjectKey, object_id_from
+from b24offline.ledger import LOCAL_PREFIX, BatchKind, Entry, is_local
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from b24offline.events import Catalogue, EventKind, Routes
+    from b24offline.ledger import Ledger
+
+_BASE: Final = 2**53
+"""Record ids are microseconds of the ledger's clock less this: negative, growing, and exact in Lua's numbers."""
+_TYPED: Final = "{ENTITYTYPEID}"
+_STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+
+
+def payload_of(kind: EventKind, object_id: str) -> JSON:
+    """What the portal would send with an event of this kind about an object, as far as its id goes.
+
+    None when the id has another number of parts than the kind.
+    """
+    paths = kind.id_path.split("+") if kind.id_path else []
+    parts = object_id.split(":") if len(paths) > 1 else [object_id]
+    if len(paths) != len(parts):
+        return None
+    payload: JSON = None
+    for path, part in zip(paths, parts, strict=True):
+        steps = [] if path == "." else [index or name for name, index in _STEP.findall(path)]
+        payload = _with(payload, steps, part)
+    return payload
+
+
+def _with(tree: JSON, steps: list[str], value: str) -> JSON:
+    if not steps:
+        return value
+    head, rest = steps[0], steps[1:]
+    if head.isdigit():
+        return [_with(tree[0] if isinstance(tree, list) and tree else None, rest, value)]
+    inside: dict[str, JSON] = dict(tree) if isinstance(tree, dict) else {}
+    inside[head] = _with(inside.get(head), rest, value)
+    return inside
+
+
+def update_events(entity: str, object_id: str, catalogue: Catalogue, routes: Routes) -> Iterator[str]:
+    """Names of update events of an object that have a route, the narrowest first."""
+    for kind in sorted(catalogue.kinds, key=lambda kind: _TYPED not in kind.name):
+        if kind.entity != entity or kind.action != "update":
+            continue
+        name = kind.name.replace(_TYPED, object_id.partition(":")[0])
+        if name in routes.event_names and event_fits(name, object_id, entity, catalogue):
+            yield name
+
+
+def event_fits(name: str, object_id: str, entity: str, catalogue: Catalogue) -> bool:
+    """Whether an event of this name can point to that object."""
+    kind = catalogue.lookup(name)
+    if kind is None or kind.entity != entity:
+        return False
+    return object_id_from(payload_of(kind, object_id), kind) == object_id
+
+
+def local_event(name: str, key: ObjectKey, stamp: str, record_id: int, catalogue: Catalogue) -> Event:
+    """The event that no record carries. ``stamp``: when the object changed, ISO 8601 with offset.
+
+    Raises ValueError for an event that cannot point to the object; ask `event_fits` first.
+    """
+    kind = catalogue.lookup(name)
+    if kind is None or not event_fits(name, key.object_id, key.entity, catalogue):
+        raise ValueError(f"{name} is no event of {key}")
+    message = hashlib.sha256(f"local {kind.name} {key.entity} {key.object_id}".encode()).hexdigest()[:32]
+    return Event(
+        portal=key.portal,
+        record_id=record_id,
+        stamp=stamp,
+        message_id=message,
+        name=kind.name,
+        action=kind.action,
+        object=key,
+        data=payload_of(kind, key.object_id),
+        user_id=None,
+        marked=False,
+    )
+
+
+class Injector:
+    """Opens local batches of one portal."""
+
+    def __init__(self, ledger: Ledger, catalogue: Catalogue) -> None:
+        self._ledger = ledger
+        self._catalogue = catalogue
+
+    def inject(self, batch: str, wanted: Iterable[tuple[str, ObjectKey, str, tuple[str, ...]]]) -> str | None:
+        """Opens the local batch of this name with events (name, object, stamp, pipelines).
+
+        Answers its process id, which is to be dispatched; None when it is open already, so it may be repeated.
+        """
+        rows = list(wanted)
+        first = int(self._ledger.transition("local_ids", len(rows))) - _BASE
+        entries = [
+            Entry(local_event(name, key, stamp, first + place, self._catalogue), pipelines)
+            for place, (name, key, stamp, pipelines) in enumerate(rows)
+        ]
+        process_id = f"{LOCAL_PREFIX}{batch}"
+        opened = self._ledger.open(process_id, entries, kind=BatchKind.SYNTHETIC)
+        return None if opened is None else process_id
+
+    def open_batches(self) -> int:
+        """How many local batches are open whose runs nobody waits with: parked and redriven ones do not count."""
+        local = filter(is_local, self._ledger.open_batches())
+        return sum(1 for process_id in local if self._ledger.kind(process_id) is BatchKind.SYNTHETIC)
+
+    def objects(self) -> set[ObjectKey]:
+        """The objects of all local batches that are open."""
+        found: set[ObjectKey] = set()
+        for process_id in filter(is_local, self._ledger.open_batches()):
+            found |= {event.object for event in self._ledger.events(process_id).values() if event.object}
+        return found
+
+
+def object_key(portal: str, words: str) -> ObjectKey | None:
+    """The object that a person names as commands show it, ``crm_deal 871``; None when it is no such text."""
+    entity, _, object_id = " ".join(words.split()).partition(" ")
+    if not entity or not object_id or " " in object_id:
+        return None
+    return ObjectKey(portal, entity, object_id)
+
+
+def injected(event: Event) -> dict[str, Any]:
+    """What is told of an injected event: names and ids."""
+    return {"event": event.name, "object": str(event.object), "record_id": event.record_id}

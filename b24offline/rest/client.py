@@ -1,0 +1,222 @@
+"""The portal's REST interface: one attempt, one mapping of errors, no policy.
+
+Pace, refresh and retries belong to the callers. A token travels in the body only, never in an address, and
+is cut out of whatever the portal says in an error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+from b24offline.errors import Moved, PortalError, UnknownAnswer, Unreachable
+from b24offline.rest.error_mapping import error_from_answer, without_secrets
+from b24offline.rest.php_query import php_query
+from b24offline.rest.transport import Lost, NotSent, checked_url, exchange, make_session, parsed_json
+
+if TYPE_CHECKING:
+    import requests
+
+    from b24offline.events import JSON
+
+__all__ = [
+    "MAX_BATCH_COMMANDS",
+    "Answer",
+    "BatchAnswer",
+    "Command",
+    "PortalClient",
+    "make_session",
+    "php_query",
+]
+
+MAX_BATCH_COMMANDS: Final = 50
+"""The portal refuses a longer batch."""
+
+_METHOD: Final = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a batch: a method and its parameters, all of them expressible by `php_query`."""
+
+    method: str
+    params: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a successful call brought: ``result``, for lists ``total`` and ``next``, and ``time`` if sent."""
+
+    result: JSON
+    total: int | None = None
+    next: int | None = None
+    time: Mapping[str, JSON] | None = None
+
+
+@dataclass(frozen=True)
+class BatchAnswer:
+    """What a batch brought; each command's name is in ``results`` or in ``errors``, never in both."""
+
+    results: dict[str, JSON]
+    errors: dict[str, PortalError]
+    totals: dict[str, int]
+    nexts: dict[str, int]
+    time: Mapping[str, JSON] | None = None
+
+
+class PortalClient:
+    """Calls the methods of one portal; safe to share between the threads of one process.
+
+    ``portal`` is the name used in errors, ``endpoint`` the address up to and with ``/rest/``. A read
+    timeout bounds the whole answer. Raises ConfigError for an endpoint that is not https, unless its host
+    is a loopback one.
+    """
+
+    def __init__(
+        self,
+        portal: str,
+        endpoint: str,
+        session: requests.Session,
+        *,
+        connect_timeout_seconds: float,
+        read_timeout_seconds: float,
+        max_response_bytes: int,
+    ) -> None:
+        self.portal = portal
+        self._endpoint = checked_url(endpoint, f"client endpoint of portal {portal}").rstrip("/") + "/"
+        self._session = session
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._read_timeout_seconds = read_timeout_seconds
+        self._max_response_bytes = max_response_bytes
+
+    def __repr__(self) -> str:
+        return f"PortalClient({self.portal!r})"
+
+    def call(self, method: str, params: Mapping[str, object] | None, *, token: str) -> Answer:
+        """Call one method once with JSON.
+
+        Raises the PortalError that the answer means; its ``executed`` says whether the call can have taken
+        effect. ValueError or TypeError, before anything is sent, for a malformed method name or parameters that
+        JSON cannot carry.
+        """
+        body = self._post(method, dict(params or {}), token)
+        return Answer(
+            result=body["result"],
+            total=_count(body.get("total")),
+            next=_count(body.get("next")),
+            time=_time(body),
+        )
+
+    def batch(self, commands: Mapping[str, Command], *, token: str, halt: bool = False) -> BatchAnswer:
+        """Run 1 to 50 commands in one request, in order; with ``halt`` the portal stops at the first failure.
+
+        An error of one command is in ``errors``; a command of which the answer says nothing is there as
+        UnknownAnswer. Raises the PortalError of the request as a whole; ValueError, before anything is
+        sent, for too many commands, none, or parameters that a query string cannot carry.
+        """
+        if not 1 <= len(commands) <= MAX_BATCH_COMMANDS:
+            raise ValueError(f"a batch holds 1 to {MAX_BATCH_COMMANDS} commands, not {len(commands)}")
+        lines = {name: _command_line(command) for name, command in commands.items()}
+        body = self._post("batch", {"halt": int(halt), "cmd": lines}, token)
+        result = body["result"]
+        if not isinstance(result, dict):
+            raise UnknownAnswer(self.portal, "batch", 200, "", "the result of a batch is no map")
+        results, refusals = self._part(result, "result"), self._part(result, "result_error")
+        answers: dict[str, JSON] = {}
+        errors: dict[str, PortalError] = {}
+        for name, command in commands.items():
+            if name in refusals:
+                errors[name] = self._error(command.method, 200, refusals[name], token) or UnknownAnswer(
+                    self.portal, command.method, 200, "", "the command's error has an unknown form"
+                )
+            elif name in results:
+                answers[name] = results[name]
+            else:
+                errors[name] = UnknownAnswer(self.portal, command.method, 200, "", "the batch says nothing of it")
+        return BatchAnswer(
+            results=answers,
+            errors=errors,
+            totals=_counts(self._part(result, "result_total")),
+            nexts=_counts(self._part(result, "result_next")),
+            time=_time(body),
+        )
+
+    def _post(self, method: str, params: dict[str, object], token: str) -> dict[str, JSON]:
+        """Send one request and return the body of a result."""
+        url = self._endpoint + _checked_method(method)
+        if "auth" in params:
+            raise ValueError("the parameter auth is the token's place; pass the token as token=")
+        content = json.dumps({**params, "auth": token}, allow_nan=False).encode()
+        failure: PortalError
+        try:
+            raw = exchange(
+                self._session,
+                "POST",
+                url,
+                connect_timeout_seconds=self._connect_timeout_seconds,
+                read_timeout_seconds=self._read_timeout_seconds,
+                max_response_bytes=self._max_response_bytes,
+                body=content,
+            )
+        except NotSent as error:
+            failure = Unreachable(self.portal, method, None, "", str(error))
+        except Lost as error:
+            failure = UnknownAnswer(self.portal, method, None, "", str(error))
+        else:
+            if raw.redirect_host and 300 <= raw.status < 400:
+                raise Moved(self.portal, method, raw.status, "", f"to host {raw.redirect_host}")
+            body = parsed_json(raw.content)
+            refusal = self._error(method, raw.status, body, token)
+            if refusal is None:
+                return cast("dict[str, JSON]", body)
+            failure = refusal
+        raise failure
+
+    def _error(self, method: str, status: int, body: object, token: str) -> PortalError | None:
+        """Return the error a body means, with the token cut out of the portal's words."""
+        if isinstance(body, Mapping) and "error" in body and token:
+            body = without_secrets(body, token)
+        return error_from_answer(self.portal, method, status, body)
+
+    def _part(self, result: dict[str, JSON], key: str) -> dict[str, JSON]:
+        """Return one map of a batch's result; PHP sends a list for an empty one and for keys 0, 1, 2..."""
+        part = result.get(key, [])
+        if isinstance(part, list):
+            return {str(index): value for index, value in enumerate(part)}
+        if isinstance(part, dict):
+            return part
+        raise UnknownAnswer(self.portal, "batch", 200, "", f"{key} is neither a map nor a list")
+
+
+def _command_line(command: Command) -> str:
+    if "auth" in command.params:
+        raise ValueError("the commands of a batch run with the batch's token")
+    query = php_query(command.params)
+    return _checked_method(command.method) + (f"?{query}" if query else "")
+
+
+def _checked_method(method: str) -> str:
+    if not _METHOD.fullmatch(method):
+        raise ValueError(f"{method!r} is no name of a method")
+    return method
+
+
+def _count(value: object) -> int | None:
+    """Return a count sent as a number or as digits, None for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    return None
+
+
+def _counts(part: Mapping[str, JSON]) -> dict[str, int]:
+    return {name: count for name, value in part.items() if (count := _count(value)) is not None}
+
+
+def _time(body: Mapping[str, JSON]) -> Mapping[str, JSON] | None:
+    times = body.get("time")
+    return times if isinstance(times, dict) else None

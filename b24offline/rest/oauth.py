@@ -1,0 +1,265 @@
+"""Access tokens: read from the store, refreshed once for all workers when the portal says that one has
+expired.
+
+Two gates keep two processes from using one refresh token twice:
+
+1. a claim in the store, taken by compare and set, and timed by the store's clock, not by a worker's; who does not get
+   it waits for the other one's pair;
+2. the pair's version: a pair is stored, and the authorization given up, only while the one it was made from is there.
+
+The new pair is in the store before anybody uses it, since the old refresh token may be dead by then.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from b24offline.errors import (
+    AuthLost,
+    AuthServerUnavailable,
+    ConfigError,
+    MemberMismatch,
+    PaceExceeded,
+    PortalError,
+    StoreUnavailable,
+)
+from b24offline.events import Portal, RefreshWait, Tokens
+from b24offline.failpoints import crash_point
+from b24offline.rest.error_mapping import TOKEN_METHOD, error_from_token_answer, without_secrets
+from b24offline.rest.transport import Lost, NotSent, checked_url, exchange, parsed_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import requests
+
+_log = logging.getLogger(__name__)
+
+_MAX_ANSWER_BYTES: Final = 1 << 20
+_POLL_SECONDS: Final = 0.05
+_LONGEST_POLL_SECONDS: Final = 0.8
+"""Between two looks for another worker's pair; the first comes soon, and hundreds that wait do not load the store."""
+_PATIENCE_SECONDS: Final = 5.0
+"""How long a worker waits for another one's refresh before it gives its slot back."""
+_SAVE_SECONDS: Final = 10.0
+_SAVE_RETRY_SECONDS: Final = 0.25
+_MARGIN_SECONDS: Final = _SAVE_SECONDS + 2.0
+"""Time after the answer in which the pair is stored."""
+
+
+class TokenStore(Protocol):
+    """Where pairs are kept, for all workers at once.
+
+    Its methods raise UnknownPortal, WrongKey, and StoreUnavailable while it is away.
+    """
+
+    def portal(self, name: str) -> Portal:
+        """Return the portal with its client and authorization address."""
+
+    def get(self, name: str) -> Tokens:
+        """Return the pair."""
+
+    def save(self, name: str, tokens: Tokens, expected_version: int, *, member_id: str | None = None) -> bool:
+        """Store a pair durably if that version is there; return whether it was. Raise MemberMismatch."""
+
+    def claim_refresh(self, name: str, version: int, seconds: float) -> bool:
+        """Reserve the refresh of this version for so long; return False when it is reserved, or must wait."""
+
+    def delay_refresh(self, name: str, version: int, seconds: float) -> None:
+        """Give the claim back after a failure, and keep everybody from trying for so long."""
+
+    def refuse_refresh(self, name: str, version: int, reason: str, *, actor: str) -> bool:
+        """Note for good that this version's refresh token was refused, if it is there; return whether it was."""
+
+    def refresh_wait(self, name: str) -> RefreshWait:
+        """Return for how long a refresh must wait."""
+
+
+class TokenSource:
+    """The tokens of all portals, for one process; safe for its threads.
+
+    A claim must not run out while a request is under way: ``claim_seconds`` is at least both
+    timeouts and a margin (the default is just that; ConfigError for less). After a failed refresh nobody
+    tries that portal's again for ``retry_seconds``. ``clock`` gives epoch seconds, ``sleep`` waits.
+    """
+
+    def __init__(
+        self,
+        store: TokenStore,
+        session: requests.Session,
+        *,
+        connect_timeout_seconds: float,
+        read_timeout_seconds: float,
+        claim_seconds: float | None = None,
+        retry_seconds: float = 15.0,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        least_seconds = connect_timeout_seconds + read_timeout_seconds + _MARGIN_SECONDS
+        if claim_seconds is not None and claim_seconds < least_seconds:
+            raise ConfigError(
+                f"The claim to a token refresh ends after {claim_seconds} s, but one request may take longer. "
+                f"Use at least {least_seconds} s, or shorter timeouts."
+            )
+        self._store = store
+        self._session = session
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._read_timeout_seconds = read_timeout_seconds
+        self._claim_seconds = claim_seconds or least_seconds
+        self._retry_seconds = retry_seconds
+        self._clock = clock
+        self._sleep = sleep
+        self._cache: dict[str, Tokens] = {}
+
+    def current(self, portal: str) -> Tokens:
+        """Return the pair to call with, perhaps an expired one; without an access token yet, refresh first.
+
+        Errors as in `refresh`.
+        """
+        tokens = self._cache.get(portal)
+        if tokens is None:
+            tokens = self._store.get(portal)
+            if not tokens.access:
+                return self.refresh(portal, "")
+            self._cache[portal] = tokens
+        return tokens
+
+    def version_used(self, portal: str) -> int | None:
+        """The version of the pair that this process calls with; None when it has none in hand."""
+        tokens = self._cache.get(portal)
+        return tokens.version if tokens else None
+
+    def forget(self, portal: str) -> None:
+        """Read the pair from the store again before the next call, as after a new authorization."""
+        self._cache.pop(portal, None)
+
+    def refresh(self, portal: str, stale_access_token: str) -> Tokens:
+        """Return a pair whose access token is not the stale one, asking the authorization server only if
+        need be.
+
+        Raises AuthLost (the portal's state is set to it, and a refused refresh token is not tried again), another
+        error of the authorization server, MemberMismatch when another account answers, and PaceExceeded
+        when another process is at it for too long, or failed just now. UnknownPortal and WrongKey come from
+        the store.
+        """
+        self._cache[portal] = tokens = self._refreshed(portal, stale_access_token)
+        return tokens
+
+    def _refreshed(self, name: str, stale_access_token: str) -> Tokens:
+        """Refresh under a claim in the store, or wait a little for the process that holds it.
+
+        When somebody authorizes the portal anew meanwhile, it begins again with what that stored.
+        """
+        give_up, pause_seconds = time.monotonic() + _PATIENCE_SECONDS, _POLL_SECONDS
+        while True:
+            tokens = self._store.get(name)
+            if tokens.access and tokens.access != stale_access_token:
+                return tokens
+            if tokens.refused:
+                raise AuthLost(name, TOKEN_METHOD, None, "", "the refresh token is not tried again")
+            portal = self._store.portal(name)
+            if not tokens.refresh:
+                self._give_up(portal, tokens, AuthLost(name, TOKEN_METHOD, None, "", "no refresh token is stored"))
+                continue
+            wait = self._store.refresh_wait(name)
+            if not wait.seconds and self._store.claim_refresh(name, tokens.version, self._claim_seconds):
+                if pair := self._exchanged(portal, tokens):
+                    return pair
+                continue
+            if wait.failed or (wait.seconds and time.monotonic() >= give_up):
+                raise PaceExceeded(name, wait.seconds)
+            self._sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, _LONGEST_POLL_SECONDS)
+
+    def _exchanged(self, portal: Portal, tokens: Tokens) -> Tokens | None:
+        """Change the refresh token for a new pair and store it; the claim is ours.
+
+        None when another pair has come into the store meanwhile.
+        """
+        body = self._answer(portal, tokens)
+        if isinstance(body, AuthLost):
+            self._give_up(portal, tokens, body)
+            return None
+        if isinstance(body, PortalError):
+            self._store.delay_refresh(portal.name, tokens.version, self._retry_seconds)
+            raise body
+        lifetime_seconds = body.get("expires_in")
+        known = isinstance(lifetime_seconds, int | float)
+        pair = Tokens(
+            access=str(body["access_token"]),
+            refresh=str(body["refresh_token"]),
+            expires_at=self._clock() + float(cast("float", lifetime_seconds)) if known else None,
+            version=tokens.version + 1,
+        )
+        member = body.get("member_id")
+        try:
+            saved = self._save(portal.name, pair, member if isinstance(member, str) and member else None)
+        except MemberMismatch as error:
+            self._give_up(portal, tokens, error)
+            return None
+        crash_point("tokens.saved")
+        if not saved:
+            _log.warning("another pair of tokens was stored during a refresh", extra={"portal": portal.name})
+            return None
+        _log.info("access token refreshed", extra={"portal": portal.name, "token_version": pair.version})
+        self._warn_of_move(portal, body)
+        return pair
+
+    def _answer(self, portal: Portal, tokens: Tokens) -> Mapping[str, object] | PortalError:
+        """Ask the authorization server; return the body that holds a pair, or the error."""
+        try:
+            raw = exchange(
+                self._session,
+                "GET",
+                checked_url(portal.auth_url, f"authorization address of portal {portal.name}"),
+                connect_timeout_seconds=self._connect_timeout_seconds,
+                read_timeout_seconds=self._read_timeout_seconds,
+                max_response_bytes=_MAX_ANSWER_BYTES,
+                params={
+                    "grant_type": "refresh_token",
+                    "client_id": portal.client_id,
+                    "client_secret": portal.client_secret,
+                    "refresh_token": tokens.refresh,
+                },
+            )
+        except (NotSent, Lost) as error:
+            return AuthServerUnavailable(portal.name, TOKEN_METHOD, None, "", str(error))
+        body = parsed_json(raw.content)
+        if isinstance(body, Mapping) and "error" in body:
+            body = without_secrets(body, tokens.refresh, portal.client_secret)
+        return error_from_token_answer(portal.name, raw.status, body) or cast("Mapping[str, object]", body)
+
+    def _save(self, name: str, pair: Tokens, member_id: str | None) -> bool:
+        """Store a pair, patiently: if it is lost, an administrator has to authorize again."""
+        give_up = time.monotonic() + _SAVE_SECONDS
+        while True:
+            try:
+                return self._store.save(name, pair, pair.version - 1, member_id=member_id)
+            except StoreUnavailable as error:
+                if time.monotonic() >= give_up:
+                    raise
+                _log.error(
+                    "a new pair of tokens cannot be stored, trying again",
+                    extra={"portal": name, "why": str(error)},
+                )
+            self._sleep(_SAVE_RETRY_SECONDS)
+
+    def _give_up(self, portal: Portal, tokens: Tokens, error: AuthLost | MemberMismatch) -> None:
+        """Note that the refresh token is refused, and raise, unless another pair has come into the store meanwhile."""
+        why = str(error)
+        if self._store.refuse_refresh(portal.name, tokens.version, why, actor=error.actor):
+            self._cache.pop(portal.name, None)
+            _log.error("authorization lost", extra={"portal": portal.name, "why": why})
+            raise error
+
+    def _warn_of_move(self, portal: Portal, body: Mapping[str, object]) -> None:
+        """Log an endpoint other than ours; it is not used, since whoever forged it would get every token."""
+        endpoint = body.get("client_endpoint")
+        if isinstance(endpoint, str) and endpoint.rstrip("/") != portal.client_endpoint.rstrip("/"):
+            _log.warning(
+                "the authorization server names another endpoint, which is not used until it is confirmed",
+                extra={"portal": portal.name, "endpoint": endpoint},
+            )

@@ -1,0 +1,257 @@
+"""The guarded client of a portal's offline queue: the only builder of `event.offline.*` calls.
+
+What could destroy events cannot be built here: a call that reserves, clears or reports takes an order
+(`offline_orders`) that cannot exist without its proof, `clear=0` is always said, every call carries the connector, and
+list rows are filtered again and paged by `>ID`.
+
+Such a call waits first, and is then sent: `with queue.clearing() as clear` has waited for the pace and the token.
+Inside the block the caller looks at its lease, builds the order and sends it, with no wait in between. A token that the
+portal finds expired all the same ends the block with `ExpiredToken`; `retry_expired_token` runs it once more, proof and
+all.
+
+Source: the vendor's pages on `event.offline.get`, `.list`, `.clear`, `.error`. Raises `PortalError` of the client's
+call and `UnsafeOrder` for what a guard refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Protocol
+
+from b24offline.errors import UnknownAnswer
+from b24offline.events import Batch, MalformedRecord, Record, batch_from_rows, parse_record
+from b24offline.rest.offline_orders import (
+    ClearOrder,
+    ReportOrder,
+    ReserveOrder,
+    UnsafeOrder,
+    check_process_id,
+    is_message_id,
+    is_process_id,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from b24offline.rest.client import Answer
+    from b24offline.rest.rate_limit import Kind
+
+_GET: Final = "event.offline.get"
+_LIST: Final = "event.offline.list"
+_CLEAR: Final = "event.offline.clear"
+_ERROR: Final = "event.offline.error"
+QUEUE_PAGE: Final = 50
+"""Rows of one answer of `event.offline.list`."""
+MALFORMED: Final = "MALFORMED"
+"""The name given to a listed record whose own name or stamp cannot be read: it can still be reported."""
+NO_STAMP: Final = "1970-01-01T00:00:00+00:00"
+"""The stamp of a record whose own cannot be read."""
+
+
+class Caller(Protocol):
+    """What the queue needs of the portal's client."""
+
+    def call(self, method: str, params: Mapping[str, object], *, kind: Kind = "run") -> Answer:
+        """Call one method, at once or after a wait."""
+        ...
+
+    def slot(
+        self, method: str, *, kind: Kind = "run"
+    ) -> AbstractContextManager[Callable[[Mapping[str, object]], Answer]]:
+        """Wait for all there is to wait for; the block then sends one request, or none."""
+        ...
+
+
+class OfflineQueue:
+    """The offline queue of one portal and connector."""
+
+    def __init__(self, client: Caller, portal: str, connector: str) -> None:
+        if not connector.strip():
+            raise UnsafeOrder(f"portal {portal}: the connector is empty; every call must carry one")
+        self._client = client
+        self._portal = portal
+        self._connector = connector
+
+    @contextmanager
+    def reserving(self) -> Iterator[Callable[[ReserveOrder], Batch | None]]:
+        """Wait for a turn, then give what reserves records; it returns None when nothing was free.
+
+        Renew the poll lease inside the block, right before. It raises `UnknownAnswer` when the records may be reserved
+        under a process id that the answer does not tell.
+        """
+        with self._client.slot(_GET, kind="poll") as send:
+
+            def reserve(order: ReserveOrder) -> Batch | None:
+                _check_type(order, ReserveOrder)
+                params: dict[str, object] = {
+                    "clear": 0,
+                    "error": int(order.marked),
+                    "limit": order.limit,
+                    "order": order.order,
+                    "auth_connector": self._connector,
+                }
+                if order.filter_by:
+                    params["filter"] = order.filter_by
+                return self._reserved(send(params).result, marked=order.marked)
+
+            yield reserve
+
+    def _reserved(self, result: object, *, marked: bool) -> Batch | None:
+        if not isinstance(result, dict):
+            raise self._unknown(_GET, "its result is no object")
+        rows = result.get("events", [])
+        if rows in (None, False, []):
+            return None
+        process_id = result.get("process_id")
+        if not isinstance(rows, list) or not isinstance(process_id, str) or not is_process_id(process_id):
+            raise self._unknown(_GET, "it has events but no usable process_id")
+        return batch_from_rows(self._portal, process_id, rows, marked=marked)
+
+    @contextmanager
+    def clearing(self) -> Iterator[Callable[[ClearOrder], None]]:
+        """Wait for a turn, then give what deletes the ordered records from the portal. Repeating it is harmless.
+
+        Look at the settle lease inside the block. It raises when the answer is not true.
+        """
+        with self._client.slot(_CLEAR, kind="settle") as send:
+
+            def clear(order: ClearOrder) -> None:
+                _check_type(order, ClearOrder)
+                ids = list(order.record_ids)
+                params = {"process_id": order.process_id, "id": ids, "auth_connector": self._connector}
+                self._check_done(_CLEAR, send(params))
+
+            yield clear
+
+    @contextmanager
+    def reporting(self) -> Iterator[Callable[[ReportOrder], None]]:
+        """Wait for a turn, then give what marks the ordered records and frees them.
+
+        Note the quiet period inside the block, so that it begins with the call. Never repeat a report blindly: look
+        again after the quiet period. It raises when the answer is not true.
+        """
+        with self._client.slot(_ERROR, kind="settle") as send:
+
+            def report(order: ReportOrder) -> None:
+                _check_type(order, ReportOrder)
+                messages = list(order.message_ids)
+                params = {"process_id": order.process_id, "message_id": messages, "auth_connector": self._connector}
+                self._check_done(_ERROR, send(params))
+
+            yield report
+
+    def reread(self, process_id: str) -> Batch:
+        """Return what the portal still holds under a process id. Reads only, all pages."""
+        check_process_id(process_id)
+        records, malformed = [], []
+        for row in self._rows({"=PROCESS_ID": process_id}, "settle"):
+            if isinstance(row, MalformedRecord):
+                malformed.append(row)
+            elif row.process_id == process_id:
+                records.append(row)
+        return Batch(self._portal, process_id, tuple(records), tuple(malformed))
+
+    def newer(self, records: Sequence[Record]) -> dict[int, bool]:
+        """Tell for 1 to 50 unmarked records whether an unmarked one of the message with a greater id exists.
+
+        Free or reserved ones count. Reads only. A record that the answer does not show itself is left out of the
+        result: a list without it proves nothing about newer ones.
+        """
+        if not 1 <= len(records) <= QUEUE_PAGE or not all(
+            type(record) is Record and is_message_id(record.message_id) and record.record_id > 0 for record in records
+        ):
+            raise UnsafeOrder("1 to 50 records with whole ids are needed; nothing was sent")
+        rules = {"@MESSAGE_ID": sorted({record.message_id for record in records}), "=ERROR": 0}
+        before = min(record.record_id for record in records) - 1
+        rows = [row for row in self._rows(rules, "settle", after=before) if isinstance(row, Record) and not row.marked]
+        shown = {(row.message_id, row.record_id) for row in rows}
+        greatest: dict[str, int] = {}
+        for row in rows:
+            greatest[row.message_id] = max(row.record_id, greatest.get(row.message_id, 0))
+        return {
+            record.record_id: greatest[record.message_id] > record.record_id
+            for record in records
+            if (record.message_id, record.record_id) in shown
+        }
+
+    def reserved(self) -> Iterator[Record | MalformedRecord]:
+        """Yield every reserved record of this connector, whoever reserved it. Reads only."""
+        for row in self._rows({">PROCESS_ID": ""}, "poll"):
+            if isinstance(row, MalformedRecord) or is_process_id(row.process_id):
+                yield row
+            elif row.process_id:
+                # No call can name its batch, so it stays reserved; left out here, nobody would see it.
+                yield MalformedRecord(row.record_id, "its PROCESS_ID cannot be used", message_id=row.message_id)
+
+    def marked(self) -> Iterator[Record]:
+        """Yield every free marked record. Reads only."""
+        for row in self._rows({"=ERROR": 1, "=PROCESS_ID": ""}, "poll"):
+            if isinstance(row, Record) and row.marked and not row.process_id:
+                yield row
+
+    def free(self) -> Iterator[Record]:
+        """Yield every free, unmarked record. Reads only."""
+        for row in self._rows({"=ERROR": 0, "=PROCESS_ID": ""}, "poll"):
+            if isinstance(row, Record) and not row.marked and not row.process_id:
+                yield row
+
+    def oldest_free(self) -> datetime | None:
+        """Return the earliest stamp of the free, unmarked records, None when there are none. Reads only."""
+        params = {
+            "filter": {"=ERROR": 0, "=PROCESS_ID": ""},
+            "order": {"TIMESTAMP_X": "ASC"},
+            "auth_connector": self._connector,
+        }
+        rows = self._client.call(_LIST, params, kind="poll").result
+        if not isinstance(rows, list):
+            raise self._unknown(_LIST, "its result is no list")
+        found = [row for row in map(_row, rows) if isinstance(row, Record) and row.stamp != NO_STAMP]
+        return min((row.timestamp for row in found if not row.marked and not row.process_id), default=None)
+
+    def _rows(self, rules: Mapping[str, object], kind: Kind, *, after: int = 0) -> Iterator[Record | MalformedRecord]:
+        last = after
+        while True:
+            params = {
+                "filter": {**rules, ">ID": last},
+                "order": {"ID": "ASC"},
+                "auth_connector": self._connector,
+            }
+            rows = self._client.call(_LIST, params, kind=kind).result
+            if not isinstance(rows, list):
+                raise self._unknown(_LIST, "its result is no list")
+            page = [_row(raw) for raw in rows]
+            yield from page
+            ids = [row.record_id for row in page if row.record_id is not None]
+            if len(rows) < QUEUE_PAGE:
+                return
+            if not ids or max(ids) <= last:
+                raise self._unknown(_LIST, "its pages do not advance by ID")
+            last = max(ids)
+
+    def _check_done(self, method: str, answer: Answer) -> None:
+        if answer.result is not True:
+            raise self._unknown(method, "it is not true")
+
+    def _unknown(self, method: str, what: str) -> UnknownAnswer:
+        return UnknownAnswer(self._portal, method, 200, "", f"the answer cannot be used: {what}")
+
+
+def _check_type(order: object, kind: type) -> None:
+    if type(order) is not kind:
+        raise UnsafeOrder(f"only a {kind.__name__} may be sent; nothing was sent")
+
+
+def _row(raw: object) -> Record | MalformedRecord:
+    try:
+        return parse_record(raw)
+    except MalformedRecord as error:
+        if not isinstance(raw, Mapping) or error.record_id is None or error.message_id is None:
+            return error
+    # Its ids are whole, so it can be adopted and reported; taken for absent, it would stay reserved until it expires.
+    try:
+        return parse_record({**raw, "EVENT_NAME": MALFORMED, "TIMESTAMP_X": NO_STAMP})
+    except MalformedRecord as error:
+        return error

@@ -1,0 +1,176 @@
+"""A portal's client as the rest of the program uses it: at the shared pace, with a token that is refreshed.
+
+Only one thing is ever repeated: what was refused with an expired token, once, after a refresh. The portal did
+not execute it, so that is safe for every method. Whatever else fails is raised, because only the caller knows
+what a second attempt would do.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+from b24offline.errors import (
+    ExpiredToken,
+    OperationTimeLimit,
+    Overloaded,
+    PaceExceeded,
+    PortalError,
+    QueryLimitExceeded,
+)
+from b24offline.rest.rate_limit import BLOCK_SECONDS, PortalBlocked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from b24offline.rest.client import Answer, BatchAnswer, Command, PortalClient
+    from b24offline.rest.oauth import TokenSource
+    from b24offline.rest.rate_limit import Kind, Pace
+
+__all__ = ["PaceExceeded", "PacedClient", "Slot", "retry_expired_token"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_SHORTEST_WAIT_SECONDS: Final = 0.001
+
+
+def retry_expired_token(block: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Run a function that uses a slot once more from its start, at once, when the portal found the token expired.
+
+    The second slot opens with a new token; whatever the request rests on is looked at again in it.
+    """
+
+    @wraps(block)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return block(*args, **kwargs)
+        except ExpiredToken:
+            return block(*args, **kwargs)
+
+    return run
+
+
+class Slot:
+    """The right to send one request for which all waiting is over. It ends with the request, or with its block."""
+
+    def __init__(self, send: Callable[[Mapping[str, object]], Answer]) -> None:
+        self._send: Callable[[Mapping[str, object]], Answer] | None = send
+
+    def __call__(self, params: Mapping[str, object]) -> Answer:
+        """Send the request. Raises RuntimeError for a second one, or behind the block."""
+        send, self._send = self._send, None
+        if send is None:
+            raise RuntimeError("a slot is good for one request, inside its block; nothing was sent")
+        return send(params)
+
+    def close(self) -> None:
+        """End the right, used or not."""
+        self._send = None
+
+
+class PacedClient:
+    """One portal's client with pace and tokens.
+
+    A call sleeps (with ``sleep``) up to ``max_wait_seconds`` in all for its turn. After a 503 nobody calls
+    the portal for ``slow_down_seconds``, after OVERLOAD_LIMIT for ``block_seconds``.
+    """
+
+    def __init__(
+        self,
+        client: PortalClient,
+        tokens: TokenSource,
+        pace: Pace,
+        portal: str,
+        *,
+        max_wait_seconds: float,
+        slow_down_seconds: float = 5.0,
+        block_seconds: float = BLOCK_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._tokens = tokens
+        self._pace = pace
+        self._portal = portal
+        self._max_wait_seconds = max_wait_seconds
+        self._slow_down_seconds = slow_down_seconds
+        self._block_seconds = block_seconds
+        self._sleep = sleep
+        self._expired: str | None = None
+
+    @contextmanager
+    def slot(self, method: str, *, kind: Kind = "run") -> Iterator[Slot]:
+        """Wait for a turn and a token; the block may then send one request of the method, with no further wait.
+
+        What the request rests on (a lease, a fresh look) is looked at inside the block. Where the portal finds the
+        token expired, the block ends with ExpiredToken; `retry_expired_token` around it runs it once more, with a new
+        token.
+
+        Raises PaceExceeded when its turn is too far off (PortalBlocked after OVERLOAD_LIMIT), else what `TokenSource`
+        and, of the request, `PortalClient.call` raise.
+        """
+        token = self._ready([method], kind)
+        slot = Slot(lambda params: self._sent(token, lambda: self._client.call(method, params, token=token)))
+        try:
+            yield slot
+        finally:
+            slot.close()
+
+    @retry_expired_token
+    def call(self, method: str, params: Mapping[str, object] | None = None, *, kind: Kind = "run") -> Answer:
+        """Call one method whose parameters rest on nothing that ends; errors as in `slot`."""
+        with self.slot(method, kind=kind) as send:
+            return send(params or {})
+
+    @retry_expired_token
+    def batch(self, commands: Mapping[str, Command], *, kind: Kind = "run", halt: bool = False) -> BatchAnswer:
+        """Call up to 50 methods in one request, which counts once; errors as in `slot`."""
+        token = self._ready({"batch", *(command.method for command in commands.values())}, kind)
+        answer = self._sent(token, lambda: self._client.batch(commands, token=token, halt=halt))
+        for error in answer.errors.values():
+            self._heed(error)
+        return answer
+
+    def _ready(self, methods: Iterable[str], kind: Kind) -> str:
+        """Return an access token once the pace has counted the request."""
+        tokens = self._tokens.current(self._portal)
+        if tokens.access == self._expired:
+            tokens = self._tokens.refresh(self._portal, tokens.access)
+        self._wait_for_turn(methods, kind)
+        return tokens.access
+
+    def _sent(self, token: str, send: Callable[[], _T]) -> _T:
+        try:
+            return send()
+        except ExpiredToken:
+            self._expired = token
+            raise
+        except PortalError as error:
+            self._heed(error)
+            raise
+
+    def _wait_for_turn(self, methods: Iterable[str], kind: Kind) -> None:
+        """Return when the pace has counted this request; raise PaceExceeded when that takes too long."""
+        left_seconds = self._max_wait_seconds
+        while True:
+            if blocked_seconds := self._pace.blocked(self._portal, kind):
+                raise PortalBlocked(self._portal, blocked_seconds)
+            wait_seconds = max((self._pace.method_pause(self._portal, m) for m in methods), default=0.0)
+            wait_seconds = wait_seconds or self._pace.take(self._portal, kind)
+            if not wait_seconds:
+                return
+            if wait_seconds > left_seconds:
+                raise PaceExceeded(self._portal, wait_seconds)
+            wait_seconds = max(wait_seconds, _SHORTEST_WAIT_SECONDS)
+            self._sleep(wait_seconds)
+            left_seconds -= wait_seconds
+
+    def _heed(self, error: PortalError) -> None:
+        """Slow or block the portal, or pause a method, for everybody, if that is what an error asks for."""
+        if isinstance(error, QueryLimitExceeded):
+            self._pace.slow_down(self._portal, self._slow_down_seconds)
+        elif isinstance(error, Overloaded):
+            self._pace.block(self._portal, self._block_seconds)
+        elif isinstance(error, OperationTimeLimit):
+            self._pace.pause_method(self._portal, error.method, error.reset_at or 0.0)

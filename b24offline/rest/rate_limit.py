@@ -1,0 +1,176 @@
+"""The pace at which portals are called, shared by all workers through Redis.
+
+One leaky bucket for a portal, as a single number in Redis: the time at which it will have run empty. Runs
+and polls may fill it up to a ceiling below its rim, settling may fill it to the rim. So a share is always
+free for settling, and what settling does not use is not wasted, as it would be with two separate limiters.
+
+The scripts are our own because after a 503 the portal's bucket is full, whatever ours says: ours must be
+filled and blocked in the same step. throttled-py can share one bucket between two ceilings, but cannot fill
+it, and it would need another key and another round trip for the block. All times are those of the Redis
+server, so that a worker with a wrong clock cannot disturb the others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
+
+from b24offline import keys as keys
+from b24offline.errors import Actor, ConfigError, Overloaded, PaceExceeded
+
+if TYPE_CHECKING:
+    import redis
+
+Kind = Literal["run", "poll", "settle"]
+"""What a request is for; a share of the pace is kept for ``settle``."""
+
+LONGEST_PAUSE_SECONDS: Final = 660.0
+"""The portal counts a method's time over ten minutes, so a longer pause can only be a mistake."""
+
+BLOCK_SECONDS: Final = 3600.0
+"""How long nobody calls a portal that the vendor blocked by hand."""
+
+_NOW: Final = """
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+"""
+
+_EMPTY_AT: Final = (
+    _NOW
+    + """
+local empty_at = tonumber(redis.call('GET', KEYS[1]) or '0')
+-- Further ahead than anything reaches: the server's clock has been set back.
+if empty_at < now or empty_at > now + tonumber(ARGV[3]) then empty_at = now end
+local function store(value)
+  redis.call('SET', KEYS[1], string.format('%.6f', value), 'PX', math.ceil((value - now) * 1000) + 1000)
+end
+"""
+)
+
+_TAKE: Final = (
+    _EMPTY_AT
+    + """
+local wait = empty_at - now - tonumber(ARGV[2])
+if wait > 0.000001 then return string.format('%.6f', wait) end
+store(empty_at + tonumber(ARGV[1]))
+return '0'
+"""
+)
+"""ARGV: seconds for one request, seconds of filling allowed beforehand, longest plausible filling."""
+
+_FILL: Final = (
+    _EMPTY_AT
+    + """
+local full_at = now + tonumber(ARGV[1]) + tonumber(ARGV[2])
+if full_at > empty_at then store(full_at) end
+return '0'
+"""
+)
+"""ARGV: seconds to block, seconds of filling allowed for settle, longest plausible filling."""
+
+_PAUSE: Final = (
+    _NOW
+    + """
+local left = tonumber(ARGV[1]) - now
+if left <= 0 or left > tonumber(ARGV[2]) then left = tonumber(ARGV[3]) end
+local milliseconds = math.ceil(left * 1000)
+if redis.call('PTTL', KEYS[1]) < milliseconds then redis.call('SET', KEYS[1], '1', 'PX', milliseconds) end
+return '0'
+"""
+)
+"""ARGV: epoch seconds of the end, longest plausible pause, the pause to make otherwise."""
+
+
+class PortalBlocked(PaceExceeded):
+    """The call was not sent: the vendor blocked the portal by hand, and a poll looks first whether that is over."""
+
+    actor: ClassVar[Actor] = "operator"
+
+    def __str__(self) -> str:
+        return f"Portal {self.portal} is not called: REST is blocked for overload. {Overloaded.advice}"
+
+
+class Pace:
+    """Pace of all portals; holds no state of its own.
+
+    A portal gets ``burst`` requests at once and ``requests_per_second`` after that; ``settle_share`` (0 to
+    below 1) of the burst is for settling alone. Errors of Redis pass through. Raises ConfigError for
+    impossible numbers.
+    """
+
+    def __init__(
+        self,
+        redis_client: redis.Redis,
+        *,
+        key_prefix: str,
+        requests_per_second: float = 2.0,
+        burst: int = 50,
+        settle_share: float = 0.2,
+        method_pause_seconds: float = 60.0,
+    ) -> None:
+        if requests_per_second <= 0 or burst < 1 or not 0 <= settle_share < 1:
+            raise ConfigError(
+                "The pace is impossible. Use more than 0 requests per second, a burst of at least 1 and "
+                "a share for settling of 0 to below 1, like 2.0, 50 and 0.2."
+            )
+        self._key_prefix = key_prefix
+        self._request_seconds = 1 / requests_per_second
+        others_burst = max(1, int(burst * (1 - settle_share)))
+        self._ahead_seconds = {
+            "run": (others_burst - 1) * self._request_seconds,
+            "poll": (others_burst - 1) * self._request_seconds,
+            "settle": (burst - 1) * self._request_seconds,
+        }
+        self._longest_seconds = burst * self._request_seconds + LONGEST_PAUSE_SECONDS
+        self._method_pause_seconds = method_pause_seconds
+        self._redis = redis_client
+        self._take = redis_client.register_script(_TAKE)
+        self._fill = redis_client.register_script(_FILL)
+        self._pause = redis_client.register_script(_PAUSE)
+
+    def take(self, portal: str, kind: Kind) -> float:
+        """Return 0.0 when a request may go, which counts it, else the seconds to wait."""
+        arguments = [self._request_seconds, self._ahead_seconds[kind], self._longest_seconds]
+        return float(cast("bytes | str", self._take(keys=[self._bucket(portal)], args=arguments)))
+
+    def slow_down(self, portal: str, seconds: float) -> None:
+        """Let nobody go for so many seconds, and then no burst but the steady pace, settling first."""
+        blocked_seconds = min(seconds, LONGEST_PAUSE_SECONDS)
+        arguments = [blocked_seconds, self._ahead_seconds["settle"], self._longest_seconds]
+        self._fill(keys=[self._bucket(portal)], args=arguments)
+
+    def pause_method(self, portal: str, method: str, until_epoch: float) -> None:
+        """Pause one method until an epoch time; never shortens a pause.
+
+        For a time that is past (0.0 when the portal told none) or implausibly far, the pause is
+        ``method_pause_seconds`` from now.
+        """
+        arguments = [until_epoch, LONGEST_PAUSE_SECONDS, self._method_pause_seconds]
+        self._pause(keys=[self._method(portal, method)], args=arguments)
+
+    def method_pause(self, portal: str, method: str) -> float:
+        """Return the seconds for which a method is still paused, 0.0 if it is not."""
+        return max(0, self._redis.pttl(self._method(portal, method))) / 1000
+
+    def block(self, portal: str, seconds: float) -> None:
+        """Let nobody go for so many seconds; polls a sixtieth less, to see whether it is over, others as much more."""
+        with self._redis.pipeline() as pipe:
+            pipe.set(self._block(portal, "poll"), "1", px=max(1, round(seconds * 59_000 / 60)))
+            pipe.set(self._block(portal, "run"), "1", px=max(1, round(seconds * 61_000 / 60)))
+            pipe.execute()
+
+    def unblock(self, portal: str) -> None:
+        """End a block before its time."""
+        self._redis.delete(self._block(portal, "poll"), self._block(portal, "run"))
+
+    def blocked(self, portal: str, kind: Kind) -> float:
+        """Return the seconds for which a portal is still blocked, 0.0 if it is not."""
+        return max(0, self._redis.pttl(self._block(portal, kind))) / 1000
+
+    def _block(self, portal: str, kind: Kind) -> str:
+        return keys.pace_blocked(self._key_prefix, portal, polls=kind == "poll")
+
+    def _bucket(self, portal: str) -> str:
+        return keys.pace_bucket(self._key_prefix, portal)
+
+    def _method(self, portal: str, method: str) -> str:
+        return keys.pace_method(self._key_prefix, portal, method)

@@ -1,0 +1,19 @@
+from b24offline.store.cipher import Cipher, load_or_create_key
+from b24offline.store.dead_letters import DeadLetter, DeadLetters, Selection
+from b24offline.store.mirror import Mirror, MirrorRow
+from b24offline.store.schema import PORTALS
+from b24offline.store.store import Store
+from b24offline.store.tokens import TokenPairs
+
+__all__ = [
+    "PORTALS",
+    "Cipher",
+    "DeadLetter",
+    "DeadLetters",
+    "Mirror",
+    "MirrorRow",
+    "Selection",
+    "Store",
+    "TokenPairs",
+    "load_or_create_key",
+]

@@ -1,0 +1,185 @@
+"""Dead letters: records that were given up until a person acts, and which of them a command is about."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import func, select, update
+
+from b24offline.errors import UnknownDeadLetter
+from b24offline.store.database import connected, insert_into, storable, transaction
+from b24offline.store.schema import DEAD_LETTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from sqlalchemy import ColumnElement, Engine, RowMapping
+
+    from b24offline.store.cipher import Cipher
+
+PAGE: Final = 500
+"""Letters read at once."""
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A record that was given up until a person acts, or (``ended_at``) that was until somebody did."""
+
+    id: int
+    portal: str
+    record_id: int
+    message_id: str
+    event_name: str
+    object: str
+    pipeline: str
+    reason: str
+    payload: Mapping[str, Any] = field(repr=False)
+    created_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What letters must be like; what is empty matches all.
+
+    Attributes:
+        ids: their numbers.
+        portal: name of the portal.
+        event: event name, in any case.
+        reason: how their reason begins, an error's class.
+        older_than_seconds: least age since they were parked.
+    """
+
+    ids: tuple[int, ...] = ()
+    portal: str = ""
+    event: str = ""
+    reason: str = ""
+    older_than_seconds: float = 0.0
+
+    @property
+    def empty(self) -> bool:
+        """Whether it matches every letter."""
+        return not (self.ids or self.portal or self.event or self.reason or self.older_than_seconds)
+
+    def matches(self, letter: DeadLetter, now: datetime) -> bool:
+        """Return whether a letter is meant, at ``now``. Pure."""
+        return (
+            (not self.ids or letter.id in self.ids)
+            and (not self.portal or letter.portal == self.portal)
+            and (not self.event or letter.event_name == self.event.upper())
+            and letter.reason.startswith(self.reason)
+            and (now - letter.created_at).total_seconds() >= self.older_than_seconds
+        )
+
+
+class DeadLetters:
+    """The dead letters of a database; ``clock`` gives epoch seconds."""
+
+    def __init__(self, engine: Engine, cipher: Cipher, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self._cipher = cipher
+        self._clock = clock
+
+    def add(
+        self,
+        *,
+        portal: str,
+        record_id: int,
+        message_id: str,
+        event_name: str,
+        object: str,  # noqa: A002 - the project's word for it
+        pipeline: str,
+        reason: str,
+        payload: Mapping[str, object],
+    ) -> int:
+        """Keep a record that is given up and return the letter's number.
+
+        While a letter of the same record and pipeline is open, that one gets the new reason and payload.
+        ``payload`` is any JSON and is stored encrypted.
+        """
+        secret = self._cipher.encrypt(json.dumps(payload))
+        statement = insert_into(self._engine, DEAD_LETTERS).values(
+            portal=portal,
+            record_id=record_id,
+            message_id=storable(message_id),
+            event_name=storable(event_name),
+            object=storable(object),
+            pipeline=pipeline,
+            reason=storable(reason),
+            payload=secret,
+            created_at=self._clock(),
+        )
+        statement = statement.on_conflict_do_update(
+            index_elements=[DEAD_LETTERS.c.portal, DEAD_LETTERS.c.record_id, DEAD_LETTERS.c.pipeline],
+            index_where=DEAD_LETTERS.c.ended_at.is_(None),
+            set_={"reason": storable(reason), "payload": secret},
+        )
+        with transaction(self._engine) as connection:
+            letter_id: int = connection.execute(statement.returning(DEAD_LETTERS.c.id)).scalar_one()
+        return letter_id
+
+    def list(
+        self, portal: str | None = None, *, ended: bool = False, limit: int = 100, after_id: int = 0
+    ) -> Sequence[DeadLetter]:
+        """Return open letters (with ``ended`` the ended ones) by number, of one portal or of all."""
+        letter = DEAD_LETTERS.c
+        query = select(DEAD_LETTERS).where(letter.id > after_id).order_by(letter.id).limit(limit)
+        query = query.where(letter.ended_at.is_not(None) if ended else letter.ended_at.is_(None))
+        if portal is not None:
+            query = query.where(letter.portal == portal)
+        with connected(self._engine) as connection:
+            rows = connection.execute(query).mappings().all()
+        return [self._letter(row) for row in rows]
+
+    def select(self, selection: Selection, *, ended: bool = False) -> Iterator[DeadLetter]:
+        """Yield the open (or ended) letters that a selection means, by number; thousands are read page by page."""
+        now, last = datetime.now(UTC), 0
+        while page := self.list(selection.portal or None, ended=ended, limit=PAGE, after_id=last):
+            last = page[-1].id
+            yield from (letter for letter in page if selection.matches(letter, now))
+
+    def get(self, letter_id: int) -> DeadLetter:
+        """Return one letter, open or ended. Raise UnknownDeadLetter."""
+        query = select(DEAD_LETTERS).where(DEAD_LETTERS.c.id == letter_id)
+        with connected(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise UnknownDeadLetter(f"There is no dead letter {letter_id}. List them to see the numbers.")
+        return self._letter(row)
+
+    def end(self, letter_id: int, note: str = "") -> bool:
+        """Mark a letter as ended, ``note`` added to its reason; return False when none of that number is open."""
+        return self._end(DEAD_LETTERS.c.id == letter_id, note) > 0
+
+    def end_of_record(self, portal: str, record_id: int) -> int:
+        """Mark the open letters of a record as ended, as when it has run after all; return how many."""
+        return self._end((DEAD_LETTERS.c.portal == portal) & (DEAD_LETTERS.c.record_id == record_id))
+
+    def count(self, portal: str | None = None) -> int:
+        """Return the number of open letters, of one portal or of all."""
+        query = select(func.count()).select_from(DEAD_LETTERS).where(DEAD_LETTERS.c.ended_at.is_(None))
+        if portal is not None:
+            query = query.where(DEAD_LETTERS.c.portal == portal)
+        with connected(self._engine) as connection:
+            count: int = connection.execute(query).scalar_one()
+        return count
+
+    def _end(self, which: ColumnElement[bool], note: str = "") -> int:
+        statement = update(DEAD_LETTERS).where(which, DEAD_LETTERS.c.ended_at.is_(None))
+        values: dict[str, object] = {"ended_at": self._clock()}
+        if note:
+            values["reason"] = DEAD_LETTERS.c.reason + storable(f"; {note}")
+        with transaction(self._engine) as connection:
+            return connection.execute(statement.values(**values)).rowcount
+
+    def _letter(self, row: RowMapping) -> DeadLetter:
+        values = dict(row)
+        payload = self._cipher.decrypt(values["payload"], f"the payload of dead letter {values['id']}")
+        values["payload"] = json.loads(payload)
+        values["created_at"] = datetime.fromtimestamp(values["created_at"], UTC)
+        if values["ended_at"] is not None:
+            values["ended_at"] = datetime.fromtimestamp(values["ended_at"], UTC)
+        return DeadLetter(**values)

@@ -1,0 +1,110 @@
+"""Rows of the portals' table: read into types, written under conditions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import case, select, update
+from sqlalchemy.exc import IntegrityError
+
+from b24offline.errors import MemberMismatch, StoreError, UnknownPortal
+from b24offline.events import Portal, PortalState, Wish
+from b24offline.store.database import connected, storable, transaction
+from b24offline.store.schema import PORTALS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import ColumnElement, Engine, RowMapping
+
+    from b24offline.store.cipher import Cipher
+
+
+class PortalRows:
+    """What portals and their tokens are both made of. ``clock`` gives epoch seconds."""
+
+    def __init__(self, engine: Engine, cipher: Cipher, clock: Callable[[], float]) -> None:
+        self.engine = engine
+        self.cipher = cipher
+        self.clock = clock
+
+    def get(self, name: str, *also: ColumnElement[Any]) -> RowMapping:
+        """Return one row, with what else is asked for. Raise UnknownPortal."""
+        with connected(self.engine) as connection:
+            row = connection.execute(select(PORTALS, *also).where(PORTALS.c.name == name)).mappings().one_or_none()
+        if row is None:
+            raise _unknown(name)
+        return row
+
+    def refuse_removed(self, name: str) -> None:
+        """Raise StoreError for a removed portal, and WrongKey when the cipher does not open what a portal has."""
+        if not self.portal(self.get(name)).served:
+            raise StoreError(f"Portal {name} was removed. Add it again with: b24offline portal add {name}")
+
+    def change(self, name: str, **values: Any) -> None:
+        """Write values into one row. Raise UnknownPortal."""
+        statement = update(PORTALS).where(PORTALS.c.name == name).values(**values)
+        with transaction(self.engine) as connection:
+            written = connection.execute(statement).rowcount
+        if not written:
+            raise _unknown(name)
+
+    def change_if(self, name: str, condition: ColumnElement[bool], **values: Any) -> bool:
+        """Write values into one row if the condition holds; return whether it was there and did."""
+        statement = update(PORTALS).where(PORTALS.c.name == name, condition).values(**values)
+        with transaction(self.engine) as connection:
+            return connection.execute(statement).rowcount > 0
+
+    def write_unique(self, name: str, statement: Any) -> bool:
+        """Execute a write that may meet the rule of one name per queue; return whether a row was written.
+
+        Raise MemberMismatch where it meets that.
+        """
+        with transaction(self.engine) as connection:
+            try:
+                # For an insert SQLAlchemy keeps the count only when told to.
+                return connection.execute(statement.execution_options(preserve_rowcount=True)).rowcount > 0
+            except IntegrityError:
+                raise MemberMismatch(
+                    f"Portal {name} is the same Bitrix24 account, application and connector as another one "
+                    "in the store. Remove one of the two names, or give one another connector."
+                ) from None
+
+    def opened(self, row: RowMapping, column: str) -> str:
+        """Return a secret of a row, ``""`` where there is none. Raise WrongKey when the cipher does not open it."""
+        secret = row[column]
+        if secret is None:
+            return ""
+        return self.cipher.decrypt(secret, f"the {column.replace('_', ' ')} of portal {row['name']}")
+
+    def state_values(self, state: PortalState, reason: str, actor: str = "") -> dict[str, Any]:
+        """Return the values that put a portal into a state; its time is kept while the state is the same."""
+        since = case((PORTALS.c.state == state.value, PORTALS.c.state_since), else_=self.clock())
+        return {"state": state.value, "state_reason": storable(reason), "state_since": since, "state_actor": actor}
+
+    def portal(self, row: RowMapping, *, secret: bool = True) -> Portal:
+        """Return the portal of a row; without ``secret`` its client secret is not opened, and empty."""
+        return Portal(
+            name=row["name"],
+            client_endpoint=row["client_endpoint"],
+            auth_url=row["auth_url"],
+            client_id=row["client_id"],
+            client_secret=self.opened(row, "client_secret") if secret else "",
+            connector=row["connector"],
+            member_id=row["member_id"],
+            state=PortalState(row["state"]),
+            state_reason=row["state_reason"],
+            state_since=datetime.fromtimestamp(row["state_since"], UTC),
+            state_actor=row["state_actor"],
+            wish=Wish(row["wish"]),
+            wish_since=datetime.fromtimestamp(row["wish_since"], UTC),
+            authorized_at=datetime.fromtimestamp(row["authorized_at"], UTC),
+            token_version=row["token_version"],
+            ledger_generation=row["ledger_generation"],
+            created_at=datetime.fromtimestamp(row["created_at"], UTC),
+        )
+
+
+def _unknown(name: str) -> UnknownPortal:
+    return UnknownPortal(f"No portal named {name} is in the store. Check the name, or configure the portal first.")

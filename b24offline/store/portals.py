@@ -1,0 +1,300 @@
+"""Portals in the durable store: read, brought in from the configuration, and changed by operators and workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, case, null, select, update
+
+from b24offline.errors import PortalExists, WrongKey
+from b24offline.events import TAKEN_OVER, Portal, PortalState, Wish
+from b24offline.store.database import connected, insert_into, transaction
+from b24offline.store.schema import PORTALS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement
+
+    from b24offline.store.portal_rows import PortalRows
+    from b24offline.store.tokens import TokenPairs
+
+
+class Portals:
+    """All portals; each change is one transaction. Methods raise UnknownPortal where a name must exist and does not."""
+
+    def __init__(self, rows: PortalRows, tokens: TokenPairs) -> None:
+        self._rows = rows
+        self._tokens = tokens
+
+    def list(self) -> Sequence[Portal]:
+        """Return all portals by name, removed ones too."""
+        with connected(self._rows.engine) as connection:
+            rows = connection.execute(select(PORTALS).order_by(PORTALS.c.name)).mappings().all()
+        return [self._rows.portal(row) for row in rows]
+
+    def polled_names(self) -> Sequence[str]:
+        """Return the names of the portals that are `Portal.polled`; no secret is opened, as beat asks each second."""
+        polled = (PORTALS.c.wish == Wish.RUN.value) & (PORTALS.c.state != PortalState.REMOVED.value)
+        with connected(self._rows.engine) as connection:
+            return list(connection.execute(select(PORTALS.c.name).where(polled).order_by(PORTALS.c.name)).scalars())
+
+    def names(self, *, removed: bool = False) -> Sequence[str]:
+        """Return the names of the portals that are `Portal.served`, with ``removed`` of all; no secret is opened."""
+        query = select(PORTALS.c.name).order_by(PORTALS.c.name)
+        if not removed:
+            query = query.where(PORTALS.c.wish != Wish.REMOVED.value)
+        with connected(self._rows.engine) as connection:
+            return list(connection.execute(query).scalars())
+
+    def get(self, name: str) -> Portal:
+        """Return one portal."""
+        return self._rows.portal(self._rows.get(name))
+
+    def get_without_secret(self, name: str) -> Portal:
+        """Return one portal to be shown; its client secret is not opened, and empty."""
+        return self._rows.portal(self._rows.get(name), secret=False)
+
+    def seed(
+        self,
+        name: str,
+        *,
+        client_endpoint: str,
+        auth_url: str,
+        client_id: str,
+        client_secret: str,
+        connector: str,
+        refresh_token: str | None = None,
+    ) -> Portal:
+        """Bring a portal of the configuration into the store and return it as it is then.
+
+        An absent portal is inserted. Of a present one the client, the connector and the authorization
+        address follow the configuration; its endpoint does not (see `set_endpoint`), and the operator's
+        wish is kept. Its tokens stay, with two exceptions: it has none, or its authorization is lost and
+        the configured refresh token is not the one seeded before. A removed one is left as it is.
+        """
+        if name in self.names():
+            self.get(name)  # WrongKey before its secrets are replaced by some that others cannot open
+        now = self._rows.clock()
+        from_configuration = {
+            "auth_url": auth_url,
+            "client_id": client_id,
+            "client_secret": self._rows.cipher.encrypt(client_secret),
+            "connector": connector,
+        }
+        row = insert_into(self._rows.engine, PORTALS).values(
+            name=name,
+            client_endpoint=client_endpoint,
+            state=PortalState.ACTIVE.value,
+            state_reason="",
+            state_actor="",
+            state_since=now,
+            wish=Wish.RUN.value,
+            wish_since=now,
+            authorized_at=now,
+            created_at=now,
+            token_version=0,
+            refresh_claimed_until=0.0,
+            refresh_not_before=0.0,
+            **from_configuration,
+        )
+        present = PORTALS.c.wish != Wish.REMOVED.value
+        generation = {"ledger_generation": self._generation_in(connector=connector, client_id=client_id)}
+        row = row.on_conflict_do_update(
+            index_elements=[PORTALS.c.name], set_=from_configuration | generation, where=present
+        )
+        elsewhere = (PORTALS.c.connector != connector) | (PORTALS.c.client_id != client_id)
+        moved = (PORTALS.c.state == PortalState.UNDECIDED.value) & elsewhere
+        self._rows.change_if(name, moved, **self._rows.state_values(PortalState.ACTIVE, ""))
+        if not self._rows.write_unique(name, row):
+            return self.get(name)
+        if refresh_token:
+            self._tokens.seed(name, refresh_token)
+        return self.get(name)
+
+    def add(
+        self,
+        name: str,
+        *,
+        client_endpoint: str,
+        auth_url: str,
+        client_id: str,
+        client_secret: str,
+        connector: str,
+        refresh_token: str,
+    ) -> Portal:
+        """Add a portal, or bring back a removed one with all of this in place of what it had.
+
+        Of the queue it had before what is known of the ledger stays; in another one it was never polled.
+
+        Raises PortalExists when the name is served already, or another name has the same queue; WrongKey, nothing
+        changed, when the store was made with another key.
+        """
+        self._refuse_foreign_key()
+        self._refuse_second_name(name, client_endpoint=client_endpoint, client_id=client_id, connector=connector)
+        now = self._rows.clock()
+        values: dict[str, Any] = {
+            "client_endpoint": client_endpoint,
+            "auth_url": auth_url,
+            "client_id": client_id,
+            "client_secret": self._rows.cipher.encrypt(client_secret),
+            "connector": connector,
+            "refresh_token": self._rows.cipher.encrypt(refresh_token),
+            "seeded_token": self._rows.cipher.encrypt(refresh_token),
+            "state": PortalState.ACTIVE.value,
+            "state_reason": "",
+            "state_actor": "",
+            "state_since": now,
+            "wish": Wish.RUN.value,
+            "wish_since": now,
+            "authorized_at": now,
+            "refresh_claimed_until": 0.0,
+            "refresh_not_before": 0.0,
+        }
+        row = insert_into(self._rows.engine, PORTALS).values(name=name, created_at=now, token_version=1, **values)
+        row = row.on_conflict_do_update(
+            index_elements=[PORTALS.c.name],
+            set_={
+                **values,
+                "token_version": PORTALS.c.token_version + 1,
+                "ledger_generation": self._generation_in(
+                    client_endpoint=client_endpoint, client_id=client_id, connector=connector
+                ),
+            },
+            where=PORTALS.c.wish == Wish.REMOVED.value,
+        )
+        if not self._rows.write_unique(name, row):
+            raise PortalExists(
+                f"Portal {name} is in the store already. To give it a new refresh token use portal authorize, "
+                "to give it a new address portal set-url."
+            )
+        return self.get(name)
+
+    def set_wish(self, name: str, wish: Wish) -> None:
+        """Note what the operator wants; the time is kept while that is the same.
+
+        Wanting a portal to run ends the state REMOVED, so that it is tried again. Raises StoreError for a removed
+        portal: only `add` brings one back.
+        """
+        if wish is Wish.REMOVED:
+            raise ValueError("a portal is removed with remove")
+        gone = (PORTALS.c.state == PortalState.REMOVED.value) if wish is Wish.RUN else None
+        there = PORTALS.c.wish != Wish.REMOVED.value
+        if not self._rows.change_if(
+            name, there & (PORTALS.c.wish != wish.value), wish=wish.value, wish_since=self._rows.clock()
+        ):
+            self._rows.refuse_removed(name)
+        if gone is not None:
+            self._rows.change_if(name, there & gone, **self._rows.state_values(PortalState.ACTIVE, ""))
+
+    def finish_drain(self, name: str) -> bool:
+        """A draining portal has nothing open any more: it is paused from now on. False when it is not draining."""
+        draining = PORTALS.c.wish == Wish.DRAINING.value
+        return self._rows.change_if(name, draining, wish=Wish.PAUSED.value, wish_since=self._rows.clock())
+
+    def remove(self, name: str) -> None:
+        """Forget a portal's tokens, secret and account, and never serve it again; harmless when that is done.
+
+        The name stays, so that a configuration that still holds it does not bring it back.
+        """
+        self._rows.change(
+            name,
+            wish=Wish.REMOVED.value,
+            wish_since=self._rows.clock(),
+            client_secret=self._rows.cipher.encrypt(""),
+            access_token=None,
+            refresh_token=None,
+            seeded_token=None,
+            member_id=None,
+            expires_at=None,
+            # A refresh that is under way finds another version and stores nothing.
+            token_version=PORTALS.c.token_version + 1,
+        )
+
+    def take_over(self, name: str) -> bool:
+        """Note that the records reserved in a portal that was never polled are this deployment's from now on.
+
+        False, nothing changed, when it was polled or taken over before.
+        """
+        self._rows.refuse_removed(name)
+        if not self._rows.change_if(name, PORTALS.c.ledger_generation.is_(None), ledger_generation=TAKEN_OVER):
+            return False
+        undecided = PORTALS.c.state == PortalState.UNDECIDED.value
+        self._rows.change_if(name, undecided, **self._rows.state_values(PortalState.ACTIVE, ""))
+        return True
+
+    def set_endpoint(self, name: str, client_endpoint: str) -> None:
+        """Use another endpoint from now on: an operator's confirmation that the portal has moved."""
+        self._rows.refuse_removed(name)
+        self._rows.change(name, client_endpoint=client_endpoint)
+
+    def set_client_secret(self, client_id: str, client_secret: str) -> Sequence[str]:
+        """Use another secret for an application from now on. Return the names of its portals, which all have it now.
+
+        Raises WrongKey, nothing changed, when the store was made with another key.
+        """
+        self._refuse_foreign_key()
+        ours = (PORTALS.c.client_id == client_id) & (PORTALS.c.wish != Wish.REMOVED.value)
+        encrypted = self._rows.cipher.encrypt(client_secret)
+        with transaction(self._rows.engine) as connection:
+            connection.execute(update(PORTALS).where(ours).values(client_secret=encrypted, refresh_not_before=0.0))
+            return list(connection.execute(select(PORTALS.c.name).where(ours).order_by(PORTALS.c.name)).scalars())
+
+    def set_state(
+        self,
+        name: str,
+        state: PortalState,
+        reason: str = "",
+        *,
+        actor: str = "",
+        token_version: int | None = None,
+    ) -> bool:
+        """Set a portal's state with the reason that is shown to people, and who must act (see `Portal`);
+        the time is kept while the state is the same.
+
+        With ``token_version`` only if the pair in the store still has that version; tells whether it was set.
+        """
+        if token_version is not None:
+            current = PORTALS.c.token_version == token_version
+            return self._rows.change_if(name, current, **self._rows.state_values(state, reason, actor))
+        self._rows.change(name, **self._rows.state_values(state, reason, actor))
+        return True
+
+    def set_generation(self, name: str, generation: int | None) -> None:
+        """Note which generation of the ledger this portal was last seen with."""
+        self._rows.change(name, ledger_generation=generation)
+
+    def _generation_in(self, **queue: str) -> ColumnElement[int | None]:
+        """The generation that a row keeps while these columns stay as they are: another queue was never polled."""
+        same = and_(*(PORTALS.c[column] == value for column, value in queue.items()))
+        return case((same, PORTALS.c.ledger_generation), else_=null())
+
+    def _refuse_second_name(self, name: str, **queue: str) -> None:
+        same = and_(*(PORTALS.c[column] == value for column, value in queue.items()))
+        served = (PORTALS.c.wish != Wish.REMOVED.value) & (PORTALS.c.name != name)
+        with connected(self._rows.engine) as connection:
+            other = connection.execute(select(PORTALS.c.name).where(same, served).limit(1)).scalar()
+        if other is not None:
+            raise PortalExists(
+                f"Portal {other} has this address, application and connector already. "
+                "Two names for one queue would poll it twice."
+            )
+
+    def _refuse_foreign_key(self) -> None:
+        """Raise WrongKey when there are secrets and the cipher opens none: nobody else could open what it encrypts.
+
+        One that opens is enough: a single row of another key must not keep the right one from mending it.
+        """
+        refused = None
+        query = select(PORTALS.c.name, PORTALS.c.client_secret).order_by(PORTALS.c.created_at)
+        with connected(self._rows.engine) as connection:
+            rows = connection.execute(query).mappings().all()
+        for row in rows:
+            try:
+                self._rows.opened(row, "client_secret")
+            except WrongKey as error:
+                refused = refused or error
+            else:
+                return
+        if refused is not None:
+            raise refused

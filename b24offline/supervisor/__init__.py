@@ -1,0 +1,22 @@
+from b24offline.supervisor.celery_process import CeleryProcess, child_environ, worker
+from b24offline.supervisor.die_with_parent import tethered
+from b24offline.supervisor.kept_valkey import with_ledger_address
+from b24offline.supervisor.lockfile import SingleStart
+from b24offline.supervisor.process import Program
+from b24offline.supervisor.supervisor import HUNG_SECONDS, Grace, Supervisor
+from b24offline.supervisor.valkey import EmbeddedValkey, free_port
+
+__all__ = [
+    "HUNG_SECONDS",
+    "CeleryProcess",
+    "EmbeddedValkey",
+    "Grace",
+    "Program",
+    "SingleStart",
+    "Supervisor",
+    "child_environ",
+    "free_port",
+    "tethered",
+    "with_ledger_address",
+    "worker",
+]

@@ -1,0 +1,246 @@
+"""The base of every step: takes the run's lease, runs the handler, records the outcome.
+
+A step is an ordinary Celery task made with `@step`. Sent outside a run it behaves like one. Inside a run, told by a
+message header, its first step receives the event, and `current()` says what it works for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from celery import Task, shared_task
+from celery.exceptions import Ignore, Reject, Retry
+from kombu.utils import json
+
+from b24offline.contract import HEADER_WORK, STEP_PREFIX
+from b24offline.delivery import Permanent, PortalKit, retry_policy
+from b24offline.errors import ConfigError
+from b24offline.events import NO_RULES, Event, ObjectKey, RetryRules, routes
+from b24offline.failpoints import crash_point
+from b24offline.ledger import STEP_STRIDE, Begun, Snapshot
+from b24offline.rest import PacedClient
+from b24offline.settings import config
+from b24offline.tasks import process
+from b24offline.tasks import publish as publishing
+from b24offline.tasks.chains import Ticket
+from b24offline.tasks.step_error import showable
+
+__all__ = ["NotTransferable", "Permanent", "Step", "Work", "current", "step"]
+
+
+class NotTransferable(Permanent):
+    """What a step returned for the next one cannot travel in a message; it will be the same the next time."""
+
+    actor = "developer"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a step works for.
+
+    Attributes:
+        event: the event of this run.
+        pipeline: the pipeline that runs.
+        attempt: 1 for the first start of this run.
+        failures: errors of this run that were counted before.
+    """
+
+    event: Event
+    pipeline: str
+    attempt: int
+    failures: int
+    _kit: PortalKit
+    _seen_ms: int
+
+    @property
+    def portal(self) -> str:
+        """Name of the portal."""
+        return self.event.portal
+
+    @property
+    def client(self) -> PacedClient:
+        """The portal's REST client, paced and with tokens."""
+        return self._kit.client
+
+    @property
+    def connector(self) -> str:
+        """The portal's `auth_connector`: send it with what a step writes, or the write comes back as an event."""
+        return self._kit.portal.connector
+
+    @property
+    def idempotency_key(self) -> str:
+        """Stays the same when this event runs again through this pipeline: give it to whatever you write to."""
+        return self.event.idempotency_key(self.pipeline)
+
+    def read(self, key: ObjectKey | None = None, *, not_before_ms: int | None = None) -> Snapshot:
+        """The current state of an object (default: the event's). Never older than the event."""
+        wanted = key or self.event.object
+        if wanted is None:
+            raise Permanent(f"portal {self.portal}: {self.event.name} points to no object that could be read")
+        return self._kit.reader.read(wanted, self._seen_ms if not_before_ms is None else not_before_ms)
+
+    def now_ms(self) -> int:
+        """The ledger's clock in milliseconds; the one that orders reads and writes of all workers."""
+        return self._kit.ledger.now_ms()
+
+
+_current: ContextVar[Work | None] = ContextVar("b24offline_work", default=None)
+
+
+def current() -> Work:
+    """What the step that runs now works for. Raises `RuntimeError` outside a run."""
+    work = _current.get()
+    if work is None:
+        raise RuntimeError("no run here: current() works inside a step that a pipeline started")
+    return work
+
+
+class Step(Task):
+    """A Celery task that records what becomes of its run."""
+
+    abstract = True
+    records_outcome = True
+    typing = False  # the first step is sent without its argument: the event comes from the ledger
+    retry_rules: RetryRules = NO_RULES
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the handler; inside a run under its lease, with its outcome recorded."""
+        header = _header(self.request)
+        if header is None:
+            return super().__call__(*args, **kwargs)
+        ticket = Ticket.from_header(header)
+        if ticket is None:
+            _end_chain(self)
+            return "nothing to do: the header has another form"
+        return _run_in_lease(self, ticket, args, kwargs)
+
+    def replace(self, sig: Any) -> Any:
+        """Refused inside a run: the replacement would not know its run, and its outcome would be lost."""
+        if _header(self.request) is None:
+            return super().replace(sig)
+        raise ConfigError(f"step {self.name} cannot replace itself in a run: put the other step into the pipeline")
+
+
+def step(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    attempts: int | None = None,
+    backoff: float | Iterable[float] | None = None,
+    final: type[Exception] | Iterable[type[Exception]] | None = None,
+) -> Any:
+    """Makes a step of a function: the first step of a chain receives the `Event`, later ones the result before them.
+
+    Bare, or with what it asks of its retries: ``@step(attempts=3, backoff=(1, 5, 30), final=ValueError)``, waits in
+    seconds; see `RetryRules`. What it leaves out is as its pipeline says, else as the deployment. Raises `ConfigError`.
+    """
+
+    def make(body: Callable[..., Any]) -> Any:
+        if not callable(body):
+            raise ConfigError(f"@step makes a step of a function, not of {body!r}; what it is given has a name")
+        name = f"{STEP_PREFIX}{body.__module__.removeprefix('b24offline.tasks.')}.{body.__name__}"
+        rules = RetryRules.checked(f"step {body.__name__!r}", attempts=attempts, backoff=backoff, final=final)
+        return shared_task(base=Step, name=name, max_retries=None, retry_rules=rules)(body)
+
+    return make if function is None else make(function)
+
+
+def _header(request: Any) -> Mapping[str, Any] | None:
+    header = (request.headers or {}).get(HEADER_WORK) or request.get(HEADER_WORK)
+    return header if isinstance(header, Mapping) else None
+
+
+def _run_in_lease(task: Step, ticket: Ticket, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    kit = process.runtime().kit(ticket.portal)
+    position = ticket.step * STEP_STRIDE + task.request.retries
+    begun = kit.ledger.begin_step(ticket.run, ticket.attempt, position)
+    if begun is None:
+        _end_chain(task)
+        return "nothing to do: finished, replaced, or delivered twice"
+    work = Work(begun.event, ticket.pipeline, begun.tries, begun.failures, kit, begun.seen_ms)
+    if ticket.gives_event:
+        args = (begun.event, *args)
+    token = _current.set(work)
+    ended: Exception | None = None
+    try:
+        with process.lease_keeper().holding(kit.ledger, ticket.run, ticket.attempt, position):
+            result = task.run(*args, **kwargs)
+        _check_transferable(task, result)
+    except Exception as error:  # noqa: BLE001 - the boundary of one event: whatever it raises concerns this run only
+        ended = error
+    finally:
+        _current.reset(token)
+    # Outside of the handler: what ledger and broker raise below would else show this error's text as their context.
+    if isinstance(ended, (Retry, Reject, Ignore)):
+        _as_asked(kit, ticket, ended)
+    if ended is not None:
+        return _after_error(task, kit, ticket, begun, ended)
+    if ticket.last or not task.request.chain:
+        publishing.follow(kit, kit.ledger.succeed(ticket.run, ticket.attempt))
+    else:
+        kit.ledger.pass_on(ticket.run, ticket.attempt, position)
+        crash_point("step.passed")
+    return result
+
+
+def _as_asked(kit: PortalKit, ticket: Ticket, asked: Retry | Reject | Ignore) -> NoReturn:
+    """The handler asked Celery itself: to end the chain here, or for a repeat, and the ledger guards that it comes."""
+    if isinstance(asked, Ignore):
+        publishing.follow(kit, kit.ledger.succeed(ticket.run, ticket.attempt))
+        raise asked from None
+    delay = config.timers.step_backoff_seconds[-1]
+    kit.ledger.retry_step(ticket.run, ticket.attempt, delay, counted=True, reason="asked for a retry")
+    if isinstance(asked, Retry) and asked.exc is not None:
+        asked = Retry(asked.message, exc=showable(asked.exc), when=asked.when)
+    raise asked from None
+
+
+def _after_error(task: Step, kit: PortalKit, ticket: Ticket, begun: Begun, error: Exception) -> Any:
+    rules = task.retry_rules.over(routes.retry_rules(ticket.pipeline))
+    verdict = retry_policy.decide(
+        error,
+        rules=rules.scaled(config.time_scale),
+        failures=begun.failures,
+        step_failures=begun.step_failures,
+        held=begun.held,
+        max_attempts=config.max_attempts,
+        timers=config.timers,
+        now_epoch=time.time(),
+    )
+    ledger, run, attempt = kit.ledger, ticket.run, ticket.attempt
+    if isinstance(verdict, retry_policy.GiveUp):
+        told = ledger.fail(run, attempt, verdict.reason, backoff_seconds=verdict.backoff_seconds)
+        publishing.follow(kit, told)
+        raise showable(error) from None
+    if isinstance(verdict, retry_policy.Park):
+        ledger.exhaust(run, attempt, reason=verdict.reason)
+        raise showable(error) from None
+    wait, counted, reason = verdict.wait_seconds, verdict.counted, verdict.reason
+    if verdict.restart:
+        ledger.reschedule_run(run, attempt, wait, counted=counted, reason=reason)
+        _end_chain(task)
+        return f"starts again in {wait:.0f} s: {reason}"
+    ledger.retry_step(run, attempt, wait, counted=counted, reason=reason)
+    shown = showable(error)
+    again = task.retry(exc=shown, countdown=wait, max_retries=None, argsrepr=ticket.title, kwargsrepr="", throw=False)
+    raise again.with_traceback(shown.__traceback__) from None
+
+
+def _check_transferable(task: Step, result: object) -> None:
+    """Found out here, it is an error of this step; found out by Celery afterwards, it would look like a crash."""
+    if not task.request.chain or task.request.chain[-1].get("immutable"):
+        return
+    try:
+        json.dumps(result)
+    except Exception as error:
+        kind = type(result).__name__
+        raise NotTransferable(f"step {task.name} returned a {kind} that JSON cannot carry to the next step") from error
+
+
+def _end_chain(task: Step) -> None:
+    task.request.chain = None
+    task.request.callbacks = None
