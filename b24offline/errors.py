@@ -109,7 +109,7 @@ class UnknownDeadLetter(StoreError):
     """No dead letter of this number is in the store."""
 
 
-class TakeoverNeeded(B24OfflineError):
+class ClaimNeeded(B24OfflineError):
     """A first start beside reserved records that no batch of this deployment holds: a person must say whose they are.
 
     It is raised instead of a poll; nothing was reserved.
@@ -130,10 +130,10 @@ class TakeoverNeeded(B24OfflineError):
         )
 
 
-class PaceExceeded(B24OfflineError):
+class RateLimited(B24OfflineError):
     """The call was not sent: the pace asks for a wait longer than the caller is willing to sleep.
 
-    ``wait_seconds`` is when to come back. Nobody's attempt.
+    ``wait_seconds`` is when to come back. Not counted as an attempt.
     """
 
     actor: ClassVar[Actor] = "nobody"

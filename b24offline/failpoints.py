@@ -1,7 +1,8 @@
 """Places between two arrows where a fault run may kill a process. Nothing happens in production.
 
-A fault run names a folder in `B24OFFLINE_TEST_CRASH` and puts a file named after a point into it. The first process
-that comes by takes the file away and dies: alone if the file says "child", else with the whole group of its worker.
+A fault run names a folder in `B24OFFLINE_TEST_FAILPOINTS` and puts a file named after a point into it. The first
+process that comes by takes the file away and dies: alone if the file says "child", else with the whole group of its
+worker.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import signal
 from pathlib import Path
 from typing import Final
 
-VARIABLE: Final = "B24OFFLINE_TEST_CRASH"
+VARIABLE: Final = "B24OFFLINE_TEST_FAILPOINTS"
 """Names the folder; unset everywhere but in fault runs. Not a setting, hence without the prefix of those."""
 
 _folder: Final = os.environ.get(VARIABLE)
 
 
-def crash_point(name: str) -> None:
-    """Dies by SIGKILL when a fault run armed the point ``name``; else returns at once."""
+def failpoint(name: str) -> None:
+    """Die by SIGKILL when a fault run armed the point ``name``; else returns at once."""
     if _folder is None:
         return
     armed = Path(_folder, name)

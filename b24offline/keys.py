@@ -1,4 +1,4 @@
-"""Every Redis key of the project. ``prefix`` is `B24_KEY_PREFIX`, ``stem`` is that of one portal's keys (`stem`).
+"""Every Redis key of the project. ``prefix`` is `B24_REDIS_KEY_PREFIX`, ``stem`` is that of one portal's keys (`stem`).
 
 The scripts build the same keys in `scripts/prelude.lua`. What each key holds, and for how long, is in
 `docs/architecture.md`.
@@ -66,15 +66,15 @@ def run(stem: str, name: str) -> str:
     return f"{stem}:run:{name}"
 
 
-def mailbox(stem: str, event: Event, pipeline: str) -> str:
+def object_queue(stem: str, event: Event, pipeline: str) -> str:
     """Return the list that serialises an object and a pipeline; a record without object has its own."""
     name = f"{event.object.entity}:{event.object.object_id}" if event.object else f"record:{event.record_id}"
-    return f"{stem}:mail:{name}|{pipeline}"
+    return f"{stem}:object_queue:{name}|{pipeline}"
 
 
-def guard(stem: str) -> str:
-    """Return the hash of what must vanish together: generation, schema, poll lease and quiet periods."""
-    return f"{stem}:guard"
+def fencing(stem: str) -> str:
+    """Return the hash of what must vanish together: epoch, schema, poll lease and in-doubt windows."""
+    return f"{stem}:fencing"
 
 
 def sightings(stem: str) -> str:
@@ -82,9 +82,9 @@ def sightings(stem: str) -> str:
     return f"{stem}:sightings"
 
 
-def marked(stem: str) -> str:
-    """Return the hash of marked records: record id -> first seen."""
-    return f"{stem}:marked"
+def nacked(stem: str) -> str:
+    """Return the hash of nacked records: record id -> first seen."""
+    return f"{stem}:nacked"
 
 
 def stats(stem: str) -> str:

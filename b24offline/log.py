@@ -42,7 +42,7 @@ _SHAPES: Final = (
 
 
 def redact(text: str) -> str:
-    """The text with everything that looks like one of our secrets replaced by stars."""
+    """Return the text with everything that looks like one of our secrets replaced by stars."""
     for shape, replacement in _SHAPES:
         text = shape.sub(replacement, text)
     return text
@@ -52,7 +52,7 @@ class Redaction(logging.Filter):
     """Removes secrets from a record's message, its fields and its traceback; drops no record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrites the record in place; True, always."""
+        """Rewrite the record in place; True, always."""
         try:
             message = record.getMessage()
         except (TypeError, ValueError, KeyError):
@@ -75,7 +75,7 @@ class ConsoleFormatter(logging.Formatter):
     """`2026-11-23 20:41:07.120 INFO    b24offline.poll | batch reserved | portal=acme records=50`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line; a traceback follows with its line breaks shown as `\\n`."""
+        """Return one line; a traceback follows with its line breaks shown as `\\n`."""
         moment = datetime.fromtimestamp(record.created, UTC)
         clock = f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d}"
         parts = [
@@ -91,7 +91,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: `time`, `level`, `logger`, `message`, the fields, and `traceback`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line of ASCII; fields that JSON cannot hold are written as text."""
+        """Return one line of ASCII; fields that JSON cannot hold are written as text."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -106,12 +106,12 @@ class JsonFormatter(logging.Formatter):
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
-    """What the caller passed as `extra`, in that order."""
+    """Return what the caller passed as `extra`, in that order."""
     return {name: value for name, value in vars(record).items() if name not in _NOT_FIELDS}
 
 
 def configure(level: str = "INFO", style: Style = "console", stream: TextIO | None = None) -> None:
-    """Sends everything that is logged in this process to one stream; replaces what was set up before.
+    """Send everything that is logged in this process to one stream; replaces what was set up before.
 
     Args:
         level: least severity that is shown, "DEBUG" to "CRITICAL".

@@ -34,7 +34,8 @@ __all__ = [
 def handoff(name: str, /, *args: Any, queue: str, **kwargs: Any) -> Signature[Any]:
     """Return the step that another Celery application on our broker runs: its task by name, the queue that it reads.
 
-    The queue must be named in `B24_HANDOFF_QUEUES`. The result before it, or the event as a map, comes before ``args``.
+    The queue must be named in `B24_EXTERNAL_QUEUES`. The result before it, or the event as a map, comes before
+    ``args``.
     """
     step_elsewhere: Signature[Any] = signature(name, args=args, kwargs=kwargs, queue=queue)
     return step_elsewhere

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final
 from redis import Redis
 from redis.exceptions import RedisError
 
-from b24offline import keys as keys
-from b24offline.delivery import PortalKit, Shared, build_kit
+from b24offline import keys
+from b24offline.delivery import PortalServices, Shared, build_kit
 from b24offline.errors import ConfigError, StoreError, StoreUnavailable
 from b24offline.events import Catalogue, routes, shipped_catalogue
 from b24offline.ledger import PollSchedule, other_schema, with_open_work
 from b24offline.monitoring import tell_all
 from b24offline.reconciliation import Injector, Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests
-from b24offline.rest import ObjectLister, Pace, TokenSource, make_session
+from b24offline.rest import ObjectLister, RateLimiter, TokenSource, make_session
 from b24offline.store import Cipher, Mirror, Store, load_or_create_key
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Runtime:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.timers = config.timers
-        self._kits: dict[str, tuple[float, PortalKit]] = {}
+        self._services: dict[str, tuple[float, PortalServices]] = {}
 
     @cached_property
     def redis(self) -> Redis:
@@ -106,14 +106,14 @@ class Runtime:
         return PollSchedule(self.redis, self.config.key_prefix)
 
     @cached_property
-    def pace(self) -> Pace:
+    def rate_limiter(self) -> RateLimiter:
         """The leaky buckets of all portals."""
-        return Pace(
+        return RateLimiter(
             self.redis,
             key_prefix=self.config.key_prefix,
             requests_per_second=self.config.requests_per_second,
             burst=self.config.burst,
-            settle_share=self.config.settle_share,
+            ack_rate_share=self.config.ack_rate_share,
         )
 
     @cached_property
@@ -157,8 +157,8 @@ class Runtime:
         if "store" in self.__dict__:
             self.store.engine.dispose()
 
-    def turn(self, what: str, seconds: float) -> bool:
-        """Whether it is time for this again: true at most once in so many seconds, over all workers."""
+    def once_per(self, what: str, seconds: float) -> bool:
+        """Return whether it is time for this again: true at most once in so many seconds, over all workers."""
         key = keys.turn(self.config.key_prefix, what)
         return bool(self.redis.set(key, "1", nx=True, px=max(1, round(seconds * 1000))))
 
@@ -170,41 +170,41 @@ class Runtime:
             store=self.store,
             session=self.session,
             tokens=self.tokens,
-            pace=self.pace,
+            rate_limiter=self.rate_limiter,
             schedule=self.schedule,
             catalogue=self.catalogue,
             routes=routes,
-            once_per=self.turn,
+            once_per=self.once_per,
         )
 
     def with_open_work(self, names: Sequence[str]) -> set[str]:
-        """Those of the portals whose ledger holds something that can be overdue."""
+        """Return those of the portals whose ledger holds something that can be overdue."""
         return with_open_work(self.redis, self.config.key_prefix, names)
 
     def tell_alarms(self) -> None:
         """Log the issues of all portals that began or are over."""
         tell_all(self.store, self.redis, self.config)
 
-    def kit(self, name: str) -> PortalKit:
-        """The objects of one portal; its ``portal`` is at most a second old. Raises `UnknownPortal`."""
-        read_at, kit = self._kits.get(name, (0.0, None))
-        if kit is not None and time.monotonic() - read_at < _PORTAL_TTL_SECONDS:
-            return kit
+    def services(self, name: str) -> PortalServices:
+        """Return the objects of one portal; its ``portal`` is at most a second old. Raises `UnknownPortal`."""
+        read_at, services = self._services.get(name, (0.0, None))
+        if services is not None and time.monotonic() - read_at < _PORTAL_TTL_SECONDS:
+            return services
         try:
             portal = self.store.portals.get(name)
         except StoreUnavailable:
-            if kit is None:
+            if services is None:
                 raise
             # Steps that run need no database: an outage of it is nothing that should fail them.
             log.warning("portal not read again, the database is away", extra={"portal": name})
-            portal = kit.portal
-        if kit is None or _place(kit.portal) != _place(portal):
-            kit = build_kit(self._shared, portal, partial(self._reconcile_gap, name))
-        if kit.portal.token_version < portal.token_version:
+            portal = services.portal
+        if services is None or _place(services.portal) != _place(portal):
+            services = build_kit(self._shared, portal, partial(self._reconcile_gap, name))
+        if services.portal.token_version < portal.token_version:
             self.tokens.forget(name)
-        kit = replace(kit, portal=portal)
-        self._kits[name] = (time.monotonic(), kit)
-        return kit
+        services = replace(services, portal=portal)
+        self._services[name] = (time.monotonic(), services)
+        return services
 
     @property
     def grace_seconds(self) -> float:
@@ -212,16 +212,16 @@ class Runtime:
         return GRACE_SECONDS * self.config.time_scale
 
     def injector(self, name: str) -> Injector:
-        """What runs objects of one portal without an event."""
-        return Injector(self.kit(name).ledger, self.catalogue)
+        """Return what runs objects of one portal without an event."""
+        return Injector(self.services(name).ledger, self.catalogue)
 
     def reconcile_schedule(self, name: str) -> ReconcileSchedule:
-        """What asks for the reconciliations of one portal."""
-        kit = self.kit(name)
+        """Return what asks for the reconciliations of one portal."""
+        services = self.services(name)
         return ReconcileSchedule(
             redis=self.redis,
-            ledger=kit.ledger,
-            requests=kit.requests,
+            ledger=services.ledger,
+            requests=services.requests,
             hours=self.config.reconcile_hours,
             grace_seconds=self.grace_seconds,
             sweep_seconds=self.timers.sweep_seconds,
@@ -232,13 +232,13 @@ class Runtime:
         self.reconcile_schedule(name).ask_after_gap(seen_ms)
 
     def reconciler(self, name: str) -> Reconciler:
-        """What compares one portal with the mirror; for one turn of work, as it remembers what is under way."""
-        kit = self.kit(name)
+        """Return what compares one portal with the mirror; for one turn of work, as it remembers what is under way."""
+        services = self.services(name)
         return Reconciler(
             portal=name,
-            lister=ObjectLister(kit.client, name),
-            queue=kit.queue,
-            ledger=kit.ledger,
+            lister=ObjectLister(services.client, name),
+            queue=services.queue,
+            ledger=services.ledger,
             mirror=self.mirror,
             injector=self.injector(name),
             catalogue=self.catalogue,
@@ -247,29 +247,29 @@ class Runtime:
         )
 
     def reconcile_turns(self, name: str, *, dispatch: Callable[[str], object]) -> ReconcileTurns:
-        """What works on the reconciliations of one portal."""
-        kit = self.kit(name)
+        """Return what works on the reconciliations of one portal."""
+        services = self.services(name)
         return ReconcileTurns(
             redis=self.redis,
-            ledger=kit.ledger,
-            requests=kit.requests,
-            lifecycle=kit.lifecycle,
+            ledger=services.ledger,
+            requests=services.requests,
+            lifecycle=services.lifecycle,
             injector=self.injector(name),
             schedule=self.reconcile_schedule(name),
             reconciler=lambda: self.reconciler(name),
             dispatch=dispatch,
             timers=self.timers,
             requests_per_second=self.config.requests_per_second,
-            max_open_batches=self.config.max_open_batches,
+            max_in_flight_batches=self.config.max_in_flight_batches,
         )
 
     def run_requests(self, name: str, *, dispatch: Callable[[str], object]) -> RunRequests:
-        """What runs the objects of one portal that commands asked for."""
-        kit = self.kit(name)
+        """Return what runs the objects of one portal that commands asked for."""
+        services = self.services(name)
         return RunRequests(
             portal=name,
-            ledger=kit.ledger,
-            requests=kit.requests,
+            ledger=services.ledger,
+            requests=services.requests,
             injector=self.injector(name),
             catalogue=self.catalogue,
             routes=routes,
@@ -279,5 +279,5 @@ class Runtime:
 
 
 def _place(portal: Portal) -> tuple[str, str]:
-    """What the kit's objects were built with."""
+    """Return what the kit's objects were built with."""
     return portal.client_endpoint, portal.connector

@@ -1,6 +1,6 @@
 """Shows the pipeline at work: changes, failing handlers, a killed worker, and a mirror that equals the portal.
 
-Exit status 0 only when every change arrived: nothing missing, stale or extra, nothing reserved or marked.
+Exit status 0 only when every change arrived: nothing missing, stale or extra, nothing reserved or nacked.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DOWN_SECONDS = 2.0
 @click.option("--seed", default=1, help="Of the objects and of the traffic.")
 @click.option("--keep", is_flag=True, help="Keep everything running afterwards, until Ctrl-C.")
 def main(seconds: float, rate: float, objects: int, seed: int, keep: bool) -> None:
-    """Runs a portal's emulator, a broker, two workers and beat, and checks what arrives."""
+    """Run a portal's emulator, a broker, two workers and beat, and checks what arrives."""
     console = Console()
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) != signal.SIG_IGN:  # as nohup asks for
@@ -113,8 +113,8 @@ def _rows(made: int, now: Progress) -> dict[str, object]:
         "retried": counters.get("runs_retried", 0),
         "given to another worker after the kill": counters.get("runs_swept", 0),
         "batches adopted": counters.get("batches_adopted", 0),
-        "reported as failed": counters.get("events_reported", 0),
-        "left in the queue: free, reserved, marked": f"{now.free}, {now.reserved}, {now.marked}",
+        "nacked": counters.get("events_nacked", 0),
+        "left in the queue: free, reserved, nacked": f"{now.free}, {now.reserved}, {now.nacked}",
     }
 
 

@@ -37,10 +37,10 @@ class Comparison:
 def compare(portal: Iterable[Mapping[str, Any]], mirror: Iterable[MirrorRow]) -> Comparison:
     """``portal``: changed objects as the emulator's control API lists them; ``mirror``: all rows of that portal."""
     there = {(str(one["entity"]), str(one["id"])): one for one in portal}
-    here = {(row.entity, row.object_id): row for row in mirror}
-    missing = [name for name in there if name not in here]
-    stale = [name for name, one in there.items() if name in here and not _same(one, here[name])]
-    extra = [name for name, row in here.items() if name not in there and row.deleted_at is None]
+    runtime = {(row.entity, row.object_id): row for row in mirror}
+    missing = [name for name in there if name not in runtime]
+    stale = [name for name, one in there.items() if name in runtime and not _same(one, runtime[name])]
+    extra = [name for name, row in runtime.items() if name not in there and row.deleted_at is None]
     return Comparison(len(there), sorted(missing), sorted(stale), sorted(extra))
 
 

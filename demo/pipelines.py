@@ -23,13 +23,13 @@ class OutOfLuck(Exception):
 
 
 def unlucky(run: str) -> bool:
-    """Whether this run is one of those that fail: every tenth, by its name, so that it fails on any worker."""
+    """Return whether this run is one of those that fail: every tenth, by its name, so that it fails on any worker."""
     return zlib.crc32(run.encode()) % ONE_IN == 0
 
 
 @step
 def trouble(reference: dict[str, Any]) -> dict[str, Any]:
-    """Fails twice for every tenth run, then hands on what it got."""
+    """Fail twice for every tenth run, then hands on what it got."""
     work = current()
     if work.failures < FAILS and unlucky(work.idempotency_key):
         raise OutOfLuck("this one fails on purpose")
@@ -38,5 +38,5 @@ def trouble(reference: dict[str, Any]) -> dict[str, Any]:
 
 @route(*EVENTS, mirrors=LISTED_ENTITIES)
 def demo_object_changed(event: Event) -> Signature:
-    """Fetches the object, runs into trouble now and then, and writes the object into the mirror."""
+    """Fetch the object, runs into trouble now and then, and writes the object into the mirror."""
     return fetch.s() | trouble.s() | upsert.s()

@@ -10,7 +10,7 @@ from typing import Self
 
 from redis import Redis
 
-from b24offline import keys as keys
+from b24offline import keys
 from b24offline.config import Config
 from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
@@ -26,11 +26,11 @@ REQUESTS_PER_SECOND, BURST = 5, 250
 
 @dataclass
 class Progress:
-    """What the view shows. Counts since the start; ``free``, ``reserved``, ``marked`` records are now."""
+    """What the view shows. Counts since the start; ``free``, ``reserved``, ``nacked`` records are now."""
 
     free: int
     reserved: int
-    marked: int
+    nacked: int
     open_batches: int
     rows: int
     counters: dict[str, int]
@@ -38,7 +38,7 @@ class Progress:
     @property
     def drained(self) -> bool:
         """Whether nothing waits anywhere."""
-        return not (self.free or self.reserved or self.marked or self.open_batches)
+        return not (self.free or self.reserved or self.nacked or self.open_batches)
 
 
 class Stack:
@@ -90,7 +90,7 @@ class Stack:
             "B24_CLIENT_SECRET": self.emulator.client_secret,
             "B24_REFRESH_TOKEN": str(self.emulator.hello["refresh_token"]),
             "B24_PIPELINES": "demo.pipelines",
-            "B24_TIME_SCALE": str(TIME_SCALE),
+            "B24OFFLINE_TEST_TIME_SCALE": str(TIME_SCALE),
             "B24_REQUESTS_PER_SECOND": str(REQUESTS_PER_SECOND),
             "B24_BURST": str(BURST),
             "B24_POLL_INTERVAL_MAX_SECONDS": "2",
@@ -100,16 +100,16 @@ class Stack:
     def bound(self) -> bool:
         """Whether the workers have subscribed their events."""
         ledger: Redis = self.runtime.redis
-        return bool(ledger.exists(keys.bound(self.runtime.kit(PORTAL).ledger.stem)))
+        return bool(ledger.exists(keys.bound(self.runtime.services(PORTAL).ledger.stem)))
 
     def progress(self) -> Progress:
-        """How it stands now."""
+        """Return how it stands now."""
         state = self.control.state()
-        ledger = self.runtime.kit(PORTAL).ledger
+        ledger = self.runtime.services(PORTAL).ledger
         return Progress(
             free=int(state["free"]),
             reserved=int(state["reserved"]),
-            marked=int(state["marked"]),
+            nacked=int(state["nacked"]),
             open_batches=len(ledger.open_batches()),
             rows=self.runtime.mirror.count(PORTAL),
             counters=ledger.counters(),

@@ -65,8 +65,8 @@ class View:
             self._live.update(table)
         elif seconds - self._printed >= _WINDOW_SECONDS:
             self._printed = seconds
-            told = "  ".join(f"{name} {value}" for name, value in values.items())
-            self._console.print(f"{seconds:4.0f} s  {phase}: {told}", highlight=False, soft_wrap=True)
+            reply = "  ".join(f"{name} {value}" for name, value in values.items())
+            self._console.print(f"{seconds:4.0f} s  {phase}: {reply}", highlight=False, soft_wrap=True)
 
     def result(self, rows: Mapping[str, object], found: Comparison) -> None:
         """The table at the end."""

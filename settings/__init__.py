@@ -12,7 +12,7 @@ from b24offline.errors import ConfigError
 
 
 def load() -> Config:
-    """The configuration of this process. Ends the process with the reasons when it cannot be used."""
+    """Return the configuration of this process. Ends the process with the reasons when it cannot be used."""
     try:
         return Config.load()
     except ConfigError as error:

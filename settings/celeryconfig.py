@@ -63,7 +63,7 @@ def _queue(name: str) -> Queue:
 
 _ours = dict.fromkeys((*contract.QUEUES, *(lane.queue for lane in config.lanes)))
 task_queues = tuple(map(_queue, _ours)) + tuple(
-    Queue(name, Exchange(""), routing_key=name, no_declare=True) for name in config.handoff_queues
+    Queue(name, Exchange(""), routing_key=name, no_declare=True) for name in config.external_queues
 )
 task_default_queue = contract.QUEUE_EVENTS
 task_default_exchange = contract.EXCHANGE if config.quorum_queues else contract.QUEUE_EVENTS

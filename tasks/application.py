@@ -34,7 +34,7 @@ class Application(Celery):
 
 
 def delayed_by_broker(options: Mapping[str, Any], now: datetime, queues: Container[str]) -> dict[str, Any]:
-    """The options of a message, so that the broker can delay it.
+    """Return the options of a message, so that the broker can delay it.
 
     Its wait is rounded up to whole seconds: Celery cuts off what is behind the point, and refuses a wait of 0. A retry
     names the exchange that it came through instead of its queue, and Celery would send it to the default one.

@@ -5,19 +5,19 @@ from __future__ import annotations
 from celery import shared_task
 
 from b24offline import contract
-from b24offline.errors import PaceExceeded, PortalError
-from b24offline.tasks.process import runtime
+from b24offline.errors import PortalError, RateLimited
+from b24offline.tasks.process import current_runtime
 
 
 @shared_task(name=contract.TASK_BIND)
 def bind(portal: str) -> str:
-    """Checks the plan and binds the events of one portal. Answers what happened."""
-    kit = runtime().kit(portal)
-    if not kit.portal.polled:
-        return f"not bound: {kit.portal.wish}"
+    """Check the plan and binds the events of one portal. Return what happened."""
+    services = current_runtime().services(portal)
+    if not services.portal.polled:
+        return f"not bound: {services.portal.desired_state}"
     try:
-        bound = kit.subscriber.sync(kit.portal)
-    except (PortalError, PaceExceeded) as error:
-        kit.lifecycle.note_failure(error)
+        bound = services.subscriber.sync(services.portal)
+    except (PortalError, RateLimited) as error:
+        services.lifecycle.note_failure(error)
         return f"not bound: {type(error).__name__}"
     return f"bound {len(bound.added)}, present {bound.present}, refused {len(bound.refused)}"

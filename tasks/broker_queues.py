@@ -17,7 +17,7 @@ CONNECT_SECONDS: Final = 3.0
 @signals.celeryd_after_setup.connect
 @signals.beat_init.connect
 def refuse_other_types(**_: Any) -> None:
-    """Declares our queues. Ends the process when the broker has them as another type, not when the broker is away."""
+    """Declare our queues. Ends the process when the broker has them as another type, not when the broker is away."""
     if not config.broker_url.startswith(AMQP):
         return
     try:

@@ -23,7 +23,7 @@ def _configure_logs(**_: Any) -> None:
 
 @signals.celeryd_after_setup.connect
 def _leave_other_queues(instance: Any, **_: Any) -> None:
-    instance.app.amqp.queues.deselect(settings.config.handoff_queues)
+    instance.app.amqp.queues.deselect(settings.config.external_queues)
 
 
 @signals.beat_init.connect

@@ -18,13 +18,13 @@ from b24offline.tasks.celery_app import app
 
 if TYPE_CHECKING:
     from b24offline.events import Event
-    from b24offline.ledger import Handed
+    from b24offline.ledger import RunRef
 
 FETCH: Final = f"{contract.STEP_PREFIX}objects.fetch"
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class StepHeader:
     """The header of a step's message: which run it is for. No customer data.
 
     Attributes:
@@ -51,8 +51,8 @@ class Ticket:
         return self.run.partition("/")[2]
 
     @classmethod
-    def from_header(cls, header: Mapping[str, Any]) -> Ticket | None:
-        """The ticket in a message's header; None when it has another form, as a newer version may write it."""
+    def from_header(cls, header: Mapping[str, Any]) -> StepHeader | None:
+        """Return the ticket in a message's header; None when it has another form, as a newer version may write it."""
         try:
             return cls(**{name: header[name] for name in cls.__slots__})
         except KeyError:
@@ -68,7 +68,8 @@ class Chain:
 
 
 def steps_of(event: Event, pipeline: str) -> list[Signature]:
-    """The steps of a pipeline for an event. Raises whatever the pipeline raises, and `ConfigError` for its shape."""
+    """Return the steps of a pipeline for an event. Raises whatever the pipeline raises, and `ConfigError` for its
+    shape."""
     function = routes.pipeline(pipeline)
     if function is None:
         raise ConfigError(f"no pipeline {pipeline!r} is loaded: see B24_PIPELINES")
@@ -89,12 +90,12 @@ def fetches(event: Event, pipeline: str) -> bool:
 
 
 def title_of(event: Event) -> str:
-    """What Flower shows of a run: names and ids only."""
+    """Return what Flower shows of a run: names and ids only."""
     what = str(event.object) if event.object else f"record {event.record_id}"
     return f"portal={event.portal} event={event.name} object={what}"
 
 
-def chain_of(handed: Handed, event: Event, queue: str) -> Chain:
+def chain_of(handed: RunRef, event: Event, queue: str) -> Chain:
     """Build the messages of a run. Raise whatever its pipeline raises, and what keeps them from being sent."""
     steps = steps_of(event, handed.pipeline)
     title = title_of(event)
@@ -106,7 +107,7 @@ def chain_of(handed: Handed, event: Event, queue: str) -> Chain:
         ours.append(False)
     root = uuid()
     for position, each in enumerate(steps):
-        ticket = Ticket(
+        header = StepHeader(
             **run,
             step=position,
             last=position == len(steps) - 1,
@@ -121,7 +122,7 @@ def chain_of(handed: Handed, event: Event, queue: str) -> Chain:
         each.set(
             task_id=root if position == 0 else uuid(),
             root_id=root,
-            headers={**(each.options.get("headers") or {}), contract.HEADER_WORK: asdict(ticket)},
+            headers={**(each.options.get("headers") or {}), contract.HEADER_WORK: asdict(header)},
             argsrepr=title,
             kwargsrepr="",
             link_error=[_told(contract.TASK_FAILED, run, by_us=ours[position])],
@@ -149,7 +150,7 @@ def _check_sendable(chain: Chain) -> None:
 
 
 def _told(outcome: str, run: Mapping[str, Any], *, by_us: bool, immutable: bool = False) -> Signature:
-    """An outcome task. ``by_us``: it is our worker that will send it."""
+    """Return an outcome task. ``by_us``: it is our worker that will send it."""
     signature: Signature = app.signature(outcome, kwargs=run, immutable=immutable, queue=contract.QUEUE_SETTLE)
     _address(signature, by_us=by_us)
     return signature
@@ -162,7 +163,7 @@ def _address(signature: Signature, *, by_us: bool) -> None:
 
 
 def reference(event: Event, pipeline: str) -> dict[str, Any]:
-    """What a first step of another stack receives: names and ids, no payload."""
+    """Return what a first step of another stack receives: names and ids, no payload."""
     return {
         "portal": event.portal,
         "event": event.name,

@@ -5,22 +5,22 @@ from __future__ import annotations
 from celery import shared_task
 
 from b24offline import contract
-from b24offline.failpoints import crash_point
+from b24offline.failpoints import failpoint
 from b24offline.tasks.chains import fetches
-from b24offline.tasks.process import runtime
+from b24offline.tasks.process import current_runtime
 from b24offline.tasks.publish import publish, send_dispatch, send_settle
 
 
 @shared_task(name=contract.TASK_DISPATCH)
 def dispatch(portal: str, process_id: str) -> str:
-    """Reads the batch's objects in bulk, then starts its runs. Safe to repeat. Answers how many were sent."""
-    kit = runtime().kit(portal)
-    batch = kit.dispatcher.start(process_id, fetches)
+    """Read the batch's objects in bulk, then starts its runs. Safe to repeat. Return how many were sent."""
+    services = current_runtime().services(portal)
+    batch = services.dispatcher.start(process_id, fetches)
     if batch.wait_seconds:
         send_dispatch(portal, process_id, lane=batch.lane, wait_seconds=batch.wait_seconds)
         return f"waits {batch.wait_seconds:.0f} s for the portal, {batch.events} events"
-    crash_point("dispatch.started")
-    sent = publish(kit, batch.handed, {run: (event, batch.lane) for run, event in batch.runs.items()})
+    failpoint("dispatch.started")
+    sent = publish(services, batch.handed, {run: (event, batch.lane) for run, event in batch.runs.items()})
     if batch.settleable:
         send_settle(portal, process_id)
     return f"{sent} of {len(batch.runs)} runs sent, {batch.events} events"

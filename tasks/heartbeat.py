@@ -21,7 +21,7 @@ _refused: Final[set[Path]] = set()
 
 
 def touch(path: Path | None) -> bool:
-    """Makes the file's age zero. False: there is none to touch, or it cannot be (logged once a file)."""
+    """Make the file's age zero. False: there is none to touch, or it cannot be (logged once a file)."""
     if path is None:
         return False
     try:

@@ -7,21 +7,21 @@ from typing import Any
 
 from b24offline.events import changed_at
 from b24offline.tasks.objects import load
-from b24offline.tasks.process import runtime
+from b24offline.tasks.process import current_runtime
 from b24offline.tasks.steps import step
 
 
 @step
 def upsert(reference: dict[str, Any]) -> dict[str, Any]:
-    """Writes the object into the table `objects`, or notes that it is gone. A later read always wins."""
+    """Write the object into the table `objects`, or notes that it is gone. A later read always wins."""
     snapshot = load(reference)
     key, read_ms = snapshot.object, snapshot.read_ms
-    table = runtime().mirror
+    table = current_runtime().mirror
     moment = datetime.fromtimestamp(read_ms / 1000, UTC)
     if snapshot.data is None:
         table.mark_deleted(key.portal, key.entity, key.object_id, at=moment, read_at=read_ms)
     else:
-        told = changed_at(key.entity, snapshot.data)
-        changed = datetime.fromisoformat(told) if told else moment
+        reply = changed_at(key.entity, snapshot.data)
+        changed = datetime.fromisoformat(reply) if reply else moment
         table.upsert(key.portal, key.entity, key.object_id, snapshot.data, changed_at=changed, read_at=read_ms)
     return reference

@@ -22,7 +22,7 @@ _UNREADABLE: Final = (
 
 @step
 def fetch(event: Event) -> dict[str, Any]:
-    """Reads the event's object as it is now. Answers its reference; `load` gives the object to a later step.
+    """Read the event's object as it is now. Return its reference; `load` gives the object to a later step.
 
     A deletion is read, too: an id may come again (a currency's, an address's), and its event be the last to run.
     """
@@ -42,7 +42,7 @@ def fetch(event: Event) -> dict[str, Any]:
 
 
 def load(reference: dict[str, Any]) -> Snapshot:
-    """The object behind a reference that `fetch` answered; read again when it waited too long."""
+    """Return the object behind a reference that `fetch` answered; read again when it waited too long."""
     work = current()
     key = ObjectKey(work.portal, str(reference["entity"]), str(reference["object_id"]))
     if reference["gone"]:

@@ -9,7 +9,7 @@ from celery import shared_task
 
 from b24offline import contract
 from b24offline.reconciliation import RECONCILE, RUN
-from b24offline.tasks.process import runtime
+from b24offline.tasks.process import current_runtime
 from b24offline.tasks.publish import send_dispatch
 
 SLACK_SECONDS: Final = 0.5
@@ -18,8 +18,8 @@ SLACK_SECONDS: Final = 0.5
 
 def ask_if_due(portal: str) -> None:
     """For the sweep: asks for a turn of what waits to be done, and for the daily reconciliation when it is time."""
-    here = runtime()
-    due = here.reconcile_schedule(portal).due_kinds(here.kit(portal).portal)
+    runtime = current_runtime()
+    due = runtime.reconcile_schedule(portal).due_kinds(runtime.services(portal).portal)
     for kind, task in ((RUN, inject), (RECONCILE, reconcile)):
         if kind in due:
             task.delay(portal)
@@ -27,10 +27,10 @@ def ask_if_due(portal: str) -> None:
 
 @shared_task(name=contract.TASK_RECONCILE)
 def reconcile(portal: str) -> str:
-    """Does one turn of the oldest reconciliation that is due. Answers how far it got."""
-    here = runtime()
-    turns = here.reconcile_turns(portal, dispatch=partial(send_dispatch, portal))
-    turn = turns.take(here.kit(portal).portal)
+    """Do one turn of the oldest reconciliation that is due. Return how far it got."""
+    runtime = current_runtime()
+    turns = runtime.reconcile_turns(portal, dispatch=partial(send_dispatch, portal))
+    turn = turns.take(runtime.services(portal).portal)
     if turn.rest_seconds:
         reconcile.apply_async((portal,), countdown=turn.rest_seconds + SLACK_SECONDS)
     return turn.reply
@@ -38,7 +38,7 @@ def reconcile(portal: str) -> str:
 
 @shared_task(name=contract.TASK_INJECT)
 def inject(portal: str) -> str:
-    """Runs the objects that commands asked for. Answers how many."""
-    requests = runtime().run_requests(portal, dispatch=partial(send_dispatch, portal))
+    """Run the objects that commands asked for. Return how many."""
+    requests = current_runtime().run_requests(portal, dispatch=partial(send_dispatch, portal))
     started = requests.answer_due()
     return "another worker is at it" if started is None else f"injected {started}"

@@ -1,6 +1,6 @@
-"""Runs events again that were reported as failed, so that a marked record is never silent for ever.
+"""Runs events again that were nacked as failed, so that a nacked record is never silent for ever.
 
-A marked record is reserved and held: it is run again with growing waits until it succeeds, then cleared. It is never
+A nacked record is reserved and held: it is run again with growing waits until it succeeds, then cleared. It is never
 reported a second time, because that would delete the newer record of the same message.
 """
 
@@ -9,26 +9,26 @@ from __future__ import annotations
 from celery import shared_task
 
 from b24offline import contract
-from b24offline.errors import PaceExceeded, PortalError, StoreError
+from b24offline.errors import PortalError, RateLimited, StoreError
 from b24offline.tasks.chains import fetches
-from b24offline.tasks.process import runtime
+from b24offline.tasks.process import current_runtime
 from b24offline.tasks.publish import send_dispatch
 
 
 @shared_task(name=contract.TASK_REDRIVE)
 def redrive(portal: str) -> str:
-    """Takes marked records whose wait is over, and hands them to their pipelines as held ones."""
-    kit = runtime().kit(portal)
-    if not kit.portal.polled:
-        return f"not redriven: {kit.portal.wish}"
-    if kit.portal.ledger_generation is None:
+    """Take nacked records whose wait is over, and hands them to their pipelines as retrying ones."""
+    services = current_runtime().services(portal)
+    if not services.portal.polled:
+        return f"not redriven: {services.portal.desired_state}"
+    if services.portal.ledger_epoch is None:
         # Before the first poll nobody knows whether the queue is another deployment's.
         return "not redriven: not polled yet"
     taken = 0
     try:
-        for process_id in kit.redriver.turn(fetches):
+        for process_id in services.redriver.once_per(fetches):
             send_dispatch(portal, process_id)
             taken += 1
-    except (PortalError, PaceExceeded, StoreError) as error:
+    except (PortalError, RateLimited, StoreError) as error:
         return f"later: {type(error).__name__}"
     return f"redriven {taken}"

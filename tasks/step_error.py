@@ -13,7 +13,8 @@ class StepFailed(Exception):
 
 
 def showable(error: BaseException) -> BaseException:
-    """The error to raise or log instead, without what caused it: one of this package as it is, else a `StepFailed`.
+    """Return the error to raise or log instead, without what caused it: one of this package as it is, else a
+    `StepFailed`.
 
     The texts of this package's errors hold no customer's data; that of a `Permanent` is its author's.
     """

@@ -17,16 +17,16 @@ from celery.exceptions import Ignore, Reject, Retry
 from kombu.utils import json
 
 from b24offline.contract import HEADER_WORK, STEP_PREFIX
-from b24offline.delivery import Permanent, PortalKit, retry_policy
+from b24offline.delivery import Permanent, PortalServices, retry_policy
 from b24offline.errors import ConfigError
 from b24offline.events import NO_RULES, Event, ObjectKey, RetryRules, routes
-from b24offline.failpoints import crash_point
-from b24offline.ledger import STEP_STRIDE, Begun, Snapshot
-from b24offline.rest import PacedClient
+from b24offline.failpoints import failpoint
+from b24offline.ledger import STEP_STRIDE, Snapshot, StepLease
+from b24offline.rest import PortalClient
 from b24offline.settings import config
 from b24offline.tasks import process
 from b24offline.tasks import publish as publishing
-from b24offline.tasks.chains import Ticket
+from b24offline.tasks.chains import StepHeader
 from b24offline.tasks.step_error import showable
 
 __all__ = ["NotTransferable", "Permanent", "Step", "Work", "current", "step"]
@@ -53,7 +53,7 @@ class Work:
     pipeline: str
     attempt: int
     failures: int
-    _kit: PortalKit
+    _services: PortalServices
     _seen_ms: int
 
     @property
@@ -62,14 +62,14 @@ class Work:
         return self.event.portal
 
     @property
-    def client(self) -> PacedClient:
+    def client(self) -> PortalClient:
         """The portal's REST client, paced and with tokens."""
-        return self._kit.client
+        return self._services.client
 
     @property
     def connector(self) -> str:
         """The portal's `auth_connector`: send it with what a step writes, or the write comes back as an event."""
-        return self._kit.portal.connector
+        return self._services.portal.connector
 
     @property
     def idempotency_key(self) -> str:
@@ -77,22 +77,22 @@ class Work:
         return self.event.idempotency_key(self.pipeline)
 
     def read(self, key: ObjectKey | None = None, *, not_before_ms: int | None = None) -> Snapshot:
-        """The current state of an object (default: the event's). Never older than the event."""
+        """Return the current state of an object (default: the event's). Never older than the event."""
         wanted = key or self.event.object
         if wanted is None:
             raise Permanent(f"portal {self.portal}: {self.event.name} points to no object that could be read")
-        return self._kit.reader.read(wanted, self._seen_ms if not_before_ms is None else not_before_ms)
+        return self._services.reader.read(wanted, self._seen_ms if not_before_ms is None else not_before_ms)
 
     def now_ms(self) -> int:
-        """The ledger's clock in milliseconds; the one that orders reads and writes of all workers."""
-        return self._kit.ledger.now_ms()
+        """Return the ledger's clock in milliseconds; the one that orders reads and writes of all workers."""
+        return self._services.ledger.now_ms()
 
 
 _current: ContextVar[Work | None] = ContextVar("b24offline_work", default=None)
 
 
 def current() -> Work:
-    """What the step that runs now works for. Raises `RuntimeError` outside a run."""
+    """Return what the step that runs now works for. Raises `RuntimeError` outside a run."""
     work = _current.get()
     if work is None:
         raise RuntimeError("no run here: current() works inside a step that a pipeline started")
@@ -108,15 +108,15 @@ class Step(Task):
     retry_rules: RetryRules = NO_RULES
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the handler; inside a run under its lease, with its outcome recorded."""
+        """Run the handler; inside a run under its lease, with its outcome recorded."""
         header = _header(self.request)
         if header is None:
             return super().__call__(*args, **kwargs)
-        ticket = Ticket.from_header(header)
-        if ticket is None:
+        header = StepHeader.from_header(header)
+        if header is None:
             _end_chain(self)
             return "nothing to do: the header has another form"
-        return _run_in_lease(self, ticket, args, kwargs)
+        return _run_in_lease(self, header, args, kwargs)
 
     def replace(self, sig: Any) -> Any:
         """Refused inside a run: the replacement would not know its run, and its outcome would be lost."""
@@ -133,7 +133,7 @@ def step(
     backoff: float | Iterable[float] | None = None,
     final: type[Exception] | Iterable[type[Exception]] | None = None,
 ) -> Any:
-    """Makes a step of a function: the first step of a chain receives the `Event`, later ones the result before them.
+    """Make a step of a function: the first step of a chain receives the `Event`, later ones the result before them.
 
     Bare, or with what it asks of its retries: ``@step(attempts=3, backoff=(1, 5, 30), final=ValueError)``, waits in
     seconds; see `RetryRules`. What it leaves out is as its pipeline says, else as the deployment. Raises `ConfigError`.
@@ -154,20 +154,20 @@ def _header(request: Any) -> Mapping[str, Any] | None:
     return header if isinstance(header, Mapping) else None
 
 
-def _run_in_lease(task: Step, ticket: Ticket, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    kit = process.runtime().kit(ticket.portal)
-    position = ticket.step * STEP_STRIDE + task.request.retries
-    begun = kit.ledger.begin_step(ticket.run, ticket.attempt, position)
+def _run_in_lease(task: Step, header: StepHeader, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    services = process.runtime().services(header.portal)
+    position = header.step * STEP_STRIDE + task.request.retries
+    begun = services.ledger.begin_step(header.run, header.attempt, position)
     if begun is None:
         _end_chain(task)
         return "nothing to do: finished, replaced, or delivered twice"
-    work = Work(begun.event, ticket.pipeline, begun.tries, begun.failures, kit, begun.seen_ms)
-    if ticket.gives_event:
+    work = Work(begun.event, header.pipeline, begun.tries, begun.failures, services, begun.seen_ms)
+    if header.gives_event:
         args = (begun.event, *args)
     token = _current.set(work)
     ended: Exception | None = None
     try:
-        with process.lease_keeper().holding(kit.ledger, ticket.run, ticket.attempt, position):
+        with process.lease_renewer().holding(services.ledger, header.run, header.attempt, position):
             result = task.run(*args, **kwargs)
         _check_transferable(task, result)
     except Exception as error:  # noqa: BLE001 - the boundary of one event: whatever it raises concerns this run only
@@ -176,47 +176,47 @@ def _run_in_lease(task: Step, ticket: Ticket, args: tuple[Any, ...], kwargs: dic
         _current.reset(token)
     # Outside of the handler: what ledger and broker raise below would else show this error's text as their context.
     if isinstance(ended, (Retry, Reject, Ignore)):
-        _as_asked(kit, ticket, ended)
+        _as_asked(services, header, ended)
     if ended is not None:
-        return _after_error(task, kit, ticket, begun, ended)
-    if ticket.last or not task.request.chain:
-        publishing.follow(kit, kit.ledger.succeed(ticket.run, ticket.attempt))
+        return _after_error(task, services, header, begun, ended)
+    if header.last or not task.request.chain:
+        publishing.follow(services, services.ledger.succeed(header.run, header.attempt))
     else:
-        kit.ledger.pass_on(ticket.run, ticket.attempt, position)
-        crash_point("step.passed")
+        services.ledger.pass_on(header.run, header.attempt, position)
+        failpoint("step.passed")
     return result
 
 
-def _as_asked(kit: PortalKit, ticket: Ticket, asked: Retry | Reject | Ignore) -> NoReturn:
+def _as_asked(services: PortalServices, header: StepHeader, asked: Retry | Reject | Ignore) -> NoReturn:
     """The handler asked Celery itself: to end the chain here, or for a repeat, and the ledger guards that it comes."""
     if isinstance(asked, Ignore):
-        publishing.follow(kit, kit.ledger.succeed(ticket.run, ticket.attempt))
+        publishing.follow(services, services.ledger.succeed(header.run, header.attempt))
         raise asked from None
     delay = config.timers.step_backoff_seconds[-1]
-    kit.ledger.retry_step(ticket.run, ticket.attempt, delay, counted=True, reason="asked for a retry")
+    services.ledger.retry_step(header.run, header.attempt, delay, counted=True, reason="asked for a retry")
     if isinstance(asked, Retry) and asked.exc is not None:
         asked = Retry(asked.message, exc=showable(asked.exc), when=asked.when)
     raise asked from None
 
 
-def _after_error(task: Step, kit: PortalKit, ticket: Ticket, begun: Begun, error: Exception) -> Any:
-    rules = task.retry_rules.over(routes.retry_rules(ticket.pipeline))
+def _after_error(task: Step, services: PortalServices, header: StepHeader, begun: StepLease, error: Exception) -> Any:
+    rules = task.retry_rules.over(routes.retry_rules(header.pipeline))
     verdict = retry_policy.decide(
         error,
         rules=rules.scaled(config.time_scale),
         failures=begun.failures,
         step_failures=begun.step_failures,
-        held=begun.held,
+        retrying=begun.retrying,
         max_attempts=config.max_attempts,
         timers=config.timers,
         now_epoch=time.time(),
     )
-    ledger, run, attempt = kit.ledger, ticket.run, ticket.attempt
-    if isinstance(verdict, retry_policy.GiveUp):
-        told = ledger.fail(run, attempt, verdict.reason, backoff_seconds=verdict.backoff_seconds)
-        publishing.follow(kit, told)
+    ledger, run, attempt = services.ledger, header.run, header.attempt
+    if isinstance(verdict, retry_policy.Fail):
+        reply = ledger.fail(run, attempt, verdict.reason, backoff_seconds=verdict.backoff_seconds)
+        publishing.follow(services, reply)
         raise showable(error) from None
-    if isinstance(verdict, retry_policy.Park):
+    if isinstance(verdict, retry_policy.Exhaust):
         ledger.exhaust(run, attempt, reason=verdict.reason)
         raise showable(error) from None
     wait, counted, reason = verdict.wait_seconds, verdict.counted, verdict.reason
@@ -226,7 +226,7 @@ def _after_error(task: Step, kit: PortalKit, ticket: Ticket, begun: Begun, error
         return f"starts again in {wait:.0f} s: {reason}"
     ledger.retry_step(run, attempt, wait, counted=counted, reason=reason)
     shown = showable(error)
-    again = task.retry(exc=shown, countdown=wait, max_retries=None, argsrepr=ticket.title, kwargsrepr="", throw=False)
+    again = task.retry(exc=shown, countdown=wait, max_retries=None, argsrepr=header.title, kwargsrepr="", throw=False)
     raise again.with_traceback(shown.__traceback__) from None
 
 

@@ -20,7 +20,7 @@ START_TRIES = 3
 
 
 def server_binary() -> str | None:
-    """The server's start script, or None when RabbitMQ is not installed."""
+    """Return the server's start script, or None when RabbitMQ is not installed."""
     for path in _SERVERS:
         if Path(path).is_file():
             return path
@@ -58,7 +58,7 @@ class RabbitNode:
         raise RuntimeError(f"RabbitMQ did not start: {(self._folder / 'out.log').read_text()[-2000:]}")
 
     def _start(self) -> bool:
-        """Whether it answers; when it has ended by itself, or is too slow, nothing of it is left."""
+        """Return whether it answers; when it has ended by itself, or is too slow, nothing of it is left."""
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / "rabbitmq.conf"
         config.write_text(f"listeners.tcp.default = 127.0.0.1:{self.port}\n")

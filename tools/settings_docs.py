@@ -43,22 +43,22 @@ _ENV_HEAD: Final = """\
 
 
 def markdown() -> str:
-    """The text of `docs/settings.md`."""
+    """Return the text of `docs/settings.md`."""
     return _MARKDOWN_HEAD + "".join(map(_table_row, variables(Config)))
 
 
 def env_example() -> str:
-    """The text of `.env.example`: every variable commented out, below its meaning."""
+    """Return the text of `.env.example`: every variable commented out, below its meaning."""
     return _ENV_HEAD + "".join(map(_env_lines, variables(Config)))
 
 
 def documents() -> dict[str, str]:
-    """What this module writes: path inside the checkout, and text."""
+    """Return what this module writes: path inside the checkout, and text."""
     return {".env.example": env_example(), "docs/settings.md": markdown()}
 
 
 def outdated(checkout: Path) -> list[str]:
-    """The documents in this checkout that are missing or differ from the code."""
+    """Return the documents in this checkout that are missing or differ from the code."""
     return [
         name
         for name, text in documents().items()

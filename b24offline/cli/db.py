@@ -27,8 +27,8 @@ def upgrade() -> None:
 def prune(days: float | None) -> None:
     """Delete dead letters that ended, and portals that were removed, long ago. The workers do so daily."""
     runtime = load_runtime()
-    letters, portals = runtime.store.prune(days or runtime.config.retention_days, keep=runtime.config.portal_name)
-    click.echo(f"Deleted {letters} dead letters and {portals} removed portals.")
+    dead_letters, portals = runtime.store.prune(days or runtime.config.retention_days, keep=runtime.config.portal_name)
+    click.echo(f"Deleted {dead_letters} dead letters and {portals} removed portals.")
 
 
 @db.command()

@@ -18,16 +18,16 @@ from rich.console import Console
 from rich.progress import track
 
 from b24offline.cli.dead_letter_options import Order, acting, filters
-from b24offline.cli.dead_letter_view import STATE_WORDS, facts, show_letters, tell_dry_run
+from b24offline.cli.dead_letter_view import STATE_WORDS, facts, show_dead_letters, tell_dry_run
 from b24offline.cli.output import as_sentences, failure, load_runtime, refusal, show_json, show_table
-from b24offline.delivery import run_of_letter
+from b24offline.delivery import run_of_dead_letter
 from b24offline.errors import UnknownPortal
 from b24offline.store import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from b24offline.delivery import Parking
+    from b24offline.delivery import DeadLetterQueue
     from b24offline.runtime import Runtime
     from b24offline.store import DeadLetter
 
@@ -60,19 +60,21 @@ def dead_letter() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @as_sentences
-def list_letters(portal: str, event: str, reason: str, older: float, ended: bool, limit: int, as_json: bool) -> None:
+def list_dead_letters(
+    portal: str, event: str, reason: str, older: float, ended: bool, limit: int, as_json: bool
+) -> None:
     """List dead letters."""
     runtime = load_runtime()
     chosen = Selection((), portal, event, reason, older)
-    letters = runtime.store.dead_letters.select(chosen, ended=ended)
-    found = list(islice(letters, min(limit, sys.maxsize) or None))
+    dead_letters = runtime.store.dead_letters.select(chosen, ended=ended)
+    found = list(islice(dead_letters, min(limit, sys.maxsize) or None))
     if as_json:
-        show_json([facts(runtime, letter) for letter in found])
+        show_json([facts(runtime, dead_letter) for dead_letter in found])
     elif found:
-        show_letters(runtime, found)
+        show_dead_letters(runtime, found)
     else:
         click.echo("No dead letters.")
-    if more := sum(1 for _ in letters):
+    if more := sum(1 for _ in dead_letters):
         click.echo(f"{more} more; --limit 0 shows all.", err=as_json)
 
 
@@ -81,13 +83,13 @@ def list_letters(portal: str, event: str, reason: str, older: float, ended: bool
 @click.option("--payload", is_flag=True, help="Include what the portal sent; it may be personal data.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @as_sentences
-def show(letter_id: int, payload: bool, as_json: bool) -> None:
+def show(dead_letter_id: int, payload: bool, as_json: bool) -> None:
     """Show one dead letter."""
     runtime = load_runtime()
-    letter = runtime.store.dead_letters.get(letter_id)
-    known = facts(runtime, letter)
+    dead_letter = runtime.store.dead_letters.get(dead_letter_id)
+    known = facts(runtime, dead_letter)
     if payload:
-        known["payload"] = letter.payload
+        known["payload"] = dead_letter.payload
     if as_json:
         show_json(known)
     else:
@@ -101,18 +103,22 @@ def show(letter_id: int, payload: bool, as_json: bool) -> None:
 def redrive(order: Order) -> None:
     """Run dead letters again, with all their attempts. A dead letter ends when its event succeeds."""
     runtime = load_runtime()
-    letters = _chosen(runtime, order)
+    dead_letters = _chosen(runtime, order)
     if order.dry_run:
-        tell_dry_run(runtime, letters, "would be redriven", as_json=order.as_json)
+        tell_dry_run(runtime, dead_letters, "would be redriven", as_json=order.as_json)
         return
-    told: dict[int, str] = {}
+    reply: dict[int, str] = {}
     started = 0
-    for letter in _tracked(letters, "redriving", quiet=order.as_json):
+    for dead_letter in _tracked(dead_letters, "redriving", quiet=order.as_json):
         delay = started / PER_SECOND * runtime.config.time_scale
-        parking = _parking(runtime, letter)
-        told[letter.id] = parking.redrive(run_of_letter(letter), delay_seconds=delay) if parking else "unknown"
-        started += told[letter.id] == "redriven"
-    _conclude(letters, told, "redriven", order.as_json)
+        dead_letter_queue = _dead_letter_queue(runtime, dead_letter)
+        reply[dead_letter.id] = (
+            dead_letter_queue.redrive(run_of_dead_letter(dead_letter), delay_seconds=delay)
+            if dead_letter_queue
+            else "unknown"
+        )
+        started += reply[dead_letter.id] == "redriven"
+    _conclude(dead_letters, reply, "redriven", order.as_json)
     if started and not order.as_json:
         click.echo(f"{started} redriven; the workers' next sweep starts them.")
 
@@ -124,26 +130,28 @@ def redrive(order: Order) -> None:
 def drop(order: Order, yes: bool) -> None:
     """Discard dead letters: their records are acknowledged on the portal, nothing runs."""
     runtime = load_runtime()
-    letters = _chosen(runtime, order)
+    dead_letters = _chosen(runtime, order)
     if order.dry_run:
-        tell_dry_run(runtime, letters, "would be dropped", as_json=order.as_json)
+        tell_dry_run(runtime, dead_letters, "would be dropped", as_json=order.as_json)
         return
-    if letters and not yes:
+    if dead_letters and not yes:
         if order.as_json:
             raise refusal(
                 "--json cannot ask for confirmation: add --yes, or --dry-run to look first. Nothing was dropped."
             )
-        click.confirm(f"Drop {len(letters)} dead letters? Their changes will not be processed.", abort=True)
+        click.confirm(f"Drop {len(dead_letters)} dead letters? Their changes will not be processed.", abort=True)
     who = _operator()
-    told: dict[int, str] = {}
-    for letter in _tracked(letters, "dropping", quiet=order.as_json):
-        parking = _parking(runtime, letter)
-        told[letter.id] = state = parking.drop(run_of_letter(letter), who) if parking else "unknown"
+    reply: dict[int, str] = {}
+    for dead_letter in _tracked(dead_letters, "dropping", quiet=order.as_json):
+        dead_letter_queue = _dead_letter_queue(runtime, dead_letter)
+        reply[dead_letter.id] = state = (
+            dead_letter_queue.drop(run_of_dead_letter(dead_letter), who) if dead_letter_queue else "unknown"
+        )
         if state in {"dropped", "unknown"}:
-            # The ledger first: a death in between leaves a letter that the settle ends.
-            runtime.store.dead_letters.end(letter.id, f"dropped by {who}")
-    _conclude(letters, told, "dropped", order.as_json)
-    if not order.as_json and (number := list(told.values()).count("dropped")):
+            # The ledger first: a death in between leaves a dead letter that the settle ends.
+            runtime.store.dead_letters.end(dead_letter.id, f"dropped by {who}")
+    _conclude(dead_letters, reply, "dropped", order.as_json)
+    if not order.as_json and (number := list(reply.values()).count("dropped")):
         click.echo(f"{number} dropped; the workers acknowledge their records.")
 
 
@@ -161,15 +169,15 @@ def export(portal: str, event: str, reason: str, older: float, path: str | Path)
     number, complete = 0, False
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            for letter in runtime.store.dead_letters.select(Selection((), portal, event, reason, older)):
-                file.write(json.dumps({**facts(runtime, letter), "payload": letter.payload}) + "\n")
+            for dead_letter in runtime.store.dead_letters.select(Selection((), portal, event, reason, older)):
+                file.write(json.dumps({**facts(runtime, dead_letter), "payload": dead_letter.payload}) + "\n")
                 number += 1
         complete = True
     except OSError as error:
         raise failure(f"{path} cannot be written: {error.strerror}. Nothing was exported.") from None
     finally:
         if not complete:
-            # Half of the letters would be taken for all of them.
+            # Half of the dead letters would be taken for all of them.
             Path(path).unlink()
     click.echo(f"{number} dead letters were written to {path}; they may hold personal data.")
 
@@ -179,43 +187,43 @@ def _chosen(runtime: Runtime, order: Order) -> list[DeadLetter]:
     if selection.empty != order.everything:
         raise refusal("Name dead letters by number or by filters, or use --all. Nothing was changed.")
     found = list(runtime.store.dead_letters.select(selection))
-    missing = sorted(set(selection.ids) - {letter.id for letter in found})
+    missing = sorted(set(selection.ids) - {dead_letter.id for dead_letter in found})
     if missing:
         numbers = ", ".join(map(str, missing))
         raise refusal(f"There is no open dead letter {numbers} with these filters. Nothing was changed.")
     return found
 
 
-def _parking(runtime: Runtime, letter: DeadLetter) -> Parking | None:
+def _dead_letter_queue(runtime: Runtime, dead_letter: DeadLetter) -> DeadLetterQueue | None:
     """Return that of the dead letter's portal; None when the portal was deleted."""
     try:
-        return runtime.kit(letter.portal).parking
+        return runtime.services(dead_letter.portal).dead_letter_queue
     except UnknownPortal:
         return None
 
 
-def _tracked(letters: Sequence[DeadLetter], what: str, *, quiet: bool) -> Iterable[DeadLetter]:
+def _tracked(dead_letters: Sequence[DeadLetter], what: str, *, quiet: bool) -> Iterable[DeadLetter]:
     console = Console(stderr=True)
-    return track(letters, what, console=console, disable=quiet or not console.is_terminal, transient=True)
+    return track(dead_letters, what, console=console, disable=quiet or not console.is_terminal, transient=True)
 
 
-def _conclude(letters: Sequence[DeadLetter], told: dict[int, str], done: str, as_json: bool) -> None:
+def _conclude(dead_letters: Sequence[DeadLetter], reply: dict[int, str], done: str, as_json: bool) -> None:
     """Print what was not done; exit status 1 then."""
-    others = {letter: state for letter, state in told.items() if state != done}
-    local = {letter.id for letter in letters if letter.record_id < 0}
+    others = {dead_letter: state for dead_letter, state in reply.items() if state != done}
+    local = {dead_letter.id for dead_letter in dead_letters if dead_letter.record_id < 0}
     if as_json:
-        show_json({"dead_letters": told})
+        show_json({"dead_letters": reply})
     else:
-        for letter, state in others.items():
-            unknown = (_LOCAL if letter in local else _UNKNOWN)[done]
+        for dead_letter, state in others.items():
+            unknown = (_LOCAL if dead_letter in local else _UNKNOWN)[done]
             why = unknown if state == "unknown" else f"was not {done}: its run is {STATE_WORDS.get(state, state)}"
-            click.echo(f"Dead letter {letter} {why}.", err=True)
-        if not told:
+            click.echo(f"Dead dead letter {dead_letter} {why}.", err=True)
+        if not reply:
             click.echo(f"No open dead letter matches; nothing was {done}.")
     if others and as_json:
         sys.exit(1)
     if others:
-        raise failure(f"{len(others)} of {len(told)} dead letters were not {done}.")
+        raise failure(f"{len(others)} of {len(reply)} dead letters were not {done}.")
 
 
 def _operator() -> str:

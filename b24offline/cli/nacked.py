@@ -26,7 +26,7 @@ def nacked(portal: str, records: bool, as_json: bool) -> None:
     portals = (
         [runtime.store.portals.get(portal)] if portal else [one for one in runtime.store.portals.list() if one.served]
     )
-    lanes = {one.name: list(error_lane(runtime.redis, runtime.kit(one.name).ledger)) for one in portals}
+    lanes = {one.name: list(error_lane(runtime.redis, runtime.services(one.name).ledger)) for one in portals}
     events = [event for lane in lanes.values() for event in lane]
     if as_json:
         show_json([event.as_json() for event in events])

@@ -16,8 +16,8 @@ from redis.exceptions import RedisError
 from b24offline.cli.output import as_sentences, failure, load_runtime, refusal, show_json, show_table, span
 from b24offline.cli.status import TITLES, row
 from b24offline.config import Config
-from b24offline.events import Wish
-from b24offline.monitoring import Overview, overview, overviews
+from b24offline.events import DesiredState
+from b24offline.monitoring import PortalStatus, portal_status, portal_statuses
 from b24offline.reconciliation import summary
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def add(
 def list_portals(removed: bool, as_json: bool) -> None:
     """List the portals."""
     runtime = load_runtime()
-    found = overviews(runtime.store, runtime.redis, runtime.config, removed=removed)
+    found = portal_statuses(runtime.store, runtime.redis, runtime.config, removed=removed)
     if as_json:
         show_json([one.as_json() for one in found])
     else:
@@ -98,7 +98,7 @@ def show(name: str, as_json: bool) -> None:
 @as_sentences
 def pause(name: str) -> None:
     """Stop polling a portal until `portal resume`. What is open still runs and is acknowledged."""
-    load_runtime().store.portals.set_wish(name, Wish.PAUSED)
+    load_runtime().store.portals.set_desired_state(name, DesiredState.PAUSED)
     click.echo(f"Portal {name} is paused: no polls, no adoption, no redrive. What is open is still finished.")
 
 
@@ -108,9 +108,9 @@ def pause(name: str) -> None:
 def resume(name: str) -> None:
     """Poll a portal again, after pause, drain or a suspension."""
     runtime = load_runtime()
-    runtime.store.portals.set_wish(name, Wish.RUN)
+    runtime.store.portals.set_desired_state(name, DesiredState.RUN)
     with suppress(RedisError):
-        runtime.pace.unblock(name)
+        runtime.rate_limiter.unblock(name)
     _poll_soon(runtime, name)
     click.echo(f"Portal {name} is to be polled.")
 
@@ -123,8 +123,11 @@ def resume(name: str) -> None:
 def drain(name: str, wait: bool, timeout: float) -> None:
     """Stop polling a portal, finish what is open, then leave it paused."""
     runtime = load_runtime()
-    if runtime.store.portals.get(name).wish is not Wish.PAUSED or runtime.kit(name).ledger.open_batches():
-        runtime.store.portals.set_wish(name, Wish.DRAINING)
+    if (
+        runtime.store.portals.get(name).desired_state is not DesiredState.PAUSED
+        or runtime.services(name).ledger.open_batches()
+    ):
+        runtime.store.portals.set_desired_state(name, DesiredState.DRAINING)
     click.echo(f"Portal {name} is draining: {_open(_overview(runtime, name))}.")
     if wait:
         _await_drained(runtime, name, timeout)
@@ -136,7 +139,7 @@ def drain(name: str, wait: bool, timeout: float) -> None:
 @as_sentences
 def remove(name: str, force: bool) -> None:
     """Unsubscribe a portal's events and delete its tokens. Drain it first."""
-    for line in load_runtime().kit(name).lifecycle.remove(force=force):
+    for line in load_runtime().services(name).lifecycle.remove(force=force):
         click.echo(line)
 
 
@@ -195,13 +198,13 @@ def claim(name: str) -> None:
     runtime = load_runtime()
     if runtime.config.portal_name == name:
         runtime.ensure_configured_portal()  # the configuration's portal may not be in the store yet
-    if not runtime.store.portals.take_over(name):
+    if not runtime.store.portals.claim(name):
         click.echo(f"Portal {name} belongs to this deployment already. Nothing was changed.")
         return
     _poll_soon(runtime, name)
     click.echo(f"Portal {name} belongs to this deployment now. Its reserved records are adopted within minutes.")
     if not runtime.config.adopt:
-        click.echo("Adoption is off (B24_ADOPT): until it is on, those records stay reserved.")
+        click.echo("Adoption is off (B24_CLAIM_ORPHANS): until it is on, those records stay reserved.")
 
 
 def checked(field: str, option: str, value: str) -> str:
@@ -223,11 +226,11 @@ def _poll_soon(runtime: Runtime, name: str) -> None:
         runtime.schedule.set_next(name, 0)
 
 
-def _facts(one: Overview) -> list[tuple[str, str]]:
+def _facts(one: PortalStatus) -> list[tuple[str, str]]:
     about, sample = one.portal, one.sample
     return [
         ("portal", about.name),
-        ("desired state", f"{about.wish} since {about.wish_since:%Y-%m-%d %H:%M:%S} UTC"),
+        ("desired state", f"{about.desired_state} since {about.desired_since:%Y-%m-%d %H:%M:%S} UTC"),
         ("state", f"{about.state} since {about.state_since:%Y-%m-%d %H:%M:%S} UTC"),
         ("reason", about.state_reason),
         ("address", about.client_endpoint),
@@ -245,7 +248,7 @@ def _facts(one: Overview) -> list[tuple[str, str]]:
     ]
 
 
-def _open(one: Overview) -> str:
+def _open(one: PortalStatus) -> str:
     if one.sample is None:
         return "unknown, the ledger cannot be reached"
     batches = one.sample.open_batches
@@ -256,19 +259,19 @@ def _open(one: Overview) -> str:
 
 def _await_drained(runtime: Runtime, name: str, timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
-    told = ""
-    while (now := _overview(runtime, name)).portal.wish is Wish.DRAINING:
-        if (line := _open(now).partition(",")[0]) != told:
+    reply = ""
+    while (now := _overview(runtime, name)).portal.desired_state is DesiredState.DRAINING:
+        if (line := _open(now).partition(",")[0]) != reply:
             click.echo(line)
-            told = line
+            reply = line
         if time.monotonic() > deadline:
             why = f"Portal {name} is not drained after {timeout_seconds:.0f} s: {_open(now)}"
             raise failure(f"{why}. Check that the workers are running: b24offline status")
         time.sleep(_LOOK_SECONDS)
-    if now.portal.wish is not Wish.PAUSED:
-        raise failure(f"Portal {name} is no longer draining: its desired state is now {now.portal.wish}.")
+    if now.portal.desired_state is not DesiredState.PAUSED:
+        raise failure(f"Portal {name} is no longer draining: its desired state is now {now.portal.desired_state}.")
     click.echo(f"Portal {name} is drained and paused.")
 
 
-def _overview(runtime: Runtime, name: str) -> Overview:
-    return overview(runtime.store, runtime.redis, runtime.config, runtime.store.portals.get(name))
+def _overview(runtime: Runtime, name: str) -> PortalStatus:
+    return portal_status(runtime.store, runtime.redis, runtime.config, runtime.store.portals.get(name))

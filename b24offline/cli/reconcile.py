@@ -29,8 +29,8 @@ from b24offline.reconciliation import BY_HAND, HOUR_MS, RECONCILE, Job, last_rec
 def reconcile(portal: str, since: str, deleted: bool, dry_run: bool, wait: float, as_json: bool) -> None:
     """Find changes whose events never came, and run them."""
     runtime = load_runtime()
-    kit = chosen(runtime, portal)
-    now = kit.ledger.now_ms()
+    services = chosen(runtime, portal)
+    now = services.ledger.now_ms()
     if since:
         try:
             begin = parsed_moment_ms(since, now)
@@ -38,14 +38,14 @@ def reconcile(portal: str, since: str, deleted: bool, dry_run: bool, wait: float
             raise refusal(f"--since: {error}. Nothing was done.") from None
     else:
         begin = since_ms(
-            last_reconciled(runtime.redis, kit.ledger.stem),
-            created_ms=round(kit.portal.created_at.timestamp() * 1000),
+            last_reconciled(runtime.redis, services.ledger.stem),
+            created_ms=round(services.portal.created_at.timestamp() * 1000),
             now_ms=now,
             period_ms=24 * HOUR_MS,
             overlap_ms=round(runtime.grace_seconds * 1000),
         )
     job = Job(BY_HAND, begin, deleted=deleted, dry_run=dry_run)
-    answer = answered(kit.requests, kit.requests.ask(RECONCILE, job.body()), wait)
+    answer = answered(services.requests, services.requests.enqueue(RECONCILE, job.body()), wait)
     if as_json:
         show_json(answer)
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from b24offline.cli.output import as_sentences, load_runtime, show_json, show_table, span
-from b24offline.monitoring import Overview, overviews
+from b24offline.monitoring import PortalStatus, portal_statuses
 
 if TYPE_CHECKING:
     from b24offline.monitoring import HealthSample
@@ -23,7 +23,7 @@ def status(as_json: bool) -> None:
     Reads the database and the ledger, never a portal.
     """
     runtime = load_runtime()
-    portals = overviews(runtime.store, runtime.redis, runtime.config)
+    portals = portal_statuses(runtime.store, runtime.redis, runtime.config)
     if as_json:
         show_json([one.as_json() for one in portals])
     elif not portals:
@@ -52,11 +52,11 @@ TITLES = (
 )
 
 
-def row(one: Overview) -> tuple[str, ...]:
+def row(one: PortalStatus) -> tuple[str, ...]:
     """Return one line of the table."""
     portal = one.portal
     cells = _ledger_cells(one.sample)
-    return (portal.name, portal.wish, portal.state, *cells, str(one.dead_letters), portal.state_reason[:80])
+    return (portal.name, portal.desired_state, portal.state, *cells, str(one.dead_letters), portal.state_reason[:80])
 
 
 def _ledger_cells(sample: HealthSample | None) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from b24offline.cli.output import as_sentences, failure, load_runtime, refusal, 
 from b24offline.reconciliation import RUN, object_key
 
 if TYPE_CHECKING:
-    from b24offline.delivery import PortalKit
-    from b24offline.ledger import RequestBox
+    from b24offline.delivery import PortalServices
+    from b24offline.ledger import JobQueue
     from b24offline.runtime import Runtime
 
 LOOK_SECONDS: Final = 0.5
@@ -37,8 +37,8 @@ LOOK_SECONDS: Final = 0.5
 def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait: float, as_json: bool) -> None:
     """Run an OBJECT such as "crm_deal 871" through its pipelines, as if it had changed just now."""
     runtime = load_runtime()
-    kit = chosen(runtime, portal)
-    key = object_key(kit.portal.name, " ".join(words))
+    services = chosen(runtime, portal)
+    key = object_key(services.portal.name, " ".join(words))
     if key is None:
         raise refusal("OBJECT must be an entity and an id, as in: b24offline trigger crm_deal 871. Nothing was run.")
     if key.entity not in runtime.catalogue.entities:
@@ -47,7 +47,7 @@ def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait
         )
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
     body = {"entity": key.entity, "object_id": key.object_id, "event": event, "pipeline": pipeline, "stamp": stamp}
-    answer = answered(kit.requests, kit.requests.ask(RUN, body), wait)
+    answer = answered(services.requests, services.requests.enqueue(RUN, body), wait)
     if as_json:
         show_json(answer)
         if answer["state"] == "refused":
@@ -59,18 +59,18 @@ def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait
     click.echo("If it fails, it is listed by: b24offline nacked --records")
 
 
-def chosen(runtime: Runtime, name: str) -> PortalKit:
+def chosen(runtime: Runtime, name: str) -> PortalServices:
     """Return the portal of that name, or the only one. Raise a refusal when there are several, or it was removed."""
     names = [name] if name else runtime.store.portals.names()
     if len(names) != 1:
         raise refusal(f"Choose a portal: --portal {' or '.join(names) or 'NAME'}. Nothing was done.")
-    kit = runtime.kit(names[0])
-    if not kit.portal.served:
+    services = runtime.services(names[0])
+    if not services.portal.served:
         raise refusal(f"Portal {names[0]} was removed. Nothing was done.")
-    return kit
+    return services
 
 
-def answered(box: RequestBox, number: str, wait_seconds: float) -> dict[str, Any]:
+def answered(box: JobQueue, number: str, wait_seconds: float) -> dict[str, Any]:
     """Wait for the answer to a request. Raise a failure when it does not come in time; the request stays."""
     deadline = time.monotonic() + wait_seconds
     while (answer := box.answer(number)) is None:

@@ -108,7 +108,7 @@ def hung_seconds(config: Config) -> float:
 
 
 def say(name: str, line: str, *, everything: bool = True) -> None:
-    """Prints one line of a process; without ``everything`` not the routine ones."""
+    """Print one line of a process; without ``everything`` not the routine ones."""
     if not everything and (_ROUTINE.search(line) or _BANNER.search(line)):
         return
     encoding = sys.stdout.encoding or "utf-8"
@@ -131,7 +131,7 @@ class Prefixed:
         self._name = name
 
     def write(self, text: str) -> int:
-        """Takes whole lines, as a log handler writes them."""
+        """Take whole lines, as a log handler writes them."""
         for line in text.splitlines():
             say(self._name, line)
         return len(text)
@@ -150,7 +150,7 @@ def _prepare(config: Config) -> list[str]:
             with suppress(RedisError):  # the workers wait for it
                 runtime.check_ledger_schema()
         store = runtime.store
-        return [f"{name} ({store.portals.get_without_secret(name).wish})" for name in store.portals.names()]
+        return [f"{name} ({store.portals.get_without_secret(name).desired_state})" for name in store.portals.names()]
     finally:
         runtime.close()
 
@@ -168,7 +168,7 @@ def _ready(config: Config, valkey: EmbeddedValkey, pid: int) -> bool:
 
 
 def _environ(config: Config, valkey: EmbeddedValkey | None) -> Mapping[str, str]:
-    """The environment of the processes: ours, with what must not depend on the folder they run in."""
+    """Return the environment of the processes: ours, with what must not depend on the folder they run in."""
     return {
         **os.environ,
         "B24_DATA_DIR": str(config.data_dir.resolve()),
@@ -180,7 +180,8 @@ def _environ(config: Config, valkey: EmbeddedValkey | None) -> Mapping[str, str]
 
 
 def _watched(config: Config, program: Program) -> Program:
-    """The program with a file that it touches while it lives, unless one was configured, which is one for all."""
+    """Return the program with a file that it touches while it lives, unless one was configured, which is one for
+    all."""
     if program.name not in _BEATING or config.heartbeat_file:
         return program
     file = config.data_dir.resolve() / "heartbeats" / program.name

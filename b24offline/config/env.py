@@ -39,7 +39,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "filter": '{"=EVENT_NAME": "ONCRMDEALADD"}',
     "ca_file": "/etc/ssl/certs/portal.pem",
     "adopt": "true",
-    "auto_bind": "true",
+    "auto_subscribe": "true",
 }
 """A right value for the fields whose default is none; the others' default is the example."""
 
@@ -68,7 +68,7 @@ class Variable:
 
 
 def variables(config: type[BaseModel]) -> Iterator[Variable]:
-    """Every variable of a configuration class, in the order of its fields."""
+    """Yield every variable of a configuration class, in the order of its fields."""
     for field, info in config.model_fields.items():
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
         derived = str(extra.get("derived", ""))
@@ -85,7 +85,7 @@ def variables(config: type[BaseModel]) -> Iterator[Variable]:
 
 
 def read_environment(config: type[BaseModel], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The values given in the environment, by field; empty variables count as unset.
+    """Return the values given in the environment, by field; empty variables count as unset.
 
     Raises:
         ConfigError: an unknown `B24_*` variable, a secret given twice, or an unreadable file of one.
@@ -121,7 +121,7 @@ def read_environment(config: type[BaseModel], environ: Mapping[str, str] | None 
 
 
 def report(config: type[BaseModel], error: ValidationError, given: Mapping[str, Any]) -> ConfigError:
-    """A validation error as sentences: variable, what is wrong, a right value; never a secret."""
+    """Return a validation error as sentences: variable, what is wrong, a right value; never a secret."""
     known = {variable.field: variable for variable in variables(config)}
     sentences: list[str] = []
     problems = error.errors(include_url=False, include_input=False, include_context=False)

@@ -29,7 +29,7 @@ class Lane(BaseModel):
         name: up to 32 of a-z 0-9 _ -; "default" is the lane of the `B24_*` settings.
         filter: as `B24_FILTER`; filters of lanes may overlap.
         order: as `B24_ORDER`.
-        limit: as `B24_LIMIT`.
+        limit: as `B24_BATCH_SIZE`.
         interval_min_seconds: between polls while records keep coming.
         interval_max_seconds: between polls while the lane stays empty.
         priority: 0 to 60; each step counts as a second of waiting when lanes compete.
@@ -49,7 +49,7 @@ class Lane(BaseModel):
 
 
 def lanes_from_json(value: object) -> object:
-    """The value of `B24_LANES`: a JSON array of lanes with names of their own. Raises ValueError otherwise."""
+    """Return the value of `B24_LANES`: a JSON array of lanes with names of their own. Raises ValueError otherwise."""
     rows: Any = values.parsed_json(value) if isinstance(value, str) else value
     if not isinstance(rows, list | tuple):
         raise ValueError("must be a JSON array of lanes")  # noqa: TRY004 - pydantic reports ValueError
@@ -62,7 +62,7 @@ def lanes_from_json(value: object) -> object:
 
 
 def choose(lanes: Mapping[str, Lane], waited_ms: Mapping[str, int]) -> str | None:
-    """The lane that is polled next. ``waited_ms``: lane -> how long it has been due, negative while it is not.
+    """Return the lane that is polled next. ``waited_ms``: lane -> how long it has been due, negative while it is not.
 
     None: no lane is due.
     """

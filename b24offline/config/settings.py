@@ -152,7 +152,7 @@ class Config(BaseModel):
         default=5.0,
         description=(
             "Seconds to wait for a connection to a portal: its name, all its addresses and TLS together. At most "
-            "15, because a quiet period covers no longer one."
+            "15, because a in-doubt window covers no longer one."
         ),
     )
     read_timeout_seconds: Annotated[float, Field(gt=0, le=70)] = Field(
@@ -171,7 +171,7 @@ class Config(BaseModel):
     burst: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=50, description="Requests a portal lets through at once (Enterprise plans: 250)."
     )
-    settle_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+    ack_rate_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.2, description="Part of the burst that is kept for acknowledging, above 0, below 1."
     )
 
@@ -183,7 +183,7 @@ class Config(BaseModel):
         default=("b24offline.pipelines",),
         description="Python modules with pipelines, separated by commas; the worker imports them at start.",
     )
-    handoff_queues: Names = Field(
+    external_queues: Names = Field(
         default=(),
         description=(
             "Queues of other Celery stacks on the same broker that pipelines send steps to, separated by "
@@ -201,7 +201,7 @@ class Config(BaseModel):
         default="b24offline",
         description="First part of every key in Redis, up to 32 of A-Z a-z 0-9 . _ -.",
     )
-    max_open_batches: Annotated[int, Field(ge=1, le=10_000)] = Field(
+    max_in_flight_batches: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=20, description="Batches of one portal that may be open at once; polling waits above it."
     )
     lease_seconds: Annotated[float, Field(ge=5, le=3_600)] = Field(
@@ -214,7 +214,7 @@ class Config(BaseModel):
     max_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
         default=5,
         description=(
-            "Counted errors of one step after which its run has failed and is reported; pipelines and steps may ask "
+            "Counted errors of one step after which its run has failed and is nacked; pipelines and steps may ask "
             "for another number."
         ),
     )
@@ -222,8 +222,8 @@ class Config(BaseModel):
         default=True,
         description="Take over reserved records that no batch of ours knows, as a crash leaves them.",
     )
-    auto_bind: bool = Field(default=True, description="Subscribe events at start, and again when they vanish.")
-    bind_look_seconds: Annotated[float, Field(ge=10, le=86_400)] = Field(
+    auto_subscribe: bool = Field(default=True, description="Subscribe events at start, and again when they vanish.")
+    subscription_check_seconds: Annotated[float, Field(ge=10, le=86_400)] = Field(
         default=3_600.0,
         description="Seconds between looks at the subscriptions; what changes after one vanished is unseen until then.",
     )
@@ -234,7 +234,7 @@ class Config(BaseModel):
             "subscriptions had vanished; 0: by hand only."
         ),
     )
-    snapshot_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+    object_cache_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
         default=900, description="Seconds an object that was read in bulk waits in Redis for its steps."
     )
     retention_days: Annotated[float, Field(gt=0, le=3_650)] = Field(
@@ -263,7 +263,7 @@ class Config(BaseModel):
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """The configuration in these variables (default: the process environment); empty ones count as unset.
+        """Return the configuration in these variables (default: the process environment); empty ones count as unset.
 
         Raises:
             ConfigError: sentences that name each wrong variable, what is wrong, and a right value.

@@ -14,9 +14,9 @@ class Timers:
         run_queue_seconds: how long a dispatched run may wait for a worker before it is dispatched again; twice as
             long the second time, and so on, so that a backlog deeper than this does not multiply itself.
         dispatch_due_seconds: after this an open batch whose dispatch was not confirmed is dispatched again.
-        quiet_seconds: no redrive, confirm or clear of a message id for so long after its report was made: the 180 s
+        in_doubt_seconds: no redrive, confirm or clear of a message id for so long after its report was made: the 180 s
             in which a portal executes what was sent, the longest connect timeout (15 s) before that, and 5 s.
-        report_age_seconds: a batch must have been seen for so long before a record of it is reported; longer
+        nack_age_seconds: a batch must have been seen for so long before a record of it is nacked; longer
             than an overlapping reserving call can live.
         sighting_seconds: how far apart an orphan must be seen twice before it is adopted.
         poll_lease_seconds: how long one reserving call owns the portal; longer than the call can live.
@@ -24,27 +24,27 @@ class Timers:
         settle_lease_seconds: how long one settling process owns a batch.
         settle_due_seconds: after this a settleable batch that did not close is settled again.
         sweep_seconds: how often overdue work is looked for.
-        park_seconds: the age at which a record that keeps failing is parked.
+        dead_letter_after_seconds: the age at which a record that keeps failing is dead-lettered.
         read_timeout_seconds: the most one answer of a portal may take.
         step_backoff_seconds: waits before a step is repeated; after the last one it fails.
-        held_backoff_seconds: waits before a record that was reported as failed runs again.
+        redrive_backoff_seconds: waits before a record that was nacked as failed runs again.
     """
 
     lease_seconds: float
     run_queue_seconds: float
     dispatch_due_seconds: float
-    quiet_seconds: float
-    report_age_seconds: float
+    in_doubt_seconds: float
+    nack_age_seconds: float
     sighting_seconds: float
     poll_lease_seconds: float
     recovery_seconds: float
     settle_lease_seconds: float
     settle_due_seconds: float
     sweep_seconds: float
-    park_seconds: float
+    dead_letter_after_seconds: float
     read_timeout_seconds: float
     step_backoff_seconds: tuple[float, ...]
-    held_backoff_seconds: tuple[float, ...]
+    redrive_backoff_seconds: tuple[float, ...]
 
     @classmethod
     def scaled(
@@ -55,7 +55,7 @@ class Timers:
         sweep_seconds: float = 15.0,
         read_timeout_seconds: float = 65.0,
     ) -> Timers:
-        """The timers of a deployment.
+        """Return the timers of a deployment.
 
         All are multiplied by the same factor, so their order, on which the safety of reports and redrives
         rests, is the same at every scale.
@@ -75,16 +75,18 @@ class Timers:
             lease_seconds=lease_seconds * scale,
             run_queue_seconds=300.0 * scale,
             dispatch_due_seconds=60.0 * scale,
-            quiet_seconds=200.0 * scale,
-            report_age_seconds=75.0 * scale,
+            in_doubt_seconds=200.0 * scale,
+            nack_age_seconds=75.0 * scale,
             sighting_seconds=180.0 * scale,
             poll_lease_seconds=75.0 * scale,
             recovery_seconds=75.0 * scale,
             settle_lease_seconds=60.0 * scale,
             settle_due_seconds=120.0 * scale,
             sweep_seconds=sweep_seconds * scale,
-            park_seconds=604_800.0 * scale,
+            dead_letter_after_seconds=604_800.0 * scale,
             read_timeout_seconds=read_timeout_seconds * scale,
             step_backoff_seconds=tuple(base * scale for base in (2.0, 8.0, 30.0, 60.0)),
-            held_backoff_seconds=tuple(base * scale for base in (300.0, 900.0, 2_700.0, 7_200.0, 21_600.0, 86_400.0)),
+            redrive_backoff_seconds=tuple(
+                base * scale for base in (300.0, 900.0, 2_700.0, 7_200.0, 21_600.0, 86_400.0)
+            ),
         )

@@ -34,19 +34,19 @@ _LONGEST_CALL_SECONDS: Final = 70.0
 
 
 def upper(value: object) -> object:
-    """Text in upper case, anything else as it is."""
+    """Return text in upper case, anything else as it is."""
     return value.strip().upper() if isinstance(value, str) else value
 
 
 def comma_separated(value: object) -> object:
-    """Text split at commas, blanks removed; anything else as it is."""
+    """Return text split at commas, blanks removed; anything else as it is."""
     if not isinstance(value, str):
         return value
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 def event_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Event names in upper case, each once."""
+    """Return event names in upper case, each once."""
     found = tuple(dict.fromkeys(name.upper() for name in names))
     if not all(_EVENT_NAME.fullmatch(name) for name in found):
         raise ValueError("holds something that is no event name")
@@ -61,7 +61,7 @@ def module_names(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def one_word(secret: SecretStr) -> SecretStr:
-    """A secret without white space inside, the usual trace of a broken copy."""
+    """Return a secret without white space inside, the usual trace of a broken copy."""
     text = secret.get_secret_value().strip()
     if not text or len(text.split()) != 1 or not text.isprintable():
         raise ValueError("must be one word without spaces or line breaks")
@@ -69,7 +69,7 @@ def one_word(secret: SecretStr) -> SecretStr:
 
 
 def fernet_keys(secret: SecretStr) -> SecretStr:
-    """One or more Fernet keys separated by commas, normalised."""
+    """Return one or more Fernet keys separated by commas, normalised."""
     keys = [key.strip() for key in secret.get_secret_value().split(",") if key.strip()]
     for number, key in enumerate(keys, start=1):
         try:
@@ -84,21 +84,21 @@ def fernet_keys(secret: SecretStr) -> SecretStr:
 
 
 def redis_url(url: str) -> str:
-    """An address of Redis or Valkey."""
+    """Return an address of Redis or Valkey."""
     if not re.fullmatch(r"(rediss?|unix)://\S+", url):
         raise ValueError("must begin with redis://, rediss:// or unix://")
     return url
 
 
 def service_url(url: str) -> str:
-    """An address with a scheme, as Celery takes it."""
+    """Return an address with a scheme, as Celery takes it."""
     if not re.fullmatch(r"[a-z][a-z0-9+]*://\S*", url):
         raise ValueError("must be an address with a scheme")
     return url
 
 
 def database_url(url: str) -> str:
-    """A SQLAlchemy address of SQLite (a file) or PostgreSQL (through psycopg)."""
+    """Return a SQLAlchemy address of SQLite (a file) or PostgreSQL (through psycopg)."""
     try:
         parsed = make_url(url)
         backend = "postgresql" if parsed.drivername == "postgres" else parsed.get_backend_name()
@@ -114,7 +114,7 @@ def database_url(url: str) -> str:
 
 
 def portal_url(url: str) -> str:
-    """A portal's REST address, ending in `/rest/`."""
+    """Return a portal's REST address, ending in `/rest/`."""
     parts = _web_address(url)
     if _WEBHOOK_PATH.fullmatch(parts.path):
         raise ValueError(
@@ -128,7 +128,7 @@ def portal_url(url: str) -> str:
 
 
 def auth_url(url: str) -> str:
-    """The address of the token endpoint, with its final slash."""
+    """Return the address of the token endpoint, with its final slash."""
     parts = _web_address(url)
     if not parts.path.strip("/"):
         raise ValueError("must hold the path of the token endpoint")
@@ -136,7 +136,7 @@ def auth_url(url: str) -> str:
 
 
 def parsed_json(text: str) -> object:
-    """The value of a JSON text."""
+    """Return the value of a JSON text."""
     try:
         return json.loads(text)
     except ValueError:
@@ -144,7 +144,7 @@ def parsed_json(text: str) -> object:
 
 
 def record_filter(value: object) -> object:
-    """A JSON object of record fields with an operator before the name, and single values."""
+    """Return a JSON object of record fields with an operator before the name, and single values."""
     return checked_filter(parsed_json(value) if isinstance(value, str) else value)
 
 
@@ -159,14 +159,14 @@ def record_order(value: object) -> object:
 
 
 def existing_file(path: Path) -> Path:
-    """A file that is there."""
+    """Return a file that is there."""
     if not path.is_file():
         raise ValueError("names a file that does not exist")
     return path
 
 
 def with_derived_defaults(given: Mapping[str, Any], redis_url: str) -> dict[str, Any]:
-    """The given values plus defaults that follow from others: broker, database, name of the portal."""
+    """Return the given values plus defaults that follow from others: broker, database, name of the portal."""
     found = dict(given)
     found.setdefault("broker_url", found.get("redis_url", redis_url))
     found.setdefault("database_url", f"sqlite:///{Path(found.get('data_dir', './.data')) / 'b24offline.db'}")
@@ -207,7 +207,7 @@ def check_together(config: Config) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name means this machine."""
+    """Return whether a host name means this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -215,7 +215,7 @@ def is_loopback(host: str) -> bool:
 
 
 def masked_url(url: str) -> str:
-    """An address with what stands before its host, and any query, replaced by stars."""
+    """Return an address with what stands before its host, and any query, replaced by stars."""
     scheme, separator, rest = url.partition("://")
     if "@" in rest:
         rest = "***@" + rest.rpartition("@")[2]

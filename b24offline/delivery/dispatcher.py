@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from b24offline import keys as keys
+from b24offline import keys
 from b24offline.delivery.retry_policy import LONGEST_REPEAT_SECONDS, uncounted_wait_seconds
-from b24offline.errors import PaceExceeded, PortalError
+from b24offline.errors import PortalError, RateLimited
 from b24offline.events import Event
 from b24offline.ledger import run_id
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from b24offline.config import Timers
     from b24offline.delivery.object_reader import ObjectReader
     from b24offline.events import ObjectKey, Routes
-    from b24offline.ledger import Handed, Ledger
+    from b24offline.ledger import Ledger, RunRef
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Dispatch:
     lane: str
     events: int
     runs: Mapping[str, Event]
-    handed: tuple[Handed, ...] = ()
+    handed: tuple[RunRef, ...] = ()
     wait_seconds: float = 0.0
 
     @property
@@ -86,7 +86,7 @@ class Dispatcher:
     def read_ahead(self, process_ids: Iterable[str], fetches: Fetches) -> None:
         """Read the objects of several batches in one request; each batch reads by itself what is not read here."""
         events = [event for process_id in process_ids for event in self._ledger.events(process_id).values()]
-        with suppress(PortalError, PaceExceeded):
+        with suppress(PortalError, RateLimited):
             self._reader.prefetch(objects_to_read(self._runs(events), fetches))
 
     def _runs(self, events: Iterable[Event]) -> dict[str, Event]:
@@ -105,7 +105,7 @@ class Dispatcher:
             return _wait_of_a_message(left)
         try:
             self._reader.prefetch(wanted, self._ledger.opened_ms(process_id))
-        except (PortalError, PaceExceeded) as error:
+        except (PortalError, RateLimited) as error:
             passing = uncounted_wait_seconds(error, self._timers, time.time())
             # What does not pass is judged run by run, by the rules of each.
             log.info("objects not read in bulk", extra={"portal": self._portal, "why": type(error).__name__})

@@ -59,5 +59,5 @@ def _placeholder(portal: str, record_id: int, message_id: str) -> Event:
         object=None,
         data=None,
         user_id=None,
-        marked=False,
+        nacked=False,
     )

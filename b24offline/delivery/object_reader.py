@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from b24offline.events import JSON, Catalogue, ObjectKey, ObjectRead
-    from b24offline.ledger import Ledger, Snapshots
-    from b24offline.rest import PacedClient
+    from b24offline.ledger import Ledger, ObjectCache
+    from b24offline.rest import PortalClient
 
 BATCH: Final = 50
 """Reads that fit into one request."""
@@ -39,19 +39,19 @@ class ForeignAnswer(B24OfflineError):
 class ObjectReader:
     """Reads objects of one portal."""
 
-    def __init__(self, client: PacedClient, catalogue: Catalogue, snapshots: Snapshots, ledger: Ledger) -> None:
+    def __init__(self, client: PortalClient, catalogue: Catalogue, object_cache: ObjectCache, ledger: Ledger) -> None:
         self._client = client
         self._catalogue = catalogue
-        self._snapshots = snapshots
+        self._object_cache = object_cache
         self._ledger = ledger
 
     def prefetch(self, keys: Iterable[ObjectKey], not_before_ms: int = 0) -> int:
-        """Reads objects in bulk and keeps them for their runs; not those that were read since the given time.
+        """Read objects in bulk and keeps them for their runs; not those that were read since the given time.
 
-        Answers how many it read. What a portal refuses for a single object is left to that object's run.
+        Return how many it read. What a portal refuses for a single object is left to that object's run.
         """
         wanted = {}
-        for key in self._snapshots.missing(keys, not_before_ms) if not_before_ms else keys:
+        for key in self._object_cache.missing(keys, not_before_ms) if not_before_ms else keys:
             read = self._catalogue.getter(key)
             if read is not None:
                 wanted[key] = read
@@ -71,13 +71,13 @@ class ObjectReader:
                         found.append(Snapshot(key, read_ms, data))
                     elif isinstance(error, ObjectNotFound):
                         found.append(Snapshot(key, read_ms, None))
-            self._snapshots.put(found)
+            self._object_cache.put(found)
             kept += len(found)
         return kept
 
     def read(self, key: ObjectKey, not_before_ms: int) -> Snapshot:
-        """The object as it was at or after the given time of the ledger's clock. Raises `ForeignAnswer`, too."""
-        kept = self._snapshots.get(key, not_before_ms)
+        """Return the object as it was at or after the given time of the ledger's clock. Raises `ForeignAnswer`, too."""
+        kept = self._object_cache.get(key, not_before_ms)
         if kept is not None:
             return kept
         read = self._catalogue.getter(key)
@@ -90,7 +90,7 @@ class ObjectReader:
         except ObjectNotFound:
             data = None
         snapshot = Snapshot(key, read_ms, data)
-        self._snapshots.put([snapshot])
+        self._object_cache.put([snapshot])
         return snapshot
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from b24offline.config import choose
-from b24offline.errors import PaceExceeded, PortalError, StoreError, TakeoverNeeded
+from b24offline.errors import ClaimNeeded, PortalError, RateLimited, StoreError
 from b24offline.ledger import next_interval_seconds
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class PollTurns:
         lane = self._lanes[name]
         try:
             polled = self._poller.poll(lane)
-        except (PortalError, PaceExceeded, StoreError, TakeoverNeeded) as error:
+        except (PortalError, RateLimited, StoreError, ClaimNeeded) as error:
             seconds = self._lifecycle.note_failure(error)
             self._schedule.set_next(self._portal, seconds)
             return PollTurn(f"not polled for {seconds:.0f} s: {type(error).__name__}")

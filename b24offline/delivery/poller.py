@@ -1,6 +1,6 @@
 """Reserves records of one portal and writes them into the ledger, before anything is dispatched.
 
-Three ways in, all under the poll lease: a poll of free records, the adoption of orphans, and the redrive of marked
+Three ways in, all under the poll lease: a poll of free records, the adoption of orphans, and the redrive of nacked
 records. The lease is given back after an answer that is known; after an unknown one it runs out by itself, and what was
 reserved is found as an orphan.
 """
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from b24offline.config import DEFAULT_LANE
 from b24offline.delivery.intake import entries
-from b24offline.errors import PaceExceeded, PortalError, StoreError, TakeoverNeeded
-from b24offline.events import TAKEN_OVER, Batch, MalformedRecord, PortalState, Record
-from b24offline.failpoints import crash_point
+from b24offline.errors import ClaimNeeded, PortalError, RateLimited, StoreError
+from b24offline.events import CLAIMED, Batch, MalformedRecord, ObservedState, Record
+from b24offline.failpoints import failpoint
 from b24offline.ledger import BatchKind, PollRefused
 from b24offline.rest import MALFORMED, ReserveOrder, retry_expired_token
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from b24offline.config import Lane
     from b24offline.delivery.intake import Unrouted
     from b24offline.events import Catalogue, Routes
-    from b24offline.ledger import Entry, Ledger, PollLease, PortalGuard
+    from b24offline.ledger import Entry, Fencing, Ledger, PollLease
     from b24offline.rest import OfflineQueue
     from b24offline.store import Store
 
@@ -39,7 +39,7 @@ _told: Final[dict[str, float]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Polled:
+class PollResult:
     """What a poll brought. ``opened``: process ids to dispatch. "busy", "full", "recovering": no call was made."""
 
     state: Literal["empty", "opened", "busy", "full", "recovering"]
@@ -56,7 +56,7 @@ class Poller:
         portal: str,
         queue: OfflineQueue,
         ledger: Ledger,
-        guard: PortalGuard,
+        fencing: Fencing,
         store: Store,
         catalogue: Catalogue,
         routes: Routes,
@@ -65,38 +65,38 @@ class Poller:
         self._portal = portal
         self._queue = queue
         self._ledger = ledger
-        self._guard = guard
+        self._fencing = fencing
         self._store = store
         self._catalogue = catalogue
         self._routes = routes
         self._unrouted = unrouted
 
-    def poll(self, lane: Lane) -> Polled:
-        """Reserves one batch of free records for a lane and opens it.
+    def poll(self, lane: Lane) -> PollResult:
+        """Reserve one batch of free records for a lane and opens it.
 
-        Raises `TakeoverNeeded`, nothing reserved, when this deployment never polled the portal and somebody else's
+        Raises `ClaimNeeded`, nothing reserved, when this deployment never polled the portal and somebody else's
         records are reserved there.
         """
-        known = self._known_generation()
+        known = self._known_epoch()
         if known is None:
             self._refuse_foreign()
         lease = self._lease(known, gate=True, lane=lane.name)
         if isinstance(lease, PollRefused):
-            return Polled(lease.reason)
-        crash_point("poll.leased")
+            return PollResult(lease.reason)
+        failpoint("poll.leased")
         batch = self._reserved(lease, ReserveOrder(lane.limit, lane.order, lane.filter))
         if not isinstance(batch, Batch):
-            return Polled(batch)
+            return PollResult(batch)
         self._open(batch, BatchKind.POLLED, lease=lease, lane=lane.name)
         received = len(batch.records) + len(batch.malformed)
-        return Polled("opened", received, (batch.process_id,))
+        return PollResult("opened", received, (batch.process_id,))
 
     def adopt(self) -> tuple[str, ...]:
-        """Opens orphans that were seen twice, far enough apart. Answers their process ids.
+        """Open orphans that were seen twice, far enough apart. Return their process ids.
 
         Nothing before the first poll, which decides whose they are; so with `redrive`.
         """
-        known = self._known_generation()
+        known = self._known_epoch()
         if known is None:
             return ()
         lease = self._lease(known, gate=False)
@@ -110,14 +110,14 @@ class Poller:
                     groups.setdefault(row.process_id, []).append(row)
                 else:
                     unreadable += 1
-            self._guard.note_reserved(listed, unreadable)
+            self._fencing.note_reserved(listed, unreadable)
             adopted = []
-            for process_id, first_seen_ms in self._guard.sight(groups).items():
+            for process_id, first_seen_ms in self._fencing.sight(groups).items():
                 rows = groups[process_id]
-                self._guard.note_quiet({r.message_id for r in rows if isinstance(r, Record)}, None)
-                # Marked records run for days; counted with new ones they would keep polls out.
-                marked = all(isinstance(row, Record) and row.marked for row in rows)
-                kind = BatchKind.RETRYING if marked else BatchKind.ADOPTED
+                self._fencing.open_in_doubt_window({r.message_id for r in rows if isinstance(r, Record)}, None)
+                # Nacked records run for days; counted with new ones they would keep polls out.
+                nacked = all(isinstance(row, Record) and row.nacked for row in rows)
+                kind = BatchKind.RETRYING if nacked else BatchKind.ADOPTED
                 if self._write(process_id, rows, kind, first_seen_ms=first_seen_ms):
                     adopted.append(process_id)
                     log.warning(
@@ -126,30 +126,30 @@ class Poller:
                     )
             return tuple(adopted)
         finally:
-            self._guard.give_back(lease)
+            self._fencing.give_back(lease)
 
     def redrive(self, due: Iterable[Record]) -> tuple[str, ...]:
-        """Reserves marked records, one by one, and opens each as held. Answers their process ids.
+        """Reserve nacked records, one by one, and opens each as held. Return their process ids.
 
         ``due`` may list the portal while it is read. One that no pipeline takes cannot succeed, and could not be
-        reported again: it stays marked and free.
+        reported again: it stays nacked and free.
         """
         opened: list[str] = []
         try:
             for record in due:
                 if not self._routes.pipelines_for(record.name):
                     continue
-                known = self._known_generation()
+                known = self._known_epoch()
                 if known is None:
                     break
                 lease = self._lease(known, gate=True, kind=BatchKind.RETRYING)
                 if isinstance(lease, PollRefused):
                     break
-                batch = self._reserved(lease, ReserveOrder.marked_record(record.record_id))
+                batch = self._reserved(lease, ReserveOrder.nacked_record(record.record_id))
                 if isinstance(batch, Batch):
                     self._open(batch, BatchKind.RETRYING, lease=lease)
                     opened.append(batch.process_id)
-        except (PortalError, PaceExceeded):
+        except (PortalError, RateLimited):
             # What is opened is dispatched at once, not by the sweep; trouble that lasts is met by the next turn.
             if not opened:
                 raise
@@ -159,25 +159,25 @@ class Poller:
         """Reserve under the lease. It is given back after an answer that is known, unless there is a batch to open."""
         try:
             reply = self._reserve(lease, order)
-        except (PortalError, PaceExceeded, StoreError) as error:
+        except (PortalError, RateLimited, StoreError) as error:
             # The store is asked for tokens only, before anything is sent.
             if not isinstance(error, PortalError) or error.executed == "no":
-                self._guard.give_back(lease)
+                self._fencing.give_back(lease)
             raise
         if reply == "empty":
-            self._guard.give_back(lease)
+            self._fencing.give_back(lease)
         return reply
 
     @retry_expired_token
     def _reserve(self, lease: PollLease, order: ReserveOrder) -> Batch | Literal["empty", "busy"]:
         with self._queue.reserving() as reserve:
             # The lease begins with the call: it outlives that, not the wait before it.
-            if not self._guard.renew(lease):
+            if not self._fencing.renew(lease):
                 return "busy"
             return reserve(order) or "empty"
 
-    def _known_generation(self) -> int | None:
-        return self._store.portals.get(self._portal).ledger_generation
+    def _known_epoch(self) -> int | None:
+        return self._store.portals.get(self._portal).ledger_epoch
 
     def _refuse_foreign(self) -> None:
         """Before the first poll: was anything reserved that no batch of this ledger holds? Once seen, a person decides.
@@ -185,28 +185,28 @@ class Poller:
         Records that are reserved no more were settled by somebody who lives: no reason to begin.
         """
         before = self._store.portals.get(self._portal)
-        if before.state is PortalState.UNDECIDED:
-            raise TakeoverNeeded(self._portal, before.connector)
+        if before.state is ObservedState.UNDECIDED:
+            raise ClaimNeeded(self._portal, before.connector)
         ours = self._ledger.open_batches()
         for row in self._queue.reserved():
             if isinstance(row, Record) and row.process_id in ours:
                 continue
             portal = self._store.portals.get(self._portal)
-            if portal.ledger_generation is None:
-                raise TakeoverNeeded(self._portal, portal.connector)
-            # Another worker's first poll has reserved it since: that one noted the generation before.
+            if portal.ledger_epoch is None:
+                raise ClaimNeeded(self._portal, portal.connector)
+            # Another worker's first poll has reserved it since: that one noted the epoch before.
             return
 
     def _lease(
         self, known: int | None, *, gate: bool, lane: str = DEFAULT_LANE, kind: BatchKind = BatchKind.POLLED
     ) -> PollLease | PollRefused:
-        lease = self._guard.take_poll_lease(known, gate=gate, lane=lane, kind=kind)
-        if lease.generation is not None and lease.generation != known:
-            if known == TAKEN_OVER:
-                log.warning("portal taken over, what is reserved will be adopted", extra={"portal": self._portal})
+        lease = self._fencing.take_poll_lease(known, gate=gate, lane=lane, kind=kind)
+        if lease.epoch is not None and lease.epoch != known:
+            if known == CLAIMED:
+                log.warning("portal claimed, what is reserved will be adopted", extra={"portal": self._portal})
             elif known is not None:
                 log.warning("ledger lost, recovering from the portal", extra={"portal": self._portal})
-            self._store.portals.set_generation(self._portal, lease.generation)
+            self._store.portals.set_epoch(self._portal, lease.epoch)
         return lease
 
     def _open(self, batch: Batch, kind: BatchKind, *, lease: PollLease, lane: str = DEFAULT_LANE) -> None:

@@ -11,65 +11,65 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import RedisError
 
 from b24offline import errors
-from b24offline.errors import AuthLost, MemberMismatch, PaceExceeded, PortalError, StoreError
-from b24offline.events import PortalState, Wish
+from b24offline.errors import AuthLost, MemberMismatch, PortalError, RateLimited, StoreError
+from b24offline.events import DesiredState, ObservedState
 from b24offline.rest import BLOCK_SECONDS, PortalBlocked, unbind_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from b24offline.events import Portal
-    from b24offline.ledger import Ledger, PortalGuard
-    from b24offline.rest import Pace, PacedClient, TokenSource
+    from b24offline.ledger import Fencing, Ledger
+    from b24offline.rest import PortalClient, RateLimiter, TokenSource
     from b24offline.store import Store
 
 log = logging.getLogger(__name__)
 
-PortalFailure = PortalError | PaceExceeded | StoreError | errors.TakeoverNeeded
+PortalFailure = PortalError | RateLimited | StoreError | errors.ClaimNeeded
 """What may end a poll, a settle or a sync, and is about the portal as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Suspension:
     """The state a portal is in, and the seconds until it is polled again."""
 
-    state: PortalState
+    state: ObservedState
     wait_seconds: float
 
 
-_STATES: Final[tuple[tuple[type[errors.B24OfflineError], PortalState, float], ...]] = (
-    (errors.AuthLost, PortalState.AUTH_LOST, 300),
-    (errors.MemberMismatch, PortalState.AUTH_LOST, 300),
+_STATES: Final[tuple[tuple[type[errors.B24OfflineError], ObservedState, float], ...]] = (
+    (errors.AuthLost, ObservedState.AUTH_LOST, 300),
+    (errors.MemberMismatch, ObservedState.AUTH_LOST, 300),
     # Not lost: the refresh token is good, and the next try may find the fault mended.
-    (errors.ClientRejected, PortalState.PAUSED, 300),
-    (errors.PaymentRequired, PortalState.PAUSED, 300),
-    (errors.PlanTooSmall, PortalState.PLAN_TOO_SMALL, 300),
-    (errors.WrongAuthType, PortalState.NOT_ADMIN, 300),
-    (errors.InsufficientScope, PortalState.NOT_ADMIN, 300),
-    (errors.AccessDenied, PortalState.NOT_ADMIN, 300),
-    (errors.TakeoverNeeded, PortalState.UNDECIDED, 60),
-    (errors.Overloaded, PortalState.BLOCKED, BLOCK_SECONDS),
-    (errors.PortalGone, PortalState.REMOVED, 3600),
+    (errors.ClientRejected, ObservedState.PAUSED, 300),
+    (errors.PaymentRequired, ObservedState.PAUSED, 300),
+    (errors.PlanTooSmall, ObservedState.PLAN_TOO_SMALL, 300),
+    (errors.WrongAuthType, ObservedState.NOT_ADMIN, 300),
+    (errors.InsufficientScope, ObservedState.NOT_ADMIN, 300),
+    (errors.AccessDenied, ObservedState.NOT_ADMIN, 300),
+    (errors.ClaimNeeded, ObservedState.UNDECIDED, 60),
+    (errors.Overloaded, ObservedState.BLOCKED, BLOCK_SECONDS),
+    (errors.PortalGone, ObservedState.REMOVED, 3600),
 )
 _PASSING_SECONDS: Final = 15.0
 
 
-def standing_after(error: errors.B24OfflineError, *, now_epoch: float, time_scale: float = 1.0) -> Standing:
+def suspension_after(error: errors.B24OfflineError, *, now_epoch: float, time_scale: float = 1.0) -> Suspension:
     """Return the standing of a portal after a call of the machinery failed. What passes by itself is a pause. Pure."""
     if isinstance(error, PortalBlocked):
         # Perhaps a run was told of the block, and this is the first that may tell it to people.
-        return Standing(PortalState.BLOCKED, error.wait_seconds)
-    if isinstance(error, errors.PaceExceeded):
-        return Standing(PortalState.ACTIVE, error.wait_seconds)
+        return Suspension(ObservedState.BLOCKED, error.wait_seconds)
+    if isinstance(error, errors.RateLimited):
+        return Suspension(ObservedState.ACTIVE, error.wait_seconds)
     if isinstance(error, errors.StoreUnavailable):
         # Our database is away, which says nothing about the portal, and nothing could be written down.
-        return Standing(PortalState.ACTIVE, _PASSING_SECONDS * time_scale)
+        return Suspension(ObservedState.ACTIVE, _PASSING_SECONDS * time_scale)
     for kind, state, wait in _STATES:
         if isinstance(error, kind):
-            return Standing(state, wait * time_scale)
+            return Suspension(state, wait * time_scale)
     if isinstance(error, errors.OperationTimeLimit) and error.reset_at:
-        return Standing(PortalState.PAUSED, min(600.0, max(1.0, error.reset_at - now_epoch)))
-    return Standing(PortalState.PAUSED, _PASSING_SECONDS * time_scale)
+        return Suspension(ObservedState.PAUSED, min(600.0, max(1.0, error.reset_at - now_epoch)))
+    return Suspension(ObservedState.PAUSED, _PASSING_SECONDS * time_scale)
 
 
 class PortalLifecycle:
@@ -81,28 +81,28 @@ class PortalLifecycle:
         portal: str,
         store: Store,
         ledger: Ledger,
-        guard: PortalGuard,
-        client: PacedClient,
+        fencing: Fencing,
+        client: PortalClient,
         tokens: TokenSource,
-        pace: Pace,
+        rate_limiter: RateLimiter,
         poll_interval_min_seconds: float,
         time_scale: float,
     ) -> None:
         self._portal = portal
         self._portals = store.portals
         self._ledger = ledger
-        self._guard = guard
+        self._fencing = fencing
         self._client = client
         self._tokens = tokens
-        self._pace = pace
+        self._rate_limiter = rate_limiter
         self._poll_interval_min_seconds = poll_interval_min_seconds
         self._time_scale = time_scale
 
     def note_failure(self, error: PortalFailure) -> float:
         """Write the portal's state after a call failed. Return the seconds to back off."""
         name = self._portal
-        standing = standing_after(error, now_epoch=time.time(), time_scale=self._time_scale)
-        if standing.state is PortalState.ACTIVE or _is_known(self._portals.get(name), standing.state, error.actor):
+        standing = suspension_after(error, now_epoch=time.time(), time_scale=self._time_scale)
+        if standing.state is ObservedState.ACTIVE or _is_known(self._portals.get(name), standing.state, error.actor):
             return standing.wait_seconds
         used = self._tokens.version_used(name) if isinstance(error, AuthLost) else None
         stale = isinstance(error, AuthLost) and used is None
@@ -118,25 +118,25 @@ class PortalLifecycle:
 
     def note_success(self) -> None:
         """Make the portal active: a call of the machinery succeeded, so whatever suspended polling is over."""
-        if self._portals.get(self._portal).state is not PortalState.ACTIVE:
-            self._pace.unblock(self._portal)
-            self._portals.set_state(self._portal, PortalState.ACTIVE, "")
+        if self._portals.get(self._portal).state is not ObservedState.ACTIVE:
+            self._rate_limiter.unblock(self._portal)
+            self._portals.set_state(self._portal, ObservedState.ACTIVE, "")
             log.warning("portal is served again", extra={"portal": self._portal})
 
     def drained(self, portal: Portal, patience_seconds: float) -> bool:
-        """Return whether nothing is left to settle. Parked events are: they may wait for a person for ever.
+        """Return whether nothing is left to settle. Dead-lettered events are: they may wait for a person for ever.
 
         A poll that was asked for just before the operator's wish takes its lease a moment later, so the wish must be
         ``patience_seconds`` old.
         """
-        age_seconds = (datetime.now(UTC) - portal.wish_since).total_seconds()
-        if age_seconds < patience_seconds or self._guard.poll_lease_left_seconds() > 0:
+        age_seconds = (datetime.now(UTC) - portal.desired_since).total_seconds()
+        if age_seconds < patience_seconds or self._fencing.poll_lease_left_seconds() > 0:
             return False
         return not self._ledger.working_batches()
 
     def finish_drain(self, portal: Portal, patience_seconds: float) -> None:
         """Pause a draining portal once it is drained."""
-        if portal.wish is Wish.DRAINING and self.drained(portal, patience_seconds):
+        if portal.desired_state is DesiredState.DRAINING and self.drained(portal, patience_seconds):
             self._portals.finish_drain(portal.name)
             log.warning("portal is drained and paused", extra={"portal": portal.name})
 
@@ -153,15 +153,15 @@ class PortalLifecycle:
             return
         if not force:
             self._refuse_undrained(portal)
-        if portal.wish is not Wish.PAUSED:
+        if portal.desired_state is not DesiredState.PAUSED:
             # No tick may subscribe again what is unsubscribed next.
-            self._portals.set_wish(name, Wish.PAUSED)
+            self._portals.set_desired_state(name, DesiredState.PAUSED)
         try:
-            if portal.ledger_generation is None:
+            if portal.ledger_epoch is None:
                 yield "Nothing is subscribed by this deployment, it never polled."
             else:
                 yield f"{unbind_events(self._client, portal.connector)} subscriptions of ours were ended."
-        except (PortalError, PaceExceeded, MemberMismatch, RedisError) as error:
+        except (PortalError, RateLimited, MemberMismatch, RedisError) as error:
             if not force:
                 raise StoreError(
                     f"Portal {name} is not removed, its events are still subscribed. {error} {_FORCE}"
@@ -176,10 +176,12 @@ class PortalLifecycle:
 
     def _refuse_undrained(self, portal: Portal) -> None:
         name = portal.name
-        if portal.wish is not Wish.PAUSED:
-            raise StoreError(f"Portal {name} is to {_DOING[portal.wish]}. First: b24offline portal drain {name} --wait")
+        if portal.desired_state is not DesiredState.PAUSED:
+            raise StoreError(
+                f"Portal {name} is to {_DOING[portal.desired_state]}. First: b24offline portal drain {name} --wait"
+            )
         try:
-            left, parked = len(self._ledger.working_batches()), len(self._ledger.open_batches())
+            left, dead_lettered = len(self._ledger.working_batches()), len(self._ledger.open_batches())
         except RedisError as error:
             raise StoreError(
                 f"Portal {name} is not removed: the ledger cannot be reached ({type(error).__name__}), so nobody knows "
@@ -187,20 +189,20 @@ class PortalLifecycle:
             ) from None
         if left:
             raise StoreError(f"Portal {name} has {left} open batches. First: b24offline portal drain {name} --wait")
-        if parked:
+        if dead_lettered:
             raise StoreError(
-                f"Portal {name} has {parked} dead letters. Redrive or drop them first: "
+                f"Portal {name} has {dead_lettered} dead letters. Redrive or drop them first: "
                 f"b24offline dead-letter list --portal {name}. {_FORCE}"
             )
 
 
-def _is_known(before: Portal, state: PortalState, actor: str) -> bool:
-    """Whether the store tells of it already: another cause of the same state may be another person's to mend.
+def _is_known(before: Portal, state: ObservedState, actor: str) -> bool:
+    """Return whether the store tells of it already: another cause of the same state may be another person's to mend.
 
     Not of a lost authorization: once it is noted nothing is tried, and what is raised then does not say why.
     """
-    return before.state is state and (state is PortalState.AUTH_LOST or before.state_actor == actor)
+    return before.state is state and (state is ObservedState.AUTH_LOST or before.state_actor == actor)
 
 
-_DOING: Final = {Wish.RUN: "run", Wish.DRAINING: "drain, and is not done"}
+_DOING: Final = {DesiredState.RUN: "run", DesiredState.DRAINING: "drain, and is not done"}
 _FORCE: Final = "With --force it is removed all the same."

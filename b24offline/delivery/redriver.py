@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from b24offline.errors import PaceExceeded, PortalError
+from b24offline.errors import PortalError, RateLimited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from b24offline.delivery.dispatcher import Dispatcher, Fetches
     from b24offline.delivery.poller import Poller
     from b24offline.events import Record, Routes
-    from b24offline.ledger import LaneSchedule, PortalGuard
+    from b24offline.ledger import Fencing, LaneSchedule
     from b24offline.rest import OfflineQueue
 
 AT_ONCE: Final = 50
@@ -35,12 +35,13 @@ LISTED_FREELY: Final = 500
 
 
 def turn_seconds(first_wait_seconds: float, requests_per_second: float) -> float:
-    """Seconds between two turns: a third of the first wait of a nacked record, or sooner where the pace allows it."""
+    """Return seconds between two turns: a third of the first wait of a nacked record, or sooner where the pace allows
+    it."""
     return min(first_wait_seconds / 3, AT_ONCE * REQUESTS_EACH / (requests_per_second * SHARE))
 
 
 def listing_seconds(wait_seconds: float, known: int) -> float:
-    """Seconds between two looks at all records of a kind, of which ``known`` were seen by the last one.
+    """Return seconds between two looks at all records of a kind, of which ``known`` were seen by the last one.
 
     ``wait_seconds``: what has to pass between the first sight of a record and what is done about it. Looks at nacked
     records between those end as soon as enough of them are due.
@@ -60,7 +61,7 @@ class Redriver:
         *,
         portal: str,
         queue: OfflineQueue,
-        guard: PortalGuard,
+        fencing: Fencing,
         poller: Poller,
         schedule: LaneSchedule,
         dispatcher: Dispatcher,
@@ -72,7 +73,7 @@ class Redriver:
     ) -> None:
         self._portal = portal
         self._queue = queue
-        self._guard = guard
+        self._fencing = fencing
         self._poller = poller
         self._schedule = schedule
         self._dispatcher = dispatcher
@@ -85,18 +86,18 @@ class Redriver:
     def turn(self, fetches: Fetches) -> Iterator[str]:
         """Open records whose wait is over as retrying ones, and yield the batches to dispatch.
 
-        Raise `PortalError` or `PaceExceeded`, when nothing was opened.
+        Raise `PortalError` or `RateLimited`, when nothing was opened.
         """
-        nacked = self._guard.due_marked(self._queue.marked(), self._first_wait_seconds)
+        nacked = self._fencing.due_nacked(self._queue.nacked(), self._first_wait_seconds)
         # Those without a route stay nacked and free; they must not take the place of others.
         due = (record for record in nacked if self._routes.pipelines_for(record.name))
         opened = self._poller.redrive(self._while_no_poll_waits(islice(due, AT_ONCE)))
         self._dispatcher.read_ahead(opened, fetches)
         yield from opened
-        seconds = listing_seconds(self._first_wait_seconds, self._guard.known_marked())
-        if self._once_per(f"marked:{self._portal}", seconds):
+        seconds = listing_seconds(self._first_wait_seconds, self._fencing.known_nacked())
+        if self._once_per(f"nacked:{self._portal}", seconds):
             # After those that are due: a portal too busy to list thousands would else keep them waiting.
-            with suppress(PortalError, PaceExceeded):
+            with suppress(PortalError, RateLimited):
                 deque(nacked, maxlen=0)
 
     def _while_no_poll_waits(self, due: Iterable[Record]) -> Iterator[Record]:

@@ -1,8 +1,8 @@
 """What follows an error of a step: the table from error class to backoff. Pure.
 
-Trouble of the portal (limits, 5xx, network, lost authorization, a move) and of our own stores is nobody's attempt and
-is not counted. Errors that would come again for certain are final at once. Everything else is counted and backs off, as
-the step, its pipeline or the deployment says.
+Trouble of the portal (limits, 5xx, network, lost authorization, a move) and of our own stores is not counted as an
+attempt and is not counted. Errors that would come again for certain are final at once. Everything else is counted and
+backs off, as the step, its pipeline or the deployment says.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ LONGEST_REPEAT_SECONDS: Final = 60.0
 
 
 class Permanent(errors.B24OfflineError):
-    """Raised by a step that knows that trying again is useless; the event is reported as failed at once."""
+    """Raised by a step that knows that trying again is useless; the event is nacked as failed at once."""
 
     actor = "operator"
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class RetryIn:
     """Try again after the wait. ``restart``: from the first step, by the ledger; else this step, by a message."""
 
     wait_seconds: float
@@ -39,7 +39,7 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class Fail:
     """The run failed. ``backoff_seconds`` is what the object's next run waits."""
 
     reason: str
@@ -47,8 +47,8 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Park:
-    """A held run failed in a way that would come again for certain: it waits for a person now, not after days."""
+class Exhaust:
+    """A retrying run failed in a way that would come again for certain: it waits for a person now, not after days."""
 
     reason: str
 
@@ -75,43 +75,43 @@ def decide(
     rules: RetryRules,
     failures: int,
     step_failures: int,
-    held: bool,
+    retrying: bool,
     max_attempts: int,
     timers: Timers,
     now_epoch: float,
-) -> Again | GiveUp | Park:
-    """What to do after ``error`` in a run that failed ``failures`` times before, ``step_failures`` of them here.
+) -> RetryIn | Fail | Exhaust:
+    """Return what to do after ``error`` in a run that failed ``failures`` times before, ``step_failures`` of them here.
 
     ``rules``: those of the step over those of its pipeline, already scaled; ``max_attempts`` where they name none.
-    A held run (of a record that was reported before) is never given up here: it may not be reported twice. Its waits
+    A retrying run (of a record that was nacked before) is never given up here: it may not be nacked twice. Its waits
     are those of the error lane.
     """
     reason = type(error).__name__
     passing = uncounted_wait_seconds(error, timers, now_epoch)
     if passing is not None:
-        return Again(passing, counted=False, restart=passing > LONGEST_REPEAT_SECONDS, reason=reason)
+        return RetryIn(passing, counted=False, restart=passing > LONGEST_REPEAT_SECONDS, reason=reason)
     final = isinstance(error, (*_FINAL, *(rules.final or ())))
-    if held:
-        waits = timers.held_backoff_seconds
+    if retrying:
+        waits = timers.redrive_backoff_seconds
         wait = waits[min(failures, len(waits) - 1)]
-        return Park(reason) if final else Again(wait, counted=True, restart=True, reason=reason)
+        return Exhaust(reason) if final else RetryIn(wait, counted=True, restart=True, reason=reason)
     usual = timers.step_backoff_seconds
     waits = rules.backoff_seconds or usual
     wait = waits[min(step_failures, len(waits) - 1)]
     if final or step_failures + 1 >= (rules.attempts or max_attempts):
         # The next change of the object is another event; an author's long waits are not meant for it.
-        return GiveUp(reason, backoff_seconds=min(wait, usual[-1]))
-    return Again(wait, counted=True, restart=wait > LONGEST_REPEAT_SECONDS, reason=reason)
+        return Fail(reason, backoff_seconds=min(wait, usual[-1]))
+    return RetryIn(wait, counted=True, restart=wait > LONGEST_REPEAT_SECONDS, reason=reason)
 
 
 def uncounted_wait_seconds(error: BaseException, timers: Timers, now_epoch: float) -> float | None:
-    """The wait after an error that is nobody's attempt; None for one that is counted."""
-    soon, late = timers.step_backoff_seconds[2], timers.held_backoff_seconds[0]
-    if isinstance(error, errors.PaceExceeded):
+    """Return the wait after an error that is not counted as an attempt; None for one that is counted."""
+    soon, late = timers.step_backoff_seconds[2], timers.redrive_backoff_seconds[0]
+    if isinstance(error, errors.RateLimited):
         return error.wait_seconds
     if isinstance(error, errors.OperationTimeLimit):
-        told = error.reset_at - now_epoch if error.reset_at else late
-        return min(max(told, timers.step_backoff_seconds[0]), timers.held_backoff_seconds[1])
+        reply = error.reset_at - now_epoch if error.reset_at else late
+        return min(max(reply, timers.step_backoff_seconds[0]), timers.redrive_backoff_seconds[1])
     if isinstance(error, PASSING_SOON):
         return soon
     return late if isinstance(error, PASSING_LATE) else None

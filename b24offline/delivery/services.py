@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import ResponseError
 
-from b24offline.delivery.dead_letters import Parking
+from b24offline.delivery.dead_letters import DeadLetterQueue
 from b24offline.delivery.dispatcher import Dispatcher
 from b24offline.delivery.object_reader import ObjectReader
 from b24offline.delivery.poll_turn import PollTurns
@@ -18,8 +18,8 @@ from b24offline.delivery.settler import Settler
 from b24offline.delivery.subscriber import Subscriber
 from b24offline.delivery.sweeper import Sweeper
 from b24offline.errors import B24OfflineError
-from b24offline.ledger import LaneSchedule, Ledger, PortalGuard, RequestBox, Snapshots
-from b24offline.rest import BLOCK_SECONDS, OfflineQueue, PacedClient, PortalClient
+from b24offline.ledger import Fencing, JobQueue, LaneSchedule, Ledger, ObjectCache
+from b24offline.rest import BLOCK_SECONDS, OfflineQueue, PortalClient, RestClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from b24offline.config import Config
     from b24offline.events import Catalogue, Portal, Routes
     from b24offline.ledger import PollSchedule
-    from b24offline.rest import Pace, TokenSource
+    from b24offline.rest import RateLimiter, TokenSource
     from b24offline.store import Store
 
 LONGEST_SLEEP_SECONDS: Final = 5.0
@@ -40,21 +40,21 @@ TROUBLE_OF_ONE_PORTAL: Final = (B24OfflineError, ResponseError)
 
 
 @dataclass(frozen=True, slots=True)
-class PortalKit:
+class PortalServices:
     """Everything that works for one portal. ``portal`` is at most a second old."""
 
     portal: Portal
-    client: PacedClient
+    client: PortalClient
     queue: OfflineQueue
     ledger: Ledger
-    guard: PortalGuard
+    fencing: Fencing
     poller: Poller
     lanes: LaneSchedule
     settler: Settler
-    parking: Parking
-    snapshots: Snapshots
+    dead_letter_queue: DeadLetterQueue
+    object_cache: ObjectCache
     reader: ObjectReader
-    requests: RequestBox
+    requests: JobQueue
     dispatcher: Dispatcher
     polls: PollTurns
     redriver: Redriver
@@ -72,17 +72,17 @@ class Shared:
     store: Store
     session: requests.Session
     tokens: TokenSource
-    pace: Pace
+    rate_limiter: RateLimiter
     schedule: PollSchedule
     catalogue: Catalogue
     routes: Routes
     once_per: Callable[[str, float], bool]
 
 
-def build_kit(shared: Shared, portal: Portal, on_gap: Callable[[int], object]) -> PortalKit:
+def build_kit(shared: Shared, portal: Portal, on_gap: Callable[[int], object]) -> PortalServices:
     """Build what works for one portal. ``on_gap``: see `Subscriber`."""
     config, timers, name = shared.config, shared.config.timers, portal.name
-    rest = PortalClient(
+    rest = RestClient(
         name,
         portal.client_endpoint,
         shared.session,
@@ -90,57 +90,57 @@ def build_kit(shared: Shared, portal: Portal, on_gap: Callable[[int], object]) -
         read_timeout_seconds=timers.read_timeout_seconds,
         max_response_bytes=config.max_response_bytes,
     )
-    client = PacedClient(
+    client = PortalClient(
         rest,
         shared.tokens,
-        shared.pace,
+        shared.rate_limiter,
         name,
         max_wait_seconds=LONGEST_SLEEP_SECONDS,
         block_seconds=BLOCK_SECONDS * config.time_scale,
     )
     queue = OfflineQueue(client, name, portal.connector)
     ledger = Ledger(shared.redis, config.key_prefix, name, timers)
-    guard = PortalGuard(shared.redis, ledger, timers, max_open_batches=config.max_open_batches)
-    requests = RequestBox(shared.redis, ledger)
-    snapshots = Snapshots(shared.redis, ledger, config.snapshot_ttl_seconds)
+    fencing = Fencing(shared.redis, ledger, timers, max_in_flight_batches=config.max_in_flight_batches)
+    requests = JobQueue(shared.redis, ledger)
+    object_cache = ObjectCache(shared.redis, ledger, config.object_cache_ttl_seconds)
     poller = Poller(
         portal=name,
         queue=queue,
         ledger=ledger,
-        guard=guard,
+        fencing=fencing,
         store=shared.store,
         catalogue=shared.catalogue,
         routes=shared.routes,
         unrouted=config.unrouted,
     )
-    reader = ObjectReader(client, shared.catalogue, snapshots, ledger)
+    reader = ObjectReader(client, shared.catalogue, object_cache, ledger)
     lanes = LaneSchedule(shared.redis, ledger.stem)
     dispatcher = Dispatcher(
         portal=name, redis=shared.redis, ledger=ledger, reader=reader, routes=shared.routes, timers=timers
     )
-    parking = Parking(ledger, shared.store.dead_letters, timers)
+    dead_letter_queue = DeadLetterQueue(ledger, shared.store.dead_letters, timers)
     lifecycle = PortalLifecycle(
         portal=name,
         store=shared.store,
         ledger=ledger,
-        guard=guard,
+        fencing=fencing,
         client=client,
         tokens=shared.tokens,
-        pace=shared.pace,
+        rate_limiter=shared.rate_limiter,
         poll_interval_min_seconds=config.poll_interval_min_seconds,
         time_scale=config.time_scale,
     )
-    return PortalKit(
+    return PortalServices(
         portal=portal,
         client=client,
         queue=queue,
         ledger=ledger,
-        guard=guard,
+        fencing=fencing,
         poller=poller,
         lanes=lanes,
-        settler=Settler(ledger, guard, queue, timers, shared.store.dead_letters),
-        parking=parking,
-        snapshots=snapshots,
+        settler=Settler(ledger, fencing, queue, timers, shared.store.dead_letters),
+        dead_letter_queue=dead_letter_queue,
+        object_cache=object_cache,
         reader=reader,
         requests=requests,
         dispatcher=dispatcher,
@@ -156,8 +156,8 @@ def build_kit(shared: Shared, portal: Portal, on_gap: Callable[[int], object]) -
         ),
         sweeper=Sweeper(
             ledger=ledger,
-            guard=guard,
-            parking=parking,
+            fencing=fencing,
+            dead_letter_queue=dead_letter_queue,
             timers=timers,
             requests_per_second=config.requests_per_second,
             adopts=config.adopt,
@@ -166,13 +166,13 @@ def build_kit(shared: Shared, portal: Portal, on_gap: Callable[[int], object]) -
         redriver=Redriver(
             portal=name,
             queue=queue,
-            guard=guard,
+            fencing=fencing,
             poller=poller,
             schedule=lanes,
             dispatcher=dispatcher,
             routes=shared.routes,
             lanes=tuple(config.all_lanes),
-            first_wait_seconds=timers.held_backoff_seconds[0],
+            first_wait_seconds=timers.redrive_backoff_seconds[0],
             patience_seconds=config.tick_seconds,
             once_per=shared.once_per,
         ),
@@ -182,8 +182,8 @@ def build_kit(shared: Shared, portal: Portal, on_gap: Callable[[int], object]) -
             client=client,
             routes=shared.routes,
             events=config.events,
-            enabled=config.auto_bind,
-            look_seconds=config.bind_look_seconds,
+            enabled=config.auto_subscribe,
+            look_seconds=config.subscription_check_seconds,
             time_scale=config.time_scale,
             on_gap=on_gap,
         ),

@@ -1,7 +1,7 @@
 """What to do with a batch: outcomes and the portal's live records in, a plan out. Pure, and safe to repeat.
 
-The order of the questions about one record is the protocol: is it still there; is its message in a quiet period; did it
-succeed; is there a newer one; is it old enough to be reported. What cannot be decided now says when to look again.
+The order of the questions about one record is the protocol: is it still there; is its message in a in-doubt window; did
+it succeed; is there a newer one; is it old enough to be nacked. What cannot be decided now says when to look again.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ class SettleView:
         events: record id -> its event.
         live: record id -> record, as the portal lists the batch; None when nobody looked (the one-call case).
         newer: record id -> whether a newer unmarked record of its message exists; what is missing was not looked up.
-        quiet_until_ms: message id -> end of its quiet period.
+        in_doubt_until_ms: message id -> end of its in-doubt window.
         now_ms: now.
-        reportable_at_ms: from when on failures of this batch may be reported.
+        nackable_at_ms: from when on failures of this batch may be nacked.
     """
 
     outcomes: Mapping[int, Outcome]
     events: Mapping[int, Event]
     live: Mapping[int, Record] | None
     newer: Mapping[int, bool]
-    quiet_until_ms: Mapping[str, int]
+    in_doubt_until_ms: Mapping[str, int]
     now_ms: int
-    reportable_at_ms: int
+    nackable_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class SettlePlan:
 
     clear: tuple[int, ...] = ()
     superseded: tuple[int, ...] = ()
-    report: tuple[int, ...] = ()
+    nack: tuple[int, ...] = ()
     gone: tuple[int, ...] = ()
     keep: tuple[int, ...] = ()
     look: tuple[int, ...] = ()
@@ -65,19 +65,20 @@ class SettlePlan:
 
 
 def needs_look(view: SettleView) -> bool:
-    """Whether the portal must be read first. Not when all that is final succeeded and no message of it is quiet."""
+    """Return whether the portal must be read first. Not when all that is final succeeded and no message of it is in
+    doubt."""
     return any(
-        outcome not in DONE or view.quiet_until_ms.get(view.events[record].message_id, 0) > view.now_ms
+        outcome not in DONE or view.in_doubt_until_ms.get(view.events[record].message_id, 0) > view.now_ms
         for record, outcome in view.outcomes.items()
         if outcome != "unfinished"
     )
 
 
 def plan_settlement(view: SettleView) -> SettlePlan:
-    """Decides each record of the batch on its own. Without a look (``live`` None) nothing can be reported."""
+    """Decide each record of the batch on its own. Without a look (``live`` None) nothing can be nacked."""
     clear: list[int] = []
     superseded: list[int] = []
-    report: list[int] = []
+    nack: list[int] = []
     gone: list[int] = []
     keep: list[int] = []
     look: list[int] = []
@@ -85,17 +86,17 @@ def plan_settlement(view: SettleView) -> SettlePlan:
     for record in sorted(view.outcomes):
         outcome = view.outcomes[record]
         message = view.events[record].message_id
-        quiet = view.quiet_until_ms.get(message, 0)
+        in_doubt = view.in_doubt_until_ms.get(message, 0)
         if outcome == "unfinished":
             keep.append(record)
         elif view.live is not None and record not in view.live:
             gone.append(record)
-        elif quiet > view.now_ms:
+        elif in_doubt > view.now_ms:
             keep.append(record)
-            times.append(quiet)
+            times.append(in_doubt)
         elif outcome in DONE:
             clear.append(record)
-        elif view.live is None or view.live[record].marked:
+        elif view.live is None or view.live[record].nacked:
             keep.append(record)
         elif record not in view.newer:
             keep.append(record)
@@ -103,15 +104,15 @@ def plan_settlement(view: SettleView) -> SettlePlan:
         elif view.newer[record]:
             clear.append(record)
             superseded.append(record)
-        elif view.now_ms < view.reportable_at_ms:
+        elif view.now_ms < view.nackable_at_ms:
             keep.append(record)
-            times.append(view.reportable_at_ms)
+            times.append(view.nackable_at_ms)
         else:
-            report.append(record)
+            nack.append(record)
     return SettlePlan(
         clear=tuple(clear),
         superseded=tuple(superseded),
-        report=tuple(report),
+        nack=tuple(nack),
         gone=tuple(gone),
         keep=tuple(keep),
         look=tuple(look),

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from b24offline.delivery.settlement import DONE, SettlePlan, SettleView, needs_look, plan_settlement
-from b24offline.errors import PaceExceeded, PortalError, StoreError
-from b24offline.failpoints import crash_point
-from b24offline.ledger import is_local
-from b24offline.rest import QUEUE_PAGE, ClearOrder, ReportOrder, ReportRules, retry_expired_token
+from b24offline.errors import PortalError, RateLimited, StoreError
+from b24offline.failpoints import failpoint
+from b24offline.ledger import is_synthetic
+from b24offline.rest import QUEUE_PAGE, ClearOrder, NackOrder, NackRules, retry_expired_token
 
 if TYPE_CHECKING:
     from b24offline.config import Timers
     from b24offline.events import Record
-    from b24offline.ledger import Ledger, PortalGuard, Settling
+    from b24offline.ledger import Fencing, Ledger, SettleLease
     from b24offline.rest import OfflineQueue
     from b24offline.store import DeadLetters
 
@@ -27,102 +27,102 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class SettleResult:
     """What one settle did. ``state``: "closed", "open", "gone", "busy", "lost" or "damaged"."""
 
     state: str
     acknowledged: int = 0
-    reported: int = 0
+    nacked: int = 0
     kept: int = 0
 
 
 class Settler:
-    """Settles batches of one portal. Without ``letters``, those of the store, no dead letter is ended."""
+    """Settles batches of one portal. Without ``dead letters``, those of the store, no dead letter is ended."""
 
     def __init__(
         self,
         ledger: Ledger,
-        guard: PortalGuard,
+        fencing: Fencing,
         queue: OfflineQueue,
         timers: Timers,
-        letters: DeadLetters | None = None,
+        dead_letters: DeadLetters | None = None,
     ) -> None:
-        self._letters = letters
+        self._dead_letters = dead_letters
         self._ledger = ledger
-        self._guard = guard
+        self._fencing = fencing
         self._queue = queue
         self._timers = timers
-        self._rules = ReportRules(
-            minimum_age_ms=round(timers.report_age_seconds * 1000),
+        self._rules = NackRules(
+            minimum_age_ms=round(timers.nack_age_seconds * 1000),
             look_valid_ms=round(timers.settle_lease_seconds * 500),
         )
 
-    def settle(self, process_id: str) -> Settled:
-        """Settles as far as it can be settled now.
+    def settle(self, process_id: str) -> SettleResult:
+        """Settle as far as it can be settled now.
 
-        Raises `PortalError`, `PaceExceeded` or `StoreError`; the batch then comes again by its due time.
+        Raises `PortalError`, `RateLimited` or `StoreError`; the batch then comes again by its due time.
         """
         settling = self._ledger.begin_settle(process_id)
         if settling == "damaged":
-            heir = "reconciliation" if is_local(process_id) else "adoption"
-            told = {"portal": self._ledger.portal, "process_id": process_id}
-            log.error(f"batch damaged in the ledger, given to {heir}", extra=told)
+            heir = "reconciliation" if is_synthetic(process_id) else "adoption"
+            reply = {"portal": self._ledger.portal, "process_id": process_id}
+            log.error(f"batch damaged in the ledger, given to {heir}", extra=reply)
             self._ledger.forget(process_id)
-            return Settled("damaged")
+            return SettleResult("damaged")
         if isinstance(settling, str):
-            return Settled(settling)
+            return SettleResult(settling)
         try:
             return self._settle(settling)
-        except (PortalError, PaceExceeded, StoreError):
+        except (PortalError, RateLimited, StoreError):
             self._ledger.end_settle(settling, (), self._timers.settle_due_seconds)
             raise
 
-    def _settle(self, settling: Settling) -> Settled:
-        crash_point("settle.leased")
-        if is_local(settling.process_id):
-            return self._end_local(settling)
+    def _settle(self, settling: SettleLease) -> SettleResult:
+        failpoint("settle.leased")
+        if is_synthetic(settling.process_id):
+            return self._end_synthetic(settling)
         view = SettleView(
             outcomes=settling.outcomes,
             events=settling.events,
             live=None,
             newer={},
-            quiet_until_ms=self._guard.quiet_until_ms({event.message_id for event in settling.events.values()}),
+            in_doubt_until_ms=self._fencing.in_doubt_until_ms({event.message_id for event in settling.events.values()}),
             now_ms=settling.now_ms,
-            reportable_at_ms=settling.first_seen_ms + self._rules.minimum_age_ms,
+            nackable_at_ms=settling.first_seen_ms + self._rules.minimum_age_ms,
         )
         if needs_look(view):
             view = self._looked(view, settling)
-            crash_point("settle.looked")
+            failpoint("settle.looked")
         plan = plan_settlement(view)
         if plan.clear and not self._clear(settling, view, plan):
-            return Settled("lost", kept=len(view.outcomes))
+            return SettleResult("lost", kept=len(view.outcomes))
         done = [*plan.gone, *plan.clear]
-        self._end_letters(settling, done)
-        reported = len(plan.report) if plan.report and self._report(settling, view, plan) else 0
-        # What was reported is dropped only by a later look that finds it gone: the answer alone proves nothing.
+        self._end_dead_letters(settling, done)
+        nacked = len(plan.nack) if plan.nack and self._nack(settling, view, plan) else 0
+        # What was nacked is dropped only by a later look that finds it gone: the answer alone proves nothing.
         wait = self._next_look_seconds(plan, view.now_ms)
-        crash_point("settle.before_end")
+        failpoint("settle.before_end")
         state = self._ledger.end_settle(settling, done, wait)
-        return Settled(state, len(plan.clear), reported, len(plan.keep))
+        return SettleResult(state, len(plan.clear), nacked, len(plan.keep))
 
-    def _end_local(self, settling: Settling) -> Settled:
+    def _end_synthetic(self, settling: SettleLease) -> SettleResult:
         """No record of the portal stands behind a local batch: what is done is dropped. Makes no call."""
         done = [record for record, outcome in settling.outcomes.items() if outcome in DONE]
-        self._end_letters(settling, done)
+        self._end_dead_letters(settling, done)
         state = self._ledger.end_settle(settling, done, self._timers.settle_due_seconds)
         if state != "lost":
             self._ledger.count("injected_done", len(done))
-        return Settled(state, kept=len(settling.outcomes) - len(done))
+        return SettleResult(state, kept=len(settling.outcomes) - len(done))
 
-    def _end_letters(self, settling: Settling, done: list[int]) -> None:
-        """Before the ledger forgets the records, so that a death in between ends the letters the next time."""
-        if self._letters is None:
+    def _end_dead_letters(self, settling: SettleLease, done: list[int]) -> None:
+        """Before the ledger forgets the records, so that a death in between ends the dead letters the next time."""
+        if self._dead_letters is None:
             return
         for record in done:
-            if settling.events[record].held:
-                self._letters.end_of_record(self._ledger.portal, record)
+            if settling.events[record].retrying:
+                self._dead_letters.end_of_record(self._ledger.portal, record)
 
-    def _looked(self, view: SettleView, settling: Settling) -> SettleView:
+    def _looked(self, view: SettleView, settling: SettleLease) -> SettleView:
         """S1: what the batch still holds, and whether failed records have newer ones."""
         looked_ms = self._ledger.now_ms()
         live: dict[int, Record] = {r.record_id: r for r in self._queue.reread(settling.process_id).records}
@@ -137,33 +137,33 @@ class Settler:
         return replace(view, newer=newer)
 
     @retry_expired_token
-    def _clear(self, settling: Settling, view: SettleView, plan: SettlePlan) -> bool:
+    def _clear(self, settling: SettleLease, view: SettleView, plan: SettlePlan) -> bool:
         """S2: acknowledge what is done. False, and nothing sent, when the settle lease is lost by the call's turn."""
         with self._queue.clearing() as clear:
             # A second settler that saw no newer record must not mark a superseded one meanwhile: its `error` would
             # find the record gone and delete the next change instead.
             if not self._own(settling, view, plan.superseded):
                 return False
-            crash_point("settle.before_clear")
+            failpoint("settle.before_clear")
             clear(ClearOrder(settling.process_id, plan.clear))
         self._ledger.count("events_acknowledged", len(plan.clear))
         self._ledger.count("events_superseded", len(plan.superseded))
         return True
 
     @retry_expired_token
-    def _report(self, settling: Settling, view: SettleView, plan: SettlePlan) -> bool:
+    def _nack(self, settling: SettleLease, view: SettleView, plan: SettlePlan) -> bool:
         """S3: mark what failed. False, and nothing sent, when the lease is lost or the look old by the call's turn."""
-        records = tuple((view.live or {})[record] for record in plan.report)
-        with self._queue.reporting() as report:
+        records = tuple((view.live or {})[record] for record in plan.nack)
+        with self._queue.reporting() as nack:
             if self._ledger.now_ms() - view.now_ms > self._rules.look_valid_ms:
                 return False
-            left_seconds = self._own(settling, view, plan.report)
+            left_seconds = self._own(settling, view, plan.nack)
             if not left_seconds:
                 return False
             now_ms = self._ledger.now_ms()
-            crash_point("settle.before_error")
-            report(
-                ReportOrder(
+            failpoint("settle.before_error")
+            nack(
+                NackOrder(
                     process_id=settling.process_id,
                     records=records,
                     newer=view.newer,
@@ -174,21 +174,22 @@ class Settler:
                     rules=self._rules,
                 )
             )
-        self._ledger.count("events_reported", len(records))
-        told = {"events": sorted({record.name for record in records}), "record_ids": sorted(plan.report)}
-        log.warning("events nacked on the portal", extra={"portal": self._ledger.portal, **told})
+        self._ledger.count("events_nacked", len(records))
+        reply = {"events": sorted({record.name for record in records}), "record_ids": sorted(plan.nack)}
+        log.warning("events nacked on the portal", extra={"portal": self._ledger.portal, **reply})
         return True
 
-    def _own(self, settling: Settling, view: SettleView, records: tuple[int, ...]) -> float:
-        """Note a quiet period for failed records, right before a call about them. Return the seconds left of the lease.
+    def _own(self, settling: SettleLease, view: SettleView, records: tuple[int, ...]) -> float:
+        """Note a in-doubt window for failed records, right before a call about them. Return the seconds left of the
+        lease.
 
         0.0, and nothing noted, when the lease is lost: after a long stop, or a long wait for the call's turn, another
         settle may have reported by now.
         """
-        return self._guard.note_quiet({view.events[record].message_id for record in records}, settling)
+        return self._fencing.open_in_doubt_window({view.events[record].message_id for record in records}, settling)
 
     def _next_look_seconds(self, plan: SettlePlan, now_ms: int) -> float:
-        if plan.report or plan.look:
+        if plan.nack or plan.look:
             return self._timers.sweep_seconds
         if plan.again_at_ms is not None:
             return min(self._timers.settle_due_seconds, max(0.0, (plan.again_at_ms - now_ms) / 1000))

@@ -6,9 +6,9 @@ import json
 import logging
 from typing import TYPE_CHECKING, Final
 
-from b24offline import keys as keys
+from b24offline import keys
 from b24offline.ledger import note_refused
-from b24offline.rest import Bound, bind_events, check_plan, fingerprint
+from b24offline.rest import SyncResult, bind_events, check_plan, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from b24offline.events import Portal, Routes
     from b24offline.ledger import Ledger
-    from b24offline.rest import PacedClient
+    from b24offline.rest import PortalClient
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Subscriber:
         *,
         redis: Redis,
         ledger: Ledger,
-        client: PacedClient,
+        client: PortalClient,
         routes: Routes,
         events: tuple[str, ...],
         enabled: bool,
@@ -62,7 +62,7 @@ class Subscriber:
 
         True at most once in `RETRY_SECONDS`, over all workers.
         """
-        if not self._enabled or portal.ledger_generation is None:
+        if not self._enabled or portal.ledger_epoch is None:
             # Before the first poll nobody knows whether the queue is another deployment's.
             return False
         known, fresh = self._redis.mget(self._key, keys.bound(self._ledger.stem, "fresh"))
@@ -70,14 +70,14 @@ class Subscriber:
             return False
         return bool(self._redis.set(keys.bound(self._ledger.stem, "asked"), "1", nx=True, ex=RETRY_SECONDS))
 
-    def sync(self, portal: Portal) -> Bound:
-        """Check the portal's plan and bind all wanted events. Raise the `PortalError` or `PaceExceeded` of a call."""
+    def sync(self, portal: Portal) -> SyncResult:
+        """Check the portal's plan and bind all wanted events. Raise the `PortalError` or `RateLimited` of a call."""
         began_ms = self._ledger.now_ms()
         check_plan(self._client, portal.name)
         # A sync that died after its calls has perhaps bound what had vanished, and left no other trace of it.
         interrupted = not self._redis.set(keys.bound(self._ledger.stem, "begun"), "1", nx=True)
         bound = bind_events(self._client, portal.connector, self._wanted())
-        self._report(portal, bound)
+        self._nack(portal, bound)
         standing = sorted(set(self._wanted()) - set(bound.refused))
         self._note_look(standing, standing if interrupted else bound.added, began_ms)
         self._redis.delete(keys.bound(self._ledger.stem, "begun"))
@@ -91,10 +91,10 @@ class Subscriber:
         return self._events or self._routes.event_names
 
     def _fingerprint(self, portal: Portal) -> str:
-        """Changes with the wanted events, and with a new authorization: a new installation begins with none."""
+        """Change with the wanted events, and with a new authorization: a new installation begins with none."""
         return fingerprint(f"{portal.connector}@{portal.authorized_at.timestamp()}", self._wanted())
 
-    def _report(self, portal: Portal, bound: Bound) -> None:
+    def _nack(self, portal: Portal, bound: SyncResult) -> None:
         for name, why in bound.refused.items():
             log.error("event cannot be bound", extra={"portal": portal.name, "event": name, "why": why})
         note_refused(self._redis, self._ledger, bound.refused)

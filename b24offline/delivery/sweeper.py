@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from b24offline.config import Timers
-    from b24offline.delivery.dead_letters import Parking
+    from b24offline.delivery.dead_letters import DeadLetterQueue
     from b24offline.events import Portal
-    from b24offline.ledger import Ledger, Overdue, PortalGuard
+    from b24offline.ledger import Fencing, Ledger, Overdue
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +28,16 @@ class Sweeper:
         self,
         *,
         ledger: Ledger,
-        guard: PortalGuard,
-        parking: Parking,
+        fencing: Fencing,
+        dead_letter_queue: DeadLetterQueue,
         timers: Timers,
         requests_per_second: float,
         adopts: bool,
         once_per: Callable[[str, float], bool],
     ) -> None:
         self._ledger = ledger
-        self._guard = guard
-        self._parking = parking
+        self._fencing = fencing
+        self._dead_letter_queue = dead_letter_queue
         self._timers = timers
         self._requests_per_second = requests_per_second
         self._adopts = adopts
@@ -47,15 +47,15 @@ class Sweeper:
         """Return the runs to start, the batches to settle, and the runs that are given up until a person acts."""
         return self._ledger.take_overdue()
 
-    def park(self, overdue: Overdue) -> None:
+    def dead_letter(self, overdue: Overdue) -> None:
         """Park the runs that are given up. One that the store refuses comes again."""
-        for run in overdue.hopeless:
+        for run in overdue.exhausted:
             try:
-                self._parking.park(run)
+                self._dead_letter_queue.dead_letter(run)
             except StoreError as error:
                 # It is due again soon; what is overdue beside it must not wait for the store.
                 log.error(  # noqa: TRY400 - the sentence says it all
-                    "event not parked, the store refused its dead letter",
+                    "event not dead-lettered, the store refused its dead letter",
                     extra={"portal": self._ledger.portal, "run": run.run, "why": str(error)},
                 )
 
@@ -66,17 +66,18 @@ class Sweeper:
         adopt_seconds = self._timers.sighting_seconds / 3
         if self._adopts and self._once_per(f"adopt:{portal.name}", adopt_seconds) and self._lists_reserved(portal.name):
             yield "adopt"
-        redrive_seconds = turn_seconds(self._timers.held_backoff_seconds[0], self._requests_per_second)
+        redrive_seconds = turn_seconds(self._timers.redrive_backoff_seconds[0], self._requests_per_second)
         if self._once_per(f"redrive:{portal.name}", redrive_seconds):
             yield "redrive"
 
     def _lists_reserved(self, portal: str) -> bool:
-        """Whether all reserved records are listed this time: seldom while there are thousands and none is an orphan.
+        """Return whether all reserved records are listed this time: seldom while there are thousands and none is an
+        orphan.
 
-        Those of parked events are thousands until a person decides, and a whole list keeps polls out.
+        Those of dead-lettered events are thousands until a person decides, and a whole list keeps polls out.
         """
         wait = self._timers.sighting_seconds
-        seconds = listing_seconds(wait, self._guard.known_reserved())
-        if seconds == listing_seconds(wait, 0) or self._guard.sighted():
+        seconds = listing_seconds(wait, self._fencing.known_reserved())
+        if seconds == listing_seconds(wait, 0) or self._fencing.sighted():
             return True
         return self._once_per(f"reserved:{portal}", min(seconds, 3 * wait))

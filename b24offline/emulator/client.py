@@ -273,7 +273,7 @@ class Control:
 
     def marks(self, **which: Any) -> int:
         """Mark free records as failed: `connector`, `ids`, `count` and return how many."""
-        return int(self.send("POST", "marks", which)["marked"])
+        return int(self.send("POST", "marks", which)["nacked"])
 
     def steal(self, **which: Any) -> dict[str, Any]:
         """Move records to a fresh process id: `connector`, `process_id` or `ids`, `count`."""

@@ -20,32 +20,32 @@ from b24offline.events.event import (
     parse_record,
     stamp_seconds,
 )
-from b24offline.events.portal import TAKEN_OVER, Portal, PortalState, RefreshWait, Tokens, Wish
+from b24offline.events.portal import CLAIMED, DesiredState, ObservedState, Portal, RefreshWait, Tokens
 from b24offline.events.retry import PASSING_LATE, PASSING_SOON, RetryRules
 from b24offline.events.routing import NO_RULES, Routes, route, routes
 
 __all__ = [
+    "CLAIMED",
     "JSON",
     "LISTED_ENTITIES",
     "NO_RULES",
     "PASSING_LATE",
     "PASSING_SOON",
-    "TAKEN_OVER",
     "Batch",
     "Catalogue",
+    "DesiredState",
     "Event",
     "EventKind",
     "MalformedRecord",
     "ObjectKey",
     "ObjectRead",
+    "ObservedState",
     "Portal",
-    "PortalState",
     "Record",
     "RefreshWait",
     "RetryRules",
     "Routes",
     "Tokens",
-    "Wish",
     "batch_from_rows",
     "changed_at",
     "event_from_record",

@@ -113,7 +113,7 @@ class Catalogue:
         return frozenset(kind.entity for kind in self._kinds.values() if kind.id_path)
 
     def lookup(self, name: str) -> EventKind | None:
-        """The kind of an event name in any case, `ONCRMDYNAMICITEMADD_147` included; None when unknown."""
+        """Return the kind of an event name in any case, `ONCRMDYNAMICITEMADD_147` included; None when unknown."""
         wanted = name.strip().upper()
         kind = self._kinds.get(wanted)
         if kind is not None:
@@ -135,7 +135,7 @@ class Catalogue:
         )
 
     def getter(self, object_key: ObjectKey) -> ObjectRead | None:
-        """The call that reads this object; None where the portal offers none or the id has another shape."""
+        """Return the call that reads this object; None where the portal offers none or the id has another shape."""
         parts = object_key.object_id.split(":")
         kind = self._reads.get((object_key.entity, len(parts)))
         if kind is None and len(parts) > 1:
@@ -151,18 +151,18 @@ class Catalogue:
         return ObjectRead(kind.get_method, params, kind.result_path, asked)
 
     def object_id_from(self, data: JSON, kind: EventKind) -> str | None:
-        """The id of the object that a payload of this kind points to; see the function of the same name."""
+        """Return the id of the object that a payload of this kind points to; see the function of the same name."""
         return object_id_from(data, kind)
 
 
 @functools.cache
 def shipped_catalogue() -> Catalogue:
-    """The catalogue that comes with the package, read once per process."""
+    """Return the catalogue that comes with the package, read once per process."""
     return Catalogue(parse_catalogue(resources.files(__package__).joinpath("catalogue.csv").read_text("utf-8")))
 
 
 def parse_catalogue(text: str) -> tuple[EventKind, ...]:
-    """The rows of a catalogue in CSV; raises ValueError naming the row that is wrong."""
+    """Return the rows of a catalogue in CSV; raises ValueError naming the row that is wrong."""
     kinds: dict[str, EventKind] = {}
     for row in csv.DictReader(io.StringIO(text)):
         name, action = row["event"], row["action"]
@@ -183,7 +183,7 @@ def parse_catalogue(text: str) -> tuple[EventKind, ...]:
 
 
 def object_id_from(data: JSON, kind: EventKind) -> str | None:
-    """The id of the object that a payload points to, composite ids joined by `:`.
+    """Return the id of the object that a payload points to, composite ids joined by `:`.
 
     None when the kind has no object, or the id is missing, zero, too long or not plain text: such an event
     stays processable, it just belongs to no object.
@@ -203,7 +203,7 @@ def object_id_from(data: JSON, kind: EventKind) -> str | None:
 
 
 def object_in(result: JSON, read: ObjectRead) -> JSON:
-    """The object in the `result` of an answer; None when it is absent (`[]`, null, false, also at its place).
+    """Return the object in the `result` of an answer; None when it is absent (`[]`, null, false, also at its place).
 
     Raises ValueError when there is something else: a map without the object's key, or an object that was not asked
     for, as of a list that ignores its filter. That must not pass for an object that is gone.
@@ -225,7 +225,7 @@ def _is_nothing(value: JSON) -> bool:
 
 
 def changed_at(entity: str, data: JSON) -> str | None:
-    """When the object was last modified by its own account, ISO 8601 with offset.
+    """Return when the object was last modified by its own account, ISO 8601 with offset.
 
     None when it does not say, or says it without an offset or in the portal's display format (as
     calendar entries do).

@@ -66,7 +66,7 @@ class Record:
         additional: `EVENT_ADDITIONAL`, the same way.
         message_id: `MESSAGE_ID`, 32 characters; equal for every record of one event name and data.
         process_id: the reservation the row belongs to, "" while free.
-        marked: whether the row was reported as failed (`ERROR`).
+        nacked: whether the row was nacked as failed (`ERROR`).
     """
 
     record_id: int
@@ -77,7 +77,7 @@ class Record:
     additional: JSON = field(repr=False)
     message_id: str
     process_id: str = ""
-    marked: bool = False
+    nacked: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -106,7 +106,7 @@ class Event:
         object: what changed; None where the event has no object or an unreadable id.
         data: the payload, mostly ids only; never logged, so it has no place in the repr.
         user_id: who caused it; None when no user acted.
-        marked: whether it comes from a record that was reported as failed before.
+        nacked: whether it comes from a record that was nacked as failed before.
     """
 
     portal: str
@@ -118,7 +118,7 @@ class Event:
     object: ObjectKey | None
     data: JSON = field(repr=False)
     user_id: int | None
-    marked: bool
+    nacked: bool
 
     @property
     def delivery(self) -> str:
@@ -131,30 +131,30 @@ class Event:
         return self.record_id < 0
 
     @property
-    def held(self) -> bool:
-        """Whether its runs are held instead of failing: it was reported before, or there is nothing to report."""
-        return self.marked or self.local
+    def retrying(self) -> bool:
+        """Whether its runs are held instead of failing: it was nacked before, or there is nothing to report."""
+        return self.nacked or self.local
 
     def idempotency_key(self, pipeline: str) -> str:
-        """The text that stays the same when this event runs again through the given pipeline.
+        """Return the text that stays the same when this event runs again through the given pipeline.
 
         A repeat of the event in the portal has another stamp, hence another key. That of a local event names the
         object: it stays the same when the same missed state is injected twice.
         """
         if self.local and self.object is not None:
             name = f"{self.object.entity}:{self.object.object_id}"
-            return f"{self.portal}:local:{name}@{stamp_seconds(self.stamp)}:{pipeline}"
+            return f"{self.portal}:synthetic:{name}@{stamp_seconds(self.stamp)}:{pipeline}"
         return f"{self.portal}:{self.delivery}:{pipeline}"
 
     def to_json(self) -> str:
-        """The event as one JSON text in ASCII; `from_json` gives it back."""
+        """Return the event as one JSON text in ASCII; `from_json` gives it back."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         values["object"] = None if self.object is None else [self.object.entity, self.object.object_id]
         return json.dumps(values, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Event:
-        """The event that `to_json` wrote.
+        """Return the event that `to_json` wrote.
 
         Raises:
             ValueError: the text is not such an event.
@@ -193,13 +193,13 @@ def stamp_seconds(stamp: str) -> int:
     return int(_parse_stamp(stamp).timestamp())
 
 
-def parse_record(raw: object, *, process_id: str = "", marked: bool = False) -> Record:
-    """One row of an answer as a typed record.
+def parse_record(raw: object, *, process_id: str = "", nacked: bool = False) -> Record:
+    """Return one row of an answer as a typed record.
 
     Args:
         raw: the decoded row. Missing, false, null and empty payloads are all "no payload".
         process_id: the reservation, where the row does not say (`event.offline.get` rows do not).
-        marked: the mark, where the row does not say.
+        nacked: the mark, where the row does not say.
 
     Raises:
         MalformedRecord: id, timestamp, name or message id is missing or has the wrong shape.
@@ -240,24 +240,24 @@ def parse_record(raw: object, *, process_id: str = "", marked: bool = False) -> 
         additional=_payload(raw.get("EVENT_ADDITIONAL")),
         message_id=message_id,
         process_id=reservation or "",
-        marked=str(raw["ERROR"]).strip().lower() in {"1", "true", "y"} if "ERROR" in raw else marked,
+        nacked=str(raw["ERROR"]).strip().lower() in {"1", "true", "y"} if "ERROR" in raw else nacked,
     )
 
 
-def batch_from_rows(portal: str, process_id: str, rows: Iterable[object], *, marked: bool = False) -> Batch:
-    """The rows of one reservation as a batch; rows that cannot be read are kept apart, not raised."""
+def batch_from_rows(portal: str, process_id: str, rows: Iterable[object], *, nacked: bool = False) -> Batch:
+    """Return the rows of one reservation as a batch; rows that cannot be read are kept apart, not raised."""
     records: list[Record] = []
     malformed: list[MalformedRecord] = []
     for row in rows:
         try:
-            records.append(parse_record(row, process_id=process_id, marked=marked))
+            records.append(parse_record(row, process_id=process_id, nacked=nacked))
         except MalformedRecord as error:
             malformed.append(error)
     return Batch(portal, process_id, tuple(records), tuple(malformed))
 
 
 def event_from_record(portal: str, record: Record, catalogue: Catalogue) -> Event:
-    """The event a record carries; an unknown name or an odd id gives one without object, never an error."""
+    """Return the event a record carries; an unknown name or an odd id gives one without object, never an error."""
     kind = catalogue.lookup(record.name)
     key: ObjectKey | None = None
     if kind is not None:
@@ -273,7 +273,7 @@ def event_from_record(portal: str, record: Record, catalogue: Catalogue) -> Even
         object=key,
         data=record.data,
         user_id=_user_id(record.additional),
-        marked=record.marked,
+        nacked=record.nacked,
     )
 
 

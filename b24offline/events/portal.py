@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-class PortalState(StrEnum):
+class ObservedState(StrEnum):
     """What a portal lets us do at present, and so what polls, runs and settles may try."""
 
     ACTIVE = "active"
@@ -21,7 +21,7 @@ class PortalState(StrEnum):
     NOT_ADMIN = "not_admin"
     PLAN_TOO_SMALL = "plan_too_small"
     UNDECIDED = "undecided"
-    """Never polled by this deployment, and somebody else's records were reserved; ends by takeover or by another
+    """Never polled by this deployment, and somebody else's records were reserved; ends by claim or by another
     connector."""
     BLOCKED = "blocked"
     """Blocked by hand at the vendor."""
@@ -29,11 +29,11 @@ class PortalState(StrEnum):
     """The account was deleted at the vendor; ends when an operator resumes or removes it."""
 
 
-TAKEN_OVER: Final = 0
-"""A generation that no ledger has: the first poll finds another one, and is as careful as after loss of the ledger."""
+CLAIMED: Final = 0
+"""A epoch that no ledger has: the first poll finds another one, and is as careful as after loss of the ledger."""
 
 
-class Wish(StrEnum):
+class DesiredState(StrEnum):
     """What the operator wants of a portal. Kept apart from its state: a call that succeeds ends no wish."""
 
     RUN = "run"
@@ -65,9 +65,9 @@ class Tokens:
 class Portal:
     """One portal as the store knows it; times are aware datetimes.
 
-    ``state`` is what was observed, ``wish`` what the operator asked for. ``state_actor`` says who must act
+    ``state`` is what was observed, ``desired_state`` what the operator asked for. ``state_actor`` says who must act
     before a state ends, in the words of `b24offline.errors.Actor`; ``""`` where the error did not tell.
-    ``ledger_generation`` is None until the first poll, `TAKEN_OVER` until the first one after a takeover.
+    ``ledger_epoch`` is None until the first poll, `CLAIMED` until the first one after a claim.
     ``authorized_at`` is when a person authorized it last, ``token_version`` counts
     the pairs it has had.
     """
@@ -79,26 +79,26 @@ class Portal:
     client_secret: str = field(repr=False)
     connector: str
     member_id: str | None
-    state: PortalState
+    state: ObservedState
     state_reason: str
     state_since: datetime
     state_actor: str
-    wish: Wish
-    wish_since: datetime
+    desired_state: DesiredState
+    desired_since: datetime
     authorized_at: datetime
     token_version: int
-    ledger_generation: int | None
+    ledger_epoch: int | None
     created_at: datetime
 
     @property
     def polled(self) -> bool:
         """Whether its queue may be asked for records: polls, adoption and redrive."""
-        return self.wish is Wish.RUN and self.state is not PortalState.REMOVED
+        return self.desired_state is DesiredState.RUN and self.state is not ObservedState.REMOVED
 
     @property
     def served(self) -> bool:
         """Whether what is open of it is still run and settled."""
-        return self.wish is not Wish.REMOVED
+        return self.desired_state is not DesiredState.REMOVED
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from b24offline.errors import ConfigError
 
 MOST_ATTEMPTS: Final = 20
 LONGEST_WAIT_SECONDS: Final = 3600.0
-"""A run that waits keeps its batch open and its object's mailbox taken; what needs longer is for the error lane."""
+"""A run that waits keeps its batch open and its object's object queue taken; what needs longer is for the error
+lane."""
 
 
 PASSING_SOON: Final = (
@@ -46,7 +47,7 @@ PASSING_LATE: Final = (
     errors.MemberMismatch,
 )
 """Errors that last for minutes, or until a person acts."""
-UNCOUNTED: Final = (errors.PaceExceeded, errors.OperationTimeLimit, *PASSING_SOON, *PASSING_LATE)
+UNCOUNTED: Final = (errors.RateLimited, errors.OperationTimeLimit, *PASSING_SOON, *PASSING_LATE)
 """Errors that do not count as an attempt, whatever a pipeline or a step asks for."""
 
 
@@ -94,7 +95,7 @@ class RetryRules:
         )
 
     def scaled(self, scale: float) -> RetryRules:
-        """The rules with their waits shortened as all timers are."""
+        """Return the rules with their waits shortened as all timers are."""
         if self.backoff_seconds is None:
             return self
         return RetryRules(self.attempts, tuple(wait * scale for wait in self.backoff_seconds), self.final)

@@ -27,7 +27,8 @@ NO_RULES: Final = RetryRules()
 
 
 def routed_as(event_name: str) -> tuple[str, ...]:
-    """The names that routes may call an event by, its own first: one for all smart processes takes `..._147` too."""
+    """Return the names that routes may call an event by, its own first: one for all smart processes takes `..._147`
+    too."""
     typed = _TYPED.fullmatch(event_name)
     return (event_name, typed[1]) if typed else (event_name,)
 
@@ -49,7 +50,7 @@ class Routes:
         rules: RetryRules = NO_RULES,
         mirrors: Iterable[str] = (),
     ) -> None:
-        """Adds a pipeline. ``mirrors``: the entities whose objects it writes into the mirror.
+        """Add a pipeline. ``mirrors``: the entities whose objects it writes into the mirror.
 
         Raises `ConfigError` for a name that is taken, no events, an event named twice, or an entity that cannot be
         compared with the mirror.
@@ -72,19 +73,19 @@ class Routes:
             self._by_event.setdefault(event, []).append(name)
 
     def pipelines_for(self, event_name: str) -> tuple[str, ...]:
-        """The pipelines of an event; one for a single smart process (`..._147`) comes before those for all."""
+        """Return the pipelines of an event; one for a single smart process (`..._147`) comes before those for all."""
         return next((tuple(self._by_event[name]) for name in routed_as(event_name) if name in self._by_event), ())
 
     def pipeline(self, name: str) -> Callable[[Event], object] | None:
-        """The function behind a name, or None when no such pipeline is loaded."""
+        """Return the function behind a name, or None when no such pipeline is loaded."""
         return self._pipelines.get(name)
 
     def retry_rules(self, name: str) -> RetryRules:
-        """What a pipeline asks of the retries of its steps; nothing for one that is not loaded."""
+        """Return what a pipeline asks of the retries of its steps; nothing for one that is not loaded."""
         return self._rules.get(name, NO_RULES)
 
     def mirrors(self, event_name: str, entity: str) -> bool:
-        """Whether an event runs a pipeline that mirrors objects of this entity."""
+        """Return whether an event runs a pipeline that mirrors objects of this entity."""
         return any(entity in self._mirrors[name] for name in self.pipelines_for(event_name))
 
     @property
@@ -122,7 +123,7 @@ def route(
     backoff: float | Iterable[float] | None = None,
     final: type[Exception] | Iterable[type[Exception]] | None = None,
 ) -> Callable[[P], P]:
-    """Registers a pipeline for event names. ``name`` defaults to the function's; it must be unique.
+    """Register a pipeline for event names. ``name`` defaults to the function's; it must be unique.
 
     ``mirrors`` names the entities whose objects the pipeline writes into the mirror: reconciliation compares these.
     ``attempts``, ``backoff`` (seconds) and ``final`` hold for all steps of the pipeline that do not say otherwise; see

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-LOCAL_PREFIX: Final = "local:"
+SYNTHETIC_PREFIX: Final = "synthetic:"
 """How the process ids of batches begin that no portal knows; the colon is refused by every call of the queue."""
 
 
@@ -17,13 +17,13 @@ class BatchKind(StrEnum):
     ADOPTED = "adopted"
     """It was reserved on the portal and unknown to the ledger."""
     RETRYING = "retrying"
-    """Its records are marked on the portal and run again."""
+    """Its records are nacked on the portal and run again."""
     DEAD_LETTERED = "dead_lettered"
     """It waits for a person only; no gate counts it."""
     SYNTHETIC = "synthetic"
     """The portal knows nothing of it: objects run by hand or by reconciliation."""
 
 
-def is_local(process_id: str) -> bool:
+def is_synthetic(process_id: str) -> bool:
     """Return whether a batch was opened here, without the portal; it stays so whatever kind it becomes."""
-    return process_id.startswith(LOCAL_PREFIX)
+    return process_id.startswith(SYNTHETIC_PREFIX)

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from b24offline import keys as keys
+from b24offline import keys
 from b24offline.events import Event
 from b24offline.ledger.batch_kinds import BatchKind
 
@@ -35,7 +35,7 @@ class Waiting:
         event: its name; "" for a nacked one, of which only the id is kept.
         object: what it points to, or "".
         pipeline: whose run it is, or "".
-        state: of the run: "ready", "running", "waiting", "parked", or "".
+        state: of the run: "ready", "running", "waiting", "dead-lettered", or "".
         failures: counted errors.
         crashes: deaths of its process.
         reason: of the last failure.
@@ -62,9 +62,9 @@ class Waiting:
 
 
 def error_lane(redis: Redis, ledger: Ledger) -> Iterator[Waiting]:
-    """What waits in the error lane of one portal."""
+    """Yield what waits in the error lane of one portal."""
     now = ledger.now_ms()
-    first_seen = {int(record): int(first) for record, first in redis.hgetall(keys.marked(ledger.stem)).items()}
+    first_seen = {int(record): int(first) for record, first in redis.hgetall(keys.nacked(ledger.stem)).items()}
     for record, first in sorted(first_seen.items()):
         yield Waiting(ledger.portal, "nacked", record, "", "", "", "", 0, 0, "", (now - first) / 1000, None)
     for process_id in ledger.open_batches():
@@ -83,12 +83,12 @@ def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Ite
             state, failures, crashes, reason, seen = ledger.run_fields(run, *names)
             if state in {"", "succeeded", "superseded"}:
                 continue
-            if kind is BatchKind.SYNTHETIC and state != "parked" and not int(failures or 0) + int(crashes or 0):
+            if kind is BatchKind.SYNTHETIC and state != "dead_lettered" and not int(failures or 0) + int(crashes or 0):
                 continue  # it has not failed yet
             due = redis.zscore(keys.due(ledger.stem), f"run:{run}")
             yield Waiting(
                 portal=ledger.portal,
-                place="dead-lettered" if state == "parked" else "retrying",
+                place="dead-lettered" if state == "dead_lettered" else "retrying",
                 record_id=event.record_id,
                 event=event.name,
                 object=str(event.object) if event.object else "",

@@ -10,7 +10,7 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
-from b24offline import keys as keys
+from b24offline import keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ ANSWER_SECONDS: Final = 86_400
 Body = dict[str, Any]
 
 
-class RequestBox:
+class JobQueue:
     """The requests of one portal."""
 
     def __init__(self, redis: Redis, ledger: Ledger) -> None:
@@ -33,15 +33,15 @@ class RequestBox:
         self._ledger = ledger
         self._key = keys.requests(ledger.stem)
 
-    def ask(self, kind: str, body: Mapping[str, Any], *, wait_seconds: float = 0.0) -> str:
-        """Puts a request down, to be looked at after the wait. Answers its number."""
+    def enqueue(self, kind: str, body: Mapping[str, Any], *, wait_seconds: float = 0.0) -> str:
+        """Put a request down, to be looked at after the wait. Return its number."""
         now = self._ledger.now_ms()
         number = f"{now}-{secrets.token_hex(4)}"
         self.save(number, {**body, "kind": kind, "not_before_ms": now + round(wait_seconds * 1000)})
         return number
 
     def save(self, number: str, body: Mapping[str, Any]) -> None:
-        """Keeps what has become of a request so far."""
+        """Keep what has become of a request so far."""
         self._redis.hset(self._key, number, json.dumps(body, separators=(",", ":")))
 
     def waiting(self, kind: str) -> dict[str, Body]:
@@ -56,23 +56,23 @@ class RequestBox:
         return {number: body for number, body in waiting.items() if body["not_before_ms"] <= now}
 
     def due_kinds(self) -> set[str]:
-        """The kinds of requests that may be begun now. One command where none waits, as each sweep asks."""
+        """Return the kinds of requests that may be begun now. One command where none waits, as each sweep asks."""
         waiting = [json.loads(text) for text in self._redis.hvals(self._key)]
         now = self._ledger.now_ms() if waiting else 0
         return {body["kind"] for body in waiting if body["not_before_ms"] <= now}
 
-    def close(self, number: str, answer: Mapping[str, Any]) -> None:
-        """Ends a request; its answer waits for who asked."""
+    def complete(self, number: str, answer: Mapping[str, Any]) -> None:
+        """End a request; its answer waits for who asked."""
         self._redis.set(self._answer_key(number), json.dumps(answer), ex=ANSWER_SECONDS)
         self._redis.hdel(self._key, number)
 
     def answer(self, number: str) -> Body | None:
-        """The answer to a request; None while it is not done."""
+        """Return the answer to a request; None while it is not done."""
         text = self._redis.get(self._answer_key(number))
         return None if text is None else json.loads(text)
 
     def progress(self, number: str) -> Body | None:
-        """A request that is still open, as its worker kept it."""
+        """Return a request that is still open, as its worker kept it."""
         text = self._redis.hget(self._key, number)
         return None if text is None else json.loads(text)
 
@@ -82,7 +82,8 @@ class RequestBox:
         return max(0.0, (self._ledger.now_ms() - min(asked)) / 1000) if asked else 0.0
 
     def lease(self, kind: str, seconds: float) -> Lock:
-        """The right to work on requests of a kind, for one worker at a time. Without waiting: `acquire` tells."""
+        """Return the right to work on requests of a kind, for one worker at a time. Without waiting: `acquire`
+        tells."""
         lock: Lock = self._redis.lock(keys.request_lease(self._ledger.stem, kind), timeout=seconds, blocking=False)
         return lock
 

@@ -28,7 +28,7 @@ class _Held:
     position: int
 
 
-class LeaseKeeper:
+class LeaseRenewer:
     """Holds leases while steps run. The thread starts with the first lease and ends with the process."""
 
     def __init__(self, interval_seconds: float) -> None:
@@ -39,7 +39,7 @@ class LeaseKeeper:
 
     @contextmanager
     def holding(self, ledger: Ledger, run: str, attempt: int, position: int) -> Iterator[None]:
-        """Renews this lease until the block ends."""
+        """Renew this lease until the block ends."""
         held = _Held(ledger, run, attempt, position)
         with self._lock:
             self._held.add(held)

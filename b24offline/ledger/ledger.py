@@ -1,4 +1,4 @@
-"""The ledger of one portal in Redis: open batches, runs, leases, mailboxes and due times.
+"""The ledger of one portal in Redis: open batches, runs, leases, object queues and due times.
 
 Every transition is one atomic script in ``scripts/``; this module only names them and gives their answers types. All of
 it may be lost at any moment: it is rebuilt from the portal, at the price of repeats. The one clock is that of the Redis
@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from redis.exceptions import ResponseError
 
-from b24offline import contract
-from b24offline import keys as keys
+from b24offline import contract, keys
 from b24offline.config import DEFAULT_LANE
 from b24offline.events import Event
 from b24offline.ledger.batch_kinds import BatchKind
-from b24offline.ledger.replies import BEGUN, CONCLUDED, HANDED, OPENED, OVERDUE, SETTLE, Settling
+from b24offline.ledger.replies import BEGUN, CONCLUDED, HANDED, OPENED, OVERDUE, SETTLE, SettleLease
 from b24offline.ledger.schema import LedgerSchemaMismatch
 
 if TYPE_CHECKING:
@@ -34,10 +33,10 @@ if TYPE_CHECKING:
     from redis.commands.core import Script
 
     from b24offline.config import Timers
-    from b24offline.ledger.replies import Begun, Concluded, Handed, Outcome, Overdue
+    from b24offline.ledger.replies import Completion, Outcome, Overdue, RunRef, StepLease
 
-HELD_CHANCES: Final = 8
-"""Counted errors, and crashes beyond their budget, after which a held run is parked."""
+MAX_HELD_ATTEMPTS: Final = 8
+"""Counted errors, and crashes beyond their budget, after which a retrying run is dead-lettered."""
 _OTHER_SCHEMA: Final = re.compile(r"LEDGERSCHEMA (\S+)")
 STEP_STRIDE = 1_000_000
 """A position is step * STEP_STRIDE + repeat, so one number orders every delivery of an attempt."""
@@ -45,7 +44,7 @@ STEP_STRIDE = 1_000_000
 
 @cache
 def _script_text(name: str) -> str:
-    folder = files("b24offline") / "scripts"
+    folder = files("b24offline.ledger") / "scripts"
     return (folder / "prelude.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
 
 
@@ -68,7 +67,7 @@ class Entry:
 
 
 def run_id(event: Event, pipeline: str) -> str:
-    """The run of one pipeline for one delivery of a record: ``123@1775203200/deal_changed``."""
+    """Return the run of one pipeline for one delivery of a record: ``123@1775203200/deal_changed``."""
     return f"{event.delivery}/{pipeline}"
 
 
@@ -90,7 +89,7 @@ class Ledger:
         self.first_attempt = partial(secrets.randbits, 48)
 
     def transition(self, script: str, *args: str | float) -> Any:
-        """Runs one atomic script with this portal's key stem; shapes are in the head of each script.
+        """Run one atomic script with this portal's key stem; shapes are in the head of each script.
 
         Raises LedgerSchemaMismatch, nothing changed, when another version keeps this portal's ledger.
         """
@@ -103,9 +102,10 @@ class Ledger:
                 raise LedgerSchemaMismatch(self.portal, other[1], self.schema) from None
             raise
 
-    def mailbox(self, event: Event, pipeline: str) -> str:
-        """The key of the mailbox that serialises this object and pipeline; a record without object has its own."""
-        return keys.mailbox(self.stem, event, pipeline)
+    def object_queue(self, event: Event, pipeline: str) -> str:
+        """Return the key of the object queue that serialises this object and pipeline; a record without object has its
+        own."""
+        return keys.object_queue(self.stem, event, pipeline)
 
     def open(
         self,
@@ -117,16 +117,16 @@ class Ledger:
         poll_token: str = "",
         first_seen_ms: int = 0,
     ) -> int | None:
-        """Opens a batch. Answers how many runs wait for an outcome; None: open before, or lease lost."""
+        """Open a batch. Return how many runs wait for an outcome; None: open before, or lease lost."""
         payload = [
             {
                 "id": str(entry.event.record_id),
                 "event": entry.event.to_json(),
                 "message": entry.event.message_id,
-                "marked": entry.event.held,
+                "nacked": entry.event.retrying,
                 "skip": entry.skip,
                 "runs": [
-                    {"id": run_id(entry.event, p), "pipeline": p, "mailbox": self.mailbox(entry.event, p)}
+                    {"id": run_id(entry.event, p), "pipeline": p, "object_queue": self.object_queue(entry.event, p)}
                     for p in entry.pipelines
                 ],
             }
@@ -148,22 +148,23 @@ class Ledger:
         opened = OPENED.validate_json(reply)
         return opened.pending if opened.state == "opened" else None
 
-    def start(self, process_id: str) -> tuple[Handed, ...]:
-        """Hands out the runs of a batch that nobody handed out yet."""
+    def start(self, process_id: str) -> tuple[RunRef, ...]:
+        """Hand out the runs of a batch that nobody handed out yet."""
         bound = _milliseconds(self._timers.run_queue_seconds)
         return HANDED.validate_json(self.transition("start_batch", process_id, bound))
 
     def postpone(self, process_id: str, wait_seconds: float) -> int:
-        """The dispatch of a batch comes again after the wait; until then its runs are not overdue. Answers how many."""
+        """Return the dispatch of a batch comes again after the wait; until then its runs are not overdue. Return how
+        many."""
         bound = _milliseconds(wait_seconds + self._timers.dispatch_due_seconds)
         return int(self.transition("postpone_batch", process_id, bound))
 
     def opened_ms(self, process_id: str) -> int:
-        """When a batch was opened, on the ledger's clock; 0 when it is not open."""
+        """Return when a batch was opened, on the ledger's clock; 0 when it is not open."""
         return int(self._redis.hget(keys.batch(self.stem, process_id), "opened") or 0)
 
     def forget(self, process_id: str) -> None:
-        """Drops a damaged batch; the portal's list brings its records back as orphans."""
+        """Drop a damaged batch; the portal's list brings its records back as orphans."""
         self.transition("forget_batch", process_id)
 
     def open_batches(self) -> dict[str, int]:
@@ -181,12 +182,12 @@ class Ledger:
         return {pid: opened[pid] for pid, kind in zip(opened, kinds, strict=True) if kind != BatchKind.DEAD_LETTERED}
 
     def events(self, process_id: str) -> dict[int, Event]:
-        """Record id -> event, of what is left of a batch."""
+        """Return record id -> event, of what is left of a batch."""
         rows = self._redis.hgetall(keys.records(self.stem, process_id))
         return {int(key): Event.from_json(json.loads(text)["event"]) for key, text in rows.items()}
 
     def lane(self, process_id: str) -> str:
-        """The lane a batch was reserved for."""
+        """Return the lane a batch was reserved for."""
         return str(self._redis.hget(keys.batch(self.stem, process_id), "lane") or DEFAULT_LANE)
 
     def kind(self, process_id: str) -> BatchKind | None:
@@ -195,9 +196,9 @@ class Ledger:
         return BatchKind(str(kind)) if kind else None
 
     def event_of(self, run: str) -> tuple[Event, str] | None:
-        """The event a run works for and the lane it came by, or None when the run is closed."""
+        """Return the event a run works for and the lane it came by, or None when the run is closed."""
         batches, record = self._redis.hmget(keys.run(self.stem, run), "batches", "record")
-        # The last batch first: of a record that was reported and is held by now, it has the marked event.
+        # The last batch first: of a record that was nacked and is held by now, it has the nacked event.
         for process_id in reversed(str(batches or "").split(",")):
             text = self._redis.hget(keys.records(self.stem, process_id), str(record or ""))
             if text:
@@ -208,18 +209,18 @@ class Ledger:
         """Fields of a run's hash, ``""`` where there is none; for looking, never for deciding."""
         return tuple(str(value or "") for value in self._redis.hmget(keys.run(self.stem, run), list(names)))
 
-    def begin_step(self, run: str, attempt: int, position: int) -> Begun | None:
-        """Takes the lease for a step. None: finished, replaced, or a second delivery; return at once."""
+    def begin_step(self, run: str, attempt: int, position: int) -> StepLease | None:
+        """Take the lease for a step. None: finished, replaced, or a second delivery; return at once."""
         reply = self.transition("begin_step", run, attempt, position, _milliseconds(self._timers.lease_seconds))
         return None if reply is None else BEGUN.validate_json(reply)
 
     def renew(self, run: str, attempt: int, position: int) -> bool:
-        """Renews the lease of a running step; False when it is not ours any more."""
+        """Renew the lease of a running step; False when it is not ours any more."""
         seconds = self._timers.lease_seconds
         return bool(self.transition("renew_lease", run, attempt, position, _milliseconds(seconds)))
 
     def pass_on(self, run: str, attempt: int, position: int) -> bool:
-        """Ends a step that is not the last: the next one waits in a queue."""
+        """End a step that is not the last: the next one waits in a queue."""
         seconds = self._timers.run_queue_seconds
         return bool(self.transition("pass_on", run, attempt, position, _milliseconds(seconds)))
 
@@ -231,78 +232,80 @@ class Ledger:
     def reschedule_run(self, run: str, attempt: int, delay_seconds: float, *, counted: bool, reason: str) -> bool:
         """Let the sweep start the run again from its first step after the delay."""
         delay = _milliseconds(delay_seconds)
-        return bool(self.transition("reschedule_run", run, attempt, delay, int(counted), reason, self._held_rules))
+        return bool(self.transition("reschedule_run", run, attempt, delay, int(counted), reason, self._retrying_rules))
 
     def back_off(self, run: str, attempt: int, *, reason: str) -> bool:
-        """Let a held run that failed start again later; how much later grows with its failures."""
-        return bool(self.transition("back_off", run, attempt, reason, self._held_rules))
+        """Let a retrying run that failed start again later; how much later grows with its failures."""
+        return bool(self.transition("back_off", run, attempt, reason, self._retrying_rules))
 
     def exhaust(self, run: str, attempt: int, *, reason: str) -> bool:
-        """Use up all chances of a held run that failed in a way that comes again for certain: the sweep parks it."""
-        return bool(self.transition("exhaust", run, attempt, reason, self._held_rules))
+        """Use up all chances of a retrying run that failed in a way that comes again for certain: the sweep
+        dead-letters it."""
+        return bool(self.transition("exhaust", run, attempt, reason, self._retrying_rules))
 
     @property
-    def _held_rules(self) -> str:
-        """What the scripts know of held runs: crash budget, chances, and waits in milliseconds by what is used up."""
-        waits = [_milliseconds(seconds) for seconds in self._timers.held_backoff_seconds]
-        return json.dumps({"budget": self._crash_budget, "chances": HELD_CHANCES, "waits": waits})
+    def _retrying_rules(self) -> str:
+        """What the scripts know of retrying runs: crash budget, chances, and waits in milliseconds by what is used
+        up."""
+        waits = [_milliseconds(seconds) for seconds in self._timers.redrive_backoff_seconds]
+        return json.dumps({"budget": self._crash_budget, "attempts": MAX_HELD_ATTEMPTS, "waits": waits})
 
-    def succeed(self, run: str, attempt: int) -> Concluded:
-        """Records success; a second call, or one of a replaced attempt, changes nothing."""
+    def succeed(self, run: str, attempt: int) -> Completion:
+        """Record success; a second call, or one of a replaced attempt, changes nothing."""
         return self._finish(run, attempt, "succeeded", "", 0)
 
-    def fail(self, run: str, attempt: int, reason: str, *, backoff_seconds: float) -> Concluded:
-        """Records failure; the object's next run waits out the backoff."""
+    def fail(self, run: str, attempt: int, reason: str, *, backoff_seconds: float) -> Completion:
+        """Record failure; the object's next run waits out the backoff."""
         return self._finish(run, attempt, "failed", reason, _milliseconds(backoff_seconds))
 
-    def _finish(self, run: str, attempt: int, outcome: Outcome, reason: str, backoff: int) -> Concluded:
+    def _finish(self, run: str, attempt: int, outcome: Outcome, reason: str, backoff: int) -> Completion:
         bound = _milliseconds(self._timers.run_queue_seconds)
         due = _milliseconds(self._timers.settle_due_seconds)
         return CONCLUDED.validate_json(
             self.transition("finish_run", run, attempt, outcome, reason, bound, due, backoff)
         )
 
-    def crash(self, run: str, attempt: int, *, backoff_seconds: float) -> Concluded:
-        """Counts a crash of this attempt: again after the backoff, or failed when the budget is spent."""
+    def crash(self, run: str, attempt: int, *, backoff_seconds: float) -> Completion:
+        """Count a crash of this attempt: again after the backoff, or failed when the budget is spent."""
         bound = _milliseconds(self._timers.run_queue_seconds)
         due = _milliseconds(self._timers.settle_due_seconds)
         backoff = _milliseconds(backoff_seconds)
         return CONCLUDED.validate_json(
-            self.transition("crash_run", run, attempt, backoff, bound, due, self._held_rules)
+            self.transition("crash_run", run, attempt, backoff, bound, due, self._retrying_rules)
         )
 
     def take_overdue(self, limit: int = 200) -> Overdue:
-        """Takes what is overdue, once: each entry gets a new due time before it is answered."""
+        """Take what is overdue, once: each entry gets a new due time before it is answered."""
         bound = _milliseconds(self._timers.run_queue_seconds)
         due = _milliseconds(self._timers.settle_due_seconds)
-        age = _milliseconds(self._timers.park_seconds)
-        return OVERDUE.validate_json(self.transition("take_overdue", bound, due, limit, self._held_rules, age))
+        age = _milliseconds(self._timers.dead_letter_after_seconds)
+        return OVERDUE.validate_json(self.transition("take_overdue", bound, due, limit, self._retrying_rules, age))
 
-    def begin_settle(self, process_id: str) -> Settling | Literal["gone", "busy", "damaged"]:
-        """Takes the settle lease and reads the outcomes of the batch."""
+    def begin_settle(self, process_id: str) -> SettleLease | Literal["gone", "busy", "damaged"]:
+        """Take the settle lease and reads the outcomes of the batch."""
         token = secrets.token_hex(8)
         lease = _milliseconds(self._timers.settle_lease_seconds)
-        quiet = _milliseconds(self._timers.quiet_seconds)
-        reply = SETTLE.validate_json(self.transition("begin_settle", process_id, token, lease, quiet))
+        in_doubt = _milliseconds(self._timers.in_doubt_seconds)
+        reply = SETTLE.validate_json(self.transition("begin_settle", process_id, token, lease, in_doubt))
         if reply.state != "taken":
             return reply.state
         outcomes = {record.id: record.outcome for record in reply.records}
         events = {record.id: record.event for record in reply.records}
-        return Settling(process_id, token, reply.now_ms, reply.first_seen_ms, outcomes, events)
+        return SettleLease(process_id, token, reply.now_ms, reply.first_seen_ms, outcomes, events)
 
-    def end_settle(self, settling: Settling, done: Iterable[int], next_look_seconds: float) -> str:
-        """Drops what the portal needs no more; closes the empty batch. Answers "closed", "open" or "lost"."""
+    def end_settle(self, settling: SettleLease, done: Iterable[int], next_look_seconds: float) -> str:
+        """Drop what the portal needs no more; closes the empty batch. Return "closed", "open" or "lost"."""
         wait = _milliseconds(next_look_seconds)
         ids = json.dumps([str(record) for record in done])
         return str(self.transition("end_settle", settling.process_id, settling.token, wait, ids))
 
     def overdue_runs(self) -> int:
-        """How many runs should have been started or ended by now; the next sweep takes them."""
+        """Return how many runs should have been started or ended by now; the next sweep takes them."""
         due = self._redis.zrangebyscore(keys.due(self.stem), "-inf", self.now_ms())
         return sum(1 for name in due if str(name).startswith("run:"))
 
     def erase(self) -> int:
-        """Deletes everything that is known of the portal, as when it is removed. Answers how many keys that were.
+        """Delete everything that is known of the portal, as when it is removed. Return how many keys that were.
 
         Messages that are still on their way then find nothing to do.
         """
@@ -310,14 +313,14 @@ class Ledger:
         return int(self._redis.delete(*names)) if names else 0
 
     def count(self, counter: str, by: int = 1) -> None:
-        """Adds to one of the portal's counters."""
+        """Add to one of the portal's counters."""
         self._redis.hincrby(keys.stats(self.stem), counter, by)
 
     def counters(self) -> dict[str, int]:
-        """The portal's counters since the ledger began."""
+        """Return the portal's counters since the ledger began."""
         return {str(k): int(v) for k, v in self._redis.hgetall(keys.stats(self.stem)).items()}
 
     def now_ms(self) -> int:
-        """The ledger's clock: milliseconds of the Redis server."""
+        """Return the ledger's clock: milliseconds of the Redis server."""
         seconds, micros = self._redis.time()
         return int(seconds) * 1000 + int(micros) // 1000

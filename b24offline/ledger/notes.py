@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from b24offline import keys as keys
+from b24offline import keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection

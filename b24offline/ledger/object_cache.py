@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b24offline import keys as keys
+from b24offline import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,7 @@ class Snapshot:
     data: JSON = field(repr=False)
 
 
-class Snapshots:
+class ObjectCache:
     """The snapshots of one portal."""
 
     def __init__(self, redis: Redis, ledger: Ledger, ttl_seconds: float) -> None:
@@ -41,16 +41,16 @@ class Snapshots:
     def _key(self, key: ObjectKey) -> str:
         return keys.snapshot(self._stem, key)
 
-    def put(self, snapshots: Iterable[Snapshot]) -> None:
-        """Keeps snapshots for the time to live; a later read replaces an earlier one."""
+    def put(self, object_cache: Iterable[Snapshot]) -> None:
+        """Keep snapshots for the time to live; a later read replaces an earlier one."""
         with self._redis.pipeline(transaction=False) as pipe:
-            for snapshot in snapshots:
+            for snapshot in object_cache:
                 text = json.dumps([snapshot.read_ms, snapshot.data], separators=(",", ":"))
                 pipe.set(self._key(snapshot.object), text, px=self._ttl_ms)
             pipe.execute()
 
     def missing(self, objects: Iterable[ObjectKey], not_before_ms: int) -> list[ObjectKey]:
-        """Those of the objects that nobody read at or after the given time."""
+        """Return those of the objects that nobody read at or after the given time."""
         wanted = list(objects)
         if not wanted:
             return []
@@ -62,7 +62,7 @@ class Snapshots:
         ]
 
     def get(self, key: ObjectKey, not_before_ms: int) -> Snapshot | None:
-        """The snapshot of an object, if one was read at or after the given time."""
+        """Return the snapshot of an object, if one was read at or after the given time."""
         text = self._redis.get(self._key(key))
         if text is None:
             return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from b24offline import keys as keys
+from b24offline import keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,8 @@ _AT_ONCE: Final = 500
 
 
 def with_open_work(redis: Redis, key_prefix: str, portals: Sequence[str]) -> set[str]:
-    """Those of the portals that have an open batch or a due time. Of the others `Ledger.take_overdue` finds nothing."""
+    """Return those of the portals that have an open batch or a due time. Of the others `Ledger.take_overdue` finds
+    nothing."""
     found: set[str] = set()
     for start in range(0, len(portals), _AT_ONCE):
         page = portals[start : start + _AT_ONCE]

@@ -37,7 +37,7 @@ _Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class RunRef:
     """A run handed out: what a message needs to start it."""
 
     run: str
@@ -49,7 +49,7 @@ class Handed:
         return self.run.partition("/")[2]
 
 
-_Runs = Annotated[tuple[Handed, ...], BeforeValidator(_list)]
+_Runs = Annotated[tuple[RunRef, ...], BeforeValidator(_list)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,37 +61,38 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class StepLease:
     """A step that may run: its event, how often the run and this step failed before, how often it was handed out."""
 
     event: _StoredEvent
     failures: int
-    held: bool
+    retrying: bool
     seen_ms: int
     tries: int
     step_failures: int
 
 
 @dataclass(frozen=True, slots=True)
-class Concluded:
-    """What an outcome set free: the next run of the mailbox, and batches whose last outcome this was."""
+class Completion:
+    """What an outcome set free: the next run of the object queue, and batches whose last outcome this was."""
 
     recorded: bool
     settleable: _Names = ()
-    next: Handed | None = None
+    next: RunRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """What a sweep has to do: runs to publish, batches to settle, held runs to park or, if parked, to look after."""
+    """What a sweep has to do: runs to publish, batches to settle, retrying runs to dead-letter or, if dead-lettered, to
+    look after."""
 
     runs: _Runs
     batches: _Names
-    hopeless: _Runs = ()
+    exhausted: _Runs = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Settling:
+class SettleLease:
     """A batch under the settle lease. ``outcomes``: record id -> outcome; ``now_ms`` is the ledger's clock."""
 
     process_id: str
@@ -126,7 +127,7 @@ class PollReply:
     """Whether the poll lease was taken, and else how long it is refused."""
 
     state: Literal["taken", "busy", "full", "recovering"]
-    generation: int | None = None
+    epoch: int | None = None
     wait_ms: int = 0
 
 
@@ -140,8 +141,8 @@ class Orphan:
 
 HANDED: Final = TypeAdapter(_Runs)
 OPENED: Final = TypeAdapter(Opened)
-BEGUN: Final = TypeAdapter(Begun)
-CONCLUDED: Final = TypeAdapter(Concluded)
+BEGUN: Final = TypeAdapter(StepLease)
+CONCLUDED: Final = TypeAdapter(Completion)
 OVERDUE: Final = TypeAdapter(Overdue)
 SETTLE: Final = TypeAdapter(SettleReply)
 POLL: Final = TypeAdapter(PollReply)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from b24offline import keys as keys
+from b24offline import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +37,8 @@ return 1
 
 
 def next_interval_seconds(previous: float, received: int, limit: int, minimum: float, maximum: float) -> float:
-    """Seconds until the next poll. ``received`` of at most ``limit`` records; ``previous`` interval in seconds."""
+    """Return seconds until the next poll. ``received`` of at most ``limit`` records; ``previous`` interval in
+    seconds."""
     if received >= limit:
         return 0.0
     if received > 0:
@@ -55,7 +56,7 @@ class PollSchedule:
         self._next = redis.register_script(_NEXT)
 
     def seed(self, portals: Iterable[str]) -> None:
-        """Adds portals that are missing, due at once; drops those that are not named."""
+        """Add portals that are missing, due at once; drops those that are not named."""
         wanted = set(portals)
         known = {str(name) for name in self._redis.zrange(self._key, 0, -1)}
         if wanted - known:
@@ -64,12 +65,13 @@ class PollSchedule:
             self._redis.zrem(self._key, *(known - wanted))
 
     def take_due(self, ceiling_seconds: float, limit: int = 500) -> list[str]:
-        """The portals that are due, each pushed back by the ceiling, so that a poll that dies is not the last one."""
-        told = self._take(keys=[self._key], args=[max(1, round(ceiling_seconds * 1000)), limit])
-        return [str(name) for name in told]
+        """Return the portals that are due, each pushed back by the ceiling, so that a poll that dies is not the last
+        one."""
+        reply = self._take(keys=[self._key], args=[max(1, round(ceiling_seconds * 1000)), limit])
+        return [str(name) for name in reply]
 
     def set_next(self, portal: str, seconds: float) -> None:
-        """Says when a portal is due again."""
+        """Say when a portal is due again."""
         self._next(keys=[self._key], args=[portal, round(seconds * 1000)])
 
 
@@ -86,14 +88,16 @@ class LaneSchedule:
         names = list(lanes)
         seconds, micros = self._redis.time()
         now = int(seconds) * 1000 + int(micros) // 1000
-        told = self._redis.hmget(self._key, names)
-        return {name: now - int(str(value).split()[0]) if value else 0 for name, value in zip(names, told, strict=True)}
+        reply = self._redis.hmget(self._key, names)
+        return {
+            name: now - int(str(value).split()[0]) if value else 0 for name, value in zip(names, reply, strict=True)
+        }
 
     def interval_seconds(self, lane: str) -> float:
-        """The interval that was set last; 0.0 when none was."""
+        """Return the interval that was set last; 0.0 when none was."""
         value = self._redis.hget(self._key, lane)
         return int(str(value).split()[1]) / 1000 if value else 0.0
 
     def set_next(self, lane: str, seconds: float) -> None:
-        """Says when a lane is due again."""
+        """Say when a lane is due again."""
         self._next(keys=[self._key], args=[lane, round(seconds * 1000)])

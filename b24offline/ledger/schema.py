@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from b24offline import contract
-from b24offline import keys as keys
+from b24offline import contract, keys
 from b24offline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def other_schema(redis: Redis, key_prefix: str, portals: Iterable[str]) -> Ledge
     names = list(portals)
     with redis.pipeline(transaction=False) as pipe:
         for name in names:
-            pipe.hget(keys.guard(keys.stem(key_prefix, name)), "schema")
+            pipe.hget(keys.fencing(keys.stem(key_prefix, name)), "schema")
         schemas = pipe.execute()
     for name, schema in zip(names, schemas, strict=True):
         if schema is not None and schema != str(contract.LEDGER_SCHEMA):

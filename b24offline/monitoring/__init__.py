@@ -1,14 +1,14 @@
 from b24offline.monitoring.alarms import tell_all
 from b24offline.monitoring.health import LATE_SECONDS, IssueCode
 from b24offline.monitoring.health_sample import HealthSample
-from b24offline.monitoring.status import Overview, overview, overviews
+from b24offline.monitoring.status import PortalStatus, portal_status, portal_statuses
 
 __all__ = [
     "LATE_SECONDS",
     "HealthSample",
     "IssueCode",
-    "Overview",
-    "overview",
-    "overviews",
+    "PortalStatus",
+    "portal_status",
+    "portal_statuses",
     "tell_all",
 ]

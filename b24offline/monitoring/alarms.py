@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from b24offline import keys as keys
+from b24offline import keys
 from b24offline.ledger import Ledger
-from b24offline.monitoring.status import overviews
+from b24offline.monitoring.status import portal_statuses
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -28,7 +28,7 @@ UNTOLD: Final = ""
 
 def tell_all(store: Store, redis: Redis, config: Config) -> None:
     """Log the issues of all portals that began or are over."""
-    for one in overviews(store, redis, config):
+    for one in portal_statuses(store, redis, config):
         tell(redis, Ledger(redis, config.key_prefix, one.portal.name, config.timers), one.issues)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from b24offline.events import PortalState, Wish
+from b24offline.events import DesiredState, ObservedState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,12 +32,12 @@ UNADOPTED_SECONDS: Final = 900.0
 DEAD_LETTER_SLACK_SECONDS: Final = 2 * 86_400.0
 """After the age at which a retrying run is dead-lettered: that happens when its wait, at most a day, is over."""
 _ACTORS: Final = {
-    PortalState.AUTH_LOST: "portal administrator",
-    PortalState.NOT_ADMIN: "portal administrator",
-    PortalState.PLAN_TOO_SMALL: "portal administrator",
-    PortalState.UNDECIDED: "operator",
-    PortalState.BLOCKED: "operator",
-    PortalState.REMOVED: "operator",
+    ObservedState.AUTH_LOST: "portal administrator",
+    ObservedState.NOT_ADMIN: "portal administrator",
+    ObservedState.PLAN_TOO_SMALL: "portal administrator",
+    ObservedState.UNDECIDED: "operator",
+    ObservedState.BLOCKED: "operator",
+    ObservedState.REMOVED: "operator",
 }
 """Who must act where the error that led to the state did not tell."""
 
@@ -115,7 +115,7 @@ def find_issues(
     if sample.other_schema:
         found.append(Issue(IssueCode.LEDGER_SCHEMA, "operator", sample.other_schema))
     if portal.polled:
-        found += _not_polled(sample, (now - portal.wish_since).total_seconds())
+        found += _not_polled(sample, (now - portal.desired_since).total_seconds())
     found += _ages(sample, dead_letter_seconds)
     if adopts and portal.polled:
         found += _orphans(sample, portal.connector)
@@ -125,14 +125,14 @@ def find_issues(
 
 
 def _portal_state(portal: Portal, sample: HealthSample | None, now: datetime) -> Iterator[Issue]:
-    if portal.state is PortalState.ACTIVE:
+    if portal.state is ObservedState.ACTIVE:
         return
-    if portal.wish is Wish.PAUSED and not (sample and sample.open_batches):
+    if portal.desired_state is DesiredState.PAUSED and not (sample and sample.open_batches):
         return
     actor = portal.state_actor or _ACTORS.get(portal.state, "nobody")
     message = portal.state_reason or f"The state of the portal is {portal.state}; no reason was recorded."
     age = (now - portal.state_since).total_seconds()
-    if portal.state is PortalState.PAUSED and age > LONG_PAUSE_SECONDS:
+    if portal.state is ObservedState.PAUSED and age > LONG_PAUSE_SECONDS:
         actor = "operator" if actor == "nobody" else actor
         message = f"Polling has been suspended for {_span(age)}. {message}"
     if actor != "nobody":

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from b24offline import keys as keys
-from b24offline.ledger import BatchKind, RequestBox, noted_refused, noted_unreadable, other_schema
+from b24offline import keys
+from b24offline.ledger import BatchKind, JobQueue, noted_refused, noted_unreadable, other_schema
 from b24offline.reconciliation import RECONCILE, Reconciled, last_reconciled
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def take_sample(redis: Redis, ledger: Ledger, key_prefix: str) -> HealthSample:
         refused=noted_refused(redis, ledger),
         reconciled=last_reconciled(redis, ledger.stem),
         other_schema=str(other_schema(redis, key_prefix, [ledger.portal]) or ""),
-        unreconciled_seconds=RequestBox(redis, ledger).oldest_seconds(RECONCILE),
+        unreconciled_seconds=JobQueue(redis, ledger).oldest_seconds(RECONCILE),
     )
 
 

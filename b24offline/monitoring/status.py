@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class PortalStatus:
     """One portal. ``sample`` None: the ledger cannot be reached, or the portal's secret cannot be opened."""
 
     portal: Portal
@@ -37,8 +37,8 @@ class Overview:
         portal, sample = self.portal, self.sample
         return {
             "name": portal.name,
-            "desired_state": portal.wish.value,
-            "desired_state_since": portal.wish_since.isoformat(),
+            "desired_state": portal.desired_state.value,
+            "desired_state_since": portal.desired_since.isoformat(),
             "state": portal.state.value,
             "state_since": portal.state_since.isoformat(),
             "reason": portal.state_reason,
@@ -67,7 +67,7 @@ class Overview:
         }
 
 
-def overviews(store: Store, redis: Redis, config: Config, *, removed: bool = False) -> list[Overview]:
+def portal_statuses(store: Store, redis: Redis, config: Config, *, removed: bool = False) -> list[PortalStatus]:
     """Return all portals by name, with ``removed`` those that were removed too.
 
     A portal whose secret cannot be opened is among them, with that as its reason and its issue.
@@ -75,13 +75,13 @@ def overviews(store: Store, redis: Redis, config: Config, *, removed: bool = Fal
     found = []
     for name in store.portals.names(removed=removed):
         try:
-            found.append(overview(store, redis, config, store.portals.get(name)))
+            found.append(portal_status(store, redis, config, store.portals.get(name)))
         except WrongKey as error:
             found.append(_unopened(store, name, str(error)))
     return found
 
 
-def overview(store: Store, redis: Redis, config: Config, portal: Portal) -> Overview:
+def portal_status(store: Store, redis: Redis, config: Config, portal: Portal) -> PortalStatus:
     """Return one portal."""
     dead_letters = store.dead_letters.count(portal.name)
     sample = None
@@ -93,14 +93,14 @@ def overview(store: Store, redis: Redis, config: Config, portal: Portal) -> Over
         sample,
         dead_letters,
         datetime.now(UTC),
-        dead_letter_seconds=config.timers.park_seconds,
+        dead_letter_seconds=config.timers.dead_letter_after_seconds,
         adopts=config.adopt,
     )
-    return Overview(portal, dead_letters, sample, issues)
+    return PortalStatus(portal, dead_letters, sample, issues)
 
 
-def _unopened(store: Store, name: str, why: str) -> Overview:
+def _unopened(store: Store, name: str, why: str) -> PortalStatus:
     portal = replace(store.portals.get_without_secret(name), state_reason=why)
     do = f"Or store its secrets again with this key: b24offline portal rotate-secret, then portal authorize {name}."
     issue = Issue(IssueCode.WRONG_KEY, "operator", f"{why} {do}")
-    return Overview(portal, store.dead_letters.count(name), None, (issue,))
+    return PortalStatus(portal, store.dead_letters.count(name), None, (issue,))

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from b24offline import keys as keys
+from b24offline import keys
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -44,26 +44,26 @@ class Reconciled:
 
 
 def last_reconciled(redis: Redis, stem: str) -> Reconciled | None:
-    """How the last one ended; None when the ledger knows of none. ``stem``: that of the portal's keys."""
+    """Return how the last one ended; None when the ledger knows of none. ``stem``: that of the portal's keys."""
     text = redis.get(keys.reconciled(stem))
     return None if text is None else Reconciled(**json.loads(text))
 
 
 def summary(last: Reconciled) -> str:
-    """The last one in a line, for people. Pure."""
+    """Return the last one in a line, for people. Pure."""
     ended = datetime.fromtimestamp(last.at_ms / 1000, UTC)
     return f"{ended:%Y-%m-%d %H:%M:%S} UTC, {last.why}: {last.compared} compared, {last.missed + last.gone} missed"
 
 
 def note_reconciled(redis: Redis, stem: str, job: Job, now_ms: int, begin_ms: int) -> Reconciled:
-    """Keeps how a job ended. ``begin_ms``: where the next one would begin without it."""
+    """Keep how a job ended. ``begin_ms``: where the next one would begin without it."""
     last = last_reconciled(redis, stem)
     covered = covered_ms(last, begin_ms, job.since_ms, job.until_ms)
     whole = job.since_ms <= (begin_ms if last is None else last.covered_ms)
     regular = now_ms if whole else last.regular_ms if last else 0
-    told = Reconciled(now_ms, job.why, job.since_ms, covered, job.compared, job.missed, job.gone, regular)
-    redis.set(keys.reconciled(stem), json.dumps(asdict(told)))
-    return told
+    reply = Reconciled(now_ms, job.why, job.since_ms, covered, job.compared, job.missed, job.gone, regular)
+    redis.set(keys.reconciled(stem), json.dumps(asdict(reply)))
+    return reply
 
 
 def covered_ms(last: Reconciled | None, begin: int, since: int, until: int) -> int:
@@ -87,5 +87,5 @@ def since_ms(last: Reconciled | None, *, created_ms: int, now_ms: int, period_ms
 
 
 def is_due(last: Reconciled | None, *, created_ms: int, now_ms: int, period_ms: int) -> bool:
-    """Whether a period has passed since one that left no gap. Pure."""
+    """Return whether a period has passed since one that left no gap. Pure."""
     return now_ms - (last.regular_ms if last and last.regular_ms else created_ms) >= period_ms

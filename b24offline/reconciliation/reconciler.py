@@ -63,7 +63,7 @@ class Job:
         pending: entity, id and stamp of missed objects that are to be injected before anything else is done.
         batches: local batches opened so far.
         compared, fresh, in_work, missed, gone: objects looked at; changed after ``until_ms``; whose record is reserved,
-            marked or injected; found missing or older in the mirror; in the mirror only.
+            nacked or injected; found missing or older in the mirror; in the mirror only.
         by_entity: missed and gone ones, counted.
         not_comparable: entity -> why.
         found: the first missed objects, "crm_deal 871".
@@ -89,7 +89,7 @@ class Job:
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Self:
-        """The job in a request."""
+        """Return the job in a request."""
         return cls(**{name: body[name] for name in cls.__slots__ if name in body})
 
     def body(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class Reconciler:
         self._in_work: set[ObjectKey] | None = None
 
     def begin(self, job: Job) -> None:
-        """Decides what to look at: the entities that a route mirrors.
+        """Decide what to look at: the entities that a route mirrors.
 
         What changed in the last minutes, or since the oldest record that waits in the queue, is left to the queue.
         """
@@ -174,7 +174,7 @@ class Reconciler:
         job.until_ms, job.todo, job.not_comparable = until_ms, todo, not_comparable
 
     def step(self, job: Job) -> None:
-        """Looks at one page of the first part, and notes what was missed as pending."""
+        """Look at one page of the first part, and notes what was missed as pending."""
         entity, type_id, what = job.todo[0]
         try:
             (self._changed if what == "changed" else self._gone)(job, entity, type_id)
@@ -186,7 +186,7 @@ class Reconciler:
             job.after = ""
 
     def inject(self, job: Job, number: str) -> str | None:
-        """Injects what is pending. Answers the process id to dispatch; None when it was opened before."""
+        """Inject what is pending. Return the process id to dispatch; None when it was opened before."""
         rows = []
         for entity, object_id, stamp in job.pending:
             name = self._event(entity, object_id)
@@ -203,7 +203,7 @@ class Reconciler:
         return tuple(one for one in self._lister.type_ids() if self._event(entity, f"{one}:1"))
 
     def _event(self, entity: str, object_id: str) -> str | None:
-        """The event that runs an object again; None where that would not mirror it."""
+        """Return the event that runs an object again; None where that would not mirror it."""
         name = next(update_events(entity, object_id, self._catalogue, self._routes), None)
         return name if name and self._routes.mirrors(name, entity) else None
 
@@ -260,17 +260,18 @@ class Reconciler:
             job.todo.pop(0)
 
     def _not_in_work(self, entity: str, object_ids: list[str]) -> tuple[list[str], int]:
-        """Those without a record that is reserved or marked and without a local batch; how many the others are."""
+        """Return those without a record that is reserved or nacked and without a local batch; how many the others
+        are."""
         if not object_ids:
             return [], 0
         if self._in_work is None:
-            rows = chain(self._queue.reserved(), self._queue.marked())
+            rows = chain(self._queue.reserved(), self._queue.nacked())
             self._in_work = self._injector.objects() | self._objects(rows)
         rest = [one for one in object_ids if ObjectKey(self._portal, entity, one) not in self._in_work]
         return rest, len(object_ids) - len(rest)
 
     def _waiting(self) -> set[ObjectKey] | None:
-        """The objects of free records; None when there are so many that looking at all would take too long."""
+        """Return the objects of free records; None when there are so many that looking at all would take too long."""
         rows = list(islice(self._queue.free(), MANY))
         return None if len(rows) == MANY else self._objects(rows)
 
@@ -280,7 +281,7 @@ class Reconciler:
 
 
 def _whole_portal(error: PortalError) -> bool:
-    """Whether a refusal is of the application or of the queue: no part can be looked at then."""
+    """Return whether a refusal is of the application or of the queue: no part can be looked at then."""
     return isinstance(error, NotAdministrator) or error.method.startswith("event.")
 
 

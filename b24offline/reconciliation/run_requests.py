@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import LockError
 
 from b24offline.events import ObjectKey
-from b24offline.ledger import LOCAL_PREFIX
+from b24offline.ledger import SYNTHETIC_PREFIX
 from b24offline.reconciliation.schedule import RUN
 from b24offline.reconciliation.synthetic import event_fits, injected, update_events
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from b24offline.events import Catalogue, Routes
-    from b24offline.ledger import Body, Ledger, RequestBox
+    from b24offline.ledger import Body, JobQueue, Ledger
     from b24offline.reconciliation.synthetic import Injector
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class RunRequests:
         *,
         portal: str,
         ledger: Ledger,
-        requests: RequestBox,
+        requests: JobQueue,
         injector: Injector,
         catalogue: Catalogue,
         routes: Routes,
@@ -59,7 +59,7 @@ class RunRequests:
             for number, body in self._requests.due(RUN).items():
                 lease.reacquire()
                 reply = self._run(number, body)
-                self._requests.close(number, reply)
+                self._requests.complete(number, reply)
                 started += reply["state"] == "done"
             lease.release()
         except LockError:
@@ -83,9 +83,9 @@ class RunRequests:
         process_id = self._injector.inject(number, [(name, key, str(body["stamp"]), pipelines)])
         if process_id is not None:
             self._dispatch(process_id)
-        events = list(self._ledger.events(f"{LOCAL_PREFIX}{number}").values())
-        told = injected(events[0]) if events else {"event": name, "object": str(key), "record_id": 0}
-        return {"state": "done", "pipelines": list(pipelines), **told}
+        events = list(self._ledger.events(f"{SYNTHETIC_PREFIX}{number}").values())
+        reply = injected(events[0]) if events else {"event": name, "object": str(key), "record_id": 0}
+        return {"state": "done", "pipelines": list(pipelines), **reply}
 
 
 def _refused(why: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from b24offline.events import Portal
-    from b24offline.ledger import Ledger, RequestBox
+    from b24offline.ledger import JobQueue, Ledger
 
 RECONCILE: Final = "reconcile"
 """Kind of a request for a reconciliation; its body is that of a `Job`."""
@@ -36,7 +36,7 @@ class ReconcileSchedule:
         *,
         redis: Redis,
         ledger: Ledger,
-        requests: RequestBox,
+        requests: JobQueue,
         hours: float,
         grace_seconds: float,
         sweep_seconds: float,
@@ -58,13 +58,13 @@ class ReconcileSchedule:
         return due
 
     def _ask_if_due(self, portal: Portal) -> None:
-        if not self._hours or not portal.polled or portal.ledger_generation is None:
+        if not self._hours or not portal.polled or portal.ledger_epoch is None:
             # Before the first poll nobody knows whether the portal is another deployment's.
             return
         now, last = self._ledger.now_ms(), last_reconciled(self._redis, self._ledger.stem)
         due = is_due(last, created_ms=_created_ms(portal), now_ms=now, period_ms=self._period_ms)
         if due and not self._requests.waiting(RECONCILE):
-            self._requests.ask(RECONCILE, Job(DAILY, self.begin_ms(portal)).body())
+            self._requests.enqueue(RECONCILE, Job(DAILY, self.begin_ms(portal)).body())
 
     def begin_ms(self, portal: Portal) -> int:
         """Return where the regular one begins to look."""
@@ -84,7 +84,7 @@ class ReconcileSchedule:
         if not self._hours:
             return
         job = Job(BLIND, seen_ms - round(self._grace_seconds * 1000), deleted=True)
-        self._requests.ask(RECONCILE, job.body(), wait_seconds=self._grace_seconds + self._sweep_seconds)
+        self._requests.enqueue(RECONCILE, job.body(), wait_seconds=self._grace_seconds + self._sweep_seconds)
 
 
 def _created_ms(portal: Portal) -> int:

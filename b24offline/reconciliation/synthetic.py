@@ -1,9 +1,9 @@
 """Events without a record: an object is run although the portal's queue says nothing of it.
 
 A *local batch* lives in the ledger alone. Its process id has a character that no process id of a portal may have, and
-its record ids are negative, so that no call of the queue can be built for it. Its runs use the same mailboxes, leases
-and attempts as all others; one that fails is held, and parked in the end, since there is no record to report. Drawn in
-`docs/reconciliation.md`.
+its record ids are negative, so that no call of the queue can be built for it. Its runs use the same object queues,
+leases and attempts as all others; one that fails is held, and dead-lettered in the end, since there is no record to
+report. Drawn in `docs/reconciliation.md`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from b24offline.events import JSON, Event, ObjectKey, object_id_from
-from b24offline.ledger import LOCAL_PREFIX, BatchKind, Entry, is_local
+from b24offline.ledger import SYNTHETIC_PREFIX, BatchKind, Entry, is_synthetic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 def payload_of(kind: EventKind, object_id: str) -> JSON:
-    """What the portal would send with an event of this kind about an object, as far as its id goes.
+    """Return what the portal would send with an event of this kind about an object, as far as its id goes.
 
     None when the id has another number of parts than the kind.
     """
@@ -55,7 +55,7 @@ def _with(tree: JSON, steps: list[str], value: str) -> JSON:
 
 
 def update_events(entity: str, object_id: str, catalogue: Catalogue, routes: Routes) -> Iterator[str]:
-    """Names of update events of an object that have a route, the narrowest first."""
+    """Name of update events of an object that have a route, the narrowest first."""
     for kind in sorted(catalogue.kinds, key=lambda kind: _TYPED not in kind.name):
         if kind.entity != entity or kind.action != "update":
             continue
@@ -65,15 +65,15 @@ def update_events(entity: str, object_id: str, catalogue: Catalogue, routes: Rou
 
 
 def event_fits(name: str, object_id: str, entity: str, catalogue: Catalogue) -> bool:
-    """Whether an event of this name can point to that object."""
+    """Return whether an event of this name can point to that object."""
     kind = catalogue.lookup(name)
     if kind is None or kind.entity != entity:
         return False
     return object_id_from(payload_of(kind, object_id), kind) == object_id
 
 
-def local_event(name: str, key: ObjectKey, stamp: str, record_id: int, catalogue: Catalogue) -> Event:
-    """The event that no record carries. ``stamp``: when the object changed, ISO 8601 with offset.
+def synthetic_event(name: str, key: ObjectKey, stamp: str, record_id: int, catalogue: Catalogue) -> Event:
+    """Return the event that no record carries. ``stamp``: when the object changed, ISO 8601 with offset.
 
     Raises ValueError for an event that cannot point to the object; ask `event_fits` first.
     """
@@ -91,7 +91,7 @@ def local_event(name: str, key: ObjectKey, stamp: str, record_id: int, catalogue
         object=key,
         data=payload_of(kind, key.object_id),
         user_id=None,
-        marked=False,
+        nacked=False,
     )
 
 
@@ -103,35 +103,36 @@ class Injector:
         self._catalogue = catalogue
 
     def inject(self, batch: str, wanted: Iterable[tuple[str, ObjectKey, str, tuple[str, ...]]]) -> str | None:
-        """Opens the local batch of this name with events (name, object, stamp, pipelines).
+        """Open the local batch of this name with events (name, object, stamp, pipelines).
 
-        Answers its process id, which is to be dispatched; None when it is open already, so it may be repeated.
+        Return its process id, which is to be dispatched; None when it is open already, so it may be repeated.
         """
         rows = list(wanted)
-        first = int(self._ledger.transition("local_ids", len(rows))) - _BASE
+        first = int(self._ledger.transition("synthetic_ids", len(rows))) - _BASE
         entries = [
-            Entry(local_event(name, key, stamp, first + place, self._catalogue), pipelines)
+            Entry(synthetic_event(name, key, stamp, first + place, self._catalogue), pipelines)
             for place, (name, key, stamp, pipelines) in enumerate(rows)
         ]
-        process_id = f"{LOCAL_PREFIX}{batch}"
+        process_id = f"{SYNTHETIC_PREFIX}{batch}"
         opened = self._ledger.open(process_id, entries, kind=BatchKind.SYNTHETIC)
         return None if opened is None else process_id
 
     def open_batches(self) -> int:
-        """How many local batches are open whose runs nobody waits with: parked and redriven ones do not count."""
-        local = filter(is_local, self._ledger.open_batches())
+        """Return how many local batches are open whose runs nobody waits with: dead-lettered and redriven ones do not
+        count."""
+        local = filter(is_synthetic, self._ledger.open_batches())
         return sum(1 for process_id in local if self._ledger.kind(process_id) is BatchKind.SYNTHETIC)
 
     def objects(self) -> set[ObjectKey]:
-        """The objects of all local batches that are open."""
+        """Return the objects of all local batches that are open."""
         found: set[ObjectKey] = set()
-        for process_id in filter(is_local, self._ledger.open_batches()):
+        for process_id in filter(is_synthetic, self._ledger.open_batches()):
             found |= {event.object for event in self._ledger.events(process_id).values() if event.object}
         return found
 
 
 def object_key(portal: str, words: str) -> ObjectKey | None:
-    """The object that a person names as commands show it, ``crm_deal 871``; None when it is no such text."""
+    """Return the object that a person names as commands show it, ``crm_deal 871``; None when it is no such text."""
     entity, _, object_id = " ".join(words.split()).partition(" ")
     if not entity or not object_id or " " in object_id:
         return None
@@ -139,5 +140,5 @@ def object_key(portal: str, words: str) -> ObjectKey | None:
 
 
 def injected(event: Event) -> dict[str, Any]:
-    """What is told of an injected event: names and ids."""
+    """Return what is told of an injected event: names and ids."""
     return {"event": event.name, "object": str(event.object), "record_id": event.record_id}

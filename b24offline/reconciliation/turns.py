@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import LockError
 
 from b24offline.delivery import uncounted_wait_seconds
-from b24offline.errors import PaceExceeded, PortalError
+from b24offline.errors import PortalError, RateLimited
 from b24offline.reconciliation.history import note_reconciled
 from b24offline.reconciliation.reconciler import Job
 from b24offline.reconciliation.schedule import BY_HAND, RECONCILE
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from b24offline.config import Timers
     from b24offline.delivery import PortalLifecycle
     from b24offline.events import Portal
-    from b24offline.ledger import Body, Ledger, RequestBox
+    from b24offline.ledger import Body, JobQueue, Ledger
     from b24offline.reconciliation.reconciler import Reconciler
     from b24offline.reconciliation.schedule import ReconcileSchedule
     from b24offline.reconciliation.synthetic import Injector
@@ -62,7 +62,7 @@ class ReconcileTurns:
         *,
         redis: Redis,
         ledger: Ledger,
-        requests: RequestBox,
+        requests: JobQueue,
         lifecycle: PortalLifecycle,
         injector: Injector,
         schedule: ReconcileSchedule,
@@ -70,7 +70,7 @@ class ReconcileTurns:
         dispatch: Callable[[str], object],
         timers: Timers,
         requests_per_second: float,
-        max_open_batches: int,
+        max_in_flight_batches: int,
     ) -> None:
         self._redis = redis
         self._ledger = ledger
@@ -82,7 +82,7 @@ class ReconcileTurns:
         self._dispatch = dispatch
         self._timers = timers
         self._rest_seconds = min(LONGEST_REST_SECONDS, STEPS_A_TURN / requests_per_second)
-        self._max_open_batches = max_open_batches
+        self._max_open_batches = max_in_flight_batches
 
     def take(self, portal: Portal) -> Turn:
         """Take one turn, alone among all workers."""
@@ -117,8 +117,8 @@ class ReconcileTurns:
 
         try:
             self._advance(job, number, save)
-        except (PortalError, PaceExceeded) as error:
-            wait = uncounted_wait_seconds(error, self._timers, time.time()) or self._timers.held_backoff_seconds[0]
+        except (PortalError, RateLimited) as error:
+            wait = uncounted_wait_seconds(error, self._timers, time.time()) or self._timers.redrive_backoff_seconds[0]
             if isinstance(error, PortalError):
                 self._lifecycle.note_failure(error)
             body |= {"not_before_ms": self._ledger.now_ms() + round(wait * 1000), "later": str(error)}
@@ -151,7 +151,7 @@ class ReconcileTurns:
         if not job.dry_run:
             begin_ms = self._schedule.begin_ms(portal)
             note_reconciled(self._redis, self._ledger.stem, job, self._ledger.now_ms(), begin_ms)
-        self._requests.close(number, {"state": "done", **shown})
+        self._requests.complete(number, {"state": "done", **shown})
         extra = {"portal": portal.name, **{name: shown[name] for name in REPORTED}}
         if (job.missed or job.gone) and not job.dry_run:
             log.error("changes whose events never came were found and are run", extra=extra)

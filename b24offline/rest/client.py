@@ -27,7 +27,7 @@ __all__ = [
     "Answer",
     "BatchAnswer",
     "Command",
-    "PortalClient",
+    "RestClient",
     "make_session",
     "php_query",
 ]
@@ -67,7 +67,7 @@ class BatchAnswer:
     time: Mapping[str, JSON] | None = None
 
 
-class PortalClient:
+class RestClient:
     """Calls the methods of one portal; safe to share between the threads of one process.
 
     ``portal`` is the name used in errors, ``endpoint`` the address up to and with ``/rest/``. A read

@@ -79,10 +79,10 @@ def error_from_answer(portal: str, method: str, status: int, body: object) -> Po
         return errors.Moved(portal, method, status, "", "")
     if isinstance(body, Mapping) and "error" not in body and "result" in body and 200 <= status < 300:
         return None
-    told = _code_and_description(body)
-    if told is None:
+    reply = _code_and_description(body)
+    if reply is None:
         return errors.UnknownAnswer(portal, method, status, "", "neither a result nor an error in JSON")
-    code, description = told
+    code, description = reply
     kind = _kind(method, status, code.upper(), description)
     if kind is errors.OperationTimeLimit:
         return errors.OperationTimeLimit(portal, method, status, code, description, reset_at=_reset_at(body))

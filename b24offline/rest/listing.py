@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from b24offline.events import JSON
-    from b24offline.rest.portal_client import PacedClient
+    from b24offline.rest.portal_client import PortalClient
 
 LIST_PAGE: Final = 50
 """Rows of one answer."""
@@ -77,12 +77,12 @@ class Page:
 class ObjectLister:
     """Lists objects of one portal at its pace."""
 
-    def __init__(self, client: PacedClient, portal: str) -> None:
+    def __init__(self, client: PortalClient, portal: str) -> None:
         self._client = client
         self._portal = portal
 
     def changed(self, entity: str, type_id: str, since_ms: int, after: int) -> Page:
-        """A page of the objects that changed at or after ``since_ms`` (epoch), behind the id ``after``."""
+        """Return a page of the objects that changed at or after ``since_ms`` (epoch), behind the id ``after``."""
         how = METHODS[entity]
         since = datetime.fromtimestamp(since_ms // 1000, UTC).isoformat()
         rules = {f">={how.stamp_name}": since, f">{how.id_name}": after}
@@ -97,7 +97,7 @@ class ObjectLister:
         return Page(tuple(listed), numbers[-1] if len(rows) >= LIST_PAGE else 0)
 
     def present(self, entity: str, type_id: str, object_ids: Sequence[str]) -> set[str]:
-        """Which of at most 50 objects the portal lists."""
+        """Return which of at most 50 objects the portal lists."""
         how = METHODS[entity]
         numbers = [int(one.rpartition(":")[2]) for one in object_ids]
         rows = self._rows(how, type_id, {f"{how.among}{how.id_name}": numbers}, [how.id_name])
@@ -108,7 +108,7 @@ class ObjectLister:
         return {_full_id(type_id, number) for number in found}
 
     def type_ids(self) -> tuple[str, ...]:
-        """The entity types of all smart processes."""
+        """Return the entity types of all smart processes."""
         method, last, found = "crm.type.list", 0, dict[str, None]()
         while True:
             params = {"order": {"id": "ASC"}, "filter": {">id": last}}

@@ -22,12 +22,12 @@ from b24offline.errors import (
     AuthServerUnavailable,
     ConfigError,
     MemberMismatch,
-    PaceExceeded,
     PortalError,
+    RateLimited,
     StoreUnavailable,
 )
 from b24offline.events import Portal, RefreshWait, Tokens
-from b24offline.failpoints import crash_point
+from b24offline.failpoints import failpoint
 from b24offline.rest.error_mapping import TOKEN_METHOD, error_from_token_answer, without_secrets
 from b24offline.rest.transport import Lost, NotSent, checked_url, exchange, parsed_json
 
@@ -128,7 +128,7 @@ class TokenSource:
         return tokens
 
     def version_used(self, portal: str) -> int | None:
-        """The version of the pair that this process calls with; None when it has none in hand."""
+        """Return the version of the pair that this process calls with; None when it has none in hand."""
         tokens = self._cache.get(portal)
         return tokens.version if tokens else None
 
@@ -170,7 +170,7 @@ class TokenSource:
                     return pair
                 continue
             if wait.failed or (wait.seconds and time.monotonic() >= give_up):
-                raise PaceExceeded(name, wait.seconds)
+                raise RateLimited(name, wait.seconds)
             self._sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_POLL_SECONDS)
 
@@ -200,7 +200,7 @@ class TokenSource:
         except MemberMismatch as error:
             self._give_up(portal, tokens, error)
             return None
-        crash_point("tokens.saved")
+        failpoint("tokens.saved")
         if not saved:
             _log.warning("another pair of tokens was stored during a refresh", extra={"portal": portal.name})
             return None

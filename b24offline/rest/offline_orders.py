@@ -2,7 +2,7 @@
 
 Several documented calls of that queue destroy events without saying so: an empty id list clears a whole batch, an empty
 process id clears every free record, `error` deletes newer records of the same message and answers true. An order that
-would do so cannot be built: it raises `UnsafeOrder`.
+would do so cannot be built: it raises `UnsafeCall`.
 """
 
 from __future__ import annotations
@@ -20,57 +20,57 @@ _PROCESS_ID: Final = re.compile(r"[0-9A-Za-z._-]{1,128}")
 _MESSAGE_ID: Final = re.compile(r"[0-9A-Za-z]{32}")
 
 
-class UnsafeOrder(B24OfflineError):
+class UnsafeCall(B24OfflineError):
     """A call that could destroy events was asked for and not built. A defect of the caller, never of the portal."""
 
     actor = "developer"
 
 
 def is_process_id(process_id: object) -> bool:
-    """Whether this is a whole process id of a portal; that of a local batch, which has a colon, is none."""
+    """Return whether this is a whole process id of a portal; that of a local batch, which has a colon, is none."""
     return isinstance(process_id, str) and _PROCESS_ID.fullmatch(process_id) is not None
 
 
 def is_message_id(message_id: object) -> bool:
-    """Whether this is a whole message id."""
+    """Return whether this is a whole message id."""
     return isinstance(message_id, str) and _MESSAGE_ID.fullmatch(message_id) is not None
 
 
 def check_process_id(process_id: object) -> None:
-    """Raise `UnsafeOrder` unless this is a whole process id of a portal."""
+    """Raise `UnsafeCall` unless this is a whole process id of a portal."""
     if not is_process_id(process_id):
-        raise UnsafeOrder("a process id must be 1 to 128 letters, digits, '.', '_' or '-'; nothing was sent")
+        raise UnsafeCall("a process id must be 1 to 128 letters, digits, '.', '_' or '-'; nothing was sent")
 
 
 @dataclass(frozen=True, slots=True)
 class ReserveOrder:
-    """Free, unmarked records to reserve, or with `marked_record` one marked one. Send it under the poll lease only."""
+    """Free, unmarked records to reserve, or with `nacked_record` one nacked one. Send it under the poll lease only."""
 
     limit: int
     order: Mapping[str, str]
     filter_by: Mapping[str, object] = field(default_factory=dict)
-    marked: bool = False
+    nacked: bool = False
 
     @classmethod
-    def marked_record(cls, record_id: int) -> ReserveOrder:
-        """Return the order for one free, marked record, so that it can be cleared once it ran."""
-        return cls(1, {"ID": "ASC"}, {"=ID": record_id}, marked=True)
+    def nacked_record(cls, record_id: int) -> ReserveOrder:
+        """Return the order for one free, nacked record, so that it can be cleared once it ran."""
+        return cls(1, {"ID": "ASC"}, {"=ID": record_id}, nacked=True)
 
     def __post_init__(self) -> None:
         if type(self.limit) is not int or self.limit <= 0:
-            raise UnsafeOrder("limit must be an integer greater than 0; nothing was sent")
+            raise UnsafeCall("limit must be an integer greater than 0; nothing was sent")
         try:
             # Copies, which nobody can change after this check.
             object.__setattr__(self, "order", checked_order(self.order))
             object.__setattr__(self, "filter_by", checked_filter(self.filter_by))
         except ValueError as error:
-            raise UnsafeOrder(f"the filter or order of a reserving call {error}; nothing was sent") from None
-        if type(self.marked) is not bool:
-            raise UnsafeOrder("whether marked records are meant must be said; nothing was sent")
-        if self.marked:
+            raise UnsafeCall(f"the filter or order of a reserving call {error}; nothing was sent") from None
+        if type(self.nacked) is not bool:
+            raise UnsafeCall("whether nacked records are meant must be said; nothing was sent")
+        if self.nacked:
             _check_record_ids((self.filter_by.get("=ID"),))
             if self.limit != 1 or len(self.filter_by) != 1:
-                raise UnsafeOrder("marked records are reserved one by one, by their id; nothing was sent")
+                raise UnsafeCall("nacked records are reserved one by one, by their id; nothing was sent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,12 @@ class ClearOrder:
     def __post_init__(self) -> None:
         check_process_id(self.process_id)
         if not isinstance(self.record_ids, tuple) or not self.record_ids:
-            raise UnsafeOrder("no record ids: the portal would clear the whole batch; nothing was sent")
+            raise UnsafeCall("no record ids: the portal would clear the whole batch; nothing was sent")
         _check_record_ids(self.record_ids)
 
 
 @dataclass(frozen=True, slots=True)
-class ReportRules:
+class NackRules:
     """The ages (milliseconds) that an `error` call must respect."""
 
     minimum_age_ms: int
@@ -96,8 +96,8 @@ class ReportRules:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportOrder:
-    """Failed records that may be marked. Built with its proof; all times in milliseconds of the ledger's clock.
+class NackOrder:
+    """Failed records that may be nacked. Built with its proof; all times in milliseconds of the ledger's clock.
 
     Attributes:
         process_id: the batch they were seen under.
@@ -117,37 +117,37 @@ class ReportOrder:
     looked_ms: int
     now_ms: int
     lease_until_ms: int
-    rules: ReportRules
+    rules: NackRules
 
     def __post_init__(self) -> None:
         check_process_id(self.process_id)
         if not isinstance(self.records, tuple) or not self.records:
-            raise UnsafeOrder("no records to report; nothing was sent")
+            raise UnsafeCall("no records to report; nothing was sent")
         self._check_times()
         for record in self.records:
             if type(record) is not Record or not isinstance(self.newer, Mapping):
-                raise UnsafeOrder("records and newer ones must be as they were read; nothing was sent")
-            if record.process_id != self.process_id or record.marked:
-                raise UnsafeOrder(f"record {record.record_id} is marked or not of this batch; nothing was sent")
+                raise UnsafeCall("records and newer ones must be as they were read; nothing was sent")
+            if record.process_id != self.process_id or record.nacked:
+                raise UnsafeCall(f"record {record.record_id} is nacked or not of this batch; nothing was sent")
             if not is_message_id(record.message_id):
-                raise UnsafeOrder(f"record {record.record_id} has no whole message id; nothing was sent")
+                raise UnsafeCall(f"record {record.record_id} has no whole message id; nothing was sent")
             if self.newer.get(record.record_id) is not False:
-                raise UnsafeOrder(f"record {record.record_id} has a newer one, or nobody looked; nothing was sent")
+                raise UnsafeCall(f"record {record.record_id} has a newer one, or nobody looked; nothing was sent")
         if len(self.message_ids) != len(self.records):
-            raise UnsafeOrder("two records of one message in one report; nothing was sent")
+            raise UnsafeCall("two records of one message in one report; nothing was sent")
 
     def _check_times(self) -> None:
         times = (self.first_seen_ms, self.looked_ms, self.now_ms, self.lease_until_ms)
         if any(type(time) is not int for time in (*times, self.rules.minimum_age_ms, self.rules.look_valid_ms)):
-            raise UnsafeOrder("times must be whole milliseconds; nothing was sent")
+            raise UnsafeCall("times must be whole milliseconds; nothing was sent")
         if self.rules.minimum_age_ms <= 0:
-            raise UnsafeOrder("the age from which a batch may be reported must be set; nothing was sent")
+            raise UnsafeCall("the age from which a batch may be nacked must be set; nothing was sent")
         if self.now_ms - self.first_seen_ms < self.rules.minimum_age_ms:
-            raise UnsafeOrder("the batch is too young: an overlapping reserving call may live; nothing was sent")
+            raise UnsafeCall("the batch is too young: an overlapping reserving call may live; nothing was sent")
         if not 0 <= self.now_ms - self.looked_ms <= self.rules.look_valid_ms:
-            raise UnsafeOrder("the look at the portal is not fresh; nothing was sent")
+            raise UnsafeCall("the look at the portal is not fresh; nothing was sent")
         if self.lease_until_ms <= self.now_ms:
-            raise UnsafeOrder("the settle lease has run out; nothing was sent")
+            raise UnsafeCall("the settle lease has run out; nothing was sent")
 
     @property
     def message_ids(self) -> tuple[str, ...]:
@@ -157,4 +157,4 @@ class ReportOrder:
 
 def _check_record_ids(record_ids: tuple[object, ...]) -> None:
     if any(type(record_id) is not int or record_id <= 0 for record_id in record_ids):
-        raise UnsafeOrder("a record id must be an integer greater than 0; nothing was sent")
+        raise UnsafeCall("a record id must be an integer greater than 0; nothing was sent")

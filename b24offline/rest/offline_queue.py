@@ -10,7 +10,7 @@ portal finds expired all the same ends the block with `ExpiredToken`; `retry_exp
 all.
 
 Source: the vendor's pages on `event.offline.get`, `.list`, `.clear`, `.error`. Raises `PortalError` of the client's
-call and `UnsafeOrder` for what a guard refuses.
+call and `UnsafeCall` for what a guard refuses.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from b24offline.errors import UnknownAnswer
 from b24offline.events import Batch, MalformedRecord, Record, batch_from_rows, parse_record
 from b24offline.rest.offline_orders import (
     ClearOrder,
-    ReportOrder,
+    NackOrder,
     ReserveOrder,
-    UnsafeOrder,
+    UnsafeCall,
     check_process_id,
     is_message_id,
     is_process_id,
@@ -46,7 +46,7 @@ _ERROR: Final = "event.offline.error"
 QUEUE_PAGE: Final = 50
 """Rows of one answer of `event.offline.list`."""
 MALFORMED: Final = "MALFORMED"
-"""The name given to a listed record whose own name or stamp cannot be read: it can still be reported."""
+"""The name given to a listed record whose own name or stamp cannot be read: it can still be nacked."""
 NO_STAMP: Final = "1970-01-01T00:00:00+00:00"
 """The stamp of a record whose own cannot be read."""
 
@@ -70,7 +70,7 @@ class OfflineQueue:
 
     def __init__(self, client: Caller, portal: str, connector: str) -> None:
         if not connector.strip():
-            raise UnsafeOrder(f"portal {portal}: the connector is empty; every call must carry one")
+            raise UnsafeCall(f"portal {portal}: the connector is empty; every call must carry one")
         self._client = client
         self._portal = portal
         self._connector = connector
@@ -88,18 +88,18 @@ class OfflineQueue:
                 _check_type(order, ReserveOrder)
                 params: dict[str, object] = {
                     "clear": 0,
-                    "error": int(order.marked),
+                    "error": int(order.nacked),
                     "limit": order.limit,
                     "order": order.order,
                     "auth_connector": self._connector,
                 }
                 if order.filter_by:
                     params["filter"] = order.filter_by
-                return self._reserved(send(params).result, marked=order.marked)
+                return self._reserved(send(params).result, nacked=order.nacked)
 
             yield reserve
 
-    def _reserved(self, result: object, *, marked: bool) -> Batch | None:
+    def _reserved(self, result: object, *, nacked: bool) -> Batch | None:
         if not isinstance(result, dict):
             raise self._unknown(_GET, "its result is no object")
         rows = result.get("events", [])
@@ -108,7 +108,7 @@ class OfflineQueue:
         process_id = result.get("process_id")
         if not isinstance(rows, list) or not isinstance(process_id, str) or not is_process_id(process_id):
             raise self._unknown(_GET, "it has events but no usable process_id")
-        return batch_from_rows(self._portal, process_id, rows, marked=marked)
+        return batch_from_rows(self._portal, process_id, rows, nacked=nacked)
 
     @contextmanager
     def clearing(self) -> Iterator[Callable[[ClearOrder], None]]:
@@ -127,21 +127,21 @@ class OfflineQueue:
             yield clear
 
     @contextmanager
-    def reporting(self) -> Iterator[Callable[[ReportOrder], None]]:
+    def reporting(self) -> Iterator[Callable[[NackOrder], None]]:
         """Wait for a turn, then give what marks the ordered records and frees them.
 
-        Note the quiet period inside the block, so that it begins with the call. Never repeat a report blindly: look
-        again after the quiet period. It raises when the answer is not true.
+        Note the in-doubt window inside the block, so that it begins with the call. Never repeat a report blindly: look
+        again after the in-doubt window. It raises when the answer is not true.
         """
         with self._client.slot(_ERROR, kind="settle") as send:
 
-            def report(order: ReportOrder) -> None:
-                _check_type(order, ReportOrder)
+            def nack(order: NackOrder) -> None:
+                _check_type(order, NackOrder)
                 messages = list(order.message_ids)
                 params = {"process_id": order.process_id, "message_id": messages, "auth_connector": self._connector}
                 self._check_done(_ERROR, send(params))
 
-            yield report
+            yield nack
 
     def reread(self, process_id: str) -> Batch:
         """Return what the portal still holds under a process id. Reads only, all pages."""
@@ -163,10 +163,10 @@ class OfflineQueue:
         if not 1 <= len(records) <= QUEUE_PAGE or not all(
             type(record) is Record and is_message_id(record.message_id) and record.record_id > 0 for record in records
         ):
-            raise UnsafeOrder("1 to 50 records with whole ids are needed; nothing was sent")
+            raise UnsafeCall("1 to 50 records with whole ids are needed; nothing was sent")
         rules = {"@MESSAGE_ID": sorted({record.message_id for record in records}), "=ERROR": 0}
         before = min(record.record_id for record in records) - 1
-        rows = [row for row in self._rows(rules, "settle", after=before) if isinstance(row, Record) and not row.marked]
+        rows = [row for row in self._rows(rules, "settle", after=before) if isinstance(row, Record) and not row.nacked]
         shown = {(row.message_id, row.record_id) for row in rows}
         greatest: dict[str, int] = {}
         for row in rows:
@@ -186,16 +186,16 @@ class OfflineQueue:
                 # No call can name its batch, so it stays reserved; left out here, nobody would see it.
                 yield MalformedRecord(row.record_id, "its PROCESS_ID cannot be used", message_id=row.message_id)
 
-    def marked(self) -> Iterator[Record]:
-        """Yield every free marked record. Reads only."""
+    def nacked(self) -> Iterator[Record]:
+        """Yield every free nacked record. Reads only."""
         for row in self._rows({"=ERROR": 1, "=PROCESS_ID": ""}, "poll"):
-            if isinstance(row, Record) and row.marked and not row.process_id:
+            if isinstance(row, Record) and row.nacked and not row.process_id:
                 yield row
 
     def free(self) -> Iterator[Record]:
         """Yield every free, unmarked record. Reads only."""
         for row in self._rows({"=ERROR": 0, "=PROCESS_ID": ""}, "poll"):
-            if isinstance(row, Record) and not row.marked and not row.process_id:
+            if isinstance(row, Record) and not row.nacked and not row.process_id:
                 yield row
 
     def oldest_free(self) -> datetime | None:
@@ -209,7 +209,7 @@ class OfflineQueue:
         if not isinstance(rows, list):
             raise self._unknown(_LIST, "its result is no list")
         found = [row for row in map(_row, rows) if isinstance(row, Record) and row.stamp != NO_STAMP]
-        return min((row.timestamp for row in found if not row.marked and not row.process_id), default=None)
+        return min((row.timestamp for row in found if not row.nacked and not row.process_id), default=None)
 
     def _rows(self, rules: Mapping[str, object], kind: Kind, *, after: int = 0) -> Iterator[Record | MalformedRecord]:
         last = after
@@ -241,7 +241,7 @@ class OfflineQueue:
 
 def _check_type(order: object, kind: type) -> None:
     if type(order) is not kind:
-        raise UnsafeOrder(f"only a {kind.__name__} may be sent; nothing was sent")
+        raise UnsafeCall(f"only a {kind.__name__} may be sent; nothing was sent")
 
 
 def _row(raw: object) -> Record | MalformedRecord:

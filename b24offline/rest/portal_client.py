@@ -16,20 +16,20 @@ from b24offline.errors import (
     ExpiredToken,
     OperationTimeLimit,
     Overloaded,
-    PaceExceeded,
     PortalError,
     QueryLimitExceeded,
+    RateLimited,
 )
 from b24offline.rest.rate_limit import BLOCK_SECONDS, PortalBlocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from b24offline.rest.client import Answer, BatchAnswer, Command, PortalClient
+    from b24offline.rest.client import Answer, BatchAnswer, Command, RestClient
     from b24offline.rest.oauth import TokenSource
-    from b24offline.rest.rate_limit import Kind, Pace
+    from b24offline.rest.rate_limit import Kind, RateLimiter
 
-__all__ = ["PaceExceeded", "PacedClient", "Slot", "retry_expired_token"]
+__all__ = ["PortalClient", "RateLimited", "Slot", "retry_expired_token"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -70,7 +70,7 @@ class Slot:
         self._send = None
 
 
-class PacedClient:
+class PortalClient:
     """One portal's client with pace and tokens.
 
     A call sleeps (with ``sleep``) up to ``max_wait_seconds`` in all for its turn. After a 503 nobody calls
@@ -79,9 +79,9 @@ class PacedClient:
 
     def __init__(
         self,
-        client: PortalClient,
+        client: RestClient,
         tokens: TokenSource,
-        pace: Pace,
+        rate_limiter: RateLimiter,
         portal: str,
         *,
         max_wait_seconds: float,
@@ -91,7 +91,7 @@ class PacedClient:
     ) -> None:
         self._client = client
         self._tokens = tokens
-        self._pace = pace
+        self._rate_limiter = rate_limiter
         self._portal = portal
         self._max_wait_seconds = max_wait_seconds
         self._slow_down_seconds = slow_down_seconds
@@ -108,7 +108,7 @@ class PacedClient:
         token.
 
         Raises PaceExceeded when its turn is too far off (PortalBlocked after OVERLOAD_LIMIT), else what `TokenSource`
-        and, of the request, `PortalClient.call` raise.
+        and, of the request, `RestClient.call` raise.
         """
         token = self._ready([method], kind)
         slot = Slot(lambda params: self._sent(token, lambda: self._client.call(method, params, token=token)))
@@ -154,14 +154,14 @@ class PacedClient:
         """Return when the pace has counted this request; raise PaceExceeded when that takes too long."""
         left_seconds = self._max_wait_seconds
         while True:
-            if blocked_seconds := self._pace.blocked(self._portal, kind):
+            if blocked_seconds := self._rate_limiter.blocked(self._portal, kind):
                 raise PortalBlocked(self._portal, blocked_seconds)
-            wait_seconds = max((self._pace.method_pause(self._portal, m) for m in methods), default=0.0)
-            wait_seconds = wait_seconds or self._pace.take(self._portal, kind)
+            wait_seconds = max((self._rate_limiter.method_pause(self._portal, m) for m in methods), default=0.0)
+            wait_seconds = wait_seconds or self._rate_limiter.take(self._portal, kind)
             if not wait_seconds:
                 return
             if wait_seconds > left_seconds:
-                raise PaceExceeded(self._portal, wait_seconds)
+                raise RateLimited(self._portal, wait_seconds)
             wait_seconds = max(wait_seconds, _SHORTEST_WAIT_SECONDS)
             self._sleep(wait_seconds)
             left_seconds -= wait_seconds
@@ -169,8 +169,8 @@ class PacedClient:
     def _heed(self, error: PortalError) -> None:
         """Slow or block the portal, or pause a method, for everybody, if that is what an error asks for."""
         if isinstance(error, QueryLimitExceeded):
-            self._pace.slow_down(self._portal, self._slow_down_seconds)
+            self._rate_limiter.slow_down(self._portal, self._slow_down_seconds)
         elif isinstance(error, Overloaded):
-            self._pace.block(self._portal, self._block_seconds)
+            self._rate_limiter.block(self._portal, self._block_seconds)
         elif isinstance(error, OperationTimeLimit):
-            self._pace.pause_method(self._portal, error.method, error.reset_at or 0.0)
+            self._rate_limiter.pause_method(self._portal, error.method, error.reset_at or 0.0)

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
-from b24offline import keys as keys
-from b24offline.errors import Actor, ConfigError, Overloaded, PaceExceeded
+from b24offline import keys
+from b24offline.errors import Actor, ConfigError, Overloaded, RateLimited
 
 if TYPE_CHECKING:
     import redis
@@ -80,7 +80,7 @@ return '0'
 """ARGV: epoch seconds of the end, longest plausible pause, the pause to make otherwise."""
 
 
-class PortalBlocked(PaceExceeded):
+class PortalBlocked(RateLimited):
     """The call was not sent: the vendor blocked the portal by hand, and a poll looks first whether that is over."""
 
     actor: ClassVar[Actor] = "operator"
@@ -89,10 +89,10 @@ class PortalBlocked(PaceExceeded):
         return f"Portal {self.portal} is not called: REST is blocked for overload. {Overloaded.advice}"
 
 
-class Pace:
+class RateLimiter:
     """Pace of all portals; holds no state of its own.
 
-    A portal gets ``burst`` requests at once and ``requests_per_second`` after that; ``settle_share`` (0 to
+    A portal gets ``burst`` requests at once and ``requests_per_second`` after that; ``ack_rate_share`` (0 to
     below 1) of the burst is for settling alone. Errors of Redis pass through. Raises ConfigError for
     impossible numbers.
     """
@@ -104,17 +104,17 @@ class Pace:
         key_prefix: str,
         requests_per_second: float = 2.0,
         burst: int = 50,
-        settle_share: float = 0.2,
+        ack_rate_share: float = 0.2,
         method_pause_seconds: float = 60.0,
     ) -> None:
-        if requests_per_second <= 0 or burst < 1 or not 0 <= settle_share < 1:
+        if requests_per_second <= 0 or burst < 1 or not 0 <= ack_rate_share < 1:
             raise ConfigError(
                 "The pace is impossible. Use more than 0 requests per second, a burst of at least 1 and "
                 "a share for settling of 0 to below 1, like 2.0, 50 and 0.2."
             )
         self._key_prefix = key_prefix
         self._request_seconds = 1 / requests_per_second
-        others_burst = max(1, int(burst * (1 - settle_share)))
+        others_burst = max(1, int(burst * (1 - ack_rate_share)))
         self._ahead_seconds = {
             "run": (others_burst - 1) * self._request_seconds,
             "poll": (others_burst - 1) * self._request_seconds,

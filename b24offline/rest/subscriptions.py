@@ -16,7 +16,7 @@ from b24offline.rest.client import Command
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from b24offline.rest.portal_client import PacedClient
+    from b24offline.rest.portal_client import PortalClient
 
 _PART: Final = 50
 FEATURES: Final = ("rest_offline_extended", "rest_auth_connector")
@@ -24,7 +24,7 @@ FEATURES: Final = ("rest_offline_extended", "rest_auth_connector")
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class SyncResult:
     """What a look at the subscriptions did. ``refused``: event name -> what the portal said."""
 
     present: int
@@ -33,12 +33,12 @@ class Bound:
 
 
 def fingerprint(connector: str, events: Iterable[str]) -> str:
-    """A short text that changes when what must be bound changes."""
+    """Return a short text that changes when what must be bound changes."""
     return hashlib.sha256("\n".join((connector, *sorted(events))).encode()).hexdigest()[:16]
 
 
-def check_plan(client: PacedClient, portal: str) -> None:
-    """Raises `PlanTooSmall` when the portal's plan cannot reserve events without deleting them."""
+def check_plan(client: PortalClient, portal: str) -> None:
+    """Raise `PlanTooSmall` when the portal's plan cannot reserve events without deleting them."""
     answer = client.batch({code: Command("feature.get", {"CODE": code}) for code in FEATURES}, kind="poll")
     for code in FEATURES:
         if code in answer.errors:
@@ -48,8 +48,8 @@ def check_plan(client: PacedClient, portal: str) -> None:
             raise PlanTooSmall(portal, "feature.get", 200, "WRONG_LICENSE", f"the plan has no {code}")
 
 
-def bind_events(client: PacedClient, connector: str, events: Iterable[str]) -> Bound:
-    """Binds the events as offline events of this connector; a refusal for one that is listed means it was bound.
+def bind_events(client: PortalClient, connector: str, events: Iterable[str]) -> SyncResult:
+    """Bind the events as offline events of this connector; a refusal for one that is listed means it was bound.
 
     The portal's list does not say with which connector an event was bound, and a binding with another connector brings
     nothing to our queue. So each is bound, listed or not.
@@ -66,11 +66,11 @@ def bind_events(client: PacedClient, connector: str, events: Iterable[str]) -> B
         errors |= client.batch(commands, kind="poll").errors
     refused = {name: _why(error) for name, error in errors.items() if name not in have}
     added = tuple(name for name in wanted if name not in errors)
-    return Bound(len(wanted) - len(added) - len(refused), added, refused)
+    return SyncResult(len(wanted) - len(added) - len(refused), added, refused)
 
 
-def unbind_events(client: PacedClient, connector: str) -> int:
-    """Ends every offline subscription of this connector; answers how many there were.
+def unbind_events(client: PortalClient, connector: str) -> int:
+    """End every offline subscription of this connector; answers how many there were.
 
     Names come from the portal's list, which holds those of other connectors too; theirs stay, since each call names the
     connector. Raises the first refusal.
@@ -92,7 +92,7 @@ def unbind_events(client: PacedClient, connector: str) -> int:
 
 
 def _offline_names(listed: object) -> set[str]:
-    """The names of the offline events in the portal's list of subscriptions."""
+    """Return the names of the offline events in the portal's list of subscriptions."""
     return {
         str(row.get("event", "")).upper()
         for row in (listed if isinstance(listed, list) else [])

@@ -1,4 +1,4 @@
-"""Dead letters: records that were given up until a person acts, and which of them a command is about."""
+"""Dead dead letters: records that were given up until a person acts, and which of them a command is about."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from b24offline.store.cipher import Cipher
 
 PAGE: Final = 500
-"""Letters read at once."""
+"""Dead letters read at once."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What letters must be like; what is empty matches all.
+    """What dead letters must be like; what is empty matches all.
 
     Attributes:
         ids: their numbers.
         portal: name of the portal.
         event: event name, in any case.
         reason: how their reason begins, an error's class.
-        older_than_seconds: least age since they were parked.
+        older_than_seconds: least age since they were dead-lettered.
     """
 
     ids: tuple[int, ...] = ()
@@ -61,17 +61,17 @@ class Selection:
 
     @property
     def empty(self) -> bool:
-        """Whether it matches every letter."""
+        """Whether it matches every dead letter."""
         return not (self.ids or self.portal or self.event or self.reason or self.older_than_seconds)
 
-    def matches(self, letter: DeadLetter, now: datetime) -> bool:
-        """Return whether a letter is meant, at ``now``. Pure."""
+    def matches(self, dead_letter: DeadLetter, now: datetime) -> bool:
+        """Return whether a dead letter is meant, at ``now``. Pure."""
         return (
-            (not self.ids or letter.id in self.ids)
-            and (not self.portal or letter.portal == self.portal)
-            and (not self.event or letter.event_name == self.event.upper())
-            and letter.reason.startswith(self.reason)
-            and (now - letter.created_at).total_seconds() >= self.older_than_seconds
+            (not self.ids or dead_letter.id in self.ids)
+            and (not self.portal or dead_letter.portal == self.portal)
+            and (not self.event or dead_letter.event_name == self.event.upper())
+            and dead_letter.reason.startswith(self.reason)
+            and (now - dead_letter.created_at).total_seconds() >= self.older_than_seconds
         )
 
 
@@ -95,9 +95,9 @@ class DeadLetters:
         reason: str,
         payload: Mapping[str, object],
     ) -> int:
-        """Keep a record that is given up and return the letter's number.
+        """Keep a record that is given up and return the dead letter's number.
 
-        While a letter of the same record and pipeline is open, that one gets the new reason and payload.
+        While a dead letter of the same record and pipeline is open, that one gets the new reason and payload.
         ``payload`` is any JSON and is stored encrypted.
         """
         secret = self._cipher.encrypt(json.dumps(payload))
@@ -118,48 +118,48 @@ class DeadLetters:
             set_={"reason": storable(reason), "payload": secret},
         )
         with transaction(self._engine) as connection:
-            letter_id: int = connection.execute(statement.returning(DEAD_LETTERS.c.id)).scalar_one()
-        return letter_id
+            dead_letter_id: int = connection.execute(statement.returning(DEAD_LETTERS.c.id)).scalar_one()
+        return dead_letter_id
 
     def list(
         self, portal: str | None = None, *, ended: bool = False, limit: int = 100, after_id: int = 0
     ) -> Sequence[DeadLetter]:
-        """Return open letters (with ``ended`` the ended ones) by number, of one portal or of all."""
-        letter = DEAD_LETTERS.c
-        query = select(DEAD_LETTERS).where(letter.id > after_id).order_by(letter.id).limit(limit)
-        query = query.where(letter.ended_at.is_not(None) if ended else letter.ended_at.is_(None))
+        """Return open dead letters (with ``ended`` the ended ones) by number, of one portal or of all."""
+        dead_letter = DEAD_LETTERS.c
+        query = select(DEAD_LETTERS).where(dead_letter.id > after_id).order_by(dead_letter.id).limit(limit)
+        query = query.where(dead_letter.ended_at.is_not(None) if ended else dead_letter.ended_at.is_(None))
         if portal is not None:
-            query = query.where(letter.portal == portal)
+            query = query.where(dead_letter.portal == portal)
         with connected(self._engine) as connection:
             rows = connection.execute(query).mappings().all()
-        return [self._letter(row) for row in rows]
+        return [self._dead_letter(row) for row in rows]
 
     def select(self, selection: Selection, *, ended: bool = False) -> Iterator[DeadLetter]:
-        """Yield the open (or ended) letters that a selection means, by number; thousands are read page by page."""
+        """Yield the open (or ended) dead letters that a selection means, by number; thousands are read page by page."""
         now, last = datetime.now(UTC), 0
         while page := self.list(selection.portal or None, ended=ended, limit=PAGE, after_id=last):
             last = page[-1].id
-            yield from (letter for letter in page if selection.matches(letter, now))
+            yield from (dead_letter for dead_letter in page if selection.matches(dead_letter, now))
 
-    def get(self, letter_id: int) -> DeadLetter:
-        """Return one letter, open or ended. Raise UnknownDeadLetter."""
-        query = select(DEAD_LETTERS).where(DEAD_LETTERS.c.id == letter_id)
+    def get(self, dead_letter_id: int) -> DeadLetter:
+        """Return one dead letter, open or ended. Raise UnknownDeadLetter."""
+        query = select(DEAD_LETTERS).where(DEAD_LETTERS.c.id == dead_letter_id)
         with connected(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
-            raise UnknownDeadLetter(f"There is no dead letter {letter_id}. List them to see the numbers.")
-        return self._letter(row)
+            raise UnknownDeadLetter(f"There is no dead letter {dead_letter_id}. List them to see the numbers.")
+        return self._dead_letter(row)
 
-    def end(self, letter_id: int, note: str = "") -> bool:
-        """Mark a letter as ended, ``note`` added to its reason; return False when none of that number is open."""
-        return self._end(DEAD_LETTERS.c.id == letter_id, note) > 0
+    def end(self, dead_letter_id: int, note: str = "") -> bool:
+        """Mark a dead letter as ended, ``note`` added to its reason; return False when none of that number is open."""
+        return self._end(DEAD_LETTERS.c.id == dead_letter_id, note) > 0
 
     def end_of_record(self, portal: str, record_id: int) -> int:
-        """Mark the open letters of a record as ended, as when it has run after all; return how many."""
+        """Mark the open dead letters of a record as ended, as when it has run after all; return how many."""
         return self._end((DEAD_LETTERS.c.portal == portal) & (DEAD_LETTERS.c.record_id == record_id))
 
     def count(self, portal: str | None = None) -> int:
-        """Return the number of open letters, of one portal or of all."""
+        """Return the number of open dead letters, of one portal or of all."""
         query = select(func.count()).select_from(DEAD_LETTERS).where(DEAD_LETTERS.c.ended_at.is_(None))
         if portal is not None:
             query = query.where(DEAD_LETTERS.c.portal == portal)
@@ -175,7 +175,7 @@ class DeadLetters:
         with transaction(self._engine) as connection:
             return connection.execute(statement.values(**values)).rowcount
 
-    def _letter(self, row: RowMapping) -> DeadLetter:
+    def _dead_letter(self, row: RowMapping) -> DeadLetter:
         values = dict(row)
         payload = self._cipher.decrypt(values["payload"], f"the payload of dead letter {values['id']}")
         values["payload"] = json.loads(payload)

@@ -40,7 +40,7 @@ class UtcMoment(sa.types.TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """The moment in UTC; naive ones are refused."""
+        """Return the moment in UTC; naive ones are refused."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -49,7 +49,7 @@ class UtcMoment(sa.types.TypeDecorator[datetime]):
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """The moment in UTC, aware."""
+        """Return the moment in UTC, aware."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
@@ -105,7 +105,7 @@ class Mirror:
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
 
     def create_schema(self) -> None:
-        """Creates the table where it is missing; any number of processes may do so at once."""
+        """Create the table where it is missing; any number of processes may do so at once."""
         with transaction(self._engine) as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
@@ -121,7 +121,7 @@ class Mirror:
         changed_at: datetime | None,
         read_at: int,
     ) -> bool:
-        """Stores the state of an object that was read, unless a later reading or deletion is stored already.
+        """Store the state of an object that was read, unless a later reading or deletion is stored already.
 
         Args:
             portal: name of the portal.
@@ -142,7 +142,7 @@ class Mirror:
         return self._write(portal, entity, object_id, read_at, insert=values, update=values)
 
     def mark_deleted(self, portal: str, entity: str, object_id: str, *, at: datetime, read_at: int) -> bool:
-        """Notes that an object is gone, keeping its last data; unknown objects get a row without data.
+        """Note that an object is gone, keeping its last data; unknown objects get a row without data.
 
         Args:
             portal: name of the portal.
@@ -158,7 +158,7 @@ class Mirror:
         return self._write(portal, entity, object_id, read_at, insert=first, update={"deleted_at": at})
 
     def row(self, portal: str, entity: str, object_id: str) -> MirrorRow | None:
-        """One object, or None when the mirror never heard of it."""
+        """Return one object, or None when the mirror never heard of it."""
         found = sa.select(objects).where(
             objects.c.portal == portal, objects.c.entity == entity, objects.c.object_id == object_id
         )
@@ -167,7 +167,7 @@ class Mirror:
             return None if first is None else _row(first)
 
     def rows(self, portal: str) -> Iterator[MirrorRow]:
-        """Every object of a portal, deleted ones included, in the order of its key; read as a stream."""
+        """Yield every object of a portal, deleted ones included, in the order of its key; read as a stream."""
         wanted = sa.select(objects).where(objects.c.portal == portal)
         ordered = wanted.order_by(objects.c.entity, objects.c.object_id)
         with connected(self._engine) as connection:
@@ -198,7 +198,7 @@ class Mirror:
             return [str(one) for one in connection.execute(wanted.order_by(of.object_id).limit(limit)).scalars()]
 
     def count(self, portal: str) -> int:
-        """How many objects of a portal the mirror knows, deleted ones included."""
+        """Return how many objects of a portal the mirror knows, deleted ones included."""
         wanted = sa.select(sa.func.count()).select_from(objects).where(objects.c.portal == portal)
         with connected(self._engine) as connection:
             return int(connection.execute(wanted).scalar_one())
@@ -226,7 +226,7 @@ class Mirror:
 
 
 def without_infinities(data: JSON) -> JSON:
-    """The same document with numbers that JSON cannot hold (infinities, not-a-number) replaced by null."""
+    """Return the same document with numbers that JSON cannot hold (infinities, not-a-number) replaced by null."""
     if isinstance(data, float):
         return data if math.isfinite(data) else None
     if isinstance(data, list):

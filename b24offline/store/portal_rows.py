@@ -9,7 +9,7 @@ from sqlalchemy import case, select, update
 from sqlalchemy.exc import IntegrityError
 
 from b24offline.errors import MemberMismatch, StoreError, UnknownPortal
-from b24offline.events import Portal, PortalState, Wish
+from b24offline.events import DesiredState, ObservedState, Portal
 from b24offline.store.database import connected, storable, transaction
 from b24offline.store.schema import PORTALS
 
@@ -78,7 +78,7 @@ class PortalRows:
             return ""
         return self.cipher.decrypt(secret, f"the {column.replace('_', ' ')} of portal {row['name']}")
 
-    def state_values(self, state: PortalState, reason: str, actor: str = "") -> dict[str, Any]:
+    def state_values(self, state: ObservedState, reason: str, actor: str = "") -> dict[str, Any]:
         """Return the values that put a portal into a state; its time is kept while the state is the same."""
         since = case((PORTALS.c.state == state.value, PORTALS.c.state_since), else_=self.clock())
         return {"state": state.value, "state_reason": storable(reason), "state_since": since, "state_actor": actor}
@@ -93,15 +93,15 @@ class PortalRows:
             client_secret=self.opened(row, "client_secret") if secret else "",
             connector=row["connector"],
             member_id=row["member_id"],
-            state=PortalState(row["state"]),
+            state=ObservedState(row["state"]),
             state_reason=row["state_reason"],
             state_since=datetime.fromtimestamp(row["state_since"], UTC),
             state_actor=row["state_actor"],
-            wish=Wish(row["wish"]),
-            wish_since=datetime.fromtimestamp(row["wish_since"], UTC),
+            desired_state=DesiredState(row["desired_state"]),
+            desired_since=datetime.fromtimestamp(row["desired_since"], UTC),
             authorized_at=datetime.fromtimestamp(row["authorized_at"], UTC),
             token_version=row["token_version"],
-            ledger_generation=row["ledger_generation"],
+            ledger_epoch=row["ledger_epoch"],
             created_at=datetime.fromtimestamp(row["created_at"], UTC),
         )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, case, null, select, update
 
 from b24offline.errors import PortalExists, WrongKey
-from b24offline.events import TAKEN_OVER, Portal, PortalState, Wish
+from b24offline.events import CLAIMED, DesiredState, ObservedState, Portal
 from b24offline.store.database import connected, insert_into, transaction
 from b24offline.store.schema import PORTALS
 
@@ -35,7 +35,7 @@ class Portals:
 
     def polled_names(self) -> Sequence[str]:
         """Return the names of the portals that are `Portal.polled`; no secret is opened, as beat asks each second."""
-        polled = (PORTALS.c.wish == Wish.RUN.value) & (PORTALS.c.state != PortalState.REMOVED.value)
+        polled = (PORTALS.c.desired_state == DesiredState.RUN.value) & (PORTALS.c.state != ObservedState.REMOVED.value)
         with connected(self._rows.engine) as connection:
             return list(connection.execute(select(PORTALS.c.name).where(polled).order_by(PORTALS.c.name)).scalars())
 
@@ -43,7 +43,7 @@ class Portals:
         """Return the names of the portals that are `Portal.served`, with ``removed`` of all; no secret is opened."""
         query = select(PORTALS.c.name).order_by(PORTALS.c.name)
         if not removed:
-            query = query.where(PORTALS.c.wish != Wish.REMOVED.value)
+            query = query.where(PORTALS.c.desired_state != DesiredState.REMOVED.value)
         with connected(self._rows.engine) as connection:
             return list(connection.execute(query).scalars())
 
@@ -85,12 +85,12 @@ class Portals:
         row = insert_into(self._rows.engine, PORTALS).values(
             name=name,
             client_endpoint=client_endpoint,
-            state=PortalState.ACTIVE.value,
+            state=ObservedState.ACTIVE.value,
             state_reason="",
             state_actor="",
             state_since=now,
-            wish=Wish.RUN.value,
-            wish_since=now,
+            desired_state=DesiredState.RUN.value,
+            desired_since=now,
             authorized_at=now,
             created_at=now,
             token_version=0,
@@ -98,14 +98,12 @@ class Portals:
             refresh_not_before=0.0,
             **from_configuration,
         )
-        present = PORTALS.c.wish != Wish.REMOVED.value
-        generation = {"ledger_generation": self._generation_in(connector=connector, client_id=client_id)}
-        row = row.on_conflict_do_update(
-            index_elements=[PORTALS.c.name], set_=from_configuration | generation, where=present
-        )
+        present = PORTALS.c.desired_state != DesiredState.REMOVED.value
+        epoch = {"ledger_epoch": self._epoch_in(connector=connector, client_id=client_id)}
+        row = row.on_conflict_do_update(index_elements=[PORTALS.c.name], set_=from_configuration | epoch, where=present)
         elsewhere = (PORTALS.c.connector != connector) | (PORTALS.c.client_id != client_id)
-        moved = (PORTALS.c.state == PortalState.UNDECIDED.value) & elsewhere
-        self._rows.change_if(name, moved, **self._rows.state_values(PortalState.ACTIVE, ""))
+        moved = (PORTALS.c.state == ObservedState.UNDECIDED.value) & elsewhere
+        self._rows.change_if(name, moved, **self._rows.state_values(ObservedState.ACTIVE, ""))
         if not self._rows.write_unique(name, row):
             return self.get(name)
         if refresh_token:
@@ -141,12 +139,12 @@ class Portals:
             "connector": connector,
             "refresh_token": self._rows.cipher.encrypt(refresh_token),
             "seeded_token": self._rows.cipher.encrypt(refresh_token),
-            "state": PortalState.ACTIVE.value,
+            "state": ObservedState.ACTIVE.value,
             "state_reason": "",
             "state_actor": "",
             "state_since": now,
-            "wish": Wish.RUN.value,
-            "wish_since": now,
+            "desired_state": DesiredState.RUN.value,
+            "desired_since": now,
             "authorized_at": now,
             "refresh_claimed_until": 0.0,
             "refresh_not_before": 0.0,
@@ -157,11 +155,11 @@ class Portals:
             set_={
                 **values,
                 "token_version": PORTALS.c.token_version + 1,
-                "ledger_generation": self._generation_in(
+                "ledger_epoch": self._epoch_in(
                     client_endpoint=client_endpoint, client_id=client_id, connector=connector
                 ),
             },
-            where=PORTALS.c.wish == Wish.REMOVED.value,
+            where=PORTALS.c.desired_state == DesiredState.REMOVED.value,
         )
         if not self._rows.write_unique(name, row):
             raise PortalExists(
@@ -170,27 +168,33 @@ class Portals:
             )
         return self.get(name)
 
-    def set_wish(self, name: str, wish: Wish) -> None:
+    def set_desired_state(self, name: str, desired_state: DesiredState) -> None:
         """Note what the operator wants; the time is kept while that is the same.
 
         Wanting a portal to run ends the state REMOVED, so that it is tried again. Raises StoreError for a removed
         portal: only `add` brings one back.
         """
-        if wish is Wish.REMOVED:
+        if desired_state is DesiredState.REMOVED:
             raise ValueError("a portal is removed with remove")
-        gone = (PORTALS.c.state == PortalState.REMOVED.value) if wish is Wish.RUN else None
-        there = PORTALS.c.wish != Wish.REMOVED.value
+        gone = (PORTALS.c.state == ObservedState.REMOVED.value) if desired_state is DesiredState.RUN else None
+        there = PORTALS.c.desired_state != DesiredState.REMOVED.value
         if not self._rows.change_if(
-            name, there & (PORTALS.c.wish != wish.value), wish=wish.value, wish_since=self._rows.clock()
+            name,
+            there & (PORTALS.c.desired_state != desired_state.value),
+            desired_state=desired_state.value,
+            desired_since=self._rows.clock(),
         ):
             self._rows.refuse_removed(name)
         if gone is not None:
-            self._rows.change_if(name, there & gone, **self._rows.state_values(PortalState.ACTIVE, ""))
+            self._rows.change_if(name, there & gone, **self._rows.state_values(ObservedState.ACTIVE, ""))
 
     def finish_drain(self, name: str) -> bool:
-        """A draining portal has nothing open any more: it is paused from now on. False when it is not draining."""
-        draining = PORTALS.c.wish == Wish.DRAINING.value
-        return self._rows.change_if(name, draining, wish=Wish.PAUSED.value, wish_since=self._rows.clock())
+        """Return a draining portal has nothing open any more: it is paused from now on. False when it is not
+        draining."""
+        draining = PORTALS.c.desired_state == DesiredState.DRAINING.value
+        return self._rows.change_if(
+            name, draining, desired_state=DesiredState.PAUSED.value, desired_since=self._rows.clock()
+        )
 
     def remove(self, name: str) -> None:
         """Forget a portal's tokens, secret and account, and never serve it again; harmless when that is done.
@@ -199,8 +203,8 @@ class Portals:
         """
         self._rows.change(
             name,
-            wish=Wish.REMOVED.value,
-            wish_since=self._rows.clock(),
+            desired_state=DesiredState.REMOVED.value,
+            desired_since=self._rows.clock(),
             client_secret=self._rows.cipher.encrypt(""),
             access_token=None,
             refresh_token=None,
@@ -211,16 +215,16 @@ class Portals:
             token_version=PORTALS.c.token_version + 1,
         )
 
-    def take_over(self, name: str) -> bool:
+    def claim(self, name: str) -> bool:
         """Note that the records reserved in a portal that was never polled are this deployment's from now on.
 
-        False, nothing changed, when it was polled or taken over before.
+        False, nothing changed, when it was polled or claimed before.
         """
         self._rows.refuse_removed(name)
-        if not self._rows.change_if(name, PORTALS.c.ledger_generation.is_(None), ledger_generation=TAKEN_OVER):
+        if not self._rows.change_if(name, PORTALS.c.ledger_epoch.is_(None), ledger_epoch=CLAIMED):
             return False
-        undecided = PORTALS.c.state == PortalState.UNDECIDED.value
-        self._rows.change_if(name, undecided, **self._rows.state_values(PortalState.ACTIVE, ""))
+        undecided = PORTALS.c.state == ObservedState.UNDECIDED.value
+        self._rows.change_if(name, undecided, **self._rows.state_values(ObservedState.ACTIVE, ""))
         return True
 
     def set_endpoint(self, name: str, client_endpoint: str) -> None:
@@ -234,7 +238,7 @@ class Portals:
         Raises WrongKey, nothing changed, when the store was made with another key.
         """
         self._refuse_foreign_key()
-        ours = (PORTALS.c.client_id == client_id) & (PORTALS.c.wish != Wish.REMOVED.value)
+        ours = (PORTALS.c.client_id == client_id) & (PORTALS.c.desired_state != DesiredState.REMOVED.value)
         encrypted = self._rows.cipher.encrypt(client_secret)
         with transaction(self._rows.engine) as connection:
             connection.execute(update(PORTALS).where(ours).values(client_secret=encrypted, refresh_not_before=0.0))
@@ -243,7 +247,7 @@ class Portals:
     def set_state(
         self,
         name: str,
-        state: PortalState,
+        state: ObservedState,
         reason: str = "",
         *,
         actor: str = "",
@@ -260,18 +264,18 @@ class Portals:
         self._rows.change(name, **self._rows.state_values(state, reason, actor))
         return True
 
-    def set_generation(self, name: str, generation: int | None) -> None:
-        """Note which generation of the ledger this portal was last seen with."""
-        self._rows.change(name, ledger_generation=generation)
+    def set_epoch(self, name: str, epoch: int | None) -> None:
+        """Note which epoch of the ledger this portal was last seen with."""
+        self._rows.change(name, ledger_epoch=epoch)
 
-    def _generation_in(self, **queue: str) -> ColumnElement[int | None]:
-        """The generation that a row keeps while these columns stay as they are: another queue was never polled."""
+    def _epoch_in(self, **queue: str) -> ColumnElement[int | None]:
+        """Return the epoch that a row keeps while these columns stay as they are: another queue was never polled."""
         same = and_(*(PORTALS.c[column] == value for column, value in queue.items()))
-        return case((same, PORTALS.c.ledger_generation), else_=null())
+        return case((same, PORTALS.c.ledger_epoch), else_=null())
 
     def _refuse_second_name(self, name: str, **queue: str) -> None:
         same = and_(*(PORTALS.c[column] == value for column, value in queue.items()))
-        served = (PORTALS.c.wish != Wish.REMOVED.value) & (PORTALS.c.name != name)
+        served = (PORTALS.c.desired_state != DesiredState.REMOVED.value) & (PORTALS.c.name != name)
         with connected(self._rows.engine) as connection:
             other = connection.execute(select(PORTALS.c.name).where(same, served).limit(1)).scalar()
         if other is not None:

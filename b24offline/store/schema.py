@@ -1,6 +1,6 @@
 """Tables of the durable store, and the steps from an earlier version of them to this one.
 
-Times are epoch seconds; what is marked secret is encrypted text. A process that finds the version it knows takes no
+Times are epoch seconds; what is nacked secret is encrypted text. A process that finds the version it knows takes no
 lock. Otherwise everything happens in one exclusive transaction, so that of many processes that start at once one
 migrates and the others find it done, and a crash in between changes nothing. Steps only add, and a column that is added
 has a default in the database: processes of the version before go on writing rows until they are replaced.
@@ -70,9 +70,9 @@ PORTALS: Final = Table(
     Column("state_reason", Text, nullable=False),
     Column("state_actor", String(32), nullable=False),
     Column("state_since", Double, nullable=False),
-    Column("wish", String(16), nullable=False),
-    Column("wish_since", Double, nullable=False),
-    Column("ledger_generation", BigInteger),
+    Column("desired_state", String(16), nullable=False),
+    Column("desired_since", Double, nullable=False),
+    Column("ledger_epoch", BigInteger),
     Column("created_at", Double, nullable=False),
     # Two names for one queue would poll it twice at once.
     UniqueConstraint("member_id", "client_id", "connector", name="portals_one_name_per_queue"),
@@ -94,7 +94,7 @@ DEAD_LETTERS: Final = Table(
     Column("ended_at", Double),
 )
 
-OPEN_LETTER: Final = Index(
+OPEN_DEAD_LETTER: Final = Index(
     "dead_letters_open",
     DEAD_LETTERS.c.portal,
     DEAD_LETTERS.c.record_id,

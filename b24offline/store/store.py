@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, delete, select, update
 
-from b24offline.events import Wish
+from b24offline.events import DesiredState
 from b24offline.store.database import begin_exclusive, connected, make_engine, transaction
 from b24offline.store.dead_letters import DeadLetters
 from b24offline.store.portal_rows import PortalRows
@@ -65,11 +65,13 @@ class Store:
         """
         before = self._clock() - days * 86_400
         ended = delete(DEAD_LETTERS).where(DEAD_LETTERS.c.ended_at < before)
-        removed = delete(PORTALS).where(PORTALS.c.wish == Wish.REMOVED.value, PORTALS.c.wish_since < before)
+        removed = delete(PORTALS).where(
+            PORTALS.c.desired_state == DesiredState.REMOVED.value, PORTALS.c.desired_since < before
+        )
         with transaction(self.engine) as connection:
-            letters = connection.execute(ended).rowcount
+            dead_letters = connection.execute(ended).rowcount
             portals = connection.execute(removed.where(PORTALS.c.name != (keep or ""))).rowcount
-        return letters, portals
+        return dead_letters, portals
 
     def reencrypt(self) -> int:
         """Encrypt every secret anew with the cipher's first key, as after adding one; return how many."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import and_, case, or_, update
 
 from b24offline.errors import MemberMismatch
-from b24offline.events import Portal, PortalState, RefreshWait, Tokens, Wish
+from b24offline.events import DesiredState, ObservedState, Portal, RefreshWait, Tokens
 from b24offline.store.database import now_in
 from b24offline.store.schema import PORTALS
 
@@ -93,7 +93,7 @@ class TokenPairs:
 
         Only if the pair in the store still has that version; return whether it was noted.
         """
-        lost = self._rows.state_values(PortalState.AUTH_LOST, reason, actor)
+        lost = self._rows.state_values(ObservedState.AUTH_LOST, reason, actor)
         return self._rows.change_if(name, PORTALS.c.token_version == version, refused_version=version, **lost)
 
     def refresh_wait(self, name: str) -> RefreshWait:
@@ -117,10 +117,12 @@ class TokenPairs:
     def seed(self, name: str, refresh_token: str) -> None:
         """Take the configured refresh token if there is none, or if it is new and the authorization lost."""
         row = self._rows.get(name)
-        lost = row["state"] == PortalState.AUTH_LOST.value
+        lost = row["state"] == ObservedState.AUTH_LOST.value
         if row["refresh_token"] is None or (lost and self._rows.opened(row, "seeded_token") != refresh_token):
             # Another process may have seeded and refreshed since the row was read.
-            unchanged = (PORTALS.c.token_version == row["token_version"]) & (PORTALS.c.wish != Wish.REMOVED.value)
+            unchanged = (PORTALS.c.token_version == row["token_version"]) & (
+                PORTALS.c.desired_state != DesiredState.REMOVED.value
+            )
             self._rows.change_if(name, unchanged, **self._authorized(refresh_token))
 
     def _authorized(self, refresh_token: str) -> dict[str, Any]:
@@ -132,7 +134,7 @@ class TokenPairs:
         self, access: str, refresh: str, expires_at: float | None, version: int | ColumnElement[int]
     ) -> dict[str, Any]:
         """Return the values that come with a new pair; they end AUTH_LOST and leave every other state."""
-        lost = PORTALS.c.state == PortalState.AUTH_LOST.value
+        lost = PORTALS.c.state == ObservedState.AUTH_LOST.value
         return {
             "access_token": self._rows.cipher.encrypt(access) if access else None,
             "refresh_token": self._rows.cipher.encrypt(refresh),
@@ -140,7 +142,7 @@ class TokenPairs:
             "token_version": version,
             "refresh_claimed_until": 0.0,
             "refresh_not_before": 0.0,
-            "state": case((lost, PortalState.ACTIVE.value), else_=PORTALS.c.state),
+            "state": case((lost, ObservedState.ACTIVE.value), else_=PORTALS.c.state),
             "state_reason": case((lost, ""), else_=PORTALS.c.state_reason),
             "state_actor": case((lost, ""), else_=PORTALS.c.state_actor),
             "state_since": case((lost, self._rows.clock()), else_=PORTALS.c.state_since),

@@ -52,7 +52,7 @@ class CeleryProcess:
         return self._process.pid if self._process else None
 
     def start(self) -> Self:
-        """Starts the process; harmless while it runs."""
+        """Start the process; harmless while it runs."""
         if not self.alive:
             self.log_path.parent.mkdir(parents=True, exist_ok=True)
             with self.log_path.open("ab") as log:
@@ -83,7 +83,7 @@ class CeleryProcess:
         self.kill()
 
     def log_tail(self, characters: int = 4000) -> str:
-        """The end of its output."""
+        """Return the end of its output."""
         return self.log_path.read_text("utf-8", "replace")[-characters:] if self.log_path.exists() else ""
 
 
@@ -97,7 +97,7 @@ def worker(
     events: bool = False,
     arguments: Sequence[str] = (),
 ) -> CeleryProcess:
-    """A prefork worker. ``queues`` None: what the settings say. ``events`` sends task events, for Flower."""
+    """Return a prefork worker. ``queues`` None: what the settings say. ``events`` sends task events, for Flower."""
     command = [
         *("worker", "-n", f"{name}@%h", "-c", str(concurrency), "-l", "INFO"),
         *("--without-mingle", "--without-gossip"),
@@ -109,7 +109,7 @@ def worker(
 
 
 def beat(*, environ: Mapping[str, str], folder: Path, name: str = "beat") -> CeleryProcess:
-    """A beat with a schedule file and a pid file of its own."""
+    """Return a beat with a schedule file and a pid file of its own."""
     command = ["beat", "-l", "INFO", "-s", str(folder / f"{name}-schedule"), "--pidfile", str(folder / f"{name}.pid")]
     return CeleryProcess(name, command, environ=environ, log_path=folder / f"{name}.log")
 

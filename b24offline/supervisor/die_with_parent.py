@@ -20,7 +20,8 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def tethered(command: Sequence[str]) -> list[str]:
-    """The command that runs ``command`` tethered to this process. Start it from the main thread: threads count."""
+    """Return the command that runs ``command`` tethered to this process. Start it from the main thread: threads
+    count."""
     return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(os.getpid()), *command]
 
 

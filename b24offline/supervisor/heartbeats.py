@@ -37,7 +37,7 @@ class Heartbeat:
         return self.silent_seconds < HEARD_SECONDS
 
     def listen(self, seconds: float) -> None:
-        """Looks at the file ``seconds`` after the last look."""
+        """Look at the file ``seconds`` after the last look."""
         touched = self._last_touch()
         if touched == self._touched:
             self.silent_seconds += seconds
@@ -53,7 +53,7 @@ class Heartbeat:
 
 
 def listen(heartbeats: Sequence[Heartbeat], seconds: float) -> None:
-    """Looks at all ``seconds`` after the last look; a silence counts only while another one is heard."""
+    """Look at all ``seconds`` after the last look; a silence counts only while another one is heard."""
     for one in heartbeats:
         one.listen(seconds)
     for one in heartbeats:

@@ -21,7 +21,7 @@ _PORT_FILE: Final = "port"
 
 
 def needed(config: Config) -> bool:
-    """Whether the ledger lives in an embedded Valkey, because no address of another server is set."""
+    """Return whether the ledger lives in an embedded Valkey, because no address of another server is set."""
     return "redis_url" not in config.model_fields_set
 
 
@@ -31,7 +31,7 @@ def folder_of(config: Config) -> Path:
 
 
 def kept_valkey(config: Config) -> EmbeddedValkey:
-    """The server of this data directory, on the port it had before when that is free. Nothing is started."""
+    """Return the server of this data directory, on the port it had before when that is free. Nothing is started."""
     folder = folder_of(config)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     port = _noted_port(folder)
@@ -42,13 +42,13 @@ def kept_valkey(config: Config) -> EmbeddedValkey:
 
 
 def with_ledger_address(config: Config) -> Config:
-    """The configuration with the address of the embedded Valkey, where there is one and no other is set."""
+    """Return the configuration with the address of the embedded Valkey, where there is one and no other is set."""
     port = _noted_port(folder_of(config)) if needed(config) else None
     return config if port is None else config.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}/0"})
 
 
 def answers_as(port: int, pid: int) -> bool:
-    """Whether the server on this port is that process, and has read its data."""
+    """Return whether the server on this port is that process, and has read its data."""
     client = Redis(port=port, socket_timeout=1, socket_connect_timeout=1)
     try:
         return bool(client.ping()) and client.info("server").get("process_id") == pid

@@ -35,7 +35,7 @@ class SingleStart:
         self.members = -1
 
     def __enter__(self) -> Self:
-        """Raises ConfigError where another supervisor works on this data, its processes cannot be ended, or the folder
+        """Raise ConfigError where another supervisor works on this data, its processes cannot be ended, or the folder
         cannot be used.
         """
         try:
@@ -99,7 +99,7 @@ def _locked(descriptor: int) -> bool:
 
 
 def _holders(descriptor: int) -> Iterator[int]:
-    """The other processes of this user that have the file open; known on Linux only."""
+    """Yield the other processes of this user that have the file open; known on Linux only."""
     wanted = os.fstat(descriptor)
     for folder in Path("/proc").glob("[0-9]*/fd"):
         pid = int(folder.parent.name)

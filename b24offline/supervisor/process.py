@@ -45,7 +45,7 @@ class Program:
 
 
 def wait_after(lived_seconds: float, waited_seconds: float) -> float:
-    """Seconds before a process that died is started again, by how long it lived and the wait before that."""
+    """Return seconds before a process that died is started again, by how long it lived and the wait before that."""
     if lived_seconds >= WELL_SECONDS or not waited_seconds:
         return FIRST_WAIT_SECONDS
     return min(LONGEST_WAIT_SECONDS, waited_seconds * 2)
@@ -78,7 +78,7 @@ class Supervised:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Starts the process; one that cannot be started now is tried again as if it had died."""
+        """Start the process; one that cannot be started now is tried again as if it had died."""
         self._start_at = None
         self._started_at = time.monotonic()
         if self.heartbeat:
@@ -92,7 +92,7 @@ class Supervised:
         log.info("process started", extra={"program": self._program.name, "process_id": self._process.pid})
 
     def look_after(self) -> None:
-        """Notes a death and starts the process again when its wait is over."""
+        """Note a death and starts the process again when its wait is over."""
         if self._start_at is not None:
             if time.monotonic() >= self._start_at:
                 self.start()
@@ -102,7 +102,7 @@ class Supervised:
             self._start_later("process died, it is started again", status=status)
 
     def kill_hung(self) -> None:
-        """Kills the process, which is heard no more, and does not wait: it may be held in the kernel and die later."""
+        """Kill the process, which is heard no more, and does not wait: it may be held in the kernel and die later."""
         if self._process is None or self.heartbeat is None:
             return
         log.warning(
@@ -114,18 +114,18 @@ class Supervised:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def terminate(self) -> None:
-        """Asks the process to end; it is not started again."""
+        """Ask the process to end; it is not started again."""
         self._start_at = None
         if self._process is not None and self.alive:
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends what is left of it and of what it started."""
+        """End what is left of it and of what it started."""
         if self._process is not None:
             self._bury()
 
     def read(self) -> bool:
-        """Passes on what it has written, whole lines only; False when there was nothing, or the pipe has ended."""
+        """Pass on what it has written, whole lines only; False when there was nothing, or the pipe has ended."""
         try:
             data = os.read(self._output, _LONGEST_LINE)
         except BlockingIOError:
@@ -141,7 +141,7 @@ class Supervised:
         return True
 
     def _launch(self) -> tuple[subprocess.Popen[bytes], int]:
-        """A new process, and where to read its output."""
+        """Return a new process, and where to read its output."""
         program = self._program
         reading, writing = os.pipe()
         try:
@@ -164,7 +164,7 @@ class Supervised:
         return process, reading
 
     def _start_later(self, what: str, **more: object) -> None:
-        """Notes that it does not run, and when it is started again."""
+        """Note that it does not run, and when it is started again."""
         lived = time.monotonic() - self._started_at
         self._waited_seconds = wait_after(lived, self._waited_seconds)
         self._deaths = 1 if lived >= WELL_SECONDS else self._deaths + 1

@@ -68,7 +68,7 @@ class Supervisor:
         self._signals = 0
 
     def run(self) -> None:
-        """Returns when everything has ended."""
+        """Return when everything has ended."""
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         os.set_blocking(writing, False)
@@ -95,7 +95,7 @@ class Supervisor:
             os.close(writing)
 
     def request_stop(self) -> None:
-        """Ends everything, as a signal does."""
+        """End everything, as a signal does."""
         self._signals += 1
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:

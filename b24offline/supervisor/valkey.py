@@ -26,7 +26,7 @@ STOP_SECONDS: Final = 10.0
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nothing listens on."""
+    """Return a port of the loopback interface that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -54,7 +54,7 @@ class EmbeddedValkey:
         return self._process.pid
 
     def start(self) -> Self:
-        """Starts the server and waits until it answers. Raises `ConfigError` when it does not."""
+        """Start the server and waits until it answers. Raises `ConfigError` when it does not."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "valkey.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -86,7 +86,7 @@ class EmbeddedValkey:
         ]
 
     def stop(self) -> None:
-        """Ends the server; what it keeps is on disk then. Harmless when it has ended."""
+        """End the server; what it keeps is on disk then. Harmless when it has ended."""
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return

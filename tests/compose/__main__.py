@@ -38,14 +38,14 @@ def expect(true: object, what: str) -> None:
 
 
 def changes_survive_the_death_of_workers(project: Project) -> None:
-    """Changes arrive; a worker's container is killed, settle's main process too; at the end nothing is missing."""
+    """Change arrive; a worker's container is killed, settle's main process too; at the end nothing is missing."""
     wait_until(lambda: project.ask("bound"), "the workers subscribe their events", 120)
     say(f"{RATE} changes a second for {SECONDS} s")
     project.ask("traffic", str(RATE), str(SECONDS))
     wait_until(lambda: project.ask("progress")["counters"].get("events_acknowledged", 0), "events are served", 60)
     project.ask("backlog", str(BACKLOG))
     project.ask_and_leave("hold", "60")
-    wait_until(lambda: project.ask("held") >= BUSY, "the workers' steps wait for the locked mirror", 60)
+    wait_until(lambda: project.ask("retrying") >= BUSY, "the workers' steps wait for the locked mirror", 60)
     victim = project.containers("worker")[0]
     run("docker", "kill", "--signal", "KILL", victim.id)
     [dead] = [one for one in project.containers("worker") if one.id == victim.id]
@@ -74,9 +74,9 @@ def changes_survive_the_death_of_workers(project: Project) -> None:
         counters.get("events_acknowledged", 0) >= found["compared"],
         f"acknowledged by the workers: {counters}",
     )
-    told = ("events_seen", "events_acknowledged", "runs_swept", "batches_adopted", "runs_retried")
+    reply = ("events_seen", "events_acknowledged", "runs_swept", "batches_adopted", "runs_retried")
     say(f"{now['changes']} changes, and {BACKLOG} at once: {found['compared']} objects, none missing, stale or extra")
-    say(", ".join(f"{name} {counters.get(name, 0)}" for name in told))
+    say(", ".join(f"{name} {counters.get(name, 0)}" for name in reply))
 
 
 def containers_are_confined(project: Project) -> None:

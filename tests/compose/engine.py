@@ -27,7 +27,7 @@ def run(
     timeout_seconds: float = 120,
     check: bool = True,
 ) -> str:
-    """The output of a command, standard output only; raises Failed with both outputs when it fails."""
+    """Return the output of a command, standard output only; raises Failed with both outputs when it fails."""
     try:
         done = subprocess.run(
             command,
@@ -54,7 +54,7 @@ def clean_environ(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_compose() -> Sequence[str]:
-    """The command of Compose; raises NoEngine when it, or an engine that answers, is missing."""
+    """Return the command of Compose; raises NoEngine when it, or an engine that answers, is missing."""
     if shutil.which("docker") is None:
         raise NoEngine("There is no `docker` command. Install Docker with Compose; nothing was tested.")
     try:

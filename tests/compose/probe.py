@@ -21,44 +21,44 @@ from demo.comparison import compare
 PORTAL = "demo"
 
 
-def bound(control: Control, _here: Runtime) -> Any:
+def bound(control: Control, _runtime: Runtime) -> Any:
     return control.state()["bindings"]
 
 
-def traffic(control: Control, _here: Runtime, rate: str = "10", seconds: str = "10") -> Any:
+def traffic(control: Control, _runtime: Runtime, rate: str = "10", seconds: str = "10") -> Any:
     control.start_traffic(rate=float(rate), seconds=float(seconds))
     return True
 
 
-def backlog(control: Control, _here: Runtime, count: str) -> Any:
+def backlog(control: Control, _runtime: Runtime, count: str) -> Any:
     return control.backlog(int(count))
 
 
-def hold(_control: Control, here: Runtime, seconds: str) -> Any:
-    with create_engine(here.config.database_url).begin() as connection:
+def hold(_control: Control, runtime: Runtime, seconds: str) -> Any:
+    with create_engine(runtime.config.database_url).begin() as connection:
         connection.execute(text("LOCK TABLE objects IN EXCLUSIVE MODE"))
         time.sleep(float(seconds))
     return True
 
 
-def held(_control: Control, here: Runtime) -> Any:
-    with create_engine(here.config.database_url).connect() as connection:
+def retrying(_control: Control, runtime: Runtime) -> Any:
+    with create_engine(runtime.config.database_url).connect() as connection:
         return connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one()
 
 
-def progress(control: Control, here: Runtime) -> Any:
-    state, stream, ledger = control.state(), control.traffic(), here.kit(PORTAL).ledger
+def progress(control: Control, runtime: Runtime) -> Any:
+    state, stream, ledger = control.state(), control.traffic(), runtime.services(PORTAL).ledger
     return {
         "running": stream["running"],
         "changes": stream["count"],
-        "waiting": state["free"] + state["reserved"] + state["marked"] + len(ledger.open_batches()),
+        "waiting": state["free"] + state["reserved"] + state["nacked"] + len(ledger.open_batches()),
         "counters": ledger.counters(),
         "requests": state["requests"],
     }
 
 
-def difference(control: Control, here: Runtime) -> Any:
-    return dataclasses.asdict(compare(control.objects(since_changes=True), here.mirror.rows(PORTAL)))
+def difference(control: Control, runtime: Runtime) -> Any:
+    return dataclasses.asdict(compare(control.objects(since_changes=True), runtime.mirror.rows(PORTAL)))
 
 
 COMMANDS = {
@@ -66,7 +66,7 @@ COMMANDS = {
     "traffic": traffic,
     "backlog": backlog,
     "hold": hold,
-    "held": held,
+    "retrying": retrying,
     "progress": progress,
     "difference": difference,
 }

@@ -48,7 +48,7 @@ class Container:
 
 
 def wait_until(true: Callable[[], Any], what: str, seconds: float) -> Any:
-    """The first true answer; raises Failed when the time is over."""
+    """Return the first true answer; raises Failed when the time is over."""
     deadline = time.monotonic() + seconds
     while not (answer := true()):
         if time.monotonic() > deadline:
@@ -58,7 +58,7 @@ def wait_until(true: Callable[[], Any], what: str, seconds: float) -> Any:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nothing listens on."""
+    """Return a port of the loopback interface that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -112,7 +112,7 @@ class Project:
             raise Failed(f"left behind: {left}")
 
     def compose(self, *arguments: str, timeout_seconds: float = 120, check: bool = True) -> str:
-        """Runs a Compose command as the documentation says it for the demo."""
+        """Run a Compose command as the documentation says it for the demo."""
         return run(
             *(*self._compose, "-p", self.name, "--env-file", str(self._variables), *arguments),
             environ=self._environ,
@@ -121,7 +121,7 @@ class Project:
         )
 
     def containers(self, service: str | None = None) -> list[Container]:
-        """All containers, stopped ones too, by service and number."""
+        """Return all containers, stopped ones too, by service and number."""
         label = f"label=com.docker.compose.project={self.name}"
         ids = run("docker", "ps", "--all", "--quiet", "--filter", label).split()
         found = [_container(raw) for raw in json.loads(run("docker", "inspect", *ids))] if ids else []
@@ -144,7 +144,7 @@ class Project:
             raise Failed(f"{error}: {states}") from None
 
     def ask(self, *command: str) -> Any:
-        """What the probe answers inside the settle container, next to portal, ledger and database."""
+        """Return what the probe answers inside the settle container, next to portal, ledger and database."""
         [settle] = self.containers("settle")
         return json.loads(run("docker", "exec", "-i", settle.id, "python", "-", *command, stdin=PROBE))
 
@@ -154,7 +154,7 @@ class Project:
         run("docker", "exec", "--detach", settle.id, "python", "-c", PROBE, *command)
 
     def logs(self, lines: int | None = None) -> str:
-        """The output of all containers."""
+        """Return the output of all containers."""
         found: list[str] = []
         for one in self.containers():
             tail = ("--tail", str(lines)) if lines else ()

@@ -80,7 +80,7 @@ def emulator() -> Iterator[EmulatorProcess]:
 
 
 def variables(emulator: EmulatorProcess, folder: Path, **more: str) -> dict[str, str]:
-    """The environment of a deployment; nothing of this checkout is in it."""
+    """Return the environment of a deployment; nothing of this checkout is in it."""
     values = {
         "B24_PORTAL_URL": emulator.rest,
         "B24_PORTAL_NAME": "acme",
@@ -90,7 +90,7 @@ def variables(emulator: EmulatorProcess, folder: Path, **more: str) -> dict[str,
         "B24_AUTH_URL": emulator.auth_url,
         "B24_DATA_DIR": str(folder / "data"),
         "B24_PIPELINES": "my_pipelines",
-        "B24_TIME_SCALE": "0.05",
+        "B24OFFLINE_TEST_TIME_SCALE": "0.05",
         "B24_POLL_INTERVAL_MAX_SECONDS": "1",
         **more,
     }

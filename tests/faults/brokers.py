@@ -29,10 +29,10 @@ class Broker(Protocol):
         """SIGKILL; what it had not on disk is lost."""
 
     def start(self) -> None:
-        """Starts it again, at the same address."""
+        """Start it again, at the same address."""
 
     def files(self) -> list[Path]:
-        """What it has on disk."""
+        """Return what it has on disk."""
 
 
 class ValkeyBroker:
@@ -57,7 +57,7 @@ class ValkeyBroker:
         self._server.stop()
 
     def start(self) -> None:
-        """Starts it again, empty."""
+        """Start it again, empty."""
         self._server.start()
 
     def files(self) -> list[Path]:
@@ -87,17 +87,17 @@ class RabbitBroker:
             time.sleep(0.01)
 
     def start(self) -> None:
-        """Starts it again on its files."""
+        """Start it again on its files."""
         self._node.__enter__()
 
     def time_out_consumers(self, seconds: float) -> None:
-        """Starts it again as one that closes a channel with a message that nobody acknowledged for so long."""
+        """Start it again as one that closes a channel with a message that nobody acknowledged for so long."""
         self._node.settings = {"consumer_timeout": int(seconds * 1000), "channel_tick_interval": 500}
         self.kill()
         self.start()
 
     def files(self) -> list[Path]:
-        """The files of its queues."""
+        """Return the files of its queues."""
         return [one for one in (self._folder / "mnesia").rglob("*") if one.is_file()]
 
 

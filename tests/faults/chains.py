@@ -45,7 +45,7 @@ _journals: dict[int, Journal] = {}
 
 
 def journal() -> Journal:
-    """The journal, with a connection of this process."""
+    """Return the journal, with a connection of this process."""
     pid = os.getpid()
     if pid not in _journals:
         _journals[pid] = Journal.of_environment()
@@ -54,7 +54,7 @@ def journal() -> Journal:
 
 @contextmanager
 def noted(*, last: bool) -> Iterator[str]:
-    """Writes the span of this step."""
+    """Write the span of this step."""
     work = current()
     name = work.event.object
     span = journal().start(
@@ -99,7 +99,8 @@ _fetch = objects.fetch.run
 
 
 def fetch_noted(event: Event) -> dict[str, Any]:
-    """The shipped first step, with its span: bulk reads are made for pipelines that have it, so it must be that one."""
+    """Return the shipped first step, with its span: bulk reads are made for pipelines that have it, so it must be that
+    one."""
     cheap = CHEAP in os.environ
     with noted(last=cheap) as span:
         reference: dict[str, Any] = _fetch(event)
@@ -114,7 +115,7 @@ objects.fetch.run = fetch_noted
 
 @step
 def work(reference: dict[str, Any]) -> Any:
-    """Has its effect on what the object is now, and mirrors it."""
+    """Have its effect on what the object is now, and mirrors it."""
     with noted(last=True) as span:
         word, argument = journal().mode(f"{reference['entity']} {reference['object_id']}")
         after = word.removesuffix("_after") if word.endswith("_after") else ""
@@ -136,13 +137,13 @@ def count(event: Event) -> None:
 
 @route(*TRACKED)
 def tracked(event: Event) -> Signature:
-    """Every event of every entity."""
+    """Return every event of every entity."""
     return objects.fetch.s() if CHEAP in os.environ else objects.fetch.s() | work.s()
 
 
 @route(*COUNTED)
 def counted(event: Event) -> Signature:
-    """A second pipeline of the same event."""
+    """Return a second pipeline of the same event."""
     return count.s()
 
 
@@ -153,7 +154,7 @@ def announced(event: Event) -> Signature:
 
 
 @signals.after_task_publish.connect
-def _send_again(sender: Any = None, headers: Any = None, body: Any = None, **told: Any) -> None:
+def _send_again(sender: Any = None, headers: Any = None, body: Any = None, **reply: Any) -> None:
     copies = int(os.environ.get(COPIES, "1"))
     if copies == 1:
         return
@@ -162,8 +163,8 @@ def _send_again(sender: Any = None, headers: Any = None, body: Any = None, **tol
             producer.publish(
                 body,
                 headers=headers,
-                exchange=told["exchange"],
-                routing_key=told["routing_key"],
+                exchange=reply["exchange"],
+                routing_key=reply["routing_key"],
                 serializer="json",
                 correlation_id=headers["id"],
             )

@@ -25,8 +25,8 @@ class Verdict:
         lost: objects whose last completed run began before their last visible change, with nothing that waits.
         stale: objects whose last completed run saw something else than the portal shows now.
         unfinished: records cleared without recorded success, skip or supersession.
-        destroyed: records deleted by an `error` call though no marked record of their message was left free.
-        stuck: records neither free, nor cleared, nor knowingly marked or held.
+        destroyed: records deleted by an `error` call though no nacked record of their message was left free.
+        stuck: records neither free, nor cleared, nor knowingly nacked or held.
         overlap: two runs of one object and pipeline at once.
         repeats: effects of one event and pipeline beyond the first.
         invisible: changes that the portal never queued, as without a subscription; nobody can see them.
@@ -43,7 +43,7 @@ class Verdict:
 
 
 def judge(found: Evidence) -> Verdict:
-    """All checks of one fault run."""
+    """Return all checks of one fault run."""
     replay = _Replay(found.moments)
     lost, stale = _lost_and_stale(found, replay)
     return Verdict(
@@ -63,7 +63,7 @@ def judge(found: Evidence) -> Verdict:
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdicts on several portals as one."""
+    """Return the verdicts on several portals as one."""
     cases = ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap")
     return Verdict(
         **{what: tuple(case for one in verdicts for case in getattr(one, what)) for what in cases},
@@ -91,10 +91,10 @@ class _Replay:
         self._judge_deleted()
 
     def _judge_deleted(self) -> None:
-        """A free marked record of the same message stands for the deleted one: it runs again, and reads the object."""
+        """A free nacked record of the same message stands for the deleted one: it runs again, and reads the object."""
         for gone in self._deleted:
             if not any(
-                one.message == gone.message and one.marked and one.process_id == FREE for one in self.live.values()
+                one.message == gone.message and one.nacked and one.process_id == FREE for one in self.live.values()
             ):
                 self.destroyed.append(f"record {gone.record} of {gone.name} was deleted by error of batch {gone.by}")
         self._deleted.clear()
@@ -103,7 +103,7 @@ class _Replay:
 def _same_call(deleted: Moment, following: Moment) -> bool:
     if following.kind == "deleted_by_error":
         return following.by == deleted.by and following.message == deleted.message
-    return following.kind == "marked" and following.before == deleted.by and following.message == deleted.message
+    return following.kind == "nacked" and following.before == deleted.by and following.message == deleted.message
 
 
 def _completed(spans: Iterable[Span]) -> dict[tuple[Name, str], list[tuple[float, Span]]]:
@@ -122,7 +122,7 @@ def _completed(spans: Iterable[Span]) -> dict[tuple[Name, str], list[tuple[float
 
 def _lost_and_stale(found: Evidence, replay: _Replay) -> tuple[tuple[str, ...], tuple[str, ...]]:
     completed = _completed(found.spans)
-    waiting = {one.name for one in replay.live.values() if one.marked or one.record in found.known}
+    waiting = {one.name for one in replay.live.values() if one.nacked or one.record in found.known}
     last_change = {one.name: one.seq for one in found.changes}
     visible = {
         (one.name, one.event): one for one in found.moments if one.kind in ("queued", "restamped") and one.name[1]
@@ -189,7 +189,7 @@ def _repeats(spans: Iterable[Span]) -> int:
 
 
 def _invisible(found: Evidence) -> int:
-    """Changes between which and the object's next change the portal queued nothing for it."""
+    """Change between which and the object's next change the portal queued nothing for it."""
     numbers: dict[Name, list[int]] = defaultdict(list)
     for one in found.moments:
         if one.kind in ("queued", "restamped"):

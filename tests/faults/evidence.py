@@ -28,7 +28,7 @@ class Moment:
     stamp: int = 0
     process_id: str = ""
     before: str = ""
-    marked: bool = False
+    nacked: bool = False
     by: str = ""
 
     @property
@@ -83,14 +83,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything the checker looks at. It never sees our ledger, except for what is known to be held or parked.
+    """Everything the checker looks at. It never sees our ledger, except for what is known to be held or dead-lettered.
 
     Attributes:
         moments: the history of records, in order.
         changes: the changes of objects, in order.
         spans: the handlers' journal.
         pipelines: event name -> pipelines that must run for it; an event that is not in it needs none.
-        known: ids of records that the deployment says it holds or has parked.
+        known: ids of records that the deployment says it holds or has dead-lettered.
         objects: changed object -> fingerprint of what the portal shows now, or `GONE`.
     """
 
@@ -103,14 +103,14 @@ class Evidence:
 
 
 def fingerprint(data: object) -> str:
-    """A short text that differs when an object's content does; `GONE` for None."""
+    """Return a short text that differs when an object's content does; `GONE` for None."""
     if data is None:
         return GONE
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def moments(rows: Iterable[Mapping[str, Any]]) -> tuple[Moment, ...]:
-    """The emulator's history as moments."""
+    """Return the emulator's history as moments."""
     return tuple(
         Moment(
             seq=int(row["seq"]),
@@ -123,7 +123,7 @@ def moments(rows: Iterable[Mapping[str, Any]]) -> tuple[Moment, ...]:
             stamp=int(row["stamp"]),
             process_id=str(row["process_id"]),
             before=str(row.get("before", "")),
-            marked=bool(row["marked"]),
+            nacked=bool(row["nacked"]),
             by=str(row.get("by", "")),
         )
         for row in rows
@@ -131,7 +131,7 @@ def moments(rows: Iterable[Mapping[str, Any]]) -> tuple[Moment, ...]:
 
 
 def changes(rows: Iterable[Mapping[str, Any]]) -> tuple[Change, ...]:
-    """The emulator's changes."""
+    """Return the emulator's changes."""
     return tuple(
         Change(int(row["seq"]), float(row["wall"]), (str(row["entity"]), str(row["id"])), str(row["action"]))
         for row in rows
@@ -139,12 +139,12 @@ def changes(rows: Iterable[Mapping[str, Any]]) -> tuple[Change, ...]:
 
 
 def objects(rows: Iterable[Mapping[str, Any]]) -> dict[Name, str]:
-    """The emulator's objects, as a run that saw them now would have noted them."""
+    """Return the emulator's objects, as a run that saw them now would have noted them."""
     return {(str(row["entity"]), str(row["id"])): GONE if row["deleted"] else fingerprint(row["data"]) for row in rows}
 
 
 def spans(lines: Iterable[str], portal: str) -> tuple[Span, ...]:
-    """The journal's lines of one portal, JSON each, put together by execution."""
+    """Return the journal's lines of one portal, JSON each, put together by execution."""
     found: dict[str, Span] = {}
     for line in lines:
         row = json.loads(line)

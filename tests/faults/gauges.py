@@ -34,7 +34,7 @@ class Gauges:
     seconds: float = 0.0
 
     def until(self, done: Callable[[], bool], what: str, *, standstill_seconds: float = STANDSTILL_SECONDS) -> None:
-        """Samples until something is so, however long a busy machine takes, as long as the queue gets shorter.
+        """Sample until something is so, however long a busy machine takes, as long as the queue gets shorter.
 
         Raises `NotInTime` with ``what`` and the figures when it has not for ``standstill_seconds``.
         """
@@ -73,7 +73,7 @@ class Gauges:
 
 
 def growth(samples: list[int]) -> float:
-    """How much higher the second half reaches than the first: 1.0 is flat. Pure."""
+    """Return how much higher the second half reaches than the first: 1.0 is flat. Pure."""
     middle = len(samples) // 2
     return max(samples[middle:]) / max(1, *samples[:middle]) if middle else 1.0
 

@@ -30,7 +30,7 @@ return redis.call('RPUSH', KEYS[1], string.format('%s, "wall": %d.%06d}', ARGV[1
 """The journal's own clock: that of a worker may be what a row puts wrong."""
 _LINES: Final = "lines"
 _MODES: Final = "modes"
-_TOLD: Final = "told"
+_TOLD: Final = "reply"
 _USED: Final = "used"
 _COPIED: Final = "copied"
 
@@ -60,13 +60,13 @@ class Journal:
 
     @classmethod
     def of_environment(cls) -> Journal:
-        """The journal of this worker."""
+        """Return the journal of this worker."""
         return cls(os.environ[VARIABLE])
 
     # -- handlers --------------------------------------------------------------------------------------------
 
     def start(self, **values: Any) -> str:
-        """A step begins; answers the name of its span."""
+        """Return a step begins; answers the name of its span."""
         span = uuid.uuid4().hex
         self._write(span, "start", **values)
         return span
@@ -84,15 +84,15 @@ class Journal:
         self._append(keys=[_LINES], args=[line.removesuffix("}")])
 
     def mode(self, name: str, *, alone: bool = False) -> tuple[str, float]:
-        """What the handler of this object does now: a word and a number. ("", 0.0): its work.
+        """Return what the handler of this object does now: a word and a number. ("", 0.0): its work.
 
         ``alone``: what all are told is not meant for it.
         """
         for key in (name,) if alone else (name, "*"):
-            told = self._redis.hget(_MODES, key)
-            if not told:
+            reply = self._redis.hget(_MODES, key)
+            if not reply:
                 continue
-            word, argument, times = str(told).split(":")
+            word, argument, times = str(reply).split(":")
             used = int(self._redis.hincrby(_USED, f"{key}:{word}"))
             if not times or used <= int(times):
                 return word, float(argument or 0)
@@ -105,7 +105,7 @@ class Journal:
     # -- rows ------------------------------------------------------------------------------------------------
 
     def tell(self, word: str, argument: float = 0.0, *, name: str = "*", times: int | None = None) -> None:
-        """Tells the handlers of an object ("crm_deal 7"), or all, what to do, the first ``times`` times or always."""
+        """Tell the handlers of an object ("crm_deal 7"), or all, what to do, the first ``times`` times or always."""
         self._redis.sadd(_TOLD, f"{name}:{word}")
         self._redis.hdel(_USED, f"{name}:{word}")
         self._redis.hset(_MODES, name, f"{word}:{argument}:{'' if times is None else times}")
@@ -115,7 +115,7 @@ class Journal:
         self._redis.delete(_MODES)
 
     def unheeded(self) -> set[str]:
-        """What handlers were told and none of them ever came to do, as "crm_deal 7:fail"."""
+        """Return what handlers were told and none of them ever came to do, as "crm_deal 7:fail"."""
         return set(self._redis.smembers(_TOLD)) - set(self._redis.hkeys(_USED))
 
     @property
@@ -124,9 +124,9 @@ class Journal:
         return int(self._redis.get(_COPIED) or 0)
 
     def lines(self, *, last: int = 0) -> list[str]:
-        """The lines of every portal, in order: all, or only the ``last`` so many."""
+        """Return the lines of every portal, in order: all, or only the ``last`` so many."""
         return list(self._redis.lrange(_LINES, -last, -1))
 
     def count(self, mark: str) -> int:
-        """How many marks of a kind there are."""
+        """Return how many marks of a kind there are."""
         return sum(1 for line in self.lines() if json.loads(line)["mark"] == mark)

@@ -23,7 +23,7 @@ _COPIES: Final = "copies"
 
 
 def deliver(stage: Stage) -> int:
-    """Sends every message again that the workers have sent so far; answers how many."""
+    """Send every message again that the workers have sent so far; answers how many."""
     kept = Redis.from_url(stage.variables[journal.VARIABLE], decode_responses=True)
     copies = [json.loads(text) for text in kept.lrange(_COPIES, 0, -1)]
     with kombu.Connection(stage.broker.url) as connection, connection.Producer(serializer="json") as producer:
@@ -33,14 +33,14 @@ def deliver(stage: Stage) -> int:
 
 
 @signals.after_task_publish.connect
-def _keep(sender: Any = None, headers: Any = None, body: Any = None, **told: Any) -> None:
-    if told["routing_key"] not in QUEUES or journal.VARIABLE not in os.environ:
+def _keep(sender: Any = None, headers: Any = None, body: Any = None, **reply: Any) -> None:
+    if reply["routing_key"] not in QUEUES or journal.VARIABLE not in os.environ:
         return
     copy = {
         "body": body,
         "headers": headers,
-        "exchange": told["exchange"],
-        "routing_key": told["routing_key"],
+        "exchange": reply["exchange"],
+        "routing_key": reply["routing_key"],
         "correlation_id": headers["id"],
     }
     Redis.from_url(os.environ[journal.VARIABLE]).rpush(_COPIES, json.dumps(copy))

@@ -23,7 +23,7 @@ _PAUSE_SECONDS: Final = 0.05
 
 
 def leaks_in(text: bytes, *, private: bool = True) -> set[str]:
-    """What of "token" and "customer" is in a text, or in a message's body inside of it."""
+    """Return what of "token" and "customer" is in a text, or in a message's body inside of it."""
     found = set()
     for one in (text, *_bodies(text)):
         if TOKEN.search(one):
@@ -52,11 +52,11 @@ class Wiretap:
         self.lines = 0
 
     def start(self) -> None:
-        """Begins to listen."""
+        """Begin to listen."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends; what was heard stays in ``found``."""
+        """End; what was heard stays in ``found``."""
         self._stopped.set()
         self._thread.join(5)
 

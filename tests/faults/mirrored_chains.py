@@ -11,5 +11,5 @@ from tests.faults.chains import TRACKED
 
 @route(*TRACKED, mirrors=LISTED_ENTITIES)
 def mirrored(event: Event) -> Signature:
-    """Every event of every entity."""
+    """Return every event of every entity."""
     return objects.fetch.s() | mirror.upsert.s()

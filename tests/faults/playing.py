@@ -1,4 +1,5 @@
-"""Plays rows, some at a time, each in a process of its own: most of a row is waiting for leases and quiet periods."""
+"""Plays rows, some at a time, each in a process of its own: most of a row is waiting for leases and in-doubt
+windows."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ ON_RABBITMQ: Final = frozenset({*range(1, 10), 11, 13, 26, 27, 28})
 
 
 def known_rows() -> list[Row]:
-    """The rows of all modules ``tests.faults.rows_*``, by number."""
+    """Return the rows of all modules ``tests.faults.rows_*``, by number."""
     for module in pkgutil.iter_modules(tests.faults.__path__, "tests.faults."):
         if module.name.startswith("tests.faults.rows_"):
             importlib.import_module(module.name)
@@ -42,7 +43,7 @@ class Job:
 
 
 def lacking(chosen: Collection[tuple[Row, str]]) -> list[str]:
-    """The system packages that these rows need on these brokers, and that are not installed."""
+    """Return the system packages that these rows need on these brokers, and that are not installed."""
     wanted = {(row.package, row.needs is None or row.needs.is_file()) for row, _ in chosen}
     if any(broker == "rabbitmq" for _, broker in chosen):
         wanted.add((RABBITMQ_PACKAGE, server_binary() is not None))
@@ -50,7 +51,7 @@ def lacking(chosen: Collection[tuple[Row, str]]) -> list[str]:
 
 
 def play(job: Job) -> Result:
-    """Plays a row, on a broker that starts and ends with it; the deployment too, also when the row is told to end."""
+    """Play a row, on a broker that starts and ends with it; the deployment too, also when the row is told to end."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return _play(job)
@@ -71,7 +72,7 @@ def _play(job: Job) -> Result:
 
 
 def play_all(jobs: Sequence[Job], *, at_a_time: int) -> Iterator[Result]:
-    """The results as they come. When the caller stops early, what is under way is ended."""
+    """Yield the results as they come. When the caller stops early, what is under way is ended."""
     with multiprocessing.get_context("spawn").Pool(at_a_time, _leave_ctrl_c_to_the_parent, maxtasksperchild=1) as pool:
         yield from pool.imap_unordered(play, jobs)
 

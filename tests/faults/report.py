@@ -22,7 +22,7 @@ COUNTED: Final = ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap"
 
 
 def missing(known: Sequence[Row]) -> list[Missing]:
-    """What a full run does not show: numbers without a row, guards that no row switches off."""
+    """Return what a full run does not show: numbers without a row, guards that no row switches off."""
     numbers = [(number, "nobody has written it") for number in NUMBERS if number not in {row.number for row in known}]
     off = {row.plan.variables.get(sabotage.VARIABLE) for row in known}
     guards = [(40, f"without {guard}: nobody has written it") for guard in sabotage.GUARDS if guard not in off]
@@ -106,6 +106,6 @@ def write_markdown(path: Path, results: Sequence[Result], missing: Sequence[Miss
 
 def write_json(path: Path, results: Iterable[Result], missing: Sequence[Missing], *, seed: int) -> None:
     """Everything that was found."""
-    told = {"seed": seed, "rows": [one.as_json() for one in results], "missing": list(missing)}
+    reply = {"seed": seed, "rows": [one.as_json() for one in results], "missing": list(missing)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(reply, indent=1) + "\n", encoding="utf-8")

@@ -32,7 +32,7 @@ class Row:
         plan: the deployment.
         repeats: how many effects may happen again; None: any.
         overlap: whether runs of one object may overlap, as when the ledger is lost.
-        leaves: whether marked, held or parked records may be left after the drain.
+        leaves: whether nacked, held or dead-lettered records may be left after the drain.
         invisible: whether there may be changes that the portal never queued.
         red: numbers of which one must not be zero, because a guard is off; then that is what makes the row green.
         by_chance: whether some of what is armed may meet nothing, because chance decides when and what.
@@ -110,7 +110,7 @@ _registered: list[Row] = []
 
 
 def fault(number: int, name: str, **more: Any) -> Callable[[Play], Play]:
-    """Registers a function as a row: ``@fault(13, "reserving answer lost")``."""
+    """Register a function as a row: ``@fault(13, "reserving answer lost")``."""
 
     def register(play: Play) -> Play:
         _registered.append(Row(number, name, play, **more))
@@ -120,12 +120,12 @@ def fault(number: int, name: str, **more: Any) -> Callable[[Play], Play]:
 
 
 def rows() -> list[Row]:
-    """All registered rows, by number and in the order in which they were registered."""
+    """Return all registered rows, by number and in the order in which they were registered."""
     return sorted(_registered, key=lambda row: row.number)
 
 
 def run(row: Row, *, seed: int, broker: Broker | None = None, keep_logs: Path | None = None) -> Result:
-    """Plays a row on a deployment of its own, drains it, and judges. ``broker`` None: a Valkey."""
+    """Play a row on a deployment of its own, drains it, and judges. ``broker`` None: a Valkey."""
     kind = "valkey" if broker is None else "rabbitmq"
     result = Result(row.number, row.name, kind, seed)
     began = time.monotonic()

@@ -13,11 +13,11 @@ from tests.faults.stage import Stage, wait_until
 
 FAILS = Plan(variables={"B24_MAX_ATTEMPTS": "1"})
 CALL_LIFE_SECONDS = 9.0
-"""How long what was sent may still be executed, at the scale of a row; a quiet period is a second longer."""
+"""How long what was sent may still be executed, at the scale of a row; a in-doubt window is a second longer."""
 
 
 def break_calls(stage: Stage, match: str, kind: str, seconds: float = 60.0, **plan: Any) -> int:
-    """Arms a plan and waits until it has fired once, which is the fault; answers its id."""
+    """Arm a plan and waits until it has fired once, which is the fault; answers its id."""
     fault_id = stage.control.fault(match, kind, **plan)
     wait_until(lambda: stage.control.fired(fault_id), f"{kind} of {match}", seconds)
     stage.noted(f"{kind} of {match}")
@@ -25,7 +25,7 @@ def break_calls(stage: Stage, match: str, kind: str, seconds: float = 60.0, **pl
 
 
 def fail_some(stage: Stage, count: int = 3, of: int = 10) -> list[str]:
-    """Changes objects of which some fail once for good, so that they are reported; answers those."""
+    """Change objects of which some fail once for good, so that they are nacked; answers those."""
     with stage.unseen():
         unlucky = stage.control.change("crm_company", "update", count=count)
         for one in unlucky:
@@ -96,7 +96,7 @@ def _some_of_fifty(stage: Stage, succeed: int) -> None:
             stage.journal.tell("permanent", name=f"crm_deal {one}", times=1)
     stage.noted(f"{succeed} of 50 succeed")
     if succeed < 50:
-        wait_until(lambda: stage.counters.get("events_reported", 0) >= 50 - succeed, "the others are reported", 90)
+        wait_until(lambda: stage.counters.get("events_nacked", 0) >= 50 - succeed, "the others are nacked", 90)
 
 
 def _no_careless_calls(stage: Stage) -> None:
@@ -126,7 +126,7 @@ def nearly_all_succeed(stage: Stage) -> None:
     _no_careless_calls(stage)
 
 
-@fault(17, "50 of 50, empty pages, a page of 500", plan=Plan(variables={"B24_LIMIT": "500"}, objects=60))
+@fault(17, "50 of 50, empty pages, a page of 500", plan=Plan(variables={"B24_BATCH_SIZE": "500"}, objects=60))
 def large_page(stage: Stage) -> None:
     _some_of_fifty(stage, 50)
     stage.control.change("crm_contact", "add", count=500)
@@ -308,6 +308,6 @@ def no_tls(stage: Stage) -> None:
 
 
 def _move(stage: Stage, endpoint: str) -> None:
-    """Turns the deployment to another address, as an operator's mistake would."""
+    """Turn the deployment to another address, as an operator's mistake would."""
     with stage.runtime.store.engine.begin() as connection:
         connection.execute(update(PORTALS).values(client_endpoint=endpoint))

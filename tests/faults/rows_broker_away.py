@@ -12,7 +12,7 @@ from tests.faults.rows_neighbours import other_stack
 from tests.faults.stage import Stage, wait_until
 
 OWN = Plan(own_broker=True)
-SHARED = Plan(own_broker=True, objects=200, variables={"B24_HANDOFF_QUEUES": "shop"})
+SHARED = Plan(own_broker=True, objects=200, variables={"B24_EXTERNAL_QUEUES": "shop"})
 STOCKTAKES = 4
 
 

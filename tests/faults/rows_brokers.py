@@ -10,7 +10,7 @@ import kombu
 from celery import Celery
 
 from b24offline.contract import QUEUES, STEP_PREFIX
-from b24offline.monitoring import LATE_SECONDS, IssueCode, overview
+from b24offline.monitoring import LATE_SECONDS, IssueCode, portal_status
 from b24offline.supervisor import CeleryProcess
 from tests.faults.brokers import RabbitBroker
 from tests.faults.journal import COPIES, VISIBILITY
@@ -51,7 +51,7 @@ def flushed_in_settle(stage: Stage) -> None:
 
 
 def _one_of_five_fails(stage: Stage) -> list[str]:
-    """Changes five deals, of which the first fails once for good; answers all."""
+    """Change five deals, of which the first fails once for good; answers all."""
     with stage.unseen():
         deals = stage.change(5)
         stage.journal.tell("permanent", name=f"crm_deal {deals[0]}", times=1)
@@ -76,7 +76,7 @@ def flushed_in_redrive(stage: Stage) -> None:
     stage.settle_some()
     deals = _one_of_five_fails(stage)
     fault_id = stage.control.fault("event.offline.get", "hold", stage="after", times=1, seconds=2, where={"error": "1"})
-    wait_until(lambda: stage.control.held(fault_id), "a marked record is reserved", 120)
+    wait_until(lambda: stage.control.held(fault_id), "a nacked record is reserved", 120)
     stage.redis.flushall()
     stage.noted("FLUSHALL")
     stage.control.disarm(fault_id)
@@ -183,8 +183,8 @@ def _revoke(stage: Stage, *, terminate: bool) -> None:
     with _remote(stage) as app:
 
         def step_ids(kind: str, name: str) -> list[str]:
-            told = getattr(app.control.inspect(timeout=3), kind)() or {}
-            return [task["id"] for tasks in told.values() for task in tasks if name in task["name"]]
+            reply = getattr(app.control.inspect(timeout=3), kind)() or {}
+            return [task["id"] for tasks in reply.values() for task in tasks if name in task["name"]]
 
         def handlers() -> list[str]:
             return found if len(found := step_ids("active", "chains.work")) == 3 else []
@@ -252,7 +252,7 @@ def no_beat(stage: Stage) -> None:
 
 def _alarmed(stage: Stage) -> bool:
     runtime = stage.runtime
-    found = overview(runtime.store, runtime.redis, runtime.config, runtime.store.portals.get(PORTAL))
+    found = portal_status(runtime.store, runtime.redis, runtime.config, runtime.store.portals.get(PORTAL))
     return any(issue.code is IssueCode.NOT_POLLED for issue in found.issues)
 
 

@@ -26,11 +26,11 @@ JUMP_SECONDS: Final = 3600
 
 def _jump(stage: Stage, offset: str) -> None:
     """A second worker whose clock jumps while it works; monotonic time goes on, as it does on a real machine."""
-    told = stage.folder / "clock"
-    told.write_text("+0\n")
+    reply = stage.folder / "clock"
+    reply.write_text("+0\n")
     clock = {
         "LD_PRELOAD": str(LIBRARY),
-        "FAKETIME_TIMESTAMP_FILE": str(told),
+        "FAKETIME_TIMESTAMP_FILE": str(reply),
         "FAKETIME_NO_CACHE": "1",
         "DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
@@ -42,7 +42,7 @@ def _jump(stage: Stage, offset: str) -> None:
     before = stage.journal.count("effect")
     stage.change(20)
     wait_until(lambda: stage.journal.count("effect") >= before + 4, "handlers run")
-    told.write_text(f"{offset}\n")
+    reply.write_text(f"{offset}\n")
     stage.noted(f"the clock of one worker jumps {offset}")
     stage.change(15, "crm_contact")
     stage.journal.tell("fail", times=4)
@@ -53,7 +53,7 @@ def _jump(stage: Stage, offset: str) -> None:
 
 
 def _is_off(stage: Stage) -> bool:
-    """Whether a handler's clock was far from the journal's."""
+    """Return whether a handler's clock was far from the journal's."""
     rows = (json.loads(line) for line in stage.journal.lines())
     return any(abs(row["clock"] - row["wall"]) > JUMP_SECONDS / 2 for row in rows if "clock" in row)
 

@@ -12,7 +12,7 @@ from tests.faults.stage import CONNECTOR, Stage, wait_until
 
 
 def without(guard: str, *, scale: float = Plan.scale, **variables: str) -> Plan:
-    """A deployment whose workers lack one guard, and give up at the first error."""
+    """Return a deployment whose workers lack one guard, and give up at the first error."""
     return Plan(scale=scale, variables={VARIABLE: guard, "B24_MAX_ATTEMPTS": "1", **variables})
 
 
@@ -63,8 +63,8 @@ def no_look(stage: Stage) -> None:
     wait_until(lambda: stage.history("deleted_by_error"), "error deletes what it should mark", 60)
 
 
-@fault(40, "without the mailbox", plan=without("mailbox"), red=("overlap",), drain_seconds=60)
-def no_mailbox(stage: Stage) -> None:
+@fault(40, "without the object queue", plan=without("object_queue"), red=("overlap",), drain_seconds=60)
+def no_object_queue(stage: Stage) -> None:
     stage.journal.tell("slow", 5)
     deals = stage.change(2)
     for _ in range(3):

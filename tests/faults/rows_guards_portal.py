@@ -42,7 +42,7 @@ def adopted_at_first_sight(stage: Stage) -> None:
 
 @fault(
     40,
-    "without two sightings and the quiet period of adoption",
+    "without two sightings and the in-doubt window of adoption",
     # Adoption must come before the report: what a busy machine takes longer for weighs less, the longer the timers are.
     plan=_without("two sightings and quiet of adoption", variables={"B24_MAX_ATTEMPTS": "1"}, scale=0.2),
     red=("destroyed",),
@@ -98,7 +98,8 @@ def polled_twice(stage: Stage) -> None:
 
 
 def _authorization_lost(stage: Stage) -> bool:
-    """Whether the deployment has given up refreshing: it stays silent until an administrator authorizes it again."""
+    """Return whether the deployment has given up refreshing: it stays silent until an administrator authorizes it
+    again."""
     return str(stage.runtime.store.portals.get(PORTAL).state) == "auth_lost"
 
 
@@ -109,7 +110,7 @@ def _silent_or_empty(stage: Stage) -> bool:
 @fault(
     40,
     "without refresh single flight",
-    plan=_without("refresh single flight", workers=2, objects=600, variables={"B24_LIMIT": "10"}),
+    plan=_without("refresh single flight", workers=2, objects=600, variables={"B24_BATCH_SIZE": "10"}),
     red=("lost", "stuck"),
     drain_seconds=5,
 )
@@ -162,7 +163,7 @@ def used_before_stored(stage: Stage) -> None:
 
 
 def _answered_since_refused(stage: Stage, before: int) -> bool:
-    """Whether a call was answered after one with the expired token had been refused."""
+    """Return whether a call was answered after one with the expired token had been refused."""
     calls = [one["status"] for one in stage.control.requests(before) if one["method"] != "oauth.token"]
     return 401 in calls and 200 in calls[calls.index(401) :]
 
@@ -175,17 +176,17 @@ def _answered_since_refused(stage: Stage, before: int) -> bool:
     drain_seconds=40,
 )
 def redriven_while_free(stage: Stage) -> None:
-    """A change while a marked record runs: on a free record it is swallowed, beside a reserved one it is new."""
+    """A change while a nacked record runs: on a free record it is swallowed, beside a reserved one it is new."""
     stage.settle_some()
     unlucky = fail_some(stage)
-    wait_until(lambda: stage.control.state()["free_marked"] >= len(unlucky), "failed events are marked", 60)
-    wait_until(lambda: stage.kit.ledger.open_batches() == {}, "what failed is settled", 60)
+    wait_until(lambda: stage.control.state()["free_nacked"] >= len(unlucky), "failed events are nacked", 60)
+    wait_until(lambda: stage.services.ledger.open_batches() == {}, "what failed is settled", 60)
     for one in unlucky:
         stage.journal.tell("slow_after", 3, name=f"crm_company {one}", times=1)
     before = stage.journal.count("effect")
-    wait_until(lambda: stage.journal.count("effect") >= before + len(unlucky), "marked events run again", 60)
+    wait_until(lambda: stage.journal.count("effect") >= before + len(unlucky), "nacked events run again", 60)
     stage.control.change("crm_company", "update", ids=unlucky)
-    stage.noted("changes while marked events run")
+    stage.noted("changes while nacked events run")
 
 
 def _closed_long_ago(stage: Stage) -> None:

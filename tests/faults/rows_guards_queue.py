@@ -28,7 +28,7 @@ MARGIN: Final = 0.9
 
 
 def comes(true: Callable[[], Any], seconds: float) -> bool:
-    """Waits for what may never happen."""
+    """Wait for what may never happen."""
     with suppress(NotInTime):
         return bool(wait_until(true, "what only happens without the guard", max(0.0, seconds)))
     return False
@@ -40,13 +40,13 @@ def _hold_reports(stage: Stage, **more: Any) -> int:
 
 @fault(
     40,
-    "without the quiet period",
-    plan=replace(without("quiet period", scale=0.2), concurrency=8),  # to settle beside slow handlers
+    "without the in-doubt window",
+    plan=replace(without("in-doubt window", scale=0.2), concurrency=8),  # to settle beside slow handlers
     red=("destroyed",),
     drain_seconds=60,
 )
-def no_quiet(stage: Stage) -> None:
-    """A report is under way, and what it is about has a newer record: it is cleared before it is marked."""
+def no_in_doubt(stage: Stage) -> None:
+    """A report is under way, and what it is about has a newer record: it is cleared before it is nacked."""
     stage.settle_some()
     life = LIFE_SECONDS * stage.plan.scale * MARGIN
     late = stage.control.fault("event.offline.error", "late", seconds=life, times=1)
@@ -99,27 +99,27 @@ def empty_process_id(stage: Stage) -> None:
 
 @fault(
     40,
-    "reporting marked records",
-    plan=without("no report of marked records"),
+    "reporting nacked records",
+    plan=without("no report of nacked records"),
     red=("destroyed",),
     drain_seconds=15,
 )
-def reports_marked(stage: Stage) -> None:
-    """A held record fails for good and is reported again: it stays reserved, and the newer event is deleted.
+def reports_nacked(stage: Stage) -> None:
+    """A retrying record fails for good and is nacked again: it stays reserved, and the newer event is deleted.
 
-    Off with it: that the run of a held record never fails for good. While that holds, nothing asks for the report.
+    Off with it: that the run of a retrying record never fails for good. While that holds, nothing asks for the report.
     """
     stage.settle_some()
     with stage.unseen():
         unlucky = stage.control.change("crm_company", "update", count=3)
         for one in unlucky:
             stage.journal.tell("permanent", name=f"crm_company {one}", times=2)
-    wait_until(lambda: stage.control.state()["free_marked"] >= 3, "failed events are marked", 90)
+    wait_until(lambda: stage.control.state()["free_nacked"] >= 3, "failed events are nacked", 90)
     report = _hold_reports(stage)
     wait_until(lambda: stage.counters.get("batches_retrying", 0) >= 3, "they are redriven", 60)
     comes(lambda: stage.control.held(report), 12)
     stage.control.change("crm_company", "update", ids=unlucky)
-    stage.noted("changes while held records are reported")
+    stage.noted("changes while retrying records are nacked")
     stage.control.disarm(report)
 
 
@@ -144,35 +144,35 @@ def superseded_by_older(stage: Stage) -> None:
     newer = older["id"] + 1
 
     def decided() -> bool:
-        return any(int(one["id"]) == newer for one in stage.history("cleared", "marked"))
+        return any(int(one["id"]) == newer for one in stage.history("cleared", "nacked"))
 
-    wait_until(decided, "the newer record is cleared, or marked", LIFE_SECONDS * stage.plan.scale)
+    wait_until(decided, "the newer record is cleared, or nacked", LIFE_SECONDS * stage.plan.scale)
     stage.control.disarm(first)
     stage.control.disarm(again)
 
 
 @fault(
     40,
-    "redriving within the quiet period",
-    plan=without("quiet period of redrive", scale=0.1),
+    "redriving within the in-doubt window",
+    plan=without("in-doubt window of redrive", scale=0.1),
     red=("destroyed",),
     drain_seconds=40,
 )
 def redriven_at_once(stage: Stage) -> None:
-    """The network delivers a report twice, the second time while the marked record is held and has a newer one.
+    """The network delivers a report twice, the second time while the nacked record is held and has a newer one.
 
-    Off with it: the wait of a marked record before it is redriven, which alone is longer than any call lives.
+    Off with it: the wait of a nacked record before it is redriven, which alone is longer than any call lives.
     """
     stage.settle_some()
     unlucky = fail_some(stage)
-    wait_until(lambda: stage.history("marked"), "failed events are marked", 60)
+    wait_until(lambda: stage.history("nacked"), "failed events are nacked", 60)
     executed = time.monotonic()
     [report] = stage.calls("event.offline.error")[:1]
     done = stage.journal.count("effect")
     life = LIFE_SECONDS * stage.plan.scale * MARGIN
     comes(lambda: stage.journal.count("effect") >= done + len(unlucky), life - (time.monotonic() - executed))
     stage.control.change("crm_company", "update", ids=unlucky)
-    stage.kit.client.call(report["method"], {**report["params"], "auth_connector": CONNECTOR})
+    stage.services.client.call(report["method"], {**report["params"], "auth_connector": CONNECTOR})
     stage.noted("event.offline.error executed a second time, late")
 
 
@@ -187,19 +187,19 @@ def redriven_at_once(stage: Stage) -> None:
 def adopted_at_once(stage: Stage) -> None:
     """A report is under way when the ledger is lost; its batch is adopted and cleared, and there is a newer change.
 
-    Off with it: that an orphan is seen twice, a quiet period apart, before it is adopted.
+    Off with it: that an orphan is seen twice, a in-doubt window apart, before it is adopted.
     """
     stage.settle_some()
     report = _hold_reports(stage, times=1)
     unlucky = fail_some(stage)
     wait_until(lambda: stage.control.held(report), "a report is under way", 60)
     sent = time.monotonic()
-    held = {int(one["id"]) for one in stage.control.records()}
+    retrying = {int(one["id"]) for one in stage.control.records()}
     stage.redis.flushall()
     stage.noted("ledger lost while a report is under way")
 
     def cleared() -> bool:
-        return held <= {int(one["id"]) for one in stage.history("cleared")}
+        return retrying <= {int(one["id"]) for one in stage.history("cleared")}
 
     life = LIFE_SECONDS * stage.plan.scale * MARGIN
     comes(cleared, life - (time.monotonic() - sent))
@@ -217,7 +217,7 @@ def adopted_at_once(stage: Stage) -> None:
 def reserves_after_loss(stage: Stage) -> None:
     """A reserving call that was sent before the ledger was lost moves records of the first batch after it.
 
-    Off with it: the age from which a batch may be reported, which covers for every overlap.
+    Off with it: the age from which a batch may be nacked, which covers for every overlap.
     """
     stage.settle_some()
     report = _hold_reports(stage, times=1)

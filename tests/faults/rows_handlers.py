@@ -22,11 +22,11 @@ def always_raises(stage: Stage) -> None:
         stage.journal.tell("fail", name=f"crm_company {unlucky}")
     stage.change(10)
     stage.noted("a handler that always raises")
-    wait_until(lambda: stage.counters.get("events_reported", 0) == 1, "it is reported", 90)
+    wait_until(lambda: stage.counters.get("events_nacked", 0) == 1, "it is nacked", 90)
     wait_until(lambda: stage.counters.get("batches_retrying", 0) >= 1, "it is redriven", 90)
     stage.expect(stage.counters["events_acknowledged"] >= 14, "the others are acknowledged")
-    marked = stage.history("marked")
-    stage.expect(len(marked) == 1, f"reported once, not {len(marked)} times")
+    nacked = stage.history("nacked")
+    stage.expect(len(nacked) == 1, f"reported once, not {len(nacked)} times")
 
 
 @fault(31, "raises three times, then works")
@@ -38,7 +38,7 @@ def raises_and_works(stage: Stage) -> None:
     stage.change(10)
     stage.noted("handlers that raise three times")
     wait_until(stage.empty, "all is settled", 90)
-    stage.expect(not stage.history("marked"), "nothing was reported")
+    stage.expect(not stage.history("nacked"), "nothing was nacked")
 
 
 @fault(31, "hangs", plan=Plan(variables={SOFT_LIMIT: "3", "B24_MAX_ATTEMPTS": "2"}))
@@ -72,8 +72,8 @@ def unserializable_in_the_middle(stage: Stage) -> None:
     stage.change(10)
     stage.noted("a first step that returns an object")
     wait_until(lambda: stage.counters.get("events_acknowledged", 0) >= 14, "the others are acknowledged", 90)
-    wait_until(lambda: stage.counters.get("events_reported", 0) >= 2, "both are reported", 120)
-    stage.expect(len(stage.history("marked")) == 2, "each is reported once")
+    wait_until(lambda: stage.counters.get("events_nacked", 0) >= 2, "both are nacked", 120)
+    stage.expect(len(stage.history("nacked")) == 2, "each is nacked once")
     stage.expect(not stage.counters.get("runs_crashed"), "nothing is taken for a death")
     stage.journal.tell_nothing()
 
@@ -146,7 +146,7 @@ def _gone(stage: Stage, deals: list[str]) -> None:
             "B24_REQUESTS_PER_SECOND": "100",
             "B24_BURST": "200",
             "B24_POLL_INTERVAL_MIN_SECONDS": "0.2",
-            "B24_SNAPSHOT_TTL_SECONDS": "10",
+            "B24_OBJECT_CACHE_TTL_SECONDS": "10",
         },
     ),
     drain_seconds=240,
@@ -172,12 +172,12 @@ def backlog(stage: Stage) -> None:
 
 
 LANE_SECONDS: Final = 320.0
-"""How long 5 000 marked records take on two cores beside two other rows; a busier machine is slower in all it does."""
+"""How long 5 000 nacked records take on two cores beside two other rows; a busier machine is slower in all it does."""
 
 
 @fault(
     35,
-    "5 000 marked records after a bad deploy",
+    "5 000 nacked records after a bad deploy",
     plan=Plan(objects=60, workers=2, variables={"B24_REQUESTS_PER_SECOND": "100", "B24_BURST": "200"}),
     drain_seconds=240,
 )
@@ -187,21 +187,21 @@ def bad_deploy(stage: Stage) -> None:
     stage.kill()
     stage.control.backlog(5_000, entities=["crm_contact", "crm_company"])
     stage.control.marks(connector="b24offline")
-    stage.noted("5 000 marked records")
+    stage.noted("5 000 nacked records")
     stage.restart()
     wait_until(lambda: stage.counters.get("batches_retrying", 0) >= 20, "the error lane works", 90)
     before, began = sum(stage.control.state()["requests"].values()), time.monotonic()
-    held = stage.counters["batches_retrying"]
+    retrying = stage.counters["batches_retrying"]
     waits: list[float] = []
 
     def drained() -> bool:
-        if len(waits) < 40 and stage.control.state()["free_marked"]:
+        if len(waits) < 40 and stage.control.state()["free_nacked"]:
             waits.append(_seconds_until_run(stage))
         return stage.empty()
 
     seen = Gauges(stage)
     seen.until(drained, "the error lane drains")
-    records = stage.counters["batches_retrying"] - held
+    records = stage.counters["batches_retrying"] - retrying
     calls = (sum(stage.control.state()["requests"].values()) - before) / records
     stage.tell(f"{seen}; {records / (time.monotonic() - began):.1f} a second, {calls:.1f} requests each")
     stage.tell(f"{len(waits)} new events waited {sorted(waits)[len(waits) // 2]:.1f} s, at most {max(waits):.1f} s")
@@ -214,7 +214,7 @@ def bad_deploy(stage: Stage) -> None:
 
 
 def _seconds_until_run(stage: Stage) -> float:
-    """How long a new event waits for its run to end."""
+    """Return how long a new event waits for its run to end."""
     began = time.time()
     [deal] = stage.change(1)
 
@@ -260,7 +260,7 @@ def odd_payloads(stage: Stage) -> None:
 
     def nothing_open() -> bool:
         known = stage.known()
-        return all(one["marked"] or one["id"] in known for one in stage.control.records())
+        return all(one["nacked"] or one["id"] in known for one in stage.control.records())
 
     wait_until(nothing_open, "every batch settles", 200)
 
@@ -278,5 +278,5 @@ def broken_rows(stage: Stage) -> None:
     stage.change(10)
     wait_until(lambda: stage.control.fired(look) and stage.control.fired(objects), "lists and objects too", 90)
     stage.noted("event.offline.list with broken rows, objects with wrong types")
-    wait_until(lambda: stage.counters.get("events_reported", 0) >= 4, "those that can be are reported as failed", 120)
+    wait_until(lambda: stage.counters.get("events_nacked", 0) >= 4, "those that can be are nacked as failed", 120)
     wait_until(lambda: stage.counters.get("batches_adopted", 0) >= 1, "those without ids are found again", 120)

@@ -132,7 +132,7 @@ def before_close(stage: Stage) -> None:
 
 
 def _some_fail(stage: Stage) -> None:
-    """A batch of which three events fail once, with final effect: they are reported, then run again."""
+    """A batch of which three events fail once, with final effect: they are nacked, then run again."""
     stage.settle_some()
     with stage.unseen():
         for deal in stage.change(10)[:3]:
@@ -237,7 +237,7 @@ def _one_dies(stage: Stage, word: str, *, budget: bool = True) -> None:
     stage.journal.tell(word, name=unlucky)
     stage.control.change("crm_deal", "update", ids=[changed[0]])
     stage.noted(f"one event of 25: {word}")
-    wait_until(lambda: stage.counters.get("events_reported", 0) >= 1, "it fails after its budget", 120)
+    wait_until(lambda: stage.counters.get("events_nacked", 0) >= 1, "it fails after its budget", 120)
     stage.expect(stage.counters["events_acknowledged"] >= 28, "the others are acknowledged meanwhile")
     stage.journal.tell_nothing()
 

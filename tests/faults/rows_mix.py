@@ -92,7 +92,7 @@ def random_mix(stage: Stage) -> None:
         return stage.empty()
 
     Gauges(stage).until(
-        drained, "the queue is empty: nothing free, reserved or marked", standstill_seconds=STANDSTILL_SECONDS
+        drained, "the queue is empty: nothing free, reserved or nacked", standstill_seconds=STANDSTILL_SECONDS
     )
     found = compare(stage.control.objects(since_changes=True), stage.runtime.mirror.rows(PORTAL))
     stage.tell(f"mirror and portal compared: {found.compared} objects")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from b24offline.config import Config
-from b24offline.events import PortalState
-from b24offline.monitoring import overview
+from b24offline.events import ObservedState
+from b24offline.monitoring import portal_status
 from b24offline.runtime import Runtime
 from b24offline.supervisor import CeleryProcess, EmbeddedValkey
 from b24offline.supervisor import celery_process as processes
@@ -14,11 +14,11 @@ from tests.faults.journal import TRACKED, VARIABLE, Journal
 from tests.faults.row import Plan, fault
 from tests.faults.stage import PORTAL, Stage, wait_until
 
-SHOP = Plan(objects=200, variables={"B24_HANDOFF_QUEUES": "shop", "B24_MAX_ATTEMPTS": "2"})
+SHOP = Plan(objects=200, variables={"B24_EXTERNAL_QUEUES": "shop", "B24_MAX_ATTEMPTS": "2"})
 
 
 def other_stack(stage: Stage, name: str = "shop") -> CeleryProcess:
-    """A worker of the other stack, which shares the broker with us and nothing else. It ends with the row."""
+    """Return a worker of the other stack, which shares the broker with us and nothing else. It ends with the row."""
     environ = {**os.environ, "SHOP_BROKER_URL": stage.broker.url, "SHOP_REDIS_URL": stage.valkey.url}
     command = ["worker", "-n", f"{name}@%h", "-c", "2", "-l", "INFO", "--without-mingle", "--without-gossip"]
     application = "tests.integration.foreign_stack"
@@ -40,9 +40,7 @@ def refused(stage: Stage) -> None:
         deals = _move_deals(stage, 5, 5)
         stage.redis.sadd("shop:refuse", *deals[:2])
     stage.noted("another stack fails two of five")
-    wait_until(
-        lambda: stage.counters.get("events_reported", 0) == 2, "their outcome arrives, and they are reported", 90
-    )
+    wait_until(lambda: stage.counters.get("events_nacked", 0) == 2, "their outcome arrives, and they are nacked", 90)
     stage.redis.delete("shop:refuse")
 
 
@@ -97,12 +95,12 @@ def two_deployments(stage: Stage) -> None:
     stage.noted("a second deployment at the same portal")
     wait_until(stage.empty, "both are settled", 120)
     for runtime in (stage.runtime, theirs):
-        told = runtime.kit(PORTAL).ledger.counters()
-        stage.expect(told.get("events_acknowledged", 0) == 10, f"each acknowledges its own: {told}")
-        stage.expect(not told.get("batches_adopted"), "none is adopted")
+        reply = runtime.services(PORTAL).ledger.counters()
+        stage.expect(reply.get("events_acknowledged", 0) == 10, f"each acknowledges its own: {reply}")
+        stage.expect(not reply.get("batches_adopted"), "none is adopted")
 
 
-@fault(44, "two deployments, same connector: takeover is asked for", repeats=None, drain_seconds=180)
+@fault(44, "two deployments, same connector: claim is asked for", repeats=None, drain_seconds=180)
 def takeover_asked(stage: Stage) -> None:
     """The second keeps off while the first lives, also when nothing is reserved for a while, and until it is told."""
     stage.settle_some()
@@ -114,28 +112,30 @@ def takeover_asked(stage: Stage) -> None:
     first_call = max(one["seq"] for one in stage.control.requests())
     _start(stage, variables)
     about = theirs.store.portal
-    wait_until(lambda: about(PORTAL).state is PortalState.UNDECIDED, "the second asks", 60)
+    wait_until(lambda: about(PORTAL).state is ObservedState.UNDECIDED, "the second asks", 60)
     stage.noted("a second deployment with the same connector")
     wait_until(stage.empty, "the first has settled", 90)
     stage.journal.tell("slow", 1)
     stage.change(15)
     wait_until(lambda: stage.journal.count("effect") >= 18, "handlers of the first run")
-    found = overview(theirs.store, theirs.redis, theirs.config, about(PORTAL))
-    told = [issue.message for issue in found.issues]
-    stage.expect(any(f"portal claim {PORTAL}" in what for what in told), f"its status names the command: {told}")
-    stage.expect(theirs.kit(PORTAL).ledger.counters() == {}, "it took nothing")
-    stage.expect(about(PORTAL).state is PortalState.UNDECIDED, "it still asks")
+    found = portal_status(theirs.store, theirs.redis, theirs.config, about(PORTAL))
+    reply = [issue.message for issue in found.issues]
+    stage.expect(any(f"portal claim {PORTAL}" in what for what in reply), f"its status names the command: {reply}")
+    stage.expect(theirs.services(PORTAL).ledger.counters() == {}, "it took nothing")
+    stage.expect(about(PORTAL).state is ObservedState.UNDECIDED, "it still asks")
     stage.expect(stage.calls("event.offline.list", first_call), "it looked")
     stage.expect("ONCRMQUOTEADD" not in str(stage.control.state()["bindings"]).upper(), "it subscribed nothing")
     for process in (*stage.workers, *stage.beats):
         process.kill()
-    stage.noted("the first is killed for good, with its ledger; takeover")
+    stage.noted("the first is killed for good, with its ledger; claim")
     stage.journal.tell_nothing()
     left = [one for one in stage.control.records() if one["process_id"]]
     stage.expect(left, "it leaves reserved records")
-    stage.kit.ledger.erase()
+    stage.services.ledger.erase()
     stage.workers.clear()
-    stage.expect(theirs.store.portals.take_over(PORTAL), "the second is told")
-    wait_until(lambda: theirs.kit(PORTAL).ledger.counters().get("batches_adopted", 0), "they are adopted", 90)
+    stage.expect(theirs.store.portals.claim(PORTAL), "the second is told")
+    wait_until(lambda: theirs.services(PORTAL).ledger.counters().get("batches_adopted", 0), "they are adopted", 90)
     stage.change(5)
-    wait_until(lambda: not theirs.kit(PORTAL).ledger.open_batches() and stage.empty(), "the second drains them", 150)
+    wait_until(
+        lambda: not theirs.services(PORTAL).ledger.open_batches() and stage.empty(), "the second drains them", 150
+    )

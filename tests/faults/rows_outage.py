@@ -22,11 +22,11 @@ PARTS = 3
 @fault(
     20,
     "the portal is down for an hour",
-    plan=Plan(workers=2, scale=SCALE, variables={"B24_MAX_ATTEMPTS": "1", "B24_SNAPSHOT_TTL_SECONDS": "1"}),
+    plan=Plan(workers=2, scale=SCALE, variables={"B24_MAX_ATTEMPTS": "1", "B24_OBJECT_CACHE_TTL_SECONDS": "1"}),
     drain_seconds=240,
 )
 def down_for_an_hour(stage: Stage) -> None:
-    """Refused connections, then 502, then silence. One counted failure would be reported, so none may be counted.
+    """Refused connections, then 502, then silence. One counted failure would be nacked, so none may be counted.
 
     What was read in bulk is good for a second only: runs that had begun call the portal themselves, and find it gone.
     """
@@ -85,8 +85,8 @@ def _pass(stage: Stage) -> None:
 
 
 def nobody_must_act(stage: Stage) -> None:
-    """`status` has nothing to say: no alarm that did not clear itself, nothing failed, parked or marked."""
-    told = subprocess.run(
+    """`status` has nothing to say: no alarm that did not clear itself, nothing failed, dead-lettered or nacked."""
+    reply = subprocess.run(
         [sys.executable, "-m", "b24offline", "status"],
         env={name: value for name, value in stage.environ.items() if "_TEST_" not in name},
         capture_output=True,
@@ -94,13 +94,13 @@ def nobody_must_act(stage: Stage) -> None:
         timeout=60,
         check=False,
     )
-    stage.expect(told.returncode == 0, f"status calls a person: {told.stdout[-600:]} {told.stderr[-600:]}")
-    stage.expect("must act" not in told.stdout, "status names nobody")
+    stage.expect(reply.returncode == 0, f"status calls a person: {reply.stdout[-600:]} {reply.stderr[-600:]}")
+    stage.expect("must act" not in reply.stdout, "status names nobody")
     stage.expect(stage.runtime.store.portals.get(PORTAL).state == "active", "the portal is active again")
     stage.expect(not stage.runtime.store.dead_letters.count(PORTAL), "no dead letter")
     failed = stage.counters.get("runs_failed", 0)
     stage.expect(failed == 0, f"{failed} runs failed for what was the portal's fault")
-    stage.expect(not stage.history("marked"), "nothing was reported")
+    stage.expect(not stage.history("nacked"), "nothing was nacked")
 
 
 def _move(stage: Stage, endpoint: str) -> None:

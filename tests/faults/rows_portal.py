@@ -42,7 +42,7 @@ def many_portals(stage: Stage) -> None:
     wait_until(lambda: all(one.state()["records"] == 0 for one in controls.values()), "all is settled again", 180)
     refreshes = {name: one.state()["token_refreshes"] - before[name] for name, one in controls.items()}
     stage.expect(set(refreshes.values()) == {1}, f"one refresh each, but {refreshes}")
-    failed = sum(stage.runtime.kit(name).ledger.counters().get("runs_failed", 0) for name in controls)
+    failed = sum(stage.runtime.services(name).ledger.counters().get("runs_failed", 0) for name in controls)
     stage.expect(failed == 0, f"{failed} runs failed")
 
 
@@ -179,7 +179,7 @@ def application_removed(stage: Stage) -> None:
 def unsubscribed(stage: Stage) -> None:
     stage.settle_some()
     stage.control.drop_subscriptions()
-    stage.redis.delete(f"{stage.kit.ledger.stem}:bound:fresh")
+    stage.redis.delete(f"{stage.services.ledger.stem}:bound:fresh")
     stage.noted("all subscriptions removed, and a day passes")
     wait_until(lambda: stage.control.state()["bindings"], "found and bound again", 90)
     wait_until(lambda: "had vanished" in stage.workers[0].log_tail(60000), "an alarm", 10)

@@ -41,7 +41,7 @@ def moved_records(stage: Stage) -> None:
 def changed_while_redriven(stage: Stage) -> None:
     stage.settle_some()
     unlucky = fail_some(stage)
-    wait_until(lambda: stage.control.state()["free_marked"] >= 3, "failed events are marked", 90)
+    wait_until(lambda: stage.control.state()["free_nacked"] >= 3, "failed events are nacked", 90)
     for match, when, where in (
         ("event.offline.list", "after", {}),
         ("event.offline.get", "before", {"error": "1"}),

@@ -30,7 +30,7 @@ def unsubscribed_and_reconciled(stage: Stage) -> None:
         stage.change(2, entity, "add")
     stage.noted("all subscriptions removed, 40 changes, and an hour passes")
     stage.expect(not _equal(stage), "without reconciliation the mirror is behind")
-    stage.redis.delete(f"{stage.kit.ledger.stem}:bound:fresh")
+    stage.redis.delete(f"{stage.services.ledger.stem}:bound:fresh")
     wait_until(lambda: stage.control.state()["bindings"], "found and bound again", 90)
     stage.change(10)
     wait_until(lambda: stage.counters.get("events_injected", 0), "what was missed is injected", 90)

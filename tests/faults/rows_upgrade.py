@@ -24,14 +24,14 @@ def _reset(stage: Stage) -> None:
 
 
 def _adopted(stage: Stage) -> None:
-    """Waits until the next version works on a ledger of its own."""
+    """Wait until the next version works on a ledger of its own."""
     wait_until(lambda: stage.counters.get("batches_adopted", 0), "what was open is adopted", 120)
-    found = stage.redis.hget(f"{stage.kit.ledger.stem}:guard", "schema")
+    found = stage.redis.hget(f"{stage.services.ledger.stem}:fencing", "schema")
     stage.expect(found == str(next_version.SCHEMA), f"the ledger has the next schema: {found}")
 
 
 def _busy(stage: Stage) -> CeleryProcess:
-    """Some work goes through, and more is open. Answers the worker."""
+    """Some work goes through, and more is open. Return the worker."""
     stage.settle_some()
     [old] = stage.workers
     stage.journal.tell("slow", 2.0)

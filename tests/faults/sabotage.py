@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from b24offline.delivery import SettlePlan, SettleView, settlement, settler
 from b24offline.events import Event, Record, parse_record
-from b24offline.ledger import Ledger, Settling, ledger
-from b24offline.ledger import fencing as portal_guard
-from b24offline.rest import Answer, PortalClient, offline_orders
+from b24offline.ledger import Ledger, SettleLease, fencing, ledger
+from b24offline.rest import Answer, RestClient, offline_orders
 from tests.faults import sabotage_portal, sabotage_queue
 
 VARIABLE: Final = "B24OFFLINE_TEST_WITHOUT"
@@ -28,14 +27,14 @@ class _TrueThoughEmpty(tuple[int, ...]):
 
 
 def _altered(method: str, **params: Any) -> None:
-    """Sends a method's calls with other parameters; None leaves one out."""
-    honest = PortalClient.call
+    """Send a method's calls with other parameters; None leaves one out."""
+    honest = RestClient.call
 
-    def call(self: PortalClient, name: str, given: Mapping[str, object] | None, *, token: str) -> Answer:
+    def call(self: RestClient, name: str, given: Mapping[str, object] | None, *, token: str) -> Answer:
         changed = {**(given or {}), **params} if name == method else given or {}
         return honest(self, name, {key: value for key, value in changed.items() if value is not None}, token=token)
 
-    PortalClient.call = call  # type: ignore[method-assign]
+    RestClient.call = call  # type: ignore[method-assign]
 
 
 def _planned(change: Callable[[SettleView, SettlePlan], SettlePlan]) -> None:
@@ -67,7 +66,7 @@ def _close_only_finished() -> None:
 
 
 def _look() -> None:
-    def looked(self: settler.Settler, view: SettleView, settling: Settling) -> SettleView:
+    def looked(self: settler.Settler, view: SettleView, settling: SettleLease) -> SettleView:
         live = {number: _remembered(event, settling.process_id) for number, event in view.events.items()}
         return replace(view, live=live, newer=dict.fromkeys(live, False), now_ms=self._ledger.now_ms())
 
@@ -82,16 +81,16 @@ def _remembered(event: Event, process_id: str) -> Record:
         "EVENT_DATA": event.data,
         "MESSAGE_ID": event.message_id,
     }
-    return parse_record(row, process_id=process_id, marked=event.marked)
+    return parse_record(row, process_id=process_id, nacked=event.nacked)
 
 
-def _mailbox() -> None:
-    honest = Ledger.mailbox
+def _object_queue() -> None:
+    honest = Ledger.object_queue
 
-    def mailbox(self: Ledger, event: Event, pipeline: str) -> str:
+    def object_queue(self: Ledger, event: Event, pipeline: str) -> str:
         return f"{honest(self, event, pipeline)}:{event.record_id}"
 
-    Ledger.mailbox = mailbox  # type: ignore[method-assign]
+    Ledger.object_queue = object_queue  # type: ignore[method-assign]
 
 
 def _attempt_token() -> None:
@@ -104,8 +103,8 @@ def _attempt_token() -> None:
     ledger._script_text = text  # type: ignore[assignment]
 
 
-def _quiet() -> None:
-    portal_guard.PortalGuard.quiet_until_ms = lambda self, messages: {}  # type: ignore[method-assign]
+def _in_doubt() -> None:
+    fencing.Fencing.in_doubt_until_ms = lambda self, messages: {}  # type: ignore[method-assign]
 
 
 GUARDS: Final[dict[str, Callable[[], None]]] = {
@@ -114,9 +113,9 @@ GUARDS: Final[dict[str, Callable[[], None]]] = {
     "empty-list guard": _empty_list,
     "close only when finished": _close_only_finished,
     "look before error": _look,
-    "mailbox": _mailbox,
+    "object_queue": _object_queue,
     "attempt token": _attempt_token,
-    "quiet period": _quiet,
+    "in-doubt window": _in_doubt,
     **sabotage_queue.GUARDS,
     **sabotage_portal.GUARDS,
 }

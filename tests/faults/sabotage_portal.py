@@ -13,7 +13,7 @@ from threading import Timer
 from typing import Final, cast
 
 from b24offline.events import Batch, RefreshWait, Tokens
-from b24offline.ledger import Begun, Ledger, PortalGuard, Settling, ledger
+from b24offline.ledger import Fencing, Ledger, SettleLease, StepLease, ledger
 from b24offline.rest import ClearOrder, OfflineQueue, ReserveOrder, TokenSource
 from b24offline.store import TokenPairs
 
@@ -24,7 +24,7 @@ PEEKED: Final = "peeked"
 
 
 def _rewritten(script: str, *changes: tuple[str, str]) -> None:
-    """Changes the text of one script; a text that is not there would leave the guard on, and is an error."""
+    """Change the text of one script; a text that is not there would leave the guard on, and is an error."""
     honest = ledger._script_text
 
     def text(name: str) -> str:
@@ -39,22 +39,22 @@ def _rewritten(script: str, *changes: tuple[str, str]) -> None:
 
 
 def _two_sightings() -> None:
-    def sight(self: PortalGuard, reserved: Collection[str]) -> dict[str, int]:
+    def sight(self: Fencing, reserved: Collection[str]) -> dict[str, int]:
         known, now_ms = self._ledger.open_batches(), self._ledger.now_ms()
         return {process_id: now_ms for process_id in reserved if process_id not in known}
 
-    PortalGuard.sight = sight  # type: ignore[method-assign]
+    Fencing.sight = sight  # type: ignore[method-assign]
 
 
 def _adoption_at_once() -> None:
-    """Two sightings, and the quiet period of what is adopted: each is longer than a call of before can live."""
+    """Two sightings, and the in-doubt window of what is adopted: each is longer than a call of before can live."""
     _two_sightings()
-    honest = PortalGuard.note_quiet
+    honest = Fencing.open_in_doubt_window
 
-    def note_quiet(self: PortalGuard, messages: Collection[str], settling: Settling | None) -> float:
+    def open_in_doubt_window(self: Fencing, messages: Collection[str], settling: SettleLease | None) -> float:
         return honest(self, messages, settling) if settling else 1.0
 
-    PortalGuard.note_quiet = note_quiet  # type: ignore[method-assign]
+    Fencing.open_in_doubt_window = open_in_doubt_window  # type: ignore[method-assign]
 
 
 def _poll_lease() -> None:
@@ -89,7 +89,7 @@ def _durable_before_use() -> None:
 
 
 def _reserve_before_run() -> None:
-    """A marked record is looked at, run while it is free, and only then reserved and cleared."""
+    """A nacked record is looked at, run while it is free, and only then reserved and cleared."""
     reserving, clearing = OfflineQueue.reserving, OfflineQueue.clearing
 
     def honest_reserve(queue: OfflineQueue, order: ReserveOrder) -> Batch | None:
@@ -103,11 +103,11 @@ def _reserve_before_run() -> None:
     @contextmanager
     def peeking(self: OfflineQueue) -> Iterator[Callable[[ReserveOrder], Batch | None]]:
         def peek(order: ReserveOrder) -> Batch | None:
-            if not order.marked:
+            if not order.nacked:
                 return honest_reserve(self, order)
             record_id = order.filter_by["=ID"]
             process_id = f"{PEEKED}{record_id}"
-            found = [replace(one, process_id=process_id) for one in self.marked() if one.record_id == record_id]
+            found = [replace(one, process_id=process_id) for one in self.nacked() if one.record_id == record_id]
             return Batch(self._portal, process_id, tuple(found)) if found else None
 
         yield peek
@@ -119,7 +119,7 @@ def _reserve_before_run() -> None:
                 honest_clear(self, order)
                 return
             for record_id in order.record_ids:
-                if batch := honest_reserve(self, ReserveOrder.marked_record(record_id)):
+                if batch := honest_reserve(self, ReserveOrder.nacked_record(record_id)):
                     honest_clear(self, ClearOrder(batch.process_id, (record_id,)))
 
         yield clear
@@ -132,13 +132,13 @@ def _unknown_run() -> None:
     """A step whose run the ledger does not know any more works with what it was told of it before."""
     honest = Ledger.begin_step
 
-    def begin_step(self: Ledger, run: str, attempt: int, position: int) -> Begun | None:
+    def begin_step(self: Ledger, run: str, attempt: int, position: int) -> StepLease | None:
         begun = honest(self, run, attempt, position)
         memory = f"{self.stem}:told:{run}"
         if begun is not None:
             self._redis.set(memory, pickle.dumps(begun).hex())
         elif not self._redis.exists(f"{self.stem}:run:{run}") and (text := self._redis.get(memory)):
-            return cast("Begun", pickle.loads(bytes.fromhex(str(text))))
+            return cast("StepLease", pickle.loads(bytes.fromhex(str(text))))
         return begun
 
     Ledger.begin_step = begin_step  # type: ignore[method-assign]

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from b24offline.delivery import Settler, retry_policy, settler
 from b24offline.events import Batch, Record
-from b24offline.ledger import PortalGuard, Settling
-from b24offline.rest import ClearOrder, OfflineQueue, ReportOrder, offline_orders
+from b24offline.ledger import Fencing, SettleLease
+from b24offline.rest import ClearOrder, NackOrder, OfflineQueue, offline_orders
 
 
 def _report_age() -> None:
@@ -29,25 +29,25 @@ def _report_age() -> None:
 def _process_id() -> None:
     """With it a settler that loses the process id: an empty one of the portal gets no further than the ledger."""
     offline_orders._PROCESS_ID = re.compile(".*")  # type: ignore[misc]
-    ReportOrder.__post_init__ = lambda self: None  # type: ignore[method-assign]
+    NackOrder.__post_init__ = lambda self: None  # type: ignore[method-assign]
 
     def without_name(kind: Any) -> Callable[..., Any]:
-        return lambda *given, **told: replace(kind(*given, **told), process_id="")
+        return lambda *given, **reply: replace(kind(*given, **reply), process_id="")
 
     settler.ClearOrder = without_name(ClearOrder)  # type: ignore[attr-defined]
-    settler.ReportOrder = without_name(ReportOrder)  # type: ignore[attr-defined]
+    settler.NackOrder = without_name(NackOrder)  # type: ignore[attr-defined]
 
 
-def _marked_reported() -> None:
-    """With it the rule that the run of a held record never fails for good: else nothing asks for the report."""
+def _nacked_reported() -> None:
+    """With it the rule that the run of a retrying record never fails for good: else nothing asks for the report."""
     reread, decide = OfflineQueue.reread, retry_policy.decide
 
     def blind(self: OfflineQueue, process_id: str) -> Batch:
         batch = reread(self, process_id)
-        return replace(batch, records=tuple(replace(record, marked=False) for record in batch.records))
+        return replace(batch, records=tuple(replace(record, nacked=False) for record in batch.records))
 
-    def given_up(error: BaseException, **told: Any) -> Any:
-        return decide(error, **{**told, "held": False})
+    def given_up(error: BaseException, **reply: Any) -> Any:
+        return decide(error, **{**reply, "retrying": False})
 
     OfflineQueue.reread = blind  # type: ignore[method-assign]
     retry_policy.decide = given_up
@@ -66,49 +66,49 @@ def _greater_id() -> None:
     OfflineQueue.newer = any_other  # type: ignore[method-assign]
 
 
-def _quiet_redrive() -> None:
-    """With it the wait of a marked record, which is longer."""
+def _in_doubt_redrive() -> None:
+    """With it the wait of a nacked record, which is longer."""
 
-    def at_once(self: PortalGuard, marked: Iterable[Record], wait_seconds: float) -> Iterator[Record]:
-        return iter(sorted(marked, key=lambda record: record.record_id))
+    def at_once(self: Fencing, nacked: Iterable[Record], wait_seconds: float) -> Iterator[Record]:
+        return iter(sorted(nacked, key=lambda record: record.record_id))
 
-    PortalGuard.due_marked = at_once  # type: ignore[method-assign]
+    Fencing.due_nacked = at_once  # type: ignore[method-assign]
 
 
-def _quiet_adoption() -> None:
+def _in_doubt_adoption() -> None:
     """With it the two sightings of an orphan, which are as far apart."""
-    note_quiet = PortalGuard.note_quiet
+    open_in_doubt_window = Fencing.open_in_doubt_window
 
-    def not_noted(self: PortalGuard, messages: Collection[str], settling: Settling | None) -> float:
-        return note_quiet(self, messages if settling else (), settling)
+    def not_noted(self: Fencing, messages: Collection[str], settling: SettleLease | None) -> float:
+        return open_in_doubt_window(self, messages if settling else (), settling)
 
-    def at_once(self: PortalGuard, reserved: Collection[str]) -> dict[str, int]:
+    def at_once(self: Fencing, reserved: Collection[str]) -> dict[str, int]:
         now = self._ledger.now_ms()
         return dict.fromkeys(set(reserved) - set(self._ledger.open_batches()), now)
 
-    PortalGuard.note_quiet = not_noted  # type: ignore[method-assign]
-    PortalGuard.sight = at_once  # type: ignore[method-assign]
+    Fencing.open_in_doubt_window = not_noted  # type: ignore[method-assign]
+    Fencing.sight = at_once  # type: ignore[method-assign]
 
 
 def _recovery_pause() -> None:
     """With it the age of reports, which covers for every overlap of reserving calls."""
-    honest = PortalGuard.__init__
+    honest = Fencing.__init__
 
-    def made(self: PortalGuard, *given: Any, **more: Any) -> None:
+    def made(self: Fencing, *given: Any, **more: Any) -> None:
         honest(self, *given, **more)
         self._timers = replace(self._timers, recovery_seconds=0.0)
 
-    PortalGuard.__init__ = made  # type: ignore[method-assign]
+    Fencing.__init__ = made  # type: ignore[method-assign]
     _report_age()
 
 
 GUARDS: Final[dict[str, Callable[[], None]]] = {
     "75 s rule": _report_age,
     "process-id guard": _process_id,
-    "no report of marked records": _marked_reported,
+    "no report of nacked records": _nacked_reported,
     "supersede by greater id only": _greater_id,
-    "quiet period of redrive": _quiet_redrive,
-    "quiet after ledger loss": _quiet_adoption,
+    "in-doubt window of redrive": _in_doubt_redrive,
+    "quiet after ledger loss": _in_doubt_adoption,
     "recovery pause": _recovery_pause,
 }
 """Guard -> how it is switched off in this process."""

@@ -15,9 +15,9 @@ from typing import Any, Final, Self, TypeVar
 from redis import Redis
 from redis.exceptions import RedisError
 
-from b24offline import failpoints as crash_points
+from b24offline import failpoints
 from b24offline.config import Config
-from b24offline.delivery import PortalKit
+from b24offline.delivery import PortalServices
 from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
 from b24offline.supervisor import CeleryProcess, EmbeddedValkey
@@ -40,7 +40,7 @@ class NotInTime(AssertionError):
 
 
 def wait_until(true: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """The first true answer. Raises `NotInTime` with ``what`` when the time is over."""
+    """Return the first true answer. Raises `NotInTime` with ``what`` when the time is over."""
     deadline = time.monotonic() + seconds
     while not (answer := true()):
         if time.monotonic() > deadline:
@@ -143,17 +143,17 @@ class Stage:
             "B24_CLIENT_SECRET": self.emulator.client_secret,
             "B24_REFRESH_TOKEN": str(self.emulator.hello["refresh_token"]),
             "B24_AUTH_URL": self.emulator.auth_url,
-            "B24_TIME_SCALE": str(self.plan.scale),
+            "B24OFFLINE_TEST_TIME_SCALE": str(self.plan.scale),
             "B24_REQUESTS_PER_SECOND": "100",
             "B24_BURST": "200",
             "B24_POLL_INTERVAL_MAX_SECONDS": "1",
             "B24_PIPELINES": "tests.faults.chains",
             VARIABLE: journal_url,
-            crash_points.VARIABLE: str(self.crashes),
+            failpoints.VARIABLE: str(self.crashes),
         }
 
     def new_worker(self, name: str, variables: Mapping[str, str] | None = None) -> CeleryProcess:
-        """A worker of this deployment, not started."""
+        """Return a worker of this deployment, not started."""
         return processes.worker(
             name,
             environ={**self.environ, **(variables or {})},
@@ -163,7 +163,7 @@ class Stage:
         )
 
     def new_beat(self, name: str) -> CeleryProcess:
-        """A beat of this deployment, not started."""
+        """Return a beat of this deployment, not started."""
         return processes.beat(environ=self.environ, folder=self.folder, name=name)
 
     def borrow(self, thing: AbstractContextManager[T]) -> T:
@@ -173,7 +173,7 @@ class Stage:
     # -- what happens ----------------------------------------------------------------------------------------
 
     def change(self, count: int = 10, entity: str = "crm_deal", action: str = "update") -> list[str]:
-        """Changes objects; answers their ids."""
+        """Change objects; answers their ids."""
         return self.control.change(entity, action, count=count)
 
     def settle_some(self, count: int = 4) -> None:
@@ -197,17 +197,17 @@ class Stage:
         self.last_fault = time.time()
 
     def arm(self, point: str, whom: str = "group") -> None:
-        """The next process that comes to a crash point dies there."""
+        """The next process that comes to a failpoint dies there."""
         (self.crashes / f"{point}.new").write_text(whom)
         (self.crashes / f"{point}.new").rename(self.crashes / point)
 
     def disarm(self) -> None:
-        """No process dies at a crash point any more."""
+        """No process dies at a failpoint any more."""
         for armed in self.crashes.iterdir():
             armed.unlink(missing_ok=True)
 
     def await_crash(self, point: str, seconds: float = 60.0) -> None:
-        """Waits until somebody died at a point, notes it, and starts the workers again."""
+        """Wait until somebody died at a point, notes it, and starts the workers again."""
         wait_until((self.crashes / f"{point}.fired").exists, f"a process dies at {point}", seconds)
         (self.crashes / f"{point}.fired").unlink()
         wait_until(lambda: not all(worker.alive for worker in self.workers), f"a worker is dead at {point}", 60)
@@ -215,7 +215,7 @@ class Stage:
         self.restart()
 
     def kill_at_call(self, match: str, stage: str, seconds: float = 60.0, **where: Any) -> None:
-        """Kills all workers while a call of theirs is under way (``stage``: executed or not), starts them again."""
+        """Kill all workers while a call of theirs is under way (``stage``: executed or not), starts them again."""
         fault = self.control.fault(match, "hold", stage=stage, times=1, seconds=30, where=where)
         wait_until(lambda: self.control.held(fault), f"{match} is under way", seconds)
         self.kill()
@@ -229,7 +229,7 @@ class Stage:
             worker.kill()
 
     def restart(self) -> None:
-        """Starts the workers that are dead."""
+        """Start the workers that are dead."""
         for worker in self.workers:
             if not worker.alive:
                 worker.kill()
@@ -249,7 +249,7 @@ class Stage:
             one.kill()
 
     def start_everything(self) -> None:
-        """Starts what `kill_everything` killed: servers first, as an orchestrator does."""
+        """Start what `kill_everything` killed: servers first, as an orchestrator does."""
         self.ledger_server.start()
         if self.broker is not self.ledger_server:
             self.broker.start()
@@ -266,61 +266,62 @@ class Stage:
             self.failures.append(what)
 
     def missed(self) -> list[str]:
-        """What was to go wrong and never did: a row that is green although it met no fault shows nothing."""
+        """Return what was to go wrong and never did: a row that is green although it met no fault shows nothing."""
         plans = [one for one in self.control.faults() if not one["fired"] and one["id"] not in self._veils]
         return [
             *(f"{one['kind']} of {one['match']} was armed and never met a call" for one in plans),
-            *(f"nobody came to the crash point {one.name}" for one in self.crashes.iterdir()),
-            *(f"no handler ever did what it was told: {told}" for told in sorted(self.journal.unheeded())),
+            *(f"nobody came to the failpoint {one.name}" for one in self.crashes.iterdir()),
+            *(f"no handler ever did what it was told: {reply}" for reply in sorted(self.journal.unheeded())),
         ]
 
     # -- how it stands ---------------------------------------------------------------------------------------
 
     @property
-    def kit(self) -> PortalKit:
+    def services(self) -> PortalServices:
         """The portal's objects, for looking at the ledger."""
-        return self.runtime.kit(PORTAL)
+        return self.runtime.services(PORTAL)
 
     @property
     def counters(self) -> dict[str, int]:
         """The ledger's counters."""
-        return self.kit.ledger.counters()
+        return self.services.ledger.counters()
 
     def known(self, portal: str = PORTAL) -> frozenset[int]:
-        """Records that the deployment says it holds or has parked."""
-        ledger = self.runtime.kit(portal).ledger
-        held = {
+        """Record that the deployment says it holds or has dead-lettered."""
+        ledger = self.runtime.services(portal).ledger
+        retrying = {
             record
             for process_id in ledger.open_batches()
             for record, event in ledger.events(process_id).items()
-            if event.marked
+            if event.nacked
         }
         return frozenset(
-            held | {letter.record_id for letter in self.runtime.store.dead_letters.list(portal, limit=10_000)}
+            retrying
+            | {dead_letter.record_id for dead_letter in self.runtime.store.dead_letters.list(portal, limit=10_000)}
         )
 
     def empty(self) -> bool:
-        """Whether nothing is in the portal's queue, on its way there, or open here."""
+        """Return whether nothing is in the portal's queue, on its way there, or open here."""
         with suppress(RedisError):
             state = self.control.state()
-            return not (state["records"] or state["late_calls"] or self.kit.ledger.open_batches())
+            return not (state["records"] or state["late_calls"] or self.services.ledger.open_batches())
         return False
 
     def at_rest(self) -> bool:
-        """Whether all that is left in the portal's queue is marked, held or parked."""
+        """Return whether all that is left in the portal's queue is nacked, held or dead-lettered."""
         with suppress(RedisError):
             if self.control.state()["late_calls"]:
                 return False
             known = self.known()
-            return all(one["marked"] or one["id"] in known for one in self.control.records())
+            return all(one["nacked"] or one["id"] in known for one in self.control.records())
         return False
 
     def history(self, *kinds: str) -> list[dict[str, Any]]:
-        """The entries of some kinds in the history of records."""
+        """Return the entries of some kinds in the history of records."""
         return [one for one in self.control.history() if one["kind"] in kinds]
 
     def calls(self, method: str, after: int = 0) -> list[dict[str, Any]]:
-        """The executed calls of a method."""
+        """Return the executed calls of a method."""
         return [one for one in self.control.requests(after) if one["method"] == method and one["status"] is not None]
 
     def evidence(self, portal: str = PORTAL) -> Evidence:

@@ -8,7 +8,7 @@ from celery.canvas import Signature
 
 from b24offline.events import Event, route
 from b24offline.tasks import mirror, objects
-from b24offline.tasks.process import runtime
+from b24offline.tasks.process import current_runtime
 from b24offline.tasks.steps import Permanent, step
 
 MODE = "test:careless"
@@ -17,10 +17,10 @@ MODE = "test:careless"
 
 @step
 def quote(reference: dict[str, Any]) -> dict[str, Any]:
-    """Reads the object and, when the test asks for it, raises an error that holds the object's title."""
+    """Read the object and, when the test asks for it, raises an error that holds the object's title."""
     data = objects.load(reference).data or {}
     title = data.get("TITLE") or data.get("title")
-    redis, entity = runtime().redis, reference["entity"]
+    redis, entity = current_runtime().redis, reference["entity"]
     mode = redis.hget(MODE, entity)
     if mode == "permanent":
         try:

@@ -13,7 +13,7 @@ from celery.canvas import Signature
 from celery.exceptions import Ignore
 
 from b24offline.pipeline import Event, Permanent, current, fetch, handoff, route, step, upsert
-from b24offline.tasks.process import runtime
+from b24offline.tasks.process import current_runtime
 
 RUNS = "test:runs"
 """A list of ``<idempotency key> <attempt>`` lines, one for each handler that began."""
@@ -25,8 +25,8 @@ MODE = "test:mode"
 
 @step
 def handle(reference: dict[str, Any]) -> dict[str, Any]:
-    """Does to the event's object what the test asked for, and keeps a record of it."""
-    work, redis = current(), runtime().redis
+    """Do to the event's object what the test asked for, and keeps a record of it."""
+    work, redis = current(), current_runtime().redis
     redis.rpush(RUNS, f"{work.idempotency_key} {work.attempt}")
     mode = redis.hget(MODE, str(work.event.object)) or redis.hget(MODE, "*")
     if mode == "fail":
@@ -58,20 +58,20 @@ def lead_handled(event: Event) -> Signature:
 
 @route("ONCRMLEADUPDATE")
 def lead_counted(event: Event) -> Signature:
-    """A second pipeline of the same event: one step, which is told to ignore nothing."""
+    """Return a second pipeline of the same event: one step, which is told to ignore nothing."""
     return count.s()
 
 
 @step
 def count(event: Event) -> None:
-    """Counts the events of each lead."""
-    runtime().redis.hincrby("test:counted", str(event.object), 1)
+    """Count the events of each lead."""
+    current_runtime().redis.hincrby("test:counted", str(event.object), 1)
 
 
 @route("ONCRMCOMPANYUPDATE")
 def company_broken(event: Event) -> Signature:
-    """A pipeline that cannot be built until a test repairs it."""
-    if not runtime().redis.get("test:repaired"):
+    """Return a pipeline that cannot be built until a test repairs it."""
+    if not current_runtime().redis.get("test:repaired"):
         raise KeyError("broken, as the test asked")
     return count.s()
 

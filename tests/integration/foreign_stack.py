@@ -21,7 +21,7 @@ app.conf.update(
 
 @app.task(name="shop.announce")
 def announce(what: dict[str, Any]) -> dict[str, Any]:
-    """Keeps what it was given; fails for objects whose id a test put into a set."""
+    """Keep what it was given; fails for objects whose id a test put into a set."""
     redis = _busy(what["object_id"])
     if redis.sismember("shop:refuse", str(what["object_id"])):
         raise ValueError("refused, as the test asked")
@@ -36,7 +36,7 @@ def stocktake(number: int) -> None:
 
 
 def _busy(what: object) -> Redis:
-    """Takes as long as a test says. Answers the test's Redis."""
+    """Take as long as a test says. Return the test's Redis."""
     redis = Redis.from_url(os.environ["SHOP_REDIS_URL"], decode_responses=True)
     redis.rpush("shop:began", str(what))
     time.sleep(float(redis.get("shop:slow") or 0))

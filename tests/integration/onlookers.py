@@ -58,11 +58,11 @@ class Flower:
             return False
 
     def get(self, path: str, **query: Any) -> requests.Response:
-        """One page or answer."""
+        """Return one page or answer."""
         return self._session.get(f"http://127.0.0.1:{self.port}{path}", params=query, timeout=30)
 
     def post(self, path: str, **form: Any) -> requests.Response:
-        """One order."""
+        """Return one order."""
         return self._session.post(f"http://127.0.0.1:{self.port}{path}", data=form, timeout=30)
 
     def tasks(self, **query: Any) -> dict[str, dict[str, Any]]:
@@ -72,11 +72,11 @@ class Flower:
         return dict(answer.json())
 
     def rows(self, name: str, **query: Any) -> list[dict[str, Any]]:
-        """The tasks of one name."""
+        """Return the tasks of one name."""
         return list(self.tasks(taskname=name, **query).values())
 
     def everything(self) -> bytes:
-        """All that it can show: the API's answers, and the page of every task and worker."""
+        """Return all that it can show: the API's answers, and the page of every task and worker."""
         paths = ["/", "/tasks", "/broker", "/metrics"]
         paths += ["/api/tasks", "/api/workers?refresh=1", "/api/task/types", "/api/queues/length"]
         for task_id in self.tasks():
@@ -111,7 +111,7 @@ class Events:
         self._receiver.capture(limit=None, timeout=None, wakeup=False)
 
     def everything(self) -> bytes:
-        """All events as text."""
+        """Return all events as text."""
         return json.dumps(self.seen, default=repr, ensure_ascii=False).encode()
 
 
@@ -150,7 +150,7 @@ class BrokerLog:
                     self.commands.append(line)
 
     def everything(self) -> bytes:
-        """The commands, and what lies in Redis now; messages are readable in it."""
+        """Return the commands, and what lies in Redis now; messages are readable in it."""
         text = b"\n".join([*self.commands, *kept_in(self._redis)])
         return text + b"\n" + b"\n".join(_readable(one) for one in _BASE64.findall(text))
 

@@ -7,7 +7,7 @@ from typing import Any
 from celery.canvas import Signature
 
 from b24offline.events import Event, route
-from b24offline.tasks.process import runtime
+from b24offline.tasks.process import current_runtime
 from b24offline.tasks.steps import Permanent, current, step
 
 RUNS = "test:retries"
@@ -18,7 +18,7 @@ the one step that fails by a ValueError; else the handlers work."""
 
 
 def _do(name: str) -> None:
-    work, redis = current(), runtime().redis
+    work, redis = current(), current_runtime().redis
     entity = work.event.object.entity if work.event.object else ""
     redis.rpush(RUNS, f"{entity} {name} {work.attempt}")
     mode = redis.hget(MODE, entity)
@@ -48,42 +48,42 @@ def plain(before: Any) -> dict[str, Any]:
 
 @step(attempts=2, backoff=3600)
 def patient(before: Any) -> None:
-    """Waits long before its second attempt."""
+    """Wait long before its second attempt."""
     _do("patient")
 
 
 @step
 def loose(event: Event) -> set[int]:
-    """Returns what JSON cannot carry."""
+    """Return what JSON cannot carry."""
     _do("loose")
     return {1}
 
 
 @route("ONCRMDEALUPDATE", attempts=20, backoff=900)
 def deal_chosen(event: Event) -> Signature:
-    """The step's rules go before these."""
+    """Return the step's rules go before these."""
     return choosy.s()
 
 
 @route("ONCRMLEADUPDATE", attempts=2)
 def lead_tried(event: Event) -> Signature:
-    """A bare step under a pipeline's rules."""
+    """Return a bare step under a pipeline's rules."""
     return plain.s()
 
 
 @route("ONCRMCONTACTUPDATE")
 def contact_awaited(event: Event) -> Signature:
-    """A second step that waits."""
+    """Return a second step that waits."""
     return plain.s() | patient.s()
 
 
 @route("ONCRMCOMPANYUPDATE")
 def company_lost(event: Event) -> Signature:
-    """A result that cannot reach the second step."""
+    """Return a result that cannot reach the second step."""
     return loose.s() | plain.s()
 
 
 @route("ONTASKUPDATE")
 def task_careless(event: Event) -> Signature:
-    """A result that the second step does not want."""
+    """Return a result that the second step does not want."""
     return loose.s() | plain.si({})

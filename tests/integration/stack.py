@@ -12,7 +12,7 @@ import kombu
 
 from b24offline.config import Config
 from b24offline.contract import QUEUES
-from b24offline.delivery import PortalKit
+from b24offline.delivery import PortalServices
 from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
 from b24offline.supervisor import CeleryProcess
@@ -26,7 +26,7 @@ PATIENCE = 4
 
 
 def wait_until(true: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """The first true answer; fails with ``what`` when `PATIENCE` times ``seconds`` are over."""
+    """Return the first true answer; fails with ``what`` when `PATIENCE` times ``seconds`` are over."""
     deadline = time.monotonic() + PATIENCE * seconds
     while not (answer := true()):
         if time.monotonic() > deadline:
@@ -91,10 +91,10 @@ class Stack:
         for process in self.workers:
             print(f"--- {process.name}\n{process.log_tail(6000)}")
 
-    def _made_workers(self, environ: Mapping[str, str], generation: str = "") -> list[CeleryProcess]:
+    def _made_workers(self, environ: Mapping[str, str], epoch: str = "") -> list[CeleryProcess]:
         return [
             processes.worker(
-                f"w{n}{generation}",
+                f"w{n}{epoch}",
                 environ=environ,
                 folder=self.folder,
                 concurrency=self._concurrency,
@@ -124,7 +124,7 @@ class Stack:
             "B24_CLIENT_SECRET": self.emulator.client_secret,
             "B24_REFRESH_TOKEN": str(self.emulator.hello["refresh_token"]),
             "B24_AUTH_URL": self.emulator.auth_url,
-            "B24_TIME_SCALE": str(self._scale),
+            "B24OFFLINE_TEST_TIME_SCALE": str(self._scale),
             "B24_REQUESTS_PER_SECOND": "100",
             "B24_BURST": "200",
             "B24_POLL_INTERVAL_MAX_SECONDS": "1",
@@ -140,23 +140,23 @@ class Stack:
             queue.purge()
 
     @property
-    def kit(self) -> PortalKit:
+    def services(self) -> PortalServices:
         """The portal's objects, for looking at the ledger."""
-        return self.runtime.kit(PORTAL)
+        return self.runtime.services(PORTAL)
 
     @property
     def counters(self) -> dict[str, int]:
         """The portal's counters."""
-        return self.kit.ledger.counters()
+        return self.services.ledger.counters()
 
     def settled(self) -> bool:
-        """Whether nothing is in the portal's queue and no batch is open."""
-        return self.control.state()["records"] == 0 and not self.kit.ledger.open_batches()
+        """Return whether nothing is in the portal's queue and no batch is open."""
+        return self.control.state()["records"] == 0 and not self.services.ledger.open_batches()
 
     def compare(self) -> Comparison:
-        """The mirror against the portal."""
+        """Return the mirror against the portal."""
         return compare(self.control.objects(since_changes=True), self.runtime.mirror.rows(PORTAL))
 
     def history(self, what: str) -> list[dict[str, Any]]:
-        """The entries of one kind in the life of all records."""
+        """Return the entries of one kind in the life of all records."""
         return [entry for entry in self.control.history() if entry["kind"] == what]

@@ -121,15 +121,16 @@ def test_the_text_of_an_error_stays_behind_and_its_place_does_not() -> None:
         raise Permanent("the title is no number") from cause
     except Permanent as error:
         second = showable(error)
-    told = ["".join(traceback.format_exception(one)) for one in (first, second)]
-    assert not [text for text in told if CANARY in text]
-    assert all("test_flower.py" in text for text in told)
-    assert "StepFailed: ValueError" in told[0]
-    assert "the title is no number" in told[1]
+    reply = ["".join(traceback.format_exception(one)) for one in (first, second)]
+    assert not [text for text in reply if CANARY in text]
+    assert all("test_flower.py" in text for text in reply)
+    assert "StepFailed: ValueError" in reply[0]
+    assert "the title is no number" in reply[1]
 
 
 def known_secrets(stack: Stack) -> set[str]:
-    """What must never be seen: both tokens of now, the first refresh token, the client's secret, the store's key."""
+    """Return what must never be seen: both tokens of now, the first refresh token, the client's secret, the store's
+    key."""
     tokens = stack.runtime.store.tokens.get(PORTAL)
     keys = {path.read_text().strip() for path in (stack.folder / "data").glob("*key*")}
     given = {stack.emulator.client_secret, str(stack.emulator.hello["refresh_token"])}

@@ -13,7 +13,7 @@ from redis import Redis
 from b24offline.supervisor import CeleryProcess, EmbeddedValkey
 from tests.integration.stack import CHAINS, Stack, wait_until
 
-VARIABLES = {"B24_PIPELINES": CHAINS, "B24_HANDOFF_QUEUES": "shop"}
+VARIABLES = {"B24_PIPELINES": CHAINS, "B24_EXTERNAL_QUEUES": "shop"}
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def test_a_failure_in_another_stack_is_reported(
     contacts = [one["id"] for one in stack.control.objects("crm_contact")][:3]
     redis.sadd("shop:refuse", contacts[0])
     stack.control.change("crm_contact", "update", ids=contacts)
-    wait_until(lambda: stack.counters.get("events_reported", 0) == 1, "the failed one is reported", 90)
+    wait_until(lambda: stack.counters.get("events_nacked", 0) == 1, "the failed one is nacked", 90)
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 2, "the others are acknowledged")
-    assert stack.history("marked")[0]["object"] == contacts[0]
+    assert stack.history("nacked")[0]["object"] == contacts[0]
 
 
 def test_our_workers_never_read_the_queue_of_another_stack(

@@ -13,13 +13,13 @@ SILENCE_SECONDS = 6
 
 
 def await_touch(file: Path) -> None:
-    """Waits until the file is touched once more."""
+    """Wait until the file is touched once more."""
     before = file.stat().st_mtime_ns
     wait_until(lambda: file.stat().st_mtime_ns > before, "another heartbeat")
 
 
 def stays_untouched(file: Path) -> bool:
-    """Whether nobody touches the file for a while."""
+    """Return whether nobody touches the file for a while."""
     before = file.stat().st_mtime_ns
     time.sleep(SILENCE_SECONDS)
     return file.stat().st_mtime_ns == before

@@ -40,7 +40,7 @@ class Whole:
         self.journal = journal
 
     def die(self) -> int:
-        """SIGKILL to all at once, until nothing is left. Answers how many processes there were."""
+        """SIGKILL to all at once, until nothing is left. Return how many processes there were."""
         found = {self.up.pid, *(one.pid for one in self.up.left())}
         for pid in found:
             with suppress(ProcessLookupError):
@@ -63,7 +63,7 @@ class Whole:
         )
 
     def evidence(self, known: frozenset[int]) -> Evidence:
-        """What the portal and the handlers saw, over all lives."""
+        """Return what the portal and the handlers saw, over all lives."""
         return Evidence(
             moments=evidence.moments(one for one in self.control.history() if one["connector"] == CONNECTOR),
             changes=evidence.changes(one for one in self.control.changes() if one["connector"] != CONNECTOR),
@@ -114,10 +114,10 @@ def test_killed_whole_five_times_it_loses_nothing(whole: Whole, seed: int) -> No
     wait_until(lambda: whole.control.traffic()["count"] >= CHANGES, "there is traffic over all lives")
     whole.control.stop_traffic()
     whole.journal.tell_nothing()
-    here = whole.runtime()
+    runtime = whole.runtime()
 
     def drained() -> bool:
-        return not whole.control.state()["records"] and not here.kit(PORTAL).ledger.open_batches()
+        return not whole.control.state()["records"] and not runtime.services(PORTAL).ledger.open_batches()
 
     wait_until(drained, "all of it drains, and nobody lifted a finger", 150)
     seen = whole.evidence(frozenset())
@@ -126,5 +126,5 @@ def test_killed_whole_five_times_it_loses_nothing(whole: Whole, seed: int) -> No
     assert not verdict.invisible, "the portal queued nothing for some changes, so nobody can tell whether they are lost"
     for what in ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap"):
         assert not getattr(verdict, what), f"{what}: {getattr(verdict, what)[:3]}, killed after {moments} s"
-    assert here.store.portals.get(PORTAL).state == "active"
-    assert not here.store.dead_letters.count(PORTAL)
+    assert runtime.store.portals.get(PORTAL).state == "active"
+    assert not runtime.store.dead_letters.count(PORTAL)

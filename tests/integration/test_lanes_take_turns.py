@@ -34,7 +34,7 @@ def test_a_flood_of_deals_does_not_delay_leads(start_stack: Callable[..., Stack]
             "B24_LANES": json.dumps(LANES),
             # the default lane takes neither of the two, so that a lane can be told from the history
             "B24_FILTER": json.dumps({"=EVENT_NAME": "ONTASKADD"}),
-            "B24_MAX_OPEN_BATCHES": "2",
+            "B24_MAX_IN_FLIGHT_BATCHES": "2",
         },
     )
     deals = worker(
@@ -48,12 +48,12 @@ def test_a_flood_of_deals_does_not_delay_leads(start_stack: Callable[..., Stack]
         redis.hset(chains.MODE, "*", "slow")
         redis.set("test:slow_seconds", SLOW_SECONDS)
         stack.control.change("crm_deal", "update", count=450)
-        wait_until(lambda: len(stack.kit.ledger.open_batches()) == 2, "the lane of deals is full", 60)
+        wait_until(lambda: len(stack.services.ledger.open_batches()) == 2, "the lane of deals is full", 60)
         stack.control.change("crm_lead", "update", count=5)
         wait_until(lambda: redis.hlen("test:counted") == 5, "the leads are handled while deals wait", 30)
         left = stack.control.state()["records"]
         assert left > 150, "the flood was over before the leads were handled: this test shows nothing"
     finally:
         deals.kill()
-    sizes = [len(stack.kit.ledger.events(pid)) for pid in stack.kit.ledger.open_batches()]
+    sizes = [len(stack.services.ledger.events(pid)) for pid in stack.services.ledger.open_batches()]
     assert max(sizes) > 50, "the limit of the lane was used"

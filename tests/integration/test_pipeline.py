@@ -28,7 +28,7 @@ def test_changes_of_every_entity_are_mirrored_and_acknowledged(
     assert found.equal, found
     assert found.compared >= 60
     assert stack.counters["events_seen"] == stack.counters["events_acknowledged"]
-    assert not stack.history("marked")
+    assert not stack.history("nacked")
     assert len(stack.history("cleared")) == stack.counters["events_acknowledged"]
 
 
@@ -72,7 +72,7 @@ def test_handlers_that_crash_fail_alone(start_stack: Callable[..., Stack], broke
     redis.hset(chains.MODE, f"crm_deal {deals[0]}", "die")
     stack.control.change("crm_deal", "update", ids=deals)
     wait_until(lambda: stack.counters.get("runs_failed", 0) == 1, "the crash budget is spent", 90)
-    wait_until(lambda: stack.control.state()["free_marked"] == 1, "the event is reported", 60)
+    wait_until(lambda: stack.control.state()["free_nacked"] == 1, "the event is nacked", 60)
     wait_until(lambda: stack.counters["events_acknowledged"] >= 12, "the others are acknowledged")
     attempts = [int(line.rpartition(" ")[2]) for line in redis.lrange(chains.RUNS, 0, -1)]
     assert max(attempts) >= 3
@@ -85,13 +85,13 @@ def test_a_failed_event_is_reported_and_run_again_until_it_works(
     stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_MAX_ATTEMPTS": "2"}, time_scale=0.02)
     redis.hset(chains.MODE, "*", mode)
     stack.control.change("crm_deal", "update", count=1)
-    wait_until(lambda: stack.counters.get("events_reported", 0) == 1, "the failure is reported", 60)
+    wait_until(lambda: stack.counters.get("events_nacked", 0) == 1, "the failure is nacked", 60)
     reported_after = redis.llen(chains.RUNS)
     assert reported_after == (2 if mode == "fail" else 1), "deterministic failures burn no retries"
     redis.delete(chains.MODE)
-    wait_until(stack.settled, "the marked record runs again and is cleared", 90)
+    wait_until(stack.settled, "the nacked record runs again and is cleared", 90)
     assert stack.compare().equal
-    assert len(stack.history("marked")) == 1, "a record fetched with error=1 is never reported again"
+    assert len(stack.history("nacked")) == 1, "a record fetched with error=1 is never reported again"
     assert not stack.history("deleted_by_error")
     assert stack.counters["batches_retrying"] == 1
 
@@ -108,14 +108,14 @@ def test_unrouted_events_are_acknowledged_when_asked(start_stack: Callable[..., 
 def test_unrouted_events_wait_on_the_portal_until_they_have_a_route(start_stack: Callable[..., Stack]) -> None:
     stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKADD"}, time_scale=0.02)
     stack.control.change("task", "add", count=2)
-    wait_until(lambda: stack.control.state()["marked"] == 2, "they are nacked")
-    wait_until(lambda: not stack.kit.ledger.open_batches(), "the ledger holds nothing of them")
+    wait_until(lambda: stack.control.state()["nacked"] == 2, "they are nacked")
+    wait_until(lambda: not stack.services.ledger.open_batches(), "the ledger holds nothing of them")
     stack.replace_workers(B24_PIPELINES=f"{CHAINS},b24offline.pipelines.project_tasks")
     wait_until(stack.settled, "they run and are cleared")
     assert stack.compare().equal
     assert stack.counters["batches_retrying"] == 2
     assert stack.counters["events_unrouted"] == 2
-    assert len(stack.history("marked")) == 2, "none is nacked a second time"
+    assert len(stack.history("nacked")) == 2, "none is nacked a second time"
 
 
 def test_a_pipeline_that_cannot_be_built_fails_alone_and_runs_once_repaired(
@@ -124,9 +124,9 @@ def test_a_pipeline_that_cannot_be_built_fails_alone_and_runs_once_repaired(
     stack = start_stack(variables={"B24_PIPELINES": CHAINS}, time_scale=0.02)
     stack.control.change("crm_company", "update", count=1)
     stack.control.change("crm_deal", "update", count=5)
-    wait_until(lambda: stack.counters.get("events_reported", 0) == 1, "the broken one is reported")
+    wait_until(lambda: stack.counters.get("events_nacked", 0) == 1, "the broken one is nacked")
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 5, "the others are acknowledged")
-    wait_until(lambda: stack.counters.get("batches_retrying", 0) == 1, "the marked record is held")
+    wait_until(lambda: stack.counters.get("batches_retrying", 0) == 1, "the nacked record is held")
     redis.set("test:repaired", 1)
     wait_until(stack.settled, "it runs once its pipeline is repaired", 60)
 
@@ -172,7 +172,7 @@ def test_a_backlog_beyond_the_pace_is_read_in_bulk(start_stack: Callable[..., St
     stack = start_stack(
         objects=2400,
         concurrency=12,
-        variables={"B24_REQUESTS_PER_SECOND": "2", "B24_BURST": "3", "B24_LIMIT": "20"},
+        variables={"B24_REQUESTS_PER_SECOND": "2", "B24_BURST": "3", "B24_BATCH_SIZE": "20"},
         time_scale=0.1,
     )
     stack.control.limits(drain=2, holds=10, off=False)

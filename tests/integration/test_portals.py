@@ -15,7 +15,7 @@ from sqlalchemy import text
 from b24offline.cli import main
 from b24offline.config import Config
 from b24offline.emulator import Control, EmulatorProcess
-from b24offline.events import PortalState, Wish
+from b24offline.events import DesiredState, ObservedState
 from b24offline.runtime import Runtime
 from b24offline.supervisor import with_ledger_address
 from demo.comparison import compare
@@ -35,18 +35,18 @@ class Many:
     folder: Path
 
     def cli(self, *command: str, status: int = 0) -> Result:
-        """Runs a command in this process, in the deployment's environment only."""
+        """Run a command in this process, in the deployment's environment only."""
         cleared = {name: None for name in os.environ if name.startswith(("B24_", "CELERY_"))}
         done = CliRunner().invoke(main, command, env={**cleared, **self.up.variables})
         assert done.exit_code == status, done.output
         return done
 
     def control(self, name: str) -> Control:
-        """The control client of one portal."""
+        """Return the control client of one portal."""
         return self.emulator.control(name)
 
     def add(self, name: str, *, status: int = 0, url: str = "") -> Result:
-        """Adds a portal of the emulator."""
+        """Add a portal of the emulator."""
         about = self.emulator.hello["portals"][name]
         return self.cli(
             *("portal", "add", name, "--url", url or about["client_endpoint"], "--auth-url", self.emulator.auth_url),
@@ -57,13 +57,13 @@ class Many:
         )
 
     def secret(self, name: str, value: str) -> str:
-        """A file that holds a secret."""
+        """Return a file that holds a secret."""
         path = self.folder / f"{name}.secret"
         path.write_text(value + "\n")
         return str(path)
 
     def mirrored(self, name: str) -> bool:
-        """Whether the portal's queue is empty and its changes are in the mirror."""
+        """Return whether the portal's queue is empty and its changes are in the mirror."""
         control = self.control(name)
         if control.state()["records"]:
             return False
@@ -71,7 +71,7 @@ class Many:
         return found.equal and found.compared > 0
 
     def calls(self, name: str, method: str = "event.offline.get") -> int:
-        """How often a method was called."""
+        """Return how often a method was called."""
         return sum(1 for one in self.control(name).requests() if one["method"] == method)
 
 
@@ -120,14 +120,14 @@ def test_a_paused_portal_is_not_polled_until_resumed(many: Many) -> None:
     many.cli("portal", "pause", "p01")
     control = many.control("p01")
     wait_until(lambda: "p01" not in many.runtime.redis.zrange("b24offline:polls", 0, -1), "a tick has seen it")
-    wait_until(lambda: many.runtime.kit("p01").portal.wish is Wish.PAUSED, "it is known here")
+    wait_until(lambda: many.runtime.services("p01").portal.desired_state is DesiredState.PAUSED, "it is known here")
     polls = many.calls("p01")
     control.change("crm_deal", "update", count=3)
     control.marks(count=1)
     others = many.calls("p02")
     wait_until(lambda: many.calls("p02") >= others + 3, "others are polled on")
     assert many.calls("p01") - polls <= 1, "at most one poll was under way"
-    assert many.runtime.store.portals.get("p01").wish is Wish.PAUSED, "no successful call ends a pause"
+    assert many.runtime.store.portals.get("p01").desired_state is DesiredState.PAUSED, "no successful call ends a pause"
     many.cli("portal", "resume", "p01")
     wait_until(lambda: many.mirrored("p01"), "it is served again", 90)
 
@@ -139,8 +139,8 @@ def test_a_drained_portal_settles_and_pauses_and_is_removed(many: Many) -> None:
     control.change("crm_deal", "update", count=3)
     done = many.cli("portal", "drain", "p02", "--wait", "--timeout", "240")
     assert "drained and paused" in done.output
-    assert many.runtime.store.portals.get("p02").wish is Wish.PAUSED
-    assert not many.runtime.kit("p02").ledger.open_batches()
+    assert many.runtime.store.portals.get("p02").desired_state is DesiredState.PAUSED
+    assert not many.runtime.services("p02").ledger.open_batches()
     assert control.state()["bindings"]
     removed = many.cli("portal", "remove", "p02")
     assert "subscriptions of ours were ended" in removed.output
@@ -171,41 +171,41 @@ def test_a_portal_that_cannot_be_reached_is_removed_by_force_only(many: Many) ->
     refused = many.cli("portal", "remove", "p03", status=2)
     assert "still subscribed" in refused.output
     assert "--force" in refused.output
-    assert many.runtime.store.portals.get("p03").wish is Wish.PAUSED
+    assert many.runtime.store.portals.get("p03").desired_state is DesiredState.PAUSED
     forced = many.cli("portal", "remove", "p03", "--force")
     assert "still subscribed" in forced.output
-    assert many.runtime.store.portals.get("p03").wish is Wish.REMOVED
+    assert many.runtime.store.portals.get("p03").desired_state is DesiredState.REMOVED
     many.control("p03").disarm()
 
 
 def test_a_lost_authorization_is_shown_and_mended_without_a_restart(many: Many) -> None:
     control = many.control("p04")
     control.app(removed=True)
-    wait_until(lambda: many.runtime.store.portals.get("p04").state is PortalState.AUTH_LOST, "it is noticed")
-    told = many.cli("status", status=1).output
-    assert "p04: the portal administrator must act" in told
+    wait_until(lambda: many.runtime.store.portals.get("p04").state is ObservedState.AUTH_LOST, "it is noticed")
+    reply = many.cli("status", status=1).output
+    assert "p04: the portal administrator must act" in reply
     control.app(removed=False)
     token = many.secret("p04", control.issue_token()["refresh_token"])
     many.cli("portal", "authorize", "p04", "--refresh-token-file", token)
     wait_until(lambda: control.state()["bindings"], "the events are bound again", 60)
     control.change("crm_deal", "update", count=1)
     wait_until(lambda: many.mirrored("p04"), "it is served again", 60)
-    assert many.runtime.store.portals.get("p04").state is PortalState.ACTIVE
+    assert many.runtime.store.portals.get("p04").state is ObservedState.ACTIVE
 
 
 def test_a_new_client_secret_is_taken_without_a_restart(many: Many) -> None:
     control, application = many.control("p08"), ("--client-id", many.emulator.client_id)
 
-    def told(secret: str) -> str:
+    def reply(secret: str) -> str:
         return many.cli(
             "portal", "rotate-secret", *application, "--client-secret-file", many.secret("new", secret)
         ).output
 
-    assert "p08" in told("another")
+    assert "p08" in reply("another")
     control.expire_tokens()
-    wait_until(lambda: many.runtime.store.portals.get("p08").state is PortalState.PAUSED, "the old pair is refused")
+    wait_until(lambda: many.runtime.store.portals.get("p08").state is ObservedState.PAUSED, "the old pair is refused")
     assert "the operator must act" in many.cli("status", status=1).output
-    assert "p08" in told(many.emulator.client_secret)
+    assert "p08" in reply(many.emulator.client_secret)
     control.change("crm_deal", "update", count=1)
     wait_until(lambda: many.mirrored("p08"), "it is served again", 60)
     nobody = ("--client-id", "local.nobody", "--client-secret-file", many.secret("new", "x"))
@@ -218,15 +218,15 @@ def test_the_keys_of_the_store_are_changed(many: Many) -> None:
 
 
 def test_a_moved_portal_is_called_at_its_new_address(many: Many) -> None:
-    here, there = (many.emulator.hello["portals"][name]["client_endpoint"] for name in ("p05", "p06"))
+    runtime, there = (many.emulator.hello["portals"][name]["client_endpoint"] for name in ("p05", "p06"))
     many.cli("portal", "set-url", "p05", "--url", there)
     was = many.calls("p05")
     wait_until(lambda: many.runtime.store.portals.get("p05").client_endpoint == there, "it is noted")
     wait_until(
-        lambda: many.runtime.store.portals.get("p05").state is not PortalState.ACTIVE, "the other portal refuses it"
+        lambda: many.runtime.store.portals.get("p05").state is not ObservedState.ACTIVE, "the other portal refuses it"
     )
     assert many.calls("p05") - was <= 1
-    many.cli("portal", "set-url", "p05", "--url", here)
+    many.cli("portal", "set-url", "p05", "--url", runtime)
     token = many.secret("p05", many.control("p05").issue_token()["refresh_token"])
     many.cli("portal", "authorize", "p05", "--refresh-token-file", token)
     many.control("p05").change("crm_deal", "update", count=1)

@@ -24,7 +24,7 @@ LANE = {"name": "deals", "filter": {"=EVENT_NAME": "ONCRMDEALADD"}, "queue": "b2
 
 
 def is_of_type(url: str, name: str, kind: str) -> bool:
-    """Whether the broker has a queue as a quorum or a classic one."""
+    """Return whether the broker has a queue as a quorum or a classic one."""
     arguments = {"x-queue-type": "quorum"} if kind == "quorum" else None
     with kombu.Connection(url) as connection:
         try:
@@ -67,7 +67,7 @@ def test_steps_that_wait_keep_nobody_from_reading(
     assert redis.llen(chains.RUNS) == failed + 3, "none of those that waited ran before the others"
     redis.delete(chains.MODE)
     wait_until(lambda: redis.llen(chains.EFFECTS) == 3 + len(deals), "those that waited come back", 60)
-    wait_until(lambda: not stack.kit.ledger.open_batches(), "all are settled", 60)
+    wait_until(lambda: not stack.services.ledger.open_batches(), "all are settled", 60)
 
 
 def test_a_workers_clock_is_not_asked_about_what_waited_in_the_broker(

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from b24offline.ledger import is_local
+from b24offline.ledger import is_synthetic
 from b24offline.reconciliation import RECONCILE, Job
 from b24offline.rest import bind_events
 from tests.integration import chains
 from tests.integration.stack import CHAINS, Stack, wait_until
-from tests.integration.test_error_lane import command, hurry, letters
+from tests.integration.test_error_lane import command, dead_letters, hurry
 
 ENTITIES = ("crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_item", "task")
-MIRRORED: dict[str, Any] = {"objects": 0, "time_scale": 0.02, "variables": {"B24_BIND_LOOK_SECONDS": "86400"}}
+MIRRORED: dict[str, Any] = {"objects": 0, "time_scale": 0.02, "variables": {"B24_SUBSCRIPTION_CHECK_SECONDS": "86400"}}
 HANDLED: dict[str, Any] = {"variables": {"B24_PIPELINES": CHAINS, "B24_MAX_ATTEMPTS": "1"}, "time_scale": 0.02}
 DELETING = ("event.offline.clear", "event.offline.error")
 
@@ -48,7 +48,7 @@ def destroying_calls(stack: Stack) -> int:
 
 
 def all_run(stack: Stack) -> bool:
-    return not stack.kit.ledger.open_batches()
+    return not stack.services.ledger.open_batches()
 
 
 def test_what_was_missed_is_found_by_hand_and_the_mirror_equals_the_portal(
@@ -69,10 +69,10 @@ def test_what_was_missed_is_found_by_hand_and_the_mirror_equals_the_portal(
     assert not stack.compare().equal
     assert all_run(stack)
 
-    told = command(stack, "reconcile", "--since", "1h", "--deleted")
-    assert (told["missed"], told["gone"]) == (18, 6)
-    assert told["by_entity"] == dict.fromkeys(ENTITIES, 4)
-    assert told["not_comparable"] == {}
+    reply = command(stack, "reconcile", "--since", "1h", "--deleted")
+    assert (reply["missed"], reply["gone"]) == (18, 6)
+    assert reply["by_entity"] == dict.fromkeys(ENTITIES, 4)
+    assert reply["not_comparable"] == {}
     assert stack.counters["events_injected"] == 24
     wait_until(lambda: stack.compare().equal and all_run(stack), "what was missed is run")
     assert stack.counters["injected_done"] == 24
@@ -92,9 +92,9 @@ def test_subscriptions_that_vanished_are_found_with_what_changed_meanwhile(
     names = {one["event"] for one in stack.control.state()["bindings"]}
     blind(stack)
     if died:
-        bind_events(stack.kit.client, stack.kit.portal.connector, names)
-        redis.set(f"{stack.kit.ledger.stem}:bound:begun", "1")
-    redis.delete(f"{stack.kit.ledger.stem}:bound:fresh")
+        bind_events(stack.services.client, stack.services.portal.connector, names)
+        redis.set(f"{stack.services.ledger.stem}:bound:begun", "1")
+    redis.delete(f"{stack.services.ledger.stem}:bound:fresh")
     wait_until(lambda: stack.control.state()["bindings"], "they are bound again")
     wait_until(lambda: stack.counters.get("events_injected", 0) == 24, "what changed meanwhile is injected", 90)
     wait_until(lambda: stack.compare().equal and all_run(stack), "the mirror equals the portal")
@@ -110,17 +110,17 @@ def test_a_worker_that_dies_while_it_reconciles_is_followed_by_another(start_sta
         stack.control.change(entity, "add", count=120)
     time.sleep(stack.runtime.grace_seconds + 1.5)
     job = Job("by hand", 0)
-    number = stack.kit.requests.ask(RECONCILE, job.body())
+    number = stack.services.requests.enqueue(RECONCILE, job.body())
     for worker in stack.workers:
         before = stack.counters.get("events_injected", 0)
         wait_until(
-            lambda n=before: stack.counters.get("events_injected", 0) > n or stack.kit.requests.answer(number),
+            lambda n=before: stack.counters.get("events_injected", 0) > n or stack.services.requests.answer(number),
             "it is under way",
         )
         worker.kill()
         worker.start()
-    told = wait_until(lambda: stack.kit.requests.answer(number), "it is done all the same", 120)
-    assert told["missed"] == 6 * 120
+    reply = wait_until(lambda: stack.services.requests.answer(number), "it is done all the same", 120)
+    assert reply["missed"] == 6 * 120
     wait_until(lambda: all_run(stack) and stack.compare().equal, "the mirror equals the portal", 90)
     assert stack.counters["events_injected"] >= 6 * 120, "a batch may be injected again, none may be left out"
 
@@ -131,18 +131,18 @@ def test_what_waits_in_the_queue_or_runs_is_not_missed(start_stack: Callable[...
     stack.control.change("crm_deal", "add", count=4)
     wait_until(lambda: stack.counters.get("runs_failed", 0) == 4, "they fail")
     time.sleep(stack.runtime.grace_seconds + 1.5)
-    told = command(stack, "reconcile", "--since", "1h")
-    assert (told["compared"], told["missed"], told["in_work"]) == (4, 0, 4)
-    assert set(told["not_comparable"]) == {"crm_lead", "crm_company", "crm_contact", "task"}
+    reply = command(stack, "reconcile", "--since", "1h")
+    assert (reply["compared"], reply["missed"], reply["in_work"]) == (4, 0, 4)
+    assert set(reply["not_comparable"]) == {"crm_lead", "crm_company", "crm_contact", "task"}
 
 
 def test_one_object_runs_by_hand(start_stack: Callable[..., Stack], redis: Redis) -> None:
     stack = start_stack(**HANDLED, objects=60)
     lead = stack.control.objects("crm_lead")[0]["id"]
-    told = command(stack, "trigger", f"crm_lead {lead}")
-    assert told["event"] == "ONCRMLEADUPDATE"
-    assert told["pipelines"] == ["lead_handled", "lead_counted"]
-    assert told["record_id"] < 0
+    reply = command(stack, "trigger", f"crm_lead {lead}")
+    assert reply["event"] == "ONCRMLEADUPDATE"
+    assert reply["pipelines"] == ["lead_handled", "lead_counted"]
+    assert reply["record_id"] < 0
     wait_until(lambda: redis.hget("test:counted", f"crm_lead {lead}") == "1", "the second pipeline runs")
     command(stack, "trigger", "crm_lead", lead, "--pipeline", "lead_counted")
     wait_until(lambda: redis.hget("test:counted", f"crm_lead {lead}") == "2", "the one pipeline runs")
@@ -155,26 +155,26 @@ def test_one_object_runs_by_hand(start_stack: Callable[..., Stack], redis: Redis
 
 
 @pytest.mark.parametrize("decision", ["redrive", "drop"])
-def test_what_fails_by_hand_is_parked_and_ends_as_a_person_decides(
+def test_what_fails_by_hand_is_dead_lettered_and_ends_as_a_person_decides(
     start_stack: Callable[..., Stack], redis: Redis, decision: str
 ) -> None:
     stack = start_stack(**HANDLED, objects=60)
     deal = stack.control.objects("crm_deal")[0]["id"]
     redis.hset(chains.MODE, f"crm_deal {deal}", "fail")
-    told = command(stack, "trigger", f"crm_deal {deal}")
-    wait_until(lambda: hurry(stack, redis), "it is parked", 90)
-    [letter] = letters(stack)
-    assert (letter.record_id, letter.object) == (told["record_id"], f"crm_deal {deal}")
+    reply = command(stack, "trigger", f"crm_deal {deal}")
+    wait_until(lambda: hurry(stack, redis), "it is dead-lettered", 90)
+    [dead_letter] = dead_letters(stack)
+    assert (dead_letter.record_id, dead_letter.object) == (reply["record_id"], f"crm_deal {deal}")
     runs = redis.llen(chains.RUNS)
     stack.control.change("crm_deal", "update", ids=[deal])
-    wait_until(lambda: redis.llen(chains.RUNS) > runs, "a parked run keeps newer changes from running")
+    wait_until(lambda: redis.llen(chains.RUNS) > runs, "a dead-lettered run keeps newer changes from running")
 
     redis.delete(chains.MODE)
     done = {"redrive": "redriven", "drop": "dropped"}[decision]
-    words = ["dead-letter", decision, str(letter.id), *(["--yes"] if decision == "drop" else [])]
+    words = ["dead-letter", decision, str(dead_letter.id), *(["--yes"] if decision == "drop" else [])]
     before = redis.llen(chains.EFFECTS)
-    assert command(stack, *words) == {"dead_letters": {str(letter.id): done}}
-    wait_until(lambda: not any(map(is_local, stack.kit.ledger.open_batches())), "its batch is closed")
-    assert letters(stack) == []
+    assert command(stack, *words) == {"dead_letters": {str(dead_letter.id): done}}
+    wait_until(lambda: not any(map(is_synthetic, stack.services.ledger.open_batches())), "its batch is closed")
+    assert dead_letters(stack) == []
     if decision == "redrive":
         assert redis.llen(chains.EFFECTS) > before

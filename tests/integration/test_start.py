@@ -14,7 +14,7 @@ from tests.integration.stack import PATIENCE, Stack, wait_until
 
 
 def celery(*command: str, variables: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs a celery command to its end."""
+    """Run a celery command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "celery", "-A", "b24offline", *command],
         cwd=cwd,
@@ -30,7 +30,7 @@ def celery(*command: str, variables: dict[str, str], cwd: Path | None = None) ->
     ("variables", "named"),
     [
         ({"B24_PORTAL_URL": "http://portal.example/rest/"}, "B24_PORTAL_URL"),
-        ({"B24_LIMIT": "none"}, "B24_LIMIT"),
+        ({"B24_BATCH_SIZE": "none"}, "B24_BATCH_SIZE"),
         ({"B24_PORTAL_ULR": "https://portal.example/rest/"}, "B24_PORTAL_URL"),
         ({"B24_ORDER": "NAME ASC"}, "B24_ORDER"),
         ({"CELERY_BROKER_URL": "carrier-pigeon"}, "CELERY_BROKER_URL"),
@@ -49,7 +49,7 @@ def test_a_team_s_own_tasks_and_settings_are_never_taken_for_ours(tmp_path: Path
     (tmp_path / "tasks.py").write_text("raise SystemExit('the wrong tasks')\n")
     (tmp_path / "settings").mkdir()
     (tmp_path / "settings" / "__init__.py").write_text("raise SystemExit('the wrong settings')\n")
-    done = celery("report", variables={"PYTHONPATH": str(Path.cwd())}, cwd=tmp_path)
+    done = celery("nack", variables={"PYTHONPATH": str(Path.cwd())}, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "b24offline.tasks.poll" in done.stdout
 

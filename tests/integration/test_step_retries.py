@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from b24offline.delivery import run_of_letter
+from b24offline.delivery import run_of_dead_letter
 from tests.integration import retry_chains
 from tests.integration.stack import PORTAL, Stack, wait_until
 
@@ -17,13 +17,13 @@ OPTIONS: dict[str, Any] = {"variables": {"B24_PIPELINES": CHAINS}, "time_scale":
 
 
 def ran(redis: Redis) -> Counter[str]:
-    """How often each handler began: ``crm_deal choosy`` -> times."""
+    """Return how often each handler began: ``crm_deal choosy`` -> times."""
     rows = cast("list[str]", redis.lrange(retry_chains.RUNS, 0, -1))
     return Counter(row.rpartition(" ")[0] for row in rows)
 
 
-def marked(stack: Stack) -> int:
-    return len(stack.history("marked"))
+def nacked(stack: Stack) -> int:
+    return len(stack.history("nacked"))
 
 
 def test_each_fails_as_often_as_its_step_or_pipeline_says(start_stack: Callable[..., Stack], redis: Redis) -> None:
@@ -31,7 +31,7 @@ def test_each_fails_as_often_as_its_step_or_pipeline_says(start_stack: Callable[
     stack = start_stack(**OPTIONS)
     for entity in ("crm_deal", "crm_lead", "crm_company", "task"):
         stack.control.change(entity, "update", count=1)
-    wait_until(lambda: marked(stack) == 3, "deal, lead and company are reported, each once")
+    wait_until(lambda: nacked(stack) == 3, "deal, lead and company are nacked, each once")
     assert ran(redis) == {
         "crm_deal choosy": 3,
         "crm_lead plain": 2,
@@ -47,10 +47,10 @@ def test_a_long_wait_is_kept_by_the_ledger_and_starts_the_run_from_its_first_ste
     start_stack: Callable[..., Stack], redis: Redis
 ) -> None:
     stack = start_stack(**OPTIONS)
-    ledger = stack.kit.ledger
+    ledger = stack.services.ledger
 
     def waiting() -> list[tuple[str, float]]:
-        """Runs that wait for longer than a message would; on a busy machine one may wait for its object before."""
+        """Run that wait for longer than a message would; on a busy machine one may wait for its object before."""
         rows = redis.zrange(f"{ledger.stem}:due", 0, -1, withscores=True)
         found = [(str(name), (score - ledger.now_ms()) / 1000) for name, score in rows if str(name).startswith("run:")]
         return [
@@ -67,7 +67,7 @@ def test_a_long_wait_is_kept_by_the_ledger_and_starts_the_run_from_its_first_ste
     redis.zadd(f"{ledger.stem}:due", {run: 1}, xx=True)
     wait_until(stack.settled, "the sweep starts it again, and it succeeds")
     assert ran(redis) == {"crm_contact plain": 2, "crm_contact patient": 2}
-    assert not marked(stack)
+    assert not nacked(stack)
 
 
 def test_what_is_final_waits_for_a_person_after_two_runs_not_after_days(
@@ -77,19 +77,19 @@ def test_what_is_final_waits_for_a_person_after_two_runs_not_after_days(
     stack = start_stack(**OPTIONS)
     for entity in ("crm_deal", "crm_lead", "crm_contact"):
         stack.control.change(entity, "update", count=1)
-    wait_until(lambda: len(stack.runtime.store.dead_letters.list(PORTAL)) == 3, "all three are parked")
+    wait_until(lambda: len(stack.runtime.store.dead_letters.list(PORTAL)) == 3, "all three are dead-lettered")
     assert ran(redis) == {"crm_deal choosy": 2, "crm_lead plain": 2, "crm_contact plain": 2}
-    assert {letter.reason for letter in stack.runtime.store.dead_letters.list(PORTAL)} == {
+    assert {dead_letter.reason for dead_letter in stack.runtime.store.dead_letters.list(PORTAL)} == {
         "KeyError",
         "Permanent",
         "TypeError",
     }
-    assert marked(stack) == 3
+    assert nacked(stack) == 3
     assert not stack.history("deleted_by_error")
-    assert stack.control.state()["records"] == 3, "a parked record was cleared"
+    assert stack.control.state()["records"] == 3, "a dead-lettered record was cleared"
     log = stack.workers[0].log_path
     wait_until(lambda: "3 dead letters wait" in log.read_text(), "the alarm is told")
-    for letter in stack.runtime.store.dead_letters.list(PORTAL):
-        assert stack.kit.parking.drop(run_of_letter(letter), "the test") == "dropped"
+    for dead_letter in stack.runtime.store.dead_letters.list(PORTAL):
+        assert stack.services.dead_letter_queue.drop(run_of_dead_letter(dead_letter), "the test") == "dropped"
     wait_until(stack.settled, "what was dropped is cleared")
     wait_until(lambda: "alarm is over" in log.read_text(), "and the alarm is over")

@@ -35,11 +35,11 @@ class Deployment:
     runtime: Runtime
 
     def change(self, count: int = 5) -> None:
-        """Changes some deals."""
+        """Change some deals."""
         self.control.change("crm_deal", "update", count=count)
 
     def mirrored(self) -> bool:
-        """Whether nothing waits, and the mirror is the portal."""
+        """Return whether nothing waits, and the mirror is the portal."""
         if self.control.state()["records"]:
             return False
         return compare(self.control.objects(since_changes=True), self.runtime.mirror.rows(PORTAL)).equal
@@ -63,7 +63,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 
 def running(deployment: Deployment) -> None:
-    """Starts it when a test before has ended it."""
+    """Start it when a test before has ended it."""
     if not deployment.up.left():
         deployment.up.start()
 
@@ -108,7 +108,7 @@ def test_a_killed_worker_leaves_no_children_behind(deployment: Deployment) -> No
 
 def test_a_worker_that_hangs_is_replaced(deployment: Deployment) -> None:
     running(deployment)
-    wait_until(deployment.mirrored, "all is quiet")
+    wait_until(deployment.mirrored, "all is in doubt")
     before = deployment.up.pids()
     os.killpg(before["work"], signal.SIGSTOP)
     deployment.change(20)
@@ -152,7 +152,7 @@ def test_a_killed_supervisor_takes_all_with_it_and_a_new_one_goes_on(deployment:
 def test_it_ends_in_time_and_goes_on_after_a_restart(deployment: Deployment, number: int) -> None:
     running(deployment)
     deployment.control.start_traffic(rate=20, seconds=600)
-    wait_until(deployment.runtime.kit(PORTAL).ledger.open_batches, "work is under way")
+    wait_until(deployment.runtime.services(PORTAL).ledger.open_batches, "work is under way")
     took = deployment.up.interrupt(number)
     assert took < Grace().others_seconds + Grace().last_seconds + BUSY_SECONDS
     wait_until(lambda: not deployment.up.left(), "nothing is left running")

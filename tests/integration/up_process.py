@@ -24,7 +24,7 @@ def common_variables(folder: Path) -> dict[str, str]:
     """Settings of every deployment here; no portal, no Redis."""
     return {
         "B24_DATA_DIR": str(folder / "data"),
-        "B24_TIME_SCALE": "0.05",
+        "B24OFFLINE_TEST_TIME_SCALE": "0.05",
         "B24_CONCURRENCY": "2",
         "B24_FLOWER_PORT": "0",
         "B24_REQUESTS_PER_SECOND": "100",
@@ -34,7 +34,7 @@ def common_variables(folder: Path) -> dict[str, str]:
 
 
 def portal_variables(emulator: EmulatorProcess, name: str) -> dict[str, str]:
-    """The emulator's default portal as the configured one."""
+    """Return the emulator's default portal as the configured one."""
     return {
         "B24_PORTAL_URL": emulator.rest,
         "B24_PORTAL_NAME": name,
@@ -62,7 +62,7 @@ class Up:
         return self
 
     def start(self, *, ready: bool = True) -> Up:
-        """Starts it; with ``ready`` waits for both workers."""
+        """Start it; with ``ready`` waits for both workers."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         self._from = self.log_path.stat().st_size if self.log_path.exists() else 0
         with self.log_path.open("ab") as log:
@@ -84,7 +84,7 @@ class Up:
         return self.folder / "up.log"
 
     def log(self) -> str:
-        """What it has printed since the last start."""
+        """Return what it has printed since the last start."""
         return self.log_path.read_bytes()[self._from :].decode("utf-8", "replace")
 
     @property
@@ -113,7 +113,7 @@ class Up:
         return left
 
     def interrupt(self, number: int = signal.SIGINT) -> float:
-        """Sends a signal, waits for the end. Answers the seconds it took; fails unless it ended in peace."""
+        """Send a signal, waits for the end. Return the seconds it took; fails unless it ended in peace."""
         assert self._process is not None
         began = time.monotonic()
         self._process.send_signal(number)
@@ -128,7 +128,7 @@ class Up:
         self._process.wait()
 
     def close(self) -> None:
-        """Ends everything, for the end of a test; shows the log."""
+        """End everything, for the end of a test; shows the log."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):

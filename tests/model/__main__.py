@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from .explore import Explored, explore
 from .rule_table import ASKED_FOR, BOTH, LINGER, LOSS, NEEDED, PAIR, SPARE, TOGETHER, Case
-from .sentences import told
+from .sentences import reply
 from .state import Bounds, Rules
 
 FINE = Bounds(
@@ -27,7 +27,7 @@ FINE = Bounds(
     poll_lease=2,
     recovery=2,
     settle_lease=1,
-    quiet=4,
+    in_doubt=4,
     sighting=3,
     redrive_wait=5,
 )
@@ -83,7 +83,7 @@ HEAD = f"{'':<70} {'loss':<8} {'steps':>5} {'states':>9} {'transitions':>11} {'s
 
 
 def tested(depth: int) -> Iterator[Row]:
-    """The whole table: all rules on within the bounds of this depth, then every case with rules off."""
+    """Yield the whole table: all rules on within the bounds of this depth, then every case with rules off."""
     for level in range(1, depth + 1):
         for name, bounds in WHOLE[level]:
             yield Row(name, "", explore(Rules(), bounds, drains=True))
@@ -92,7 +92,7 @@ def tested(depth: int) -> Iterator[Row]:
 
 
 def history(case: Case) -> bool:
-    """Prints one case with its whole history; answers whether it is what the table says."""
+    """Print one case with its whole history; answers whether it is what the table says."""
     row = Row(f"without {case.name}", case.violation, explore(case.rules, case.bounds, drains=case.drains))
     print(f"{row.line}\n    {case.means}", flush=True)
     _print(row.found)
@@ -100,14 +100,14 @@ def history(case: Case) -> bool:
 
 
 def _print(found: Explored) -> None:
-    for number, line in enumerate(told(found.history), 1):
+    for number, line in enumerate(reply(found.history), 1):
         print(f"    {number:2}  {line}")
     if found.violation:
         print(f"        {found.violation}")
 
 
 def main() -> int:
-    """Runs what the arguments ask for."""
+    """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(prog="make model", description=__doc__)
     parser.add_argument("--depth", type=int, default=1, choices=(1, 2))
     parser.add_argument("--rule", help="only the cases with this rule off, with their whole histories")

@@ -48,7 +48,7 @@ def moves(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
 
 
 def reduced(state: State, rules: Rules, bounds: Bounds) -> State:
-    """The one state that stands for several.
+    """Return the one state that stands for several.
 
     Calls that can do nothing any more are dropped. Not equivalent is the closing of batches whose record the portal has
     no more under their process id and which nobody settles, finished or not: it restricts the exploration to settles
@@ -73,7 +73,7 @@ def _may_matter(call: Call, where: dict[int, int], rules: Rules) -> bool:
 
 
 def violated(state: State) -> str:
-    """What is wrong with a state in itself."""
+    """Return what is wrong with a state in itself."""
     if state.wrong:
         return state.wrong
     if not state.records and state.uncovered:
@@ -90,7 +90,7 @@ class Drains:
         self._known: dict[State, bool] = {}
 
     def stuck(self, state: State) -> bool:
-        """Follows one fair course without further faults: calls are answered, runs succeed, time passes."""
+        """Follow one fair course without further faults: calls are answered, runs succeed, time passes."""
         state = state._replace(changes=0, repeats=0, losses=0, freezes=0, pauses=0, settlers=(), stragglers=())
         path = []
         good = False
@@ -122,7 +122,7 @@ class Drains:
         )
         for source in sources:
             for label, after in source:
-                if label[0] == "poll" and not any(r.process == FREE and not r.marked for r in state.records):
+                if label[0] == "poll" and not any(r.process == FREE and not r.nacked for r in state.records):
                     continue
                 later = reduced(after, rules, bounds)
                 if later != state:
@@ -133,7 +133,8 @@ class Drains:
 def explore(
     rules: Rules, bounds: Bounds, *, limit: int = 5_000_000, seconds: float = 1e9, drains: bool = False
 ) -> Explored:
-    """All states within the bounds, or up to the first violation. `drains`: also whether each state can be drained."""
+    """Return all states within the bounds, or up to the first violation. `drains`: also whether each state can be
+    drained."""
     began = time.monotonic()
     start = initial(bounds)
     came: dict[State, tuple[State, Label] | None] = {start: None}

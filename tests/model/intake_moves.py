@@ -1,4 +1,4 @@
-"""The three ways from the portal into the ledger: polls, adoption of orphans, redrive of marked records."""
+"""The three ways from the portal into the ledger: polls, adoption of orphans, redrive of nacked records."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def _may_reserve(state: State, rules: Rules, bounds: Bounds) -> bool:
 
 
 def poll(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """A reserving call is sent under the poll lease. Nothing to be found now, it may still find something late."""
-    free = any(record.process == FREE and not record.marked for record in state.records)
+    """Yield a reserving call is sent under the poll lease. Nothing to be found now, it may still find something
+    late."""
+    free = any(record.process == FREE and not record.nacked for record in state.records)
     if not _may_reserve(state, rules, bounds) or not (free or state.changes):
         return
     call = Call("get", 0, 0, 0, bounds.reserving, owner=True)
@@ -33,7 +34,7 @@ def poll(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
 
 
 def sighted(state: State, rules: Rules, bounds: Bounds) -> State:
-    """Orphans and free marked records are noted as early as they can be listed: noting later only waits longer."""
+    """Orphans and free nacked records are noted as early as they can be listed: noting later only waits longer."""
     lane = state.lane
     if rules.error_lane:
         seen = dict(lane)
@@ -41,7 +42,7 @@ def sighted(state: State, rules: Rules, bounds: Bounds) -> State:
         lane = tuple(
             (record.id, seen.get(record.id, wait))
             for record in state.records
-            if record.marked and record.process == FREE
+            if record.nacked and record.process == FREE
         )
     orphans = state.orphans
     if not state.recovery and not (state.poll and rules.poll_lease):
@@ -65,15 +66,15 @@ def adopt(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
         if record.process in due:
             young = 0 if rules.two_sightings else bounds.report_age
             batch = Batch(record.process, record.id, record.stamp, young, 0)
-            after = opened(after, batch, rules, bounds, marked=record.marked)
+            after = opened(after, batch, rules, bounds, nacked=record.nacked)
     if after is not state:
-        quiet = bounds.quiet if rules.quiet_adoption else state.quiet
-        yield ("adopted", *sorted(due)), after._replace(quiet=quiet)
+        in_doubt = bounds.in_doubt if rules.in_doubt_adoption else state.in_doubt
+        yield ("adopted", *sorted(due)), after._replace(in_doubt=in_doubt)
 
 
 def redrive(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """A free marked record that was seen long enough ago is reserved by its id."""
-    if not rules.error_lane or not _may_reserve(state, rules, bounds) or (state.quiet and rules.quiet_redrive):
+    """Yield a free nacked record that was seen long enough ago is reserved by its id."""
+    if not rules.error_lane or not _may_reserve(state, rules, bounds) or (state.in_doubt and rules.in_doubt_redrive):
         return
     for number, left in state.lane:
         call = Call("get-marked", 0, number, 0, bounds.reserving, owner=True)

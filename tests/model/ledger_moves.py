@@ -12,28 +12,28 @@ if TYPE_CHECKING:
     from .state import Move
 
 
-def opened(state: State, batch: Batch, rules: Rules, bounds: Bounds, *, marked: bool) -> State:
-    """The ledger after a batch was written; nothing changes where its process id is open already."""
+def opened(state: State, batch: Batch, rules: Rules, bounds: Bounds, *, nacked: bool) -> State:
+    """Return the ledger after a batch was written; nothing changes where its process id is open already."""
     if any(one.process == batch.process for one in state.batches):
         return state
     runs = list(state.runs)
     for pipeline in bounds.names:
         known = run_of(state, batch.record, batch.stamp, pipeline)
         if known is None:
-            runs.append(Run(batch.record, batch.stamp, pipeline, "fresh", marked, 1))
-        elif marked and not known.marked and _starts_again(known, rules):
+            runs.append(Run(batch.record, batch.stamp, pipeline, "fresh", nacked, 1))
+        elif nacked and not known.nacked and _starts_again(known, rules):
             runs.remove(known)
-            runs.append(known._replace(state="fresh", marked=True, attempt=known.attempt + 1))
+            runs.append(known._replace(state="fresh", nacked=True, attempt=known.attempt + 1))
     orphans = tuple(entry for entry in state.orphans if entry[0] != batch.process)
     return state._replace(batches=tuple(sorted((*state.batches, batch))), runs=tuple(sorted(runs)), orphans=orphans)
 
 
 def _starts_again(run: Run, rules: Rules) -> bool:
-    return rules.own_run_when_held and (run.state == "failed" or rules.all_runs_when_held)
+    return rules.own_run_when_retrying and (run.state == "failed" or rules.all_runs_when_retrying)
 
 
 def closed(state: State, batch: Batch, rules: Rules) -> State:
-    """The ledger after a batch was dropped: its run goes with it, unless another batch has the same delivery."""
+    """Return the ledger after a batch was dropped: its run goes with it, unless another batch has the same delivery."""
     batches = tuple(one for one in state.batches if one is not batch)
     settlers = tuple(one for one in state.settlers if one.process != batch.process or one.stage == "clear")
     runs, stragglers = state.runs, state.stragglers
@@ -49,7 +49,8 @@ def closed(state: State, batch: Batch, rules: Rules) -> State:
 
 
 def left_running(stragglers: tuple[Straggler, ...], runs: list[Run], rules: Rules) -> tuple[Straggler, ...]:
-    """The stragglers after the ledger forgot these runs. One whose attempt can never match again can only do good."""
+    """Return the stragglers after the ledger forgot these runs. One whose attempt can never match again can only do
+    good."""
     if rules.unique_attempts:
         return stragglers
     more = {Straggler(*run[:3], run.attempt, run.state == "fresh") for run in runs if run.state in RUNNING}
@@ -57,7 +58,7 @@ def left_running(stragglers: tuple[Straggler, ...], runs: list[Run], rules: Rule
 
 
 def run_moves(state: State, rules: Rules) -> Iterator[Move]:
-    """Runs begin again, succeed, fail for good, or lose their lease; stragglers come to an end.
+    """Run begin again, succeed, fail for good, or lose their lease; stragglers come to an end.
 
     A run begins with its batch: whatever a later beginning leads to, beginning again leads to as well.
     """
@@ -71,7 +72,7 @@ def run_moves(state: State, rules: Rules) -> Iterator[Move]:
         yield ("run_succeeds", *name, fresh), state._replace(runs=done, uncovered=_left(state, run, fresh))
         if not fresh:
             yield ("run_begins_again", *name), state._replace(runs=tuple(sorted((*rest, run._replace(state="fresh")))))
-        if not run.marked or not rules.held_never_fails:
+        if not run.nacked or not rules.retrying_never_fails:
             yield ("run_fails", *name), state._replace(runs=tuple(sorted((*rest, run._replace(state="failed")))))
         if state.freezes:
             again = run._replace(attempt=run.attempt + 1)  # and may use what was read for the first
@@ -100,13 +101,13 @@ def run_moves(state: State, rules: Rules) -> Iterator[Move]:
 
 
 def _left(state: State, run: Run | Straggler, fresh: bool) -> tuple[int, ...]:
-    """The pipelines that are uncovered after this run was completed."""
+    """Return the pipelines that are uncovered after this run was completed."""
     return tuple(one for one in state.uncovered if not (fresh and one == run.pipeline))
 
 
 def loss(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """The ledger is lost as a whole; a change of the generation is noticed at once, which is the earliest."""
-    if not state.losses or not (state.batches or state.quiet or state.poll or state.calls):
+    """Yield the ledger is lost as a whole; a change of the epoch is noticed at once, which is the earliest."""
+    if not state.losses or not (state.batches or state.in_doubt or state.poll or state.calls):
         return
     calls = tuple(sorted(call._replace(owner=False) for call in state.calls))
     # Another ledger counts attempts from elsewhere: whoever was cut off before can only do good.
@@ -117,7 +118,7 @@ def loss(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
             runs=(),
             batches=(),
             poll=0,
-            quiet=0,
+            in_doubt=0,
             recovery=bounds.recovery if rules.recovery_pause else 0,
             orphans=(),
             lane=(),

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 
 def without(calls: tuple[Call, ...], call: Call) -> tuple[Call, ...]:
-    """The calls less one of them."""
+    """Return the calls less one of them."""
     at = calls.index(call)
     return calls[:at] + calls[at + 1 :]
 
 
 def change(state: State, bounds: Bounds) -> Iterator[Move]:
-    """The object changes: a free record of the message is stamped again, marked or not; else a new one is queued."""
+    """Yield the object changes: a free record of the message is stamped again, nacked or not; else a new one is
+    queued."""
     if not state.changes:
         return
     runs = tuple(run._replace(state="stale") if run.state == "fresh" else run for run in state.runs)
@@ -33,7 +34,7 @@ def change(state: State, bounds: Bounds) -> Iterator[Move]:
             break
     else:
         number = new_record(state)
-        records = (*state.records, Record(number, FREE, marked=False, stamp=0))
+        records = (*state.records, Record(number, FREE, nacked=False, stamp=0))
         label = ("change_new", number)
     yield (
         label,
@@ -64,7 +65,7 @@ def tick(state: State, rules: Rules) -> Iterator[Move]:
     later = state._replace(
         batches=batches,
         poll=poll,
-        quiet=_down(state.quiet),
+        in_doubt=_down(state.in_doubt),
         recovery=_down(state.recovery),
         orphans=tuple((process, _down(left)) for process, left in state.orphans),
         lane=tuple((record, _down(left)) for record, left in state.lane),
@@ -76,7 +77,7 @@ def tick(state: State, rules: Rules) -> Iterator[Move]:
 
 
 def network(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """Each call on the network is executed, or copied once to be executed twice."""
+    """Yield each call on the network is executed, or copied once to be executed twice."""
     seen = None
     for call in state.calls:
         if call == seen:
@@ -85,7 +86,7 @@ def network(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
         if call.kind == "get":
             yield from _choose(state, call, bounds)
         elif call.kind == "get-marked":
-            yield from _take_marked(state, call, rules, bounds)
+            yield from _take_nacked(state, call, rules, bounds)
         elif call.kind == "picked":
             yield from _reserve(state, call, rules, bounds)
         elif call.kind == "clear":
@@ -102,7 +103,7 @@ def network(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
 
 def _choose(state: State, call: Call, bounds: Bounds) -> Iterator[Move]:
     for record in state.records:
-        if record.process == FREE and not record.marked:
+        if record.process == FREE and not record.nacked:
             picked = Call("picked", 0, record.id, 0, bounds.choosing, call.owner)
             yield (
                 ("get_picks", record.id),
@@ -111,18 +112,19 @@ def _choose(state: State, call: Call, bounds: Bounds) -> Iterator[Move]:
 
 
 def _put(state: State, call: Call, record: Record, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """The record gets a new process id. The answer arrives and the batch is opened, or it is lost with its caller."""
+    """Yield the record gets a new process id. The answer arrives and the batch is opened, or it is lost with its
+    caller."""
     process = new_process(state)
     moved = record._replace(process=process)
     records = tuple(moved if one is record else one for one in state.records)
     if not rules.explicit_keep:
         records = tuple(one for one in records if one is not moved)
     after = state._replace(records=records, calls=without(state.calls, call))
-    marked = call.kind == "get-marked"
-    label = ("reserved_marked" if marked else "reserved", record.id, record.process, process)
+    nacked = call.kind == "get-marked"
+    label = ("reserved_nacked" if nacked else "reserved", record.id, record.process, process)
     if call.owner:
         batch = Batch(process, record.id, record.stamp, bounds.report_age, 0)
-        yield (*label, "opened"), opened(after, batch, rules, bounds, marked=marked)._replace(poll=0)
+        yield (*label, "opened"), opened(after, batch, rules, bounds, nacked=nacked)._replace(poll=0)
     yield (*label, "answer lost"), after
 
 
@@ -132,9 +134,9 @@ def _reserve(state: State, call: Call, rules: Rules, bounds: Bounds) -> Iterator
         yield from _put(state, call, record, rules, bounds)
 
 
-def _take_marked(state: State, call: Call, rules: Rules, bounds: Bounds) -> Iterator[Move]:
+def _take_nacked(state: State, call: Call, rules: Rules, bounds: Bounds) -> Iterator[Move]:
     record = record_of(state, call.record)
-    if record is not None and record.process == FREE and record.marked:
+    if record is not None and record.process == FREE and record.nacked:
         yield from _put(state, call, record, rules, bounds)
 
 
@@ -154,15 +156,15 @@ def _clear(state: State, call: Call, rules: Rules) -> Iterator[Move]:
 
 def _error(state: State, call: Call) -> Iterator[Move]:
     records: list[Record] = []
-    marked, deleted = [], []
+    nacked, deleted = [], []
     for record in state.records:
-        if record.marked:
+        if record.nacked:
             records.append(record)
         elif record.process == call.process:
-            records.append(record._replace(process=FREE, marked=True))
-            marked.append(record.id)
+            records.append(record._replace(process=FREE, nacked=True))
+            nacked.append(record.id)
         else:
             deleted.append(record.id)
-    if marked or deleted:
+    if nacked or deleted:
         after = state._replace(records=tuple(records), calls=without(state.calls, call))
-        yield ("error", call.process, tuple(marked), tuple(deleted)), after
+        yield ("error", call.process, tuple(nacked), tuple(deleted)), after

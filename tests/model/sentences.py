@@ -39,22 +39,22 @@ SENTENCES: dict[str, Callable[..., str]] = {
     "change_new": lambda record: f"portal   the object changes: record {record} is queued",
     "change_repeats": lambda record: f"portal   the object changes: free record {record} is stamped again",
     "poll": lambda: "poll     takes the lease, sends get",
-    "redrive": lambda record: f"redrive  takes the lease, sends get for marked record {record}",
+    "redrive": lambda record: f"redrive  takes the lease, sends get for nacked record {record}",
     "get_picks": lambda record: f"portal   begins to execute get: it picks record {record}",
     "reserved": _reserved,
-    "reserved_marked": _reserved,
+    "reserved_nacked": _reserved,
     "copied": lambda kind, process, _: f"network  doubles the {kind}" + (f" for {_batch(process)}" if process else ""),
     "clear": lambda process, ids: f"portal   executes clear for {_batch(process)}: deletes {_ids(ids)}",
-    "error": lambda process, marked, deleted: (
-        f"portal   executes error for {_batch(process)}: marks {_ids(marked)}, deletes {_ids(deleted)}"
+    "error": lambda process, nacked, deleted: (
+        f"portal   executes error for {_batch(process)}: marks {_ids(nacked)}, deletes {_ids(deleted)}"
     ),
     "adopted": lambda *due: f"adopt    opens {' and '.join(_batch(one) for one in due)}",
     "ledger_lost": lambda: "ledger   is lost",
-    "run_succeeds": lambda *told: f"worker   {_run(*told[:4])}, succeeds; it {_read(told[4])}",
-    "run_begins_again": lambda *told: f"worker   {_run(*told)}, begins again",
-    "run_fails": lambda *told: f"worker   {_run(*told)}, fails for good",
-    "run_freezes": lambda *told: f"worker   {_run(*told)}, is cut off; its lease runs out",
-    "straggler_ends": lambda *told: f"worker   {_run(*told[:4])}, comes back and succeeds; it {_read(told[4])}",
+    "run_succeeds": lambda *reply: f"worker   {_run(*reply[:4])}, succeeds; it {_read(reply[4])}",
+    "run_begins_again": lambda *reply: f"worker   {_run(*reply)}, begins again",
+    "run_fails": lambda *reply: f"worker   {_run(*reply)}, fails for good",
+    "run_freezes": lambda *reply: f"worker   {_run(*reply)}, is cut off; its lease runs out",
+    "straggler_ends": lambda *reply: f"worker   {_run(*reply[:4])}, comes back and succeeds; it {_read(reply[4])}",
     "settle_clears": lambda process, record: f"settle   {_batch(process)}: record {record} succeeded, sends clear",
     "settle_cleared": lambda process, record: f"settle   {_batch(process)}: record {record} is cleared, closes",
     "settle_pauses": lambda process, record: (
@@ -76,8 +76,8 @@ SENTENCES: dict[str, Callable[..., str]] = {
 }
 
 
-def told(history: Iterable[Label]) -> list[str]:
-    """The lines of a history; ticks that follow each other are one line."""
+def reply(history: Iterable[Label]) -> list[str]:
+    """Return the lines of a history; ticks that follow each other are one line."""
     lines: list[str] = []
     ticks = 0
     for label in (*history, ("end",)):

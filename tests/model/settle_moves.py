@@ -1,4 +1,4 @@
-"""Settling: a look, the decision, the note of the quiet period, one call."""
+"""Settling: a look, the decision, the note of the in-doubt window, one call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _send(state: State, label: Label, call: Call, bounds: Bounds) -> Iterator[Move]:
-    """Sends a call, unless the same one is on its way: what sending it again leads to, sending it later does."""
+    """Send a call, unless the same one is on its way: what sending it again leads to, sending it later does."""
     same = any((one.kind, one.process, one.record) == (call.kind, call.process, call.record) for one in state.calls)
     if not same and len(state.calls) < bounds.in_flight:
         yield label, state._replace(calls=tuple(sorted((*state.calls, call))))
@@ -26,13 +26,14 @@ def _leased(state: State, batch: Batch, bounds: Bounds) -> State:
 
 
 def begin(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """A settle takes its lease, reads outcomes and quiet periods and, where something is not plain success, looks."""
+    """Yield a settle takes its lease, reads outcomes and in-doubt windows and, where something is not plain success,
+    looks."""
     for batch in state.batches:
         outcome = outcome_of(state, batch.record, batch.stamp)
         if batch.lease or not outcome:
             continue
         name = (batch.process, batch.record)
-        quiet = bool(state.quiet) and rules.quiet_settle
+        in_doubt = bool(state.in_doubt) and rules.in_doubt_settle
         record = record_of(state, batch.record)
         live = record is not None and record.process == batch.process
         if not rules.ids_given and outcome != "done":
@@ -45,7 +46,7 @@ def begin(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
         elif outcome == "unfinished":
             if not rules.close_when_finished:
                 yield ("settle_closes_unfinished", *name), closed(state, batch, rules)
-        elif outcome == "done" and not quiet:
+        elif outcome == "done" and not in_doubt:
             yield from _send(state, ("settle_clears", *name), Call("clear", *name, 0, bounds.life, owner=False), bounds)
             if not live:
                 yield ("settle_cleared", *name), closed(state, batch, rules)
@@ -57,8 +58,8 @@ def begin(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
                 )
         elif not live and rules.look_live:
             yield ("settle_finds_gone", *name), closed(state, batch, rules)
-        elif outcome == "failed" and not quiet:
-            if live and record is not None and record.marked and rules.unmarked_only:
+        elif outcome == "failed" and not in_doubt:
+            if live and record is not None and record.nacked and rules.unmarked_only:
                 continue
             settler = Settler(*name, "look")
             if settler not in state.settlers:
@@ -69,21 +70,21 @@ def begin(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
 
 
 def go_on(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """A settle that looked for its record looks for newer ones, then notes the quiet period and sends."""
+    """Yield a settle that looked for its record looks for newer ones, then notes the in-doubt window and sends."""
     for settler in state.settlers:
         rest = state._replace(settlers=tuple(one for one in state.settlers if one is not settler))
         batch = next((one for one in state.batches if one.process == settler.process), None)
         name = (settler.process, settler.record)
         if settler.stage == "look":
             newer = rules.look_newer and any(
-                not record.marked
+                not record.nacked
                 and (record.id > settler.record or (not rules.newer_is_greater and record.id != settler.record))
                 for record in state.records
             )
             if newer:
                 yield _stage(rest, settler, "supersede")
             elif batch is not None and (not batch.young or not rules.report_age):
-                yield _stage(rest, settler, "report")
+                yield _stage(rest, settler, "nack")
             continue
         if settler.stage == "clear":
             if not rules.lease_to_clear or (batch is not None and batch.lease):
@@ -95,8 +96,8 @@ def go_on(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
             continue
         # The settle ends with its call, whatever is answered, and so does its lease.
         batches = tuple(one._replace(lease=0) if one is batch else one for one in rest.batches)
-        noted = rules.quiet_superseded or settler.stage == "report"
-        after = rest._replace(batches=batches, quiet=bounds.quiet if noted else rest.quiet)
+        noted = rules.in_doubt_superseded or settler.stage == "nack"
+        after = rest._replace(batches=batches, in_doubt=bounds.in_doubt if noted else rest.in_doubt)
         if settler.stage == "supersede":
             call = Call("clear", *name, 0, bounds.life, owner=False)
         else:

@@ -23,7 +23,7 @@ class Record(NamedTuple):
 
     id: int
     process: int
-    marked: bool
+    nacked: bool
     stamp: int
 
 
@@ -34,7 +34,7 @@ class Run(NamedTuple):
     stamp: int
     pipeline: int  # 0: the only one
     state: str  # fresh (running, began after the last change), stale (running, began before it), done, failed
-    marked: bool
+    nacked: bool
     attempt: int
 
 
@@ -59,7 +59,7 @@ class Settler(NamedTuple):
 class Call(NamedTuple):
     """A request on the network. `life`: for how many ticks the portal may still execute it; `owner`: somebody waits.
 
-    A reserving call has stages: sent (get, get-marked), picked (its rows are chosen, not yet written), answered.
+    A reserving call has stages: sent (get, get-nacked), picked (its rows are chosen, not yet written), answered.
     """
 
     kind: str
@@ -88,7 +88,7 @@ class State(NamedTuple):
     runs: tuple[Run, ...]
     batches: tuple[Batch, ...]
     poll: int
-    quiet: int
+    in_doubt: int
     recovery: int
     orphans: tuple[tuple[int, int], ...]
     lane: tuple[tuple[int, int], ...]
@@ -119,7 +119,7 @@ class Bounds:
     poll_lease: int = 1
     recovery: int = 1
     settle_lease: int = 1
-    quiet: int = 2
+    in_doubt: int = 2
     sighting: int = 2
     redrive_wait: int = 3
     changes: int = 2
@@ -149,24 +149,24 @@ class Rules:
     look_newer: bool = True
     newer_is_greater: bool = True
     report_age: bool = True
-    quiet_settle: bool = True
-    quiet_redrive: bool = True
+    in_doubt_settle: bool = True
+    in_doubt_redrive: bool = True
     redrive_wait: bool = True
-    quiet_superseded: bool = True
-    quiet_adoption: bool = True
+    in_doubt_superseded: bool = True
+    in_doubt_adoption: bool = True
     two_sightings: bool = True
     recovery_pause: bool = True
     poll_lease: bool = True
     settle_lease: bool = True
     lease_to_clear: bool = True
     unmarked_only: bool = True
-    held_never_fails: bool = True
+    retrying_never_fails: bool = True
     close_when_finished: bool = True
     adoption: bool = True
     error_lane: bool = True
     unique_attempts: bool = True
-    own_run_when_held: bool = True
-    all_runs_when_held: bool = True
+    own_run_when_retrying: bool = True
+    all_runs_when_retrying: bool = True
     numbers_of_all_runs: bool = True
 
 
@@ -178,7 +178,7 @@ def initial(bounds: Bounds) -> State:
         runs=(),
         batches=(),
         poll=0,
-        quiet=0,
+        in_doubt=0,
         recovery=0,
         orphans=(),
         lane=(),
@@ -195,7 +195,7 @@ def initial(bounds: Bounds) -> State:
 
 
 def new_process(state: State) -> int:
-    """The smallest process id that nothing refers to: states that differ only in old names are one."""
+    """Return the smallest process id that nothing refers to: states that differ only in old names are one."""
     used = {record.process for record in state.records}
     used.update(batch.process for batch in state.batches)
     used.update(call.process for call in state.calls)
@@ -208,7 +208,7 @@ def new_process(state: State) -> int:
 
 
 def new_record(state: State) -> int:
-    """The smallest id that is greater than every one that something refers to."""
+    """Return the smallest id that is greater than every one that something refers to."""
     used = [record.id for record in state.records]
     used += [run.record for run in state.runs]
     used += [batch.record for batch in state.batches]
@@ -219,7 +219,7 @@ def new_record(state: State) -> int:
 
 
 def new_stamp(state: State, record: Record) -> int:
-    """The stamp after a repeat: the smallest that no delivery of this record has."""
+    """Return the stamp after a repeat: the smallest that no delivery of this record has."""
     used = {run.stamp for run in state.runs if run.record == record.id}
     used.update(batch.stamp for batch in state.batches if batch.record == record.id)
     used.update(straggler.stamp for straggler in state.stragglers if straggler.record == record.id)
@@ -231,7 +231,7 @@ def new_stamp(state: State, record: Record) -> int:
 
 
 def record_of(state: State, number: int) -> Record | None:
-    """The record with this id, if the queue has it."""
+    """Return the record with this id, if the queue has it."""
     for record in state.records:
         if record.id == number:
             return record
@@ -239,7 +239,7 @@ def record_of(state: State, number: int) -> Record | None:
 
 
 def run_of(state: State, record: int, stamp: int, pipeline: int) -> Run | None:
-    """The run of a delivery through this pipeline, if the ledger has it."""
+    """Return the run of a delivery through this pipeline, if the ledger has it."""
     for run in state.runs:
         if run.record == record and run.stamp == stamp and run.pipeline == pipeline:
             return run

@@ -10,7 +10,7 @@ import pytest
 from kombu import pools
 
 from b24offline.config import Config
-from b24offline.ledger import LeaseKeeper
+from b24offline.ledger import LeaseRenewer
 from b24offline.runtime import Runtime
 from b24offline.tasks import app, process
 
@@ -57,11 +57,11 @@ def deployed(
 
     def make(**variables: str) -> Runtime:
         given = {**VARIABLES, "B24_REDIS_URL": valkey.url, "B24_DATA_DIR": str(tmp_path), **variables}
-        here = Runtime(Config.load(given))
-        assert here.ensure_configured_portal() is not None
-        monkeypatch.setattr(process, "_made", {os.getpid(): (here, LeaseKeeper(20))})
+        runtime = Runtime(Config.load(given))
+        assert runtime.ensure_configured_portal() is not None
+        monkeypatch.setattr(process, "_made", {os.getpid(): (runtime, LeaseRenewer(20))})
         broker(valkey.url)
-        return here
+        return runtime
 
     return make
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from b24offline.config import Timers
 from b24offline.events import Event, ObjectKey, Record, parse_record
-from b24offline.ledger import BatchKind, Entry, Handed, Ledger, PortalGuard, run_id
+from b24offline.ledger import BatchKind, Entry, Fencing, Ledger, RunRef, run_id
 from b24offline.rest import Answer, ReserveOrder, retry_expired_token
 from b24offline.rest.portal_client import Slot
 
@@ -74,14 +74,14 @@ class Recorder(FakeClient):
 
 
 def reserve(queue: OfflineQueue, limit: int = 500) -> Batch | None:
-    """Reserves free records by ascending id."""
+    """Reserve free records by ascending id."""
     with queue.reserving() as send:
         return send(ReserveOrder(limit, {"ID": "ASC"}))
 
 
-def reserve_marked(queue: OfflineQueue, record_id: int) -> Batch | None:
+def reserve_nacked(queue: OfflineQueue, record_id: int) -> Batch | None:
     with queue.reserving() as send:
-        return send(ReserveOrder.marked_record(record_id))
+        return send(ReserveOrder.nacked_record(record_id))
 
 
 def message_of(what: object) -> str:
@@ -89,7 +89,7 @@ def message_of(what: object) -> str:
 
 
 def event_of(record_id: int, object_id: str | None = None, **changes: Any) -> Event:
-    """An event of a deal; by default of one that no other record points to."""
+    """Return an event of a deal; by default of one that no other record points to."""
     deal = str(record_id) if object_id is None else object_id
     values: dict[str, Any] = {
         "portal": PORTAL,
@@ -101,13 +101,13 @@ def event_of(record_id: int, object_id: str | None = None, **changes: Any) -> Ev
         "object": ObjectKey(PORTAL, "crm_deal", deal) if deal else None,
         "data": {"FIELDS": {"ID": deal}},
         "user_id": 1,
-        "marked": False,
+        "nacked": False,
     }
     return Event(**(values | changes))
 
 
 def row_of(record_id: int, deal: str | None = None, **changes: object) -> dict[str, object]:
-    """A row of `event.offline.list`."""
+    """Return a row of `event.offline.list`."""
     number = str(record_id) if deal is None else deal
     return {
         "ID": str(record_id),
@@ -137,40 +137,40 @@ def run_of(record_id: int, pipeline: str = PIPELINE) -> str:
 def ledger_on(
     redis: Redis, timers: Timers = TIMERS, *, portal: str = PORTAL, crash_budget: int = 3, numbered: bool = True
 ) -> Ledger:
-    """A ledger; where it is `numbered`, each opening counts attempts from one, not from a random number."""
+    """Return a ledger; where it is `numbered`, each opening counts attempts from one, not from a random number."""
     ledger = Ledger(redis, PREFIX, portal, timers, crash_budget=crash_budget)
     if numbered:
         ledger.first_attempt = lambda: 0  # type: ignore[assignment]
     return ledger
 
 
-def polled_before(redis: Redis, ledger: Ledger, generation: int = 1) -> Ledger:
-    """A ledger whose guard is not lost: a poll has given it a generation."""
-    redis.hset(f"{ledger.stem}:guard", "generation", generation)
+def polled_before(redis: Redis, ledger: Ledger, epoch: int = 1) -> Ledger:
+    """Return a ledger whose guard is not lost: a poll has given it a epoch."""
+    redis.hset(f"{ledger.stem}:fencing", "epoch", epoch)
     return ledger
 
 
-def guard_on(redis: Redis, ledger: Ledger, timers: Timers = TIMERS, *, gate: int = 20) -> PortalGuard:
-    return PortalGuard(redis, ledger, timers, max_open_batches=gate)
+def guard_on(redis: Redis, ledger: Ledger, timers: Timers = TIMERS, *, gate: int = 20) -> Fencing:
+    return Fencing(redis, ledger, timers, max_in_flight_batches=gate)
 
 
-def opened(ledger: Ledger, process_id: str, *entries: Entry, **more: Any) -> tuple[Handed, ...]:
-    """Opens a batch and hands out what may run."""
+def opened(ledger: Ledger, process_id: str, *entries: Entry, **more: Any) -> tuple[RunRef, ...]:
+    """Open a batch and hands out what may run."""
     assert ledger.open(process_id, entries, kind=more.pop("kind", BatchKind.POLLED), **more) is not None
     return ledger.start(process_id)
 
 
-def ran(ledger: Ledger, handed: Handed) -> Handed:
-    """Starts the first step of a run."""
+def ran(ledger: Ledger, handed: RunRef) -> RunRef:
+    """Start the first step of a run."""
     assert ledger.begin_step(handed.run, handed.attempt, 0) is not None
     return handed
 
 
-_PASSING = ("poll_until", "recovery_until", "settle_until", "first_seen", "opened", "seen", "quiet:", "quiet_all")
+_PASSING = ("poll_until", "recovery_until", "settle_until", "first_seen", "opened", "seen", "in_doubt:", "in_doubt_all")
 
 
 def pass_time(redis: Redis, ledger: Ledger, seconds: float) -> None:
-    """Moves every moment the ledger knows into the past: the same as waiting, without waiting."""
+    """Move every moment the ledger knows into the past: the same as waiting, without waiting."""
     shift = round(seconds * 1000)
     for key in redis.scan_iter(f"{ledger.stem}:*"):
         tail = key.removeprefix(ledger.stem + ":")
@@ -178,7 +178,7 @@ def pass_time(redis: Redis, ledger: Ledger, seconds: float) -> None:
         if tail in ("due", "batches"):
             for member in redis.zrange(key, 0, -1):
                 redis.zincrby(key, -shift, member)
-        elif tail in ("sightings", "marked"):
+        elif tail in ("sightings", "nacked"):
             for name in redis.hkeys(key):
                 redis.hincrby(key, name, -shift)
         elif tail.startswith("wait:"):
@@ -202,7 +202,7 @@ def run_state(redis: Redis, ledger: Ledger, run: str) -> str | None:
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Waits for a condition; fails when it does not hold in time."""
+    """Wait for a condition; fails when it does not hold in time."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "a condition did not hold in time"

@@ -48,9 +48,9 @@ class Course(threading.Thread):
 
     @staticmethod
     def current() -> Course | None:
-        """The course that runs now; None for the test itself."""
-        here = threading.current_thread()
-        return here if isinstance(here, Course) else None
+        """Return the course that runs now; None for the test itself."""
+        runtime = threading.current_thread()
+        return runtime if isinstance(runtime, Course) else None
 
     def run(self) -> None:
         self._go.acquire()
@@ -76,9 +76,9 @@ class Course(threading.Thread):
         self.waits_for = None
         return self._told
 
-    def go_on(self, told: Any = None) -> None:
+    def go_on(self, reply: Any = None) -> None:
         """Called by the test: lets it run to its next stop, or to its end."""
-        self._told = told
+        self._told = reply
         self._go.release()
         self._back.acquire()
 
@@ -96,7 +96,7 @@ class TimedRedis(Redis):
     now: float
 
     def begin(self, now: float) -> None:
-        """Sets the time, in epoch seconds."""
+        """Set the time, in epoch seconds."""
         self.now = now
         self._tell()
 
@@ -111,7 +111,7 @@ class TimedRedis(Redis):
         self.hset(TIME_KEY, mapping={"seconds": seconds, "micros": micros})
 
     def time(self, **_: Any) -> tuple[int, int]:
-        """The server's time as the test says it is."""
+        """Return the server's time as the test says it is."""
         milliseconds = round(self.now * 1000)
         return milliseconds // 1000, milliseconds % 1000 * 1000
 

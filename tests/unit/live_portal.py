@@ -10,7 +10,7 @@ from core_events import PORTAL, PREFIX
 from portal_desk import CONNECTOR
 
 from b24offline.emulator import EmulatorProcess
-from b24offline.rest import Pace, PacedClient, PortalClient, TokenSource, make_session
+from b24offline.rest import PortalClient, RateLimiter, RestClient, TokenSource, make_session
 from b24offline.store import Cipher, Store
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class LivePortal:
     """The portal's control, the client, and the store that knows it."""
 
     control: Control
-    client: PacedClient
+    client: PortalClient
     store: Store
 
     def seq(self) -> int:
@@ -59,7 +59,7 @@ def live(emulator: EmulatorProcess, redis: Redis, tmp_path: Path) -> Iterator[Li
     )
     session = make_session()
     tokens = TokenSource(store.tokens, session, connect_timeout_seconds=2, read_timeout_seconds=10)
-    rest = PortalClient(
+    rest = RestClient(
         PORTAL,
         emulator.rest,
         session,
@@ -67,8 +67,8 @@ def live(emulator: EmulatorProcess, redis: Redis, tmp_path: Path) -> Iterator[Li
         read_timeout_seconds=10,
         max_response_bytes=1 << 22,
     )
-    pace = Pace(redis, key_prefix=PREFIX, requests_per_second=500, burst=500)
-    client = PacedClient(rest, tokens, pace, PORTAL, max_wait_seconds=5)
+    rate_limiter = RateLimiter(redis, key_prefix=PREFIX, requests_per_second=500, burst=500)
+    client = PortalClient(rest, tokens, rate_limiter, PORTAL, max_wait_seconds=5)
     client.call("server.time")
     yield LivePortal(control, client, store)
     control.disarm()

@@ -44,7 +44,7 @@ class PortalDesk(FakeClient):
         self.now = EPOCH
 
     def change(self, deal: str, name: str = "ONCRMDEALUPDATE", data: Any = None) -> int:
-        """Queues a change of a deal; answers the record's id."""
+        """Queue a change of a deal; answers the record's id."""
         self.now += 1
         data = {"FIELDS": {"ID": deal}} if data is None else data
         return self.queue.enqueue(self.now, CONNECTOR, name, data, subject=("crm_deal", deal)).id
@@ -82,7 +82,7 @@ class PortalDesk(FakeClient):
             parse_order(sent.get("order"), for_list=False, default="TIMESTAMP_X"),
             sent["limit"],
         )
-        process_id, rows = self.queue.reserve(self.now, CONNECTOR, selection, marked=sent["error"] == 1)
+        process_id, rows = self.queue.reserve(self.now, CONNECTOR, selection, nacked=sent["error"] == 1)
         return {"process_id": process_id if rows else None, "events": [self._row(row) for row in rows]}
 
     def _list(self, sent: dict[str, Any]) -> Any:
@@ -91,7 +91,7 @@ class PortalDesk(FakeClient):
             parse_order(sent.get("order"), for_list=True, default="ID"),
         )
         rows = self.queue.select(CONNECTOR, selection)[:50]
-        return [{**self._row(row), "PROCESS_ID": row.process_id, "ERROR": "1" if row.marked else "0"} for row in rows]
+        return [{**self._row(row), "PROCESS_ID": row.process_id, "ERROR": "1" if row.nacked else "0"} for row in rows]
 
     def _clear(self, sent: dict[str, Any]) -> bool:
         assert sent["id"]

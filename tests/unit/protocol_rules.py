@@ -18,18 +18,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from protocol_world import EPOCH, LANE, Execution, Sent, World
 
-from b24offline.errors import PaceExceeded, PortalError
-from b24offline.rest.offline_orders import UnsafeOrder
+from b24offline.errors import PortalError, RateLimited
+from b24offline.rest.offline_orders import UnsafeCall
 from tests.faults.checker import Verdict
 
 if TYPE_CHECKING:
-    from b24offline.ledger import Concluded, Handed
+    from b24offline.ledger import Completion, RunRef
     from b24offline.store import Store
 
-EXPECTED = (PortalError, PaceExceeded, UnsafeOrder)
+EXPECTED = (PortalError, RateLimited, UnsafeCall)
 """What a task of the deployment may end with; another one takes the work up."""
 COURSES = 3
-REDRIVE_AFTER_SECONDS = TIMERS.held_backoff_seconds[0]
+REDRIVE_AFTER_SECONDS = TIMERS.redrive_backoff_seconds[0]
 DRAIN_ROUNDS = 60
 DAY = 86_400.0
 END = 99
@@ -47,11 +47,11 @@ seconds = st.sampled_from(
         1.0,
         20.0,
         TIMERS.lease_seconds + 1,
-        TIMERS.report_age_seconds + 1,
+        TIMERS.nack_age_seconds + 1,
         TIMERS.settle_due_seconds + 1,
-        TIMERS.quiet_seconds + 1,
-        TIMERS.held_backoff_seconds[0] + 1,
-        TIMERS.held_backoff_seconds[2],
+        TIMERS.in_doubt_seconds + 1,
+        TIMERS.redrive_backoff_seconds[0] + 1,
+        TIMERS.redrive_backoff_seconds[2],
         DAY,
     ]
 )
@@ -78,10 +78,10 @@ class ProtocolMachine(RuleBasedStateMachine):
         self.ledger = self.world.ledger
         self.deals = [self.world.portal.objects.add("crm_deal", EPOCH, {"TITLE": "x"}) for _ in range(2)]
         self.courses: list[tuple[Course, Callable[[Any], None]]] = []
-        self.messages: list[Handed] = []
+        self.messages: list[RunRef] = []
         self.asked: list[str] = []
         self.working: list[Execution] = []
-        self.parked: set[str] = set()
+        self.dead_lettered: set[str] = set()
         self.may_overlap = False
         self.losses = losses
         self.long_waits = LONG_WAITS
@@ -103,7 +103,7 @@ class ProtocolMachine(RuleBasedStateMachine):
         which=st.sampled_from([0, 0, 1]),
         fate=fates,
         how=st.sampled_from(["fail", "fail", "ok", "held up"]),
-        passing=st.sampled_from([1.0, TIMERS.report_age_seconds + 1]),
+        passing=st.sampled_from([1.0, TIMERS.nack_age_seconds + 1]),
         steps=stops,
         settle_fate=fates,
     )
@@ -134,13 +134,13 @@ class ProtocolMachine(RuleBasedStateMachine):
         self.walk(len(self.courses) - 1, *how)
 
     def walk(self, index: int, steps: int, fate: str) -> None:
-        """Lets a course go on. The fate is that of its first call that changes something."""
+        """Let a course go on. The fate is that of its first call that changes something."""
         course, then = self.courses[index]
         for _ in range(steps or END):
-            told, sent = "answered", course.waits_for
+            reply, sent = "answered", course.waits_for
             if sent is not None and sent.method != "list":
-                told, fate = fate, "answered"
-            course.go_on(told)
+                reply, fate = fate, "answered"
+            course.go_on(reply)
             if course.over:
                 del self.courses[index]
                 if course.error is None:
@@ -175,7 +175,7 @@ class ProtocolMachine(RuleBasedStateMachine):
 
     def redriven(self) -> tuple[str, ...]:
         world = self.world
-        due = world.guard.due_marked(world.queue.marked(), REDRIVE_AFTER_SECONDS)
+        due = world.guard.due_nacked(world.queue.nacked(), REDRIVE_AFTER_SECONDS)
         return world.poller.redrive(islice(due, 20))
 
     def settleable(self) -> list[str]:
@@ -214,13 +214,13 @@ class ProtocolMachine(RuleBasedStateMachine):
             self.messages += sorted(self.ledger.start(pid), key=lambda one: one.run)
 
     @precondition(lambda self: self.messages)
-    @rule(choice=choices, held_up=st.booleans(), how=st.sampled_from(["ok", "ok", "fail", "fail", "dies", "crash"]))
-    def run(self, choice: int, held_up: bool, how: str) -> None:
+    @rule(choice=choices, retrying_up=st.booleans(), how=st.sampled_from(["ok", "ok", "fail", "fail", "dies", "crash"]))
+    def run(self, choice: int, retrying_up: bool, how: str) -> None:
         handed = self.messages[-1 - choice % len(self.messages)]
         begun = self.ledger.begin_step(handed.run, handed.attempt, 0)
         if begun is not None:
-            self.working.append(self.world.journal.start(begun.event, handed, held=begun.held))
-            if not held_up:
+            self.working.append(self.world.journal.start(begun.event, handed, retrying=begun.retrying))
+            if not retrying_up:
                 self.end(self.working.pop(), how)
 
     @precondition(lambda self: self.working)
@@ -237,16 +237,16 @@ class ProtocolMachine(RuleBasedStateMachine):
             self.follow(self.ledger.crash(run, attempt, backoff_seconds=20))
         elif how in {"fail", "later"}:
             self.world.journal.end(execution, ok=False)
-            if execution.held:
+            if execution.retrying:
                 self.ledger.back_off(run, attempt, reason="x")
             elif how == "later":
                 self.ledger.reschedule_run(run, attempt, 100, counted=True, reason="x")
             else:
                 self.follow(self.ledger.fail(run, attempt, "x", backoff_seconds=30))
 
-    def follow(self, told: Concluded) -> None:
-        self.messages += [told.next] if told.next else []
-        self.asked += told.settleable
+    def follow(self, reply: Completion) -> None:
+        self.messages += [reply.next] if reply.next else []
+        self.asked += reply.settleable
 
     # -- time, sweep, loss -----------------------------------------------------------------------------------
 
@@ -286,9 +286,9 @@ class ProtocolMachine(RuleBasedStateMachine):
         overdue = self.ledger.take_overdue()
         self.messages += overdue.runs
         self.asked += overdue.batches
-        for one in overdue.hopeless:
-            if self.world.parking.park(one) in {"parked", "kept"}:
-                self.parked.add(one.run)
+        for one in overdue.exhausted:
+            if self.world.dead_letter_queue.dead_letter(one) in {"dead_lettered", "kept"}:
+                self.dead_lettered.add(one.run)
 
     @precondition(lambda self: self.losses)
     @rule(choice=choices, everything=st.booleans())
@@ -328,7 +328,7 @@ class ProtocolMachine(RuleBasedStateMachine):
         for number in range(DRAIN_ROUNDS):
             if not len(self.world.portal.queue) and not self.ledger.open_batches():
                 break
-            self.drain(DAY / 4 if number % 10 == 9 else TIMERS.held_backoff_seconds[0] + 1)
+            self.drain(DAY / 4 if number % 10 == 9 else TIMERS.redrive_backoff_seconds[0] + 1)
         else:
             raise AssertionError(
                 f"not drained: {list(self.world.portal.queue.records())}, {self.ledger.open_batches()}"
@@ -353,14 +353,14 @@ class ProtocolMachine(RuleBasedStateMachine):
         while (polled := world.poller.poll(LANE)).opened:
             self.dispatch(polled.opened)
         self.sweep()
-        for run in sorted(self.parked):
-            world.parking.redrive(run)
-        self.parked.clear()
+        for run in sorted(self.dead_lettered):
+            world.dead_letter_queue.redrive(run)
+        self.dead_lettered.clear()
         while self.messages:
             one = self.messages.pop(0)
             begun = self.ledger.begin_step(one.run, one.attempt, 0)
             if begun is not None:
-                self.end(world.journal.start(begun.event, one, held=begun.held), "ok")
+                self.end(world.journal.start(begun.event, one, retrying=begun.retrying), "ok")
         for pid in self.settleable():
             world.settler.settle(pid)
         self.asked.clear()

@@ -1,6 +1,6 @@
 """Guards of the protocol, each with a way to switch it off in this process, for a machine that must notice.
 
-What random histories do not find in reasonable time is not here: quiet periods, the age of reports, the settle
+What random histories do not find in reasonable time is not here: in-doubt windows, the age of reports, the settle
 lease, attempt numbers that come back, runs of other pipelines that start again with a failed one, and pairs of rules
 that cover for each other. Such a loss takes 12 to 25 steps, each the right one; the model (`tests/model`) finds
 those of one pipeline, because it leaves nothing out.
@@ -17,7 +17,7 @@ from protocol_world import Network, Sent
 
 from b24offline.delivery import SettlePlan, SettleView, settlement, settler
 from b24offline.events import Record, parse_record
-from b24offline.ledger import PortalGuard, ledger
+from b24offline.ledger import Fencing, ledger
 from b24offline.rest import OfflineQueue, offline_orders
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _close_only_finished(patch: pytest.MonkeyPatch) -> None:
 
 
 def _look_live(patch: pytest.MonkeyPatch) -> None:
-    def looked(self: settler.Settler, view: SettleView, settling: ledger.Settling) -> SettleView:
+    def looked(self: settler.Settler, view: SettleView, settling: ledger.SettleLease) -> SettleView:
         live = {
             number: parse_record(
                 {
@@ -86,7 +86,7 @@ def _look_live(patch: pytest.MonkeyPatch) -> None:
                     "MESSAGE_ID": event.message_id,
                 },
                 process_id=settling.process_id,
-                marked=event.marked,
+                nacked=event.nacked,
             )
             for number, event in view.events.items()
         }
@@ -99,32 +99,34 @@ def _attempt_token(patch: pytest.MonkeyPatch) -> None:
     _scripted(patch, "begin_step", "if fields[2] ~= attempt or position <= tonumber(fields[3]) then return nil end", "")
 
 
-def _mailbox(patch: pytest.MonkeyPatch) -> None:
-    honest = ledger.Ledger.mailbox
+def _object_queue(patch: pytest.MonkeyPatch) -> None:
+    honest = ledger.Ledger.object_queue
     patch.setattr(
-        ledger.Ledger, "mailbox", lambda self, event, pipeline: f"{honest(self, event, pipeline)}:{event.record_id}"
+        ledger.Ledger,
+        "object_queue",
+        lambda self, event, pipeline: f"{honest(self, event, pipeline)}:{event.record_id}",
     )
 
 
 def _unmarked_only(patch: pytest.MonkeyPatch) -> None:
-    """A held run fails like any other, and its record is reported once more."""
-    _held_never_fails(patch)
+    """A retrying run fails like any other, and its record is nacked once more."""
+    _retrying_never_fails(patch)
     honest_plan = settlement.plan_settlement
 
     def plan(view: SettleView) -> SettlePlan:
-        live = view.live and {number: replace(record, marked=False) for number, record in view.live.items()}
+        live = view.live and {number: replace(record, nacked=False) for number, record in view.live.items()}
         return honest_plan(replace(view, live=live))
 
     patch.setattr(settler, "plan_settlement", plan)
-    patch.setattr(offline_orders.ReportOrder, "__post_init__", lambda self: None)
+    patch.setattr(offline_orders.NackOrder, "__post_init__", lambda self: None)
 
 
-def _held_never_fails(patch: pytest.MonkeyPatch) -> None:
+def _retrying_never_fails(patch: pytest.MonkeyPatch) -> None:
     honest = ledger.Ledger.begin_step
 
-    def begin_step(self: ledger.Ledger, run: str, attempt: int, position: int) -> ledger.Begun | None:
+    def begin_step(self: ledger.Ledger, run: str, attempt: int, position: int) -> ledger.StepLease | None:
         begun = honest(self, run, attempt, position)
-        return begun and replace(begun, held=False)
+        return begun and replace(begun, retrying=False)
 
     patch.setattr(ledger.Ledger, "begin_step", begin_step)
 
@@ -143,15 +145,15 @@ def _newer_is_greater(patch: pytest.MonkeyPatch) -> None:
 
 
 def _adoption(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(PortalGuard, "sight", lambda self, reserved: {})
+    patch.setattr(Fencing, "sight", lambda self, reserved: {})
 
 
 def _error_lane(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ProtocolMachine, "redriven", lambda self: ())
 
 
-def _own_run_when_held(patch: pytest.MonkeyPatch) -> None:
-    _scripted(patch, "open_batch", "if not record.marked then return false end", "if true then return false end")
+def _own_run_when_retrying(patch: pytest.MonkeyPatch) -> None:
+    _scripted(patch, "open_batch", "if not record.nacked then return false end", "if true then return false end")
 
 
 def _due_times(patch: pytest.MonkeyPatch) -> None:
@@ -172,13 +174,13 @@ GUARDS: Final[dict[str, tuple[Off, tuple[str, ...]]]] = {
     "only what is finished is cleared": (_close_only_finished, EVERY),
     "look before error": (_look_live, EVERY),
     "attempt token": (_attempt_token, OVERLAPS),
-    "mailbox": (_mailbox, OVERLAPS),
-    "no report of marked records": (_unmarked_only, EVERY),
-    "held runs never fail": (_held_never_fails, EVERY),
+    "object_queue": (_object_queue, OVERLAPS),
+    "no report of nacked records": (_unmarked_only, EVERY),
+    "retrying runs never fail": (_retrying_never_fails, EVERY),
     "only a greater id supersedes": (_newer_is_greater, EVERY),
     "adoption": (_adoption, EVERY),
     "error lane": (_error_lane, EVERY),
-    "own run when held": (_own_run_when_held, EVERY),
+    "own run when held": (_own_run_when_retrying, EVERY),
     "sweep of runs": (_due_times, EVERY),
 }
 """Guard -> how it is switched off, and the rules whose histories show it."""

@@ -15,13 +15,13 @@ from courses import Course
 from portal_desk import CONNECTOR
 
 from b24offline.config import Lane
-from b24offline.delivery import Parking, Settler
+from b24offline.delivery import DeadLetterQueue, Settler
 from b24offline.delivery.poller import Poller
 from b24offline.emulator import Address, ApiError, Binding, Call, Clock, Params, invoke
 from b24offline.emulator import Portal as EmulatedPortal
 from b24offline.errors import BadRequest, QueryLimitExceeded, UnknownAnswer
 from b24offline.events import Routes, shipped_catalogue
-from b24offline.ledger import Ledger, PortalGuard
+from b24offline.ledger import Fencing, Ledger
 from b24offline.rest import Answer, OfflineQueue
 from tests.faults import evidence
 from tests.faults.checker import Verdict, judge
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
     from b24offline.emulator import StoredObject
     from b24offline.events import Event
-    from b24offline.ledger import Handed
+    from b24offline.ledger import RunRef
     from b24offline.store import Store
 
 Fate = Literal["answered", "lost", "late", "dropped", "twice", "refused"]
 """Of a call: as it should be; executed, answer lost; executed later; never; executed again later; refused."""
 LIFE_SECONDS = 170.0
-"""A portal executes no request later than that after it was sent; less than a quiet period."""
+"""A portal executes no request later than that after it was sent; less than a in-doubt window."""
 OVERLAP_SECONDS = 60.0
 """So long may a reserving call take on the portal: it may hand out again what was reserved meanwhile."""
 PIPELINES = {
@@ -60,7 +60,7 @@ class Sent:
     at: float
 
     def alive(self, now: float) -> bool:
-        """Whether the portal may still execute it."""
+        """Return whether the portal may still execute it."""
         return now - self.at <= LIFE_SECONDS
 
 
@@ -75,7 +75,7 @@ class Network(FakeClient):
         self._redis = redis
 
     def send(self, method: str, params: dict[str, Any]) -> Answer:
-        """What the guarded client sends. A course waits for its answer and is told the fate of the call."""
+        """Return what the guarded client sends. A course waits for its answer and is told the fate of the call."""
         sent = Sent(method.rpartition(".")[2], params, self._redis.now)
         self._look(sent)
         course = Course.current()
@@ -94,7 +94,7 @@ class Network(FakeClient):
         return Answer(result)
 
     def execute(self, sent: Sent, *, overlap: bool = False) -> Any:
-        """The portal does it. ``overlap``: a reserving call that chose its rows when it was sent."""
+        """Return the portal does it. ``overlap``: a reserving call that chose its rows when it was sent."""
         now = self._redis.now
         seconds = min(OVERLAP_SECONDS, now - sent.at + 0.001) if overlap else 0.0
         call = Call(self._portal, f"event.offline.{sent.method}", Params(sent.params), now, overlap_seconds=seconds)
@@ -116,17 +116,17 @@ class Network(FakeClient):
             self.wrong.append("clear without ids")
         if sent.method == "error":
             for record in self._portal.queue.batch(CONNECTOR, str(params.get("process_id"))):
-                if record.marked and record.message_id in params["message_id"]:
-                    self.wrong.append(f"error for record {record.id}, which is marked")
+                if record.nacked and record.message_id in params["message_id"]:
+                    self.wrong.append(f"error for record {record.id}, which is nacked")
 
 
 @dataclass
 class Execution:
     """A handler at work; nobody knows whether its process will see the end of it."""
 
-    handed: Handed
+    handed: RunRef
     span: evidence.Span
-    held: bool
+    retrying: bool
 
 
 @dataclass
@@ -138,8 +138,8 @@ class Journal:
     started: dict[tuple[evidence.Name, str], int] = field(default_factory=lambda: defaultdict(int))
     """Object and pipeline -> when the last completed run began."""
 
-    def start(self, event: Event, handed: Handed, *, held: bool) -> Execution:
-        """A handler reads the object and begins."""
+    def start(self, event: Event, handed: RunRef, *, retrying: bool) -> Execution:
+        """Return a handler reads the object and begins."""
         assert event.object is not None
         name = (event.object.entity, event.object.object_id)
         seq = self.portal.sequence.take()
@@ -155,7 +155,7 @@ class Journal:
             saw=seen(self.portal, name),
         )
         self.spans[span.span] = span
-        return Execution(handed, span, held)
+        return Execution(handed, span, retrying)
 
     def end(self, execution: Execution, *, ok: bool) -> None:
         """A handler ends, well or by its own error."""
@@ -167,7 +167,7 @@ class Journal:
 
 
 def seen(portal: EmulatedPortal, name: evidence.Name) -> str:
-    """What a handler sees of an object."""
+    """Return what a handler sees of an object."""
     found = portal.objects.get(*name)
     return evidence.GONE if found is None else str(found.revision)
 
@@ -196,7 +196,7 @@ class World:
         for pipeline in ("one", "other"):
             routes.add(lambda event: event, tuple(e for e, p in PIPELINES.items() if pipeline in p), pipeline)
         self.ledger = Ledger(redis, PREFIX, name, TIMERS, crash_budget=2)
-        self.guard = PortalGuard(redis, self.ledger, TIMERS, max_open_batches=20)
+        self.guard = Fencing(redis, self.ledger, TIMERS, max_in_flight_batches=20)
         self.queue = OfflineQueue(self.network, name, CONNECTOR)
         self.poller = Poller(
             portal=name,
@@ -209,23 +209,23 @@ class World:
             unrouted="ack",
         )
         self.settler = Settler(self.ledger, self.guard, self.queue, TIMERS, store.dead_letters)
-        self.parking = Parking(self.ledger, store.dead_letters, TIMERS)
+        self.dead_letter_queue = DeadLetterQueue(self.ledger, store.dead_letters, TIMERS)
 
     # -- the portal ------------------------------------------------------------------------------------------
 
     def add(self) -> StoredObject:
-        """A new deal."""
+        """Return a new deal."""
         return self.portal.add("crm_deal", {"TITLE": "x"})
 
     def drop_dead_calls(self) -> None:
-        """Requests whose time is over are executed by nobody."""
+        """Request whose time is over are executed by nobody."""
         self.network.flying = [sent for sent in self.network.flying if sent.alive(self.redis.now)]
 
     # -- what must always hold -------------------------------------------------------------------------------
 
     def lost(self) -> Iterable[str]:
-        """Changes that no record stands for, and after which no completed run began."""
-        here = {record.message_id for record in self.portal.queue.records()}
+        """Change that no record stands for, and after which no completed run began."""
+        runtime = {record.message_id for record in self.portal.queue.records()}
         last = {
             row["message_id"]: row
             for row in self.portal.history.page(0, 1_000_000)
@@ -234,11 +234,11 @@ class World:
         for message, row in last.items():
             name = (row["entity"], row["object"])
             for pipeline in PIPELINES[row["event"]]:
-                if message not in here and self.journal.started.get((name, pipeline), 0) < row["seq"]:
+                if message not in runtime and self.journal.started.get((name, pipeline), 0) < row["seq"]:
                     yield f"record {row['id']}: {row['event']} of {name}, no run of {pipeline} since"
 
     def verdict(self) -> Verdict:
-        """What the checker of the fault rows says, with the portal's counter in the place of a clock."""
+        """Return what the checker of the fault rows says, with the portal's counter in the place of a clock."""
         history = [{**row, "wall": row["seq"]} for row in self.portal.history.page(0, 1_000_000)]
         changes = [{**row, "wall": row["seq"]} for row in self.portal.changes.page(0, 1_000_000)]
         found = evidence.Evidence(

@@ -14,12 +14,12 @@ class Quiet(WSGIRequestHandler):
     """The server's own log would show the secrets in the addresses."""
 
     def log(self, type: str, message: str, *args: Any) -> None:
-        """Writes nothing."""
+        """Write nothing."""
 
 
 @contextmanager
 def served(app: Any) -> Iterator[str]:
-    """Serves the application to several clients at once; gives its address, without a slash at the end."""
+    """Serve the application to several clients at once; gives its address, without a slash at the end."""
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -70,7 +70,7 @@ def pass_time(store, seconds):
         connection.execute(update(PORTALS).values({column: column - seconds for column in columns}))
 
 
-def add_letter(store, **other):
+def add_dead_letter(store, **other):
     values = {
         "portal": "acme",
         "record_id": 1 << 40,

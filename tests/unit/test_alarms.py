@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.unit
 
-LETTERS = Issue(IssueCode.DEAD_LETTERS, "operator", "3 dead letters wait for a decision.")
+DEAD_LETTERS = Issue(IssueCode.DEAD_LETTERS, "operator", "3 dead letters wait for a decision.")
 POLLS = Issue(IssueCode.NOT_POLLED, "operator", "The portal has not been polled.")
 REFUSED = Issue(IssueCode.SUBSCRIPTION_REFUSED, "operator", "The portal refuses to subscribe ONA.", "ONA")
 
@@ -33,14 +33,14 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str, str, str]]:
 
 def test_an_alarm_is_told_once_and_its_end_once(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     ledger = ledger_on(redis)
-    assert tell(redis, ledger, (LETTERS,)) == (0, 0)
-    assert tell(redis, ledger, (LETTERS, POLLS)) == (1, 0)
-    assert lines(caplog) == [(logging.ERROR, "alarm", "dead_letters", LETTERS.message)]
-    reworded = replace(LETTERS, message="Twelve letters lie about.")
+    assert tell(redis, ledger, (DEAD_LETTERS,)) == (0, 0)
+    assert tell(redis, ledger, (DEAD_LETTERS, POLLS)) == (1, 0)
+    assert lines(caplog) == [(logging.ERROR, "alarm", "dead_letters", DEAD_LETTERS.message)]
+    reworded = replace(DEAD_LETTERS, message="Twelve dead letters lie about.")
     assert tell(redis, ledger, (reworded, POLLS)) == (1, 0), "other words are the same alarm"
     assert lines(caplog) == [(logging.ERROR, "alarm", "not_polled", POLLS.message)]
     assert tell(redis, ledger, (POLLS,)) == (0, 1)
-    assert lines(caplog) == [(logging.WARNING, "alarm is over", "dead_letters", LETTERS.message)]
+    assert lines(caplog) == [(logging.WARNING, "alarm is over", "dead_letters", DEAD_LETTERS.message)]
     assert tell(redis, ledger, (POLLS,)) == (0, 0)
     assert lines(caplog) == []
     assert tell(redis, ledger, ()) == (0, 1)
@@ -50,10 +50,10 @@ def test_an_alarm_is_told_once_and_its_end_once(redis: Redis, caplog: pytest.Log
 def test_an_alarm_has_code_portal_actor_and_what_to_do(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     ledger = ledger_on(redis)
     for _ in range(2):
-        tell(redis, ledger, (LETTERS,))
+        tell(redis, ledger, (DEAD_LETTERS,))
     (line,) = caplog.records
-    told = {name: line.__dict__[name] for name in ("code", "portal", "actor", "issue")}
-    assert told == {"code": "dead_letters", "portal": "acme", "actor": "operator", "issue": LETTERS.message}
+    reply = {name: line.__dict__[name] for name in ("code", "portal", "actor", "issue")}
+    assert reply == {"code": "dead_letters", "portal": "acme", "actor": "operator", "issue": DEAD_LETTERS.message}
 
 
 def test_what_passes_between_two_looks_is_not_told(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:

@@ -30,7 +30,7 @@ class Clock:
         self.now = datetime(2026, 4, 3, 12, tzinfo=UTC)
 
     def run(self, beat: Beat, seconds: float) -> int:
-        """Lets beat work for so long. Answers how often it sent something."""
+        """Let beat work for so long. Return how often it sent something."""
         before, end = len(beat.sent), self.now + timedelta(seconds=seconds)
         while self.now < end:
             self.now += timedelta(seconds=max(beat.scheduler.tick(), 0.005))

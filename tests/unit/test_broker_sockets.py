@@ -25,11 +25,11 @@ def test_a_connection_to_the_broker_is_watched(valkey: EmbeddedValkey, broker: C
     with app.connection_for_read() as connection, connection.channel() as channel:
         link = channel.client.connection_pool.get_connection()
         link.connect()
-        told = {
+        reply = {
             name: link._sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
             for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
         }
         assert link._sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-    silent_seconds = told["TCP_KEEPIDLE"] + told["TCP_KEEPINTVL"] * told["TCP_KEEPCNT"]
+    silent_seconds = reply["TCP_KEEPIDLE"] + reply["TCP_KEEPINTVL"] * reply["TCP_KEEPCNT"]
     assert 0 < silent_seconds <= 60
-    assert 0 < told["TCP_USER_TIMEOUT"] <= 60_000
+    assert 0 < reply["TCP_USER_TIMEOUT"] <= 60_000

@@ -25,7 +25,7 @@ PATH = re.compile(r"\.|[A-Za-z_]+(\[0\])?(\.[A-Za-z_]+(\[0\])?)*")
 
 
 def payload_for(id_path: str, values: list[str]) -> JSON:
-    """A payload with these values at the paths of an id."""
+    """Return a payload with these values at the paths of an id."""
     if id_path == ".":
         return values[0]
     root: dict[str, JSON] = {}

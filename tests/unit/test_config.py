@@ -66,7 +66,7 @@ def test_values_are_parsed_once() -> None:
             "B24_ORDER": "timestamp_x desc, id asc",
             "B24_PIPELINES": "b24offline.pipelines, mine.chains",
             "B24_LOG_LEVEL": "debug",
-            "B24_ADOPT": "no",
+            "B24_CLAIM_ORPHANS": "no",
             "B24_DATABASE_URL": "postgres://user:pw@db/b24",
             "B24_SECRET_KEY": f"{Fernet.generate_key().decode()}, {Fernet.generate_key().decode()}",
             "B24_UNROUTED": "",
@@ -88,7 +88,7 @@ def test_it_is_frozen() -> None:
 
 
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("B24_LIMIT", "7")
+    monkeypatch.setenv("B24_BATCH_SIZE", "7")
     assert Config.load().limit == 7
     assert Config.load({}).limit == 50
     assert Config().limit == 50
@@ -97,9 +97,9 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("B24_LIMIT", "0", "greater than or equal to 1"),
-        ("B24_LIMIT", "501", "less than or equal to 500"),
-        ("B24_LIMIT", "many", "valid integer"),
+        ("B24_BATCH_SIZE", "0", "greater than or equal to 1"),
+        ("B24_BATCH_SIZE", "501", "less than or equal to 500"),
+        ("B24_BATCH_SIZE", "many", "valid integer"),
         ("B24_REDIS_URL", "amqp://host", "must begin with redis://"),
         ("B24_REDIS_URL", "cache", "must begin with redis://"),
         ("CELERY_BROKER_URL", "rabbitmq", "must be an address with a scheme"),
@@ -129,10 +129,10 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
         ("B24_ORDER", "PROCESS_ID ASC", "followed by ASC or DESC"),
         ("B24_PIPELINES", "my-chains", "Python module names"),
         ("B24_CA_FILE", "/nowhere/ca.pem", "does not exist"),
-        ("B24_SETTLE_SHARE", "1", "less than 1"),
-        ("B24_TIME_SCALE", "0", "greater than 0"),
-        ("B24_TIME_SCALE", "1.5", "less than or equal to 1"),
-        ("B24_KEY_PREFIX", "a:b", "match pattern"),
+        ("B24_ACK_RATE_SHARE", "1", "less than 1"),
+        ("B24OFFLINE_TEST_TIME_SCALE", "0", "greater than 0"),
+        ("B24OFFLINE_TEST_TIME_SCALE", "1.5", "less than or equal to 1"),
+        ("B24_REDIS_KEY_PREFIX", "a:b", "match pattern"),
         ("B24_UNROUTED", "drop", "'ack' or 'nack'"),
         ("B24_TICK_SECONDS", "nan", "finite number"),
     ],
@@ -146,8 +146,8 @@ def test_a_wrong_value_is_named_explained_and_answered_by_an_example(name: str, 
 
 
 def test_all_wrong_values_are_told_at_once() -> None:
-    text = refused({"B24_LIMIT": "0", "B24_BURST": "0", "B24_ORDER": "x"})
-    assert [line.split()[0] for line in text.splitlines()] == ["B24_ORDER", "B24_LIMIT", "B24_BURST"]
+    text = refused({"B24_BATCH_SIZE": "0", "B24_BURST": "0", "B24_ORDER": "x"})
+    assert [line.split()[0] for line in text.splitlines()] == ["B24_ORDER", "B24_BATCH_SIZE", "B24_BURST"]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_plain_http_is_for_this_machine() -> None:
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [
-        ("B24_LIMITS", "B24_LIMIT"),
+        ("B24_LIMITS", "B24_BATCH_SIZE"),
         ("B24_POLL_INTERVAL_SECONDS", "B24_POLL_INTERVAL_M"),
         ("B24_BROKER_URL", "_URL"),
         ("B24_CLIENT_ID_FILE", "B24_CLIENT_"),
@@ -263,8 +263,10 @@ def test_every_variable_is_documented_and_its_example_is_right(tmp_path: Path) -
 def test_timers_keep_their_order_at_every_scale(scale: float) -> None:
     timers = Config(time_scale=scale).timers
     assert timers.read_timeout_seconds < timers.poll_lease_seconds
-    assert timers.poll_lease_seconds <= timers.report_age_seconds < timers.quiet_seconds
-    assert timers.quiet_seconds < timers.held_backoff_seconds[0], "what was reported is not redriven while it is quiet"
+    assert timers.poll_lease_seconds <= timers.nack_age_seconds < timers.in_doubt_seconds
+    assert timers.in_doubt_seconds < timers.redrive_backoff_seconds[0], (
+        "what was nacked is not redriven while it is in doubt"
+    )
     assert timers.recovery_seconds >= timers.poll_lease_seconds
     assert timers.lease_seconds < timers.run_queue_seconds
     whole = Timers.scaled()
@@ -276,9 +278,9 @@ def test_timers_keep_their_order_at_every_scale(scale: float) -> None:
             assert value == pytest.approx(full * scale)
 
 
-def test_a_quiet_period_outlives_the_longest_connect_and_what_is_sent_after_it() -> None:
+def test_a_in_doubt_period_outlives_the_longest_connect_and_what_is_sent_after_it() -> None:
     longest = Config.load({"B24_CONNECT_TIMEOUT_SECONDS": "15", "B24_READ_TIMEOUT_SECONDS": "55"})
-    assert longest.timers.quiet_seconds > longest.connect_timeout_seconds + 180
+    assert longest.timers.in_doubt_seconds > longest.connect_timeout_seconds + 180
     assert longest.timers.poll_lease_seconds > longest.connect_timeout_seconds + longest.read_timeout_seconds
     refused({"B24_CONNECT_TIMEOUT_SECONDS": "15.1", "B24_READ_TIMEOUT_SECONDS": "50"})
 
@@ -286,8 +288,8 @@ def test_a_quiet_period_outlives_the_longest_connect_and_what_is_sent_after_it()
 def test_timers_of_an_ordinary_deployment() -> None:
     timers = Config(lease_seconds=90, sweep_seconds=20).timers
     assert (timers.lease_seconds, timers.sweep_seconds, timers.read_timeout_seconds) == (90, 20, 65)
-    assert (timers.quiet_seconds, timers.report_age_seconds) == (200, 75)
+    assert (timers.in_doubt_seconds, timers.nack_age_seconds) == (200, 75)
     assert timers.step_backoff_seconds == (2, 8, 30, 60)
-    assert timers.held_backoff_seconds == (300, 900, 2700, 7200, 21_600, 86_400)
+    assert timers.redrive_backoff_seconds == (300, 900, 2700, 7200, 21_600, 86_400)
     with pytest.raises(ValueError, match="time scale"):
         Timers.scaled(0)

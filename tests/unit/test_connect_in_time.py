@@ -9,7 +9,7 @@ import pytest
 from test_rest_faults import OK, Script, answering, certificate, free_port
 
 from b24offline import errors
-from b24offline.rest import PortalClient, make_session
+from b24offline.rest import RestClient, make_session
 
 
 def at(monkeypatch, *addresses, seconds=0.0, port=0):
@@ -80,7 +80,7 @@ def test_all_addresses_together_take_no_longer_than_the_connect_timeout(monkeypa
     with Crowded(port, *dead):
         at(monkeypatch, *dead)
         url = f"http://localhost:{port}/rest/"
-        client = PortalClient(
+        client = RestClient(
             "acme", url, make_session(), connect_timeout_seconds=1, read_timeout_seconds=1, max_response_bytes=1
         )
         begun = time.monotonic()

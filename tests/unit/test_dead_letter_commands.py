@@ -13,7 +13,7 @@ from core_events import PIPELINE, event_of, pass_time, run_of, run_state
 from b24offline.cli import main
 from b24offline.cli.time_span import parsed_span
 from b24offline.config import Config
-from b24offline.events import Wish
+from b24offline.events import DesiredState
 from b24offline.ledger import BatchKind, Entry
 from b24offline.runtime import Runtime
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from b24offline.delivery import PortalKit
+    from b24offline.delivery import PortalServices
     from b24offline.supervisor import EmbeddedValkey
 
 pytestmark = pytest.mark.unit
@@ -31,10 +31,10 @@ CANARY = "canary of a customer"
 
 
 class Desk:
-    """A deployment with portals whose events were parked, and an operator before it."""
+    """A deployment with portals whose events were dead-lettered, and an operator before it."""
 
     def __init__(self, folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name, value in {"B24_REDIS_URL": url, "B24_DATA_DIR": str(folder), "B24_KEY_PREFIX": "desk"}.items():
+        for name, value in {"B24_REDIS_URL": url, "B24_DATA_DIR": str(folder), "B24_REDIS_KEY_PREFIX": "desk"}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("USER", "olga")
         monkeypatch.setenv("LOGNAME", "olga")
@@ -50,32 +50,32 @@ class Desk:
                 refresh_token=portal,
             )
 
-    def kit(self, portal: str = "acme") -> PortalKit:
-        return self.runtime.kit(portal)
+    def services(self, portal: str = "acme") -> PortalServices:
+        return self.runtime.services(portal)
 
     def hold(self, record: int, portal: str = "acme", *, reason: str = "ValueError", **changes: Any) -> None:
-        """A held run that failed and stands aside."""
-        changes = {"portal": portal, "data": {"NAME": CANARY}, "marked": True, **changes}
+        """A retrying run that failed and yields its slot."""
+        changes = {"portal": portal, "data": {"NAME": CANARY}, "nacked": True, **changes}
         event = event_of(record, **changes)
-        ledger = self.kit(portal).ledger
+        ledger = self.services(portal).ledger
         ledger.open(f"p{record}", [Entry(event, (PIPELINE,))], kind=BatchKind.RETRYING)
         (handed,) = ledger.start(f"p{record}")
         assert ledger.back_off(handed.run, handed.attempt, reason=reason)
 
-    def park(self, record: int, portal: str = "acme", **more: Any) -> None:
+    def dead_letter(self, record: int, portal: str = "acme", **more: Any) -> None:
         self.hold(record, portal, **more)
-        kit = self.kit(portal)
-        pass_time(self.runtime.redis, kit.ledger, self.runtime.timers.park_seconds + 1)
-        for one in kit.ledger.take_overdue().hopeless:
-            kit.parking.park(one)
+        services = self.services(portal)
+        pass_time(self.runtime.redis, services.ledger, self.runtime.timers.dead_letter_after_seconds + 1)
+        for one in services.ledger.take_overdue().exhausted:
+            services.dead_letter_queue.dead_letter(one)
 
     def state(self, record: int, portal: str = "acme") -> str | None:
-        return run_state(self.runtime.redis, self.kit(portal).ledger, run_of(record))
+        return run_state(self.runtime.redis, self.services(portal).ledger, run_of(record))
 
     def run(self, *words: str, code: int = 0, answer: str | None = None) -> Result:
-        told = CliRunner().invoke(main, words, input=answer)
-        assert told.exit_code == code, told.output
-        return told
+        reply = CliRunner().invoke(main, words, input=answer)
+        assert reply.exit_code == code, reply.output
+        return reply
 
     def json(self, *words: str, code: int = 0) -> Any:
         return json.loads(self.run(*words, "--json", code=code).stdout)
@@ -88,9 +88,9 @@ def desk(tmp_path: Path, valkey: EmbeddedValkey, redis: Redis, monkeypatch: pyte
 
 @pytest.fixture
 def three(desk: Desk) -> Desk:
-    desk.park(1)
-    desk.park(2, reason="KeyError", name="ONCRMLEADADD")
-    desk.park(3, "globex")
+    desk.dead_letter(1)
+    desk.dead_letter(2, reason="KeyError", name="ONCRMLEADADD")
+    desk.dead_letter(3, "globex")
     return desk
 
 
@@ -102,7 +102,7 @@ def test_list_shows_what_is_open_and_where_it_is(three: Desk) -> None:
     assert CANARY not in "".join(lines)
 
 
-def test_without_letters_it_says_so(desk: Desk) -> None:
+def test_without_dead_letters_it_says_so(desk: Desk) -> None:
     assert desk.run("dead-letter", "list").stdout == "No dead letters.\n"
 
 
@@ -123,15 +123,15 @@ def test_without_letters_it_says_so(desk: Desk) -> None:
     ],
 )
 def test_list_filters(three: Desk, filters: tuple[str, ...], found: list[int]) -> None:
-    assert [letter["id"] for letter in three.json("dead-letter", "list", *filters)] == found
+    assert [dead_letter["id"] for dead_letter in three.json("dead-letter", "list", *filters)] == found
 
 
 def test_list_says_how_many_it_leaves_out(three: Desk) -> None:
     for filters, more in ((), 2), (("--reason", "Value"), 1):
-        told = three.run("dead-letter", "list", *filters, "--limit", "1")
-        assert told.stdout.splitlines()[-1] == f"{more} more; --limit 0 shows all."
-    told = three.run("dead-letter", "list", "--limit", "1", "--json")
-    assert (len(json.loads(told.stdout)), told.stderr) == (1, "2 more; --limit 0 shows all.\n")
+        reply = three.run("dead-letter", "list", *filters, "--limit", "1")
+        assert reply.stdout.splitlines()[-1] == f"{more} more; --limit 0 shows all."
+    reply = three.run("dead-letter", "list", "--limit", "1", "--json")
+    assert (len(json.loads(reply.stdout)), reply.stderr) == (1, "2 more; --limit 0 shows all.\n")
     assert "more" not in three.run("dead-letter", "list", "--limit", "0").output
 
 
@@ -151,22 +151,22 @@ def test_show_holds_the_payload_back_until_asked(three: Desk) -> None:
     assert "not in the range" in three.run("dead-letter", "show", "9" * 20, code=2).output
 
 
-def test_redrive_starts_the_run_and_leaves_the_letter_open(three: Desk) -> None:
-    told = three.run("dead-letter", "redrive", "1")
-    assert "1 redriven" in told.output
-    assert (three.state(1), three.state(2)) == ("waiting", "parked")
+def test_redrive_starts_the_run_and_leaves_the_dead_letter_open(three: Desk) -> None:
+    reply = three.run("dead-letter", "redrive", "1")
+    assert "1 redriven" in reply.output
+    assert (three.state(1), three.state(2)) == ("waiting", "dead_lettered")
     assert len(three.runtime.store.dead_letters.list()) == 3
-    pass_time(three.runtime.redis, three.kit().ledger, 1)
-    assert [one.run for one in three.kit().ledger.take_overdue().runs] == [run_of(1)]
-    told = three.run("dead-letter", "redrive", "1", code=1)
-    assert "was not redriven: its run is ready" in told.output
+    pass_time(three.runtime.redis, three.services().ledger, 1)
+    assert [one.run for one in three.services().ledger.take_overdue().runs] == [run_of(1)]
+    reply = three.run("dead-letter", "redrive", "1", code=1)
+    assert "was not redriven: its run is ready" in reply.output
 
 
 def test_many_are_redriven_at_a_pace(desk: Desk) -> None:
     for record in range(1, 22):
-        desk.park(record)
+        desk.dead_letter(record)
     desk.run("dead-letter", "redrive", "--portal", "acme")
-    ledger = desk.kit().ledger
+    ledger = desk.services().ledger
     pass_time(desk.runtime.redis, ledger, 2)
     assert 9 <= len(ledger.take_overdue().runs) <= 14
     pass_time(desk.runtime.redis, ledger, 3)
@@ -175,42 +175,42 @@ def test_many_are_redriven_at_a_pace(desk: Desk) -> None:
 
 @pytest.mark.parametrize("command", ["redrive", "drop"])
 def test_a_dry_run_changes_nothing(three: Desk, command: str) -> None:
-    told = three.run("dead-letter", command, "--reason", "ValueError", "--dry-run")
-    assert "2 would be" in told.output
-    assert {three.state(1), three.state(3, "globex")} == {"parked"}
-    assert [letter["id"] for letter in three.json("dead-letter", command, "--all", "--dry-run")] == [1, 2, 3]
+    reply = three.run("dead-letter", command, "--reason", "ValueError", "--dry-run")
+    assert "2 would be" in reply.output
+    assert {three.state(1), three.state(3, "globex")} == {"dead_lettered"}
+    assert [dead_letter["id"] for dead_letter in three.json("dead-letter", command, "--all", "--dry-run")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("command", ["redrive", "drop"])
 @pytest.mark.parametrize("words", [(), ("1", "--all"), ("1", "77"), ("1", "--portal", "globex")])
 def test_nothing_happens_to_what_was_not_clearly_named(three: Desk, command: str, words: tuple[str, ...]) -> None:
     assert "Nothing was changed" in three.run("dead-letter", command, *words, code=2).output
-    assert three.state(1) == "parked"
+    assert three.state(1) == "dead_lettered"
 
 
 @pytest.mark.parametrize(("command", "done"), [("redrive", "redriven"), ("drop", "dropped")])
-def test_it_says_so_when_the_filters_fit_no_letter(three: Desk, command: str, done: str) -> None:
-    told = three.run("dead-letter", command, "--portal", "acmee")
-    assert told.stdout == f"No open dead letter matches; nothing was {done}.\n"
+def test_it_says_so_when_the_filters_fit_no_dead_letter(three: Desk, command: str, done: str) -> None:
+    reply = three.run("dead-letter", command, "--portal", "acmee")
+    assert reply.stdout == f"No open dead letter matches; nothing was {done}.\n"
 
 
 def test_drop_asks_first(three: Desk) -> None:
     three.run("dead-letter", "drop", "1", code=1, answer="n\n")
     three.run("dead-letter", "drop", "1", "--json", code=2)
-    assert three.state(1) == "parked"
+    assert three.state(1) == "dead_lettered"
     three.run("dead-letter", "drop", "1", answer="y\n")
     assert three.state(1) == "succeeded"
 
 
-def test_drop_ends_the_letter_and_says_who(three: Desk) -> None:
-    told = three.run("dead-letter", "drop", "--all", "--yes")
-    assert "3 dropped" in told.output
+def test_drop_ends_the_dead_letter_and_says_who(three: Desk) -> None:
+    reply = three.run("dead-letter", "drop", "--all", "--yes")
+    assert "3 dropped" in reply.output
     assert three.runtime.store.dead_letters.list() == []
     ended = three.json("dead-letter", "list", "--ended")
-    assert [letter["reason"] for letter in ended] == [f"{why}; dropped by olga" for why in _reasons()]
-    assert all(letter["ended_at"] and letter["now"] == "ended" for letter in ended)
-    assert three.kit().ledger.take_overdue().batches == ("p1", "p2")
-    assert three.kit().ledger.counters()["runs_dropped"] == 2
+    assert [dead_letter["reason"] for dead_letter in ended] == [f"{why}; dropped by olga" for why in _reasons()]
+    assert all(dead_letter["ended_at"] and dead_letter["now"] == "ended" for dead_letter in ended)
+    assert three.services().ledger.take_overdue().batches == ("p1", "p2")
+    assert three.services().ledger.counters()["runs_dropped"] == 2
 
 
 def _reasons() -> list[str]:
@@ -218,11 +218,11 @@ def _reasons() -> list[str]:
 
 
 @pytest.mark.parametrize(("command", "open_letters"), [("redrive", 3), ("drop", 2)])
-def test_after_loss_of_the_ledger_it_says_what_will_happen(three: Desk, command: str, open_letters: int) -> None:
+def test_after_loss_of_the_ledger_it_says_what_will_happen(three: Desk, command: str, open_dead_letters: int) -> None:
     three.runtime.redis.flushall()
-    told = three.run("dead-letter", command, "1", *(["--yes"] if command == "drop" else []), code=1)
-    assert "is adopted within minutes" in told.output
-    assert len(three.runtime.store.dead_letters.list()) == open_letters
+    reply = three.run("dead-letter", command, "1", *(["--yes"] if command == "drop" else []), code=1)
+    assert "is adopted within minutes" in reply.output
+    assert len(three.runtime.store.dead_letters.list()) == open_dead_letters
     assert three.json("dead-letter", "list")[0]["now"] == "unknown"
 
 
@@ -237,8 +237,8 @@ def test_a_forgotten_portal_is_no_obstacle(three: Desk) -> None:
 
 def test_json_tells_what_became_of_each(three: Desk) -> None:
     three.run("dead-letter", "redrive", "1")
-    pass_time(three.runtime.redis, three.kit().ledger, 1)
-    three.kit().ledger.take_overdue()
+    pass_time(three.runtime.redis, three.services().ledger, 1)
+    three.services().ledger.take_overdue()
     assert three.json("dead-letter", "drop", "1", "2", "--yes", code=1) == {
         "dead_letters": {"1": "ready", "2": "dropped"}
     }
@@ -265,22 +265,22 @@ def test_an_export_that_breaks_off_leaves_no_file(three: Desk, tmp_path: Path) -
 
 
 def test_an_export_onto_a_full_disk_is_a_sentence(desk: Desk, tmp_path: Path) -> None:
-    desk.park(1, data={"NAME": "x" * 1_000_000})
+    desk.dead_letter(1, data={"NAME": "x" * 1_000_000})
     path = tmp_path / "letters.jsonl"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
     try:
-        told = desk.run("dead-letter", "export", "--to", str(path), code=1)
+        reply = desk.run("dead-letter", "export", "--to", str(path), code=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "Nothing was exported" in told.output
+    assert "Nothing was exported" in reply.output
     assert not path.exists()
 
 
 def test_nacked_sums_up_and_lists(three: Desk) -> None:
     three.hold(4)
-    three.runtime.redis.hset(f"{three.kit().ledger.stem}:marked", "9", three.kit().ledger.now_ms() - 90_000)
-    three.runtime.redis.hset(f"{three.kit().ledger.stem}:marked", "10", three.kit().ledger.now_ms())
+    three.runtime.redis.hset(f"{three.services().ledger.stem}:nacked", "9", three.services().ledger.now_ms() - 90_000)
+    three.runtime.redis.hset(f"{three.services().ledger.stem}:nacked", "10", three.services().ledger.now_ms())
     lines = three.run("nacked").stdout.splitlines()
     assert lines[1].split() == ["acme", "2", "90", "s", "1", "0", "s", "2", "336.0", "h"]
     assert lines[2].split() == ["globex", "0", "-", "0", "-", "1", "168.0", "h"]
@@ -293,12 +293,12 @@ def test_nacked_sums_up_and_lists(three: Desk) -> None:
         ["retrying", "4"],
     ]
     assert CANARY not in records
-    assert {row["state"] for row in three.json("nacked")} == {"", "parked", "waiting"}
+    assert {row["state"] for row in three.json("nacked")} == {"", "dead_lettered", "waiting"}
     assert "No portal named" in three.run("nacked", "--portal", "initech", code=2).output
 
 
 def test_a_ledger_that_is_away_is_a_sentence(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk.park(1)
+    desk.dead_letter(1)
     monkeypatch.setenv("B24_REDIS_URL", "redis://127.0.0.1:1/0")
     assert desk.json("dead-letter", "list")[0]["now"] == "?"
     assert "ledger cannot be reached" in desk.run("dead-letter", "redrive", "1", code=1).output
@@ -306,8 +306,8 @@ def test_a_ledger_that_is_away_is_a_sentence(desk: Desk, monkeypatch: pytest.Mon
 
 
 def test_a_portal_with_dead_letters_is_drained_but_not_removed(three: Desk) -> None:
-    three.runtime.store.portals.set_wish("globex", Wish.PAUSED)
+    three.runtime.store.portals.set_desired_state("globex", DesiredState.PAUSED)
     portal = three.runtime.store.portals.get("globex")
-    assert three.kit("globex").lifecycle.drained(portal, 0.0)
+    assert three.services("globex").lifecycle.drained(portal, 0.0)
     assert "1 dead letters" in three.run("portal", "remove", "globex", code=2).output
-    assert three.state(3, "globex") == "parked"
+    assert three.state(3, "globex") == "dead_lettered"

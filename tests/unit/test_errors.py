@@ -108,10 +108,10 @@ def test_an_error_beside_a_result_is_an_error():
 
 
 def test_the_error_of_rest_3_is_read():
-    body = {"error": {"code": "INSUFFICIENT_SCOPE", "message": "told"}}
+    body = {"error": {"code": "INSUFFICIENT_SCOPE", "message": "reply"}}
     error = error_from_answer("acme", "m", 403, body)
     assert type(error) is errors.InsufficientScope
-    assert error.description == "told"
+    assert error.description == "reply"
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def test_every_portal_error_says_where_and_what_and_survives_pickling(kind):
 def test_attributes_beyond_the_common_ones_survive_pickling():
     limit = errors.OperationTimeLimit("acme", "m", 429, "", "", reset_at=5.0)
     assert pickle.loads(pickle.dumps(limit)).reset_at == 5.0
-    pace = pickle.loads(pickle.dumps(errors.PaceExceeded("acme", 2.5)))
-    assert (pace.portal, pace.wait_seconds) == ("acme", 2.5)
+    rate_limiter = pickle.loads(pickle.dumps(errors.RateLimited("acme", 2.5)))
+    assert (rate_limiter.portal, rate_limiter.wait_seconds) == ("acme", 2.5)
 
 
 @pytest.mark.parametrize("kind", [errors.BadRequest, errors.RefusedByMethod, errors.ObjectNotFound])

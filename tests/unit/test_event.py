@@ -46,16 +46,16 @@ def test_a_record_of_a_reservation() -> None:
     record = parse_record(row(), process_id="p1")
     assert (record.record_id, record.name, record.stamp) == (871, "ONCRMDEALUPDATE", STAMP)
     assert record.timestamp == datetime(2026, 4, 3, 6, 44, 10, tzinfo=UTC)
-    assert (record.process_id, record.marked) == ("p1", False)
+    assert (record.process_id, record.nacked) == ("p1", False)
 
 
 def test_what_a_row_says_itself_goes_before_what_the_caller_knows() -> None:
     listed = parse_record(row(PROCESS_ID="p2", ERROR="1"), process_id="p1")
-    assert (listed.process_id, listed.marked) == ("p2", True)
-    free = parse_record(row(PROCESS_ID="", ERROR="0"), process_id="p1", marked=True)
-    assert (free.process_id, free.marked) == ("", False)
-    assert parse_record(row(PROCESS_ID=None, ERROR=1)).marked
-    assert parse_record(row(), marked=True).marked
+    assert (listed.process_id, listed.nacked) == ("p2", True)
+    free = parse_record(row(PROCESS_ID="", ERROR="0"), process_id="p1", nacked=True)
+    assert (free.process_id, free.nacked) == ("", False)
+    assert parse_record(row(PROCESS_ID=None, ERROR=1)).nacked
+    assert parse_record(row(), nacked=True).nacked
 
 
 @pytest.mark.parametrize("nothing", [False, None, []])
@@ -137,7 +137,7 @@ def test_an_event_of_a_deal() -> None:
     event = event_of()
     assert event.object == ObjectKey("acme", "crm_deal", "123")
     assert str(event.object) == "crm_deal 123"
-    assert (event.action, event.user_id, event.marked) == ("update", 1, False)
+    assert (event.action, event.user_id, event.nacked) == ("update", 1, False)
     assert event.delivery == "871@1775198650"
     assert event.idempotency_key("crm.deal_changed") == "acme:871@1775198650:crm.deal_changed"
 
@@ -187,7 +187,7 @@ events = st.builds(
     object=st.none() | st.builds(ObjectKey, st.just("acme"), st.sampled_from(["crm_deal", "task"]), st.text()),
     data=json_values,
     user_id=st.none() | st.integers(1),
-    marked=st.booleans(),
+    nacked=st.booleans(),
 )
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b24offline import failpoints as crash_points
+from b24offline import failpoints
 from tests.faults.checker import Verdict, judge
 from tests.faults.evidence import GONE, Change, Evidence, Moment, Name, Span, fingerprint, spans
 from tests.faults.leaks import leaks_in
@@ -71,11 +71,11 @@ def test_a_run_begins_with_its_first_step() -> None:
     assert judge(story(LIFE, steps)).lost
 
 
-def test_what_waits_as_marked_held_or_parked_is_not_lost() -> None:
-    marked = [moment(2, "queued"), moment(4, "reserved", process_id="p"), moment(9, "marked", marked=True, before="p")]
-    assert not judge(story(marked, [])).lost
-    held = [*marked, moment(10, "reserved", marked=True, process_id="q")]
-    assert not judge(story(held, [], known=frozenset({1}))).lost
+def test_what_waits_as_nacked_retrying_or_dead_lettered_is_not_lost() -> None:
+    nacked = [moment(2, "queued"), moment(4, "reserved", process_id="p"), moment(9, "nacked", nacked=True, before="p")]
+    assert not judge(story(nacked, [])).lost
+    retrying = [*nacked, moment(10, "reserved", nacked=True, process_id="q")]
+    assert not judge(story(retrying, [], known=frozenset({1}))).lost
 
 
 def test_every_pipeline_of_the_event_must_have_run() -> None:
@@ -112,18 +112,18 @@ def test_an_error_call_that_leaves_nothing_destroys() -> None:
     assert len(judge(story(deleted, [])).destroyed) == 1
 
 
-def test_an_error_call_that_leaves_a_free_marked_record_does_not() -> None:
+def test_an_error_call_that_leaves_a_free_nacked_record_does_not() -> None:
     fine = [
         moment(2, "queued"),
         moment(4, "reserved", process_id="p"),
         moment(6, "queued", 2),
         moment(9, "deleted_by_error", 2, by="p"),
-        moment(10, "marked", marked=True, before="p"),
+        moment(10, "nacked", nacked=True, before="p"),
     ]
     assert not judge(story(fine, [])).destroyed
     assert judge(story([*fine[:3], fine[3]], [])).destroyed
-    held = replace(fine[4], process_id="q")
-    assert judge(story([*fine[:4], held], [])).destroyed, "a held one is cleared without a look at repeats"
+    retrying = replace(fine[4], process_id="q")
+    assert judge(story([*fine[:4], retrying], [])).destroyed, "a retrying one is cleared without a look at repeats"
 
 
 def test_a_record_that_stays_reserved_is_stuck_unless_it_is_known() -> None:
@@ -205,12 +205,12 @@ def test_a_crash_point_kills_once_and_only_where_it_is_armed(tmp_path: Path, who
     def passes(environ: dict[str, str]) -> bool:
         command = [sys.executable, "-c", DYING]
         env = {**os.environ, **environ}
-        told = subprocess.run(command, check=False, env=env, stdout=subprocess.PIPE, start_new_session=True)
-        return told.stdout == b"alive\n"
+        reply = subprocess.run(command, check=False, env=env, stdout=subprocess.PIPE, start_new_session=True)
+        return reply.stdout == b"alive\n"
 
-    armed = tmp_path / "here"
+    armed = tmp_path / "runtime"
     armed.write_text(whom)
     assert passes({}), "nothing happens without the variable"
     assert armed.exists()
-    assert not passes({crash_points.VARIABLE: str(tmp_path)})
-    assert passes({crash_points.VARIABLE: str(tmp_path)}), "it fires once"
+    assert not passes({failpoints.VARIABLE: str(tmp_path)})
+    assert passes({failpoints.VARIABLE: str(tmp_path)}), "it fires once"

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.unit
 
 @pytest.fixture
 def stage(tmp_path: Path, valkey: EmbeddedValkey, redis: Redis) -> Iterator[Stage]:
-    """A portal, a journal and crash points, and no worker that could meet anything."""
+    """A portal, a journal and failpoints, and no worker that could meet anything."""
     stage = Stage(tmp_path, Plan(), seed=1)
     with EmulatorProcess(objects=5) as emulator:
         stage.control, stage.journal, stage.redis = emulator.control(), Journal(valkey.url), redis
@@ -43,7 +43,7 @@ def test_a_plan_that_never_fired_is_told_also_when_it_is_disarmed(stage: Stage) 
 
 def test_a_crash_point_that_nobody_came_to_is_told(stage: Stage) -> None:
     stage.arm("poll.leased")
-    assert stage.missed() == ["nobody came to the crash point poll.leased"]
+    assert stage.missed() == ["nobody came to the failpoint poll.leased"]
 
 
 def test_a_handler_that_never_did_what_it_was_told_is_told(stage: Stage) -> None:

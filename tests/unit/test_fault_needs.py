@@ -42,9 +42,9 @@ def test_what_no_chosen_row_needs_is_not_missed() -> None:
 @pytest.mark.usefixtures("without_rabbitmq")
 def test_the_run_ends_at_once_with_one_line_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "known_rows", lambda: [row(1), row(12), row(30, GONE)])
-    told = CliRunner().invoke(program.main, [])
-    assert told.exit_code == 2
-    assert told.stderr == "These rows need what is not here: apt-get install libfaketime rabbitmq-server\n"
+    reply = CliRunner().invoke(program.main, [])
+    assert reply.exit_code == 2
+    assert reply.stderr == "These rows need what is not here: apt-get install libfaketime rabbitmq-server\n"
     assert CliRunner().invoke(program.main, ["--row", "30"]).stderr.endswith("apt-get install libfaketime\n")
     assert CliRunner().invoke(program.main, ["--row", "1"]).stderr.endswith("apt-get install rabbitmq-server\n")
 
@@ -54,6 +54,6 @@ def test_a_selection_that_needs_nothing_is_played(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(program, "known_rows", lambda: [row(1), row(12), row(30, GONE)])
     played: list[int] = []
     monkeypatch.setattr(program, "play_all", lambda jobs, at_a_time: played.extend(one.index for one in jobs) or [])
-    told = CliRunner().invoke(program.main, ["--row", "12", "--json", str(tmp_path / "results.json")])
+    reply = CliRunner().invoke(program.main, ["--row", "12", "--json", str(tmp_path / "results.json")])
     assert played == [1]
-    assert told.stderr == ""
+    assert reply.stderr == ""

@@ -17,12 +17,12 @@ from tests.faults.row import rows
 
 pytestmark = pytest.mark.unit
 
-SCRIPTS = sorted(one.name.removesuffix(".lua") for one in files("b24offline").joinpath("scripts").iterdir())
+SCRIPTS = sorted(one.name.removesuffix(".lua") for one in files("b24offline.ledger").joinpath("scripts").iterdir())
 Places = dict[tuple[object, str], Any]
 
 
 def places() -> Places:
-    """Every name of the product, in its modules and classes, with what it stands for."""
+    """Return every name of the product, in its modules and classes, with what it stands for."""
     found: Places = {}
     modules = [one for name, one in sys.modules.items() if name.split(".")[0] == "b24offline"]
     classes = {

@@ -12,9 +12,9 @@ from cryptography.fernet import Fernet
 from b24offline.cli.output import show_table
 from b24offline.cli.status import row
 from b24offline.errors import WrongKey
-from b24offline.events import Portal, PortalState, Wish
+from b24offline.events import DesiredState, ObservedState, Portal
 from b24offline.ledger import LedgerSchemaMismatch
-from b24offline.monitoring import HealthSample, IssueCode, overview, overviews
+from b24offline.monitoring import HealthSample, IssueCode, portal_status, portal_statuses
 from b24offline.monitoring.health import DEAD_LETTER_SLACK_SECONDS, OLD_SECONDS, UNADOPTED_SECONDS, find_issues
 from b24offline.reconciliation import Reconciled
 from b24offline.store import Cipher, Store
@@ -31,15 +31,15 @@ PORTAL = Portal(
     client_secret="canary",
     connector="b24offline",
     member_id=None,
-    state=PortalState.ACTIVE,
+    state=ObservedState.ACTIVE,
     state_reason="",
     state_since=LONG_AGO,
     state_actor="",
-    wish=Wish.RUN,
-    wish_since=LONG_AGO,
+    desired_state=DesiredState.RUN,
+    desired_since=LONG_AGO,
     authorized_at=LONG_AGO,
     token_version=1,
-    ledger_generation=1,
+    ledger_epoch=1,
     created_at=LONG_AGO,
 )
 SAMPLE = HealthSample(next_poll_seconds=3.0)
@@ -68,23 +68,23 @@ def test_a_portal_that_is_served_needs_nobody():
 @pytest.mark.parametrize(
     ("state", "actor"),
     [
-        (PortalState.AUTH_LOST, "portal administrator"),
-        (PortalState.NOT_ADMIN, "portal administrator"),
-        (PortalState.PLAN_TOO_SMALL, "portal administrator"),
-        (PortalState.BLOCKED, "operator"),
-        (PortalState.REMOVED, "operator"),
+        (ObservedState.AUTH_LOST, "portal administrator"),
+        (ObservedState.NOT_ADMIN, "portal administrator"),
+        (ObservedState.PLAN_TOO_SMALL, "portal administrator"),
+        (ObservedState.BLOCKED, "operator"),
+        (ObservedState.REMOVED, "operator"),
     ],
 )
 def test_states_that_do_not_pass_name_who_ends_them(state, actor):
     assert actors(replace(PORTAL, state=state)) == [actor]
     assert actors(replace(PORTAL, state=state, state_actor="developer")) == ["developer"]
-    assert actors(replace(PORTAL, state=state, wish=Wish.PAUSED)) == []
-    assert actors(replace(PORTAL, state=state, wish=Wish.PAUSED), BUSY) == [actor]
-    assert actors(replace(PORTAL, state=state, wish=Wish.REMOVED), BUSY, 3) == []
+    assert actors(replace(PORTAL, state=state, desired_state=DesiredState.PAUSED)) == []
+    assert actors(replace(PORTAL, state=state, desired_state=DesiredState.PAUSED), BUSY) == [actor]
+    assert actors(replace(PORTAL, state=state, desired_state=DesiredState.REMOVED), BUSY, 3) == []
 
 
 def test_what_passes_by_itself_becomes_somebodys_after_an_hour():
-    young = replace(PORTAL, state=PortalState.PAUSED, state_since=NOW - timedelta(minutes=5))
+    young = replace(PORTAL, state=ObservedState.PAUSED, state_since=NOW - timedelta(minutes=5))
     assert actors(young) == []
     assert actors(replace(young, state_actor="operator")) == ["operator"]
     assert actors(replace(young, state_since=LONG_AGO)) == ["operator"]
@@ -94,14 +94,14 @@ def test_nobody_polling_is_noticed():
     assert actors(sample=replace(SAMPLE, next_poll_seconds=-59)) == []
     assert actors(sample=replace(SAMPLE, next_poll_seconds=-61)) == ["operator"]
     assert actors(sample=replace(SAMPLE, next_poll_seconds=None)) == ["operator"]
-    assert actors(replace(PORTAL, wish_since=NOW), replace(SAMPLE, next_poll_seconds=None)) == []
-    assert actors(replace(PORTAL, wish=Wish.PAUSED), replace(SAMPLE, next_poll_seconds=None)) == []
+    assert actors(replace(PORTAL, desired_since=NOW), replace(SAMPLE, next_poll_seconds=None)) == []
+    assert actors(replace(PORTAL, desired_state=DesiredState.PAUSED), replace(SAMPLE, next_poll_seconds=None)) == []
 
 
 def test_dead_letters_and_a_ledger_that_is_away_need_the_operator():
-    (letters,) = issues(dead=2)
-    assert (letters.code, letters.actor) == (IssueCode.DEAD_LETTERS, "operator")
-    assert letters.message.startswith("2 dead letters wait")
+    (dead_letters,) = issues(dead=2)
+    assert (dead_letters.code, dead_letters.actor) == (IssueCode.DEAD_LETTERS, "operator")
+    assert dead_letters.message.startswith("2 dead letters wait")
     assert codes(sample=None) == [IssueCode.LEDGER_UNREACHABLE]
 
 
@@ -131,13 +131,13 @@ def test_a_reconciliation_that_does_not_end_is_noticed():
 def test_what_is_older_than_its_bound_is_an_issue_and_nothing_else(field, bound, code):
     assert codes(sample=replace(SAMPLE, **{field: bound})) == []
     assert codes(sample=replace(SAMPLE, **{field: bound + 1})) == [code]
-    assert codes(replace(PORTAL, wish=Wish.REMOVED), replace(SAMPLE, **{field: bound + 1})) == []
+    assert codes(replace(PORTAL, desired_state=DesiredState.REMOVED), replace(SAMPLE, **{field: bound + 1})) == []
 
 
 def test_orphans_are_no_issue_where_nobody_looks_for_them():
     old = replace(SAMPLE, orphans=1, oldest_orphan_seconds=UNADOPTED_SECONDS + 1)
     assert issues(sample=old, adopts=False) == ()
-    assert codes(replace(PORTAL, wish=Wish.PAUSED), old) == []
+    assert codes(replace(PORTAL, desired_state=DesiredState.PAUSED), old) == []
 
 
 def test_each_refused_event_is_an_issue_of_its_own():
@@ -171,34 +171,34 @@ def test_every_message_is_a_sentence_that_names_no_one_else():
         other_schema=str(LedgerSchemaMismatch("acme", "2", 1)),
         unreconciled_seconds=9e6,
     )
-    found = [*issues(replace(PORTAL, state=PortalState.BLOCKED), sample, 1), *issues(sample=None)]
+    found = [*issues(replace(PORTAL, state=ObservedState.BLOCKED), sample, 1), *issues(sample=None)]
     assert {issue.code for issue in found} == set(IssueCode) - {IssueCode.WRONG_KEY}
     assert all(issue.message[0].isupper() or issue.message[0].isdigit() for issue in found)
 
 
 def test_the_look_at_one_portal_does_not_grow_with_the_number_of_portals(deployed, redis):
-    here = deployed()
-    portal = here.store.portals.get("acme")
+    runtime = deployed()
+    portal = runtime.store.portals.get("acme")
 
     def answered():
         before = redis.info("stats")["total_net_output_bytes"]
-        assert overview(here.store, here.redis, here.config, portal).sample.next_poll_seconds is not None
+        assert portal_status(runtime.store, runtime.redis, runtime.config, portal).sample.next_poll_seconds is not None
         return redis.info("stats")["total_net_output_bytes"] - before
 
-    here.schedule.seed(["acme"])
+    runtime.schedule.seed(["acme"])
     alone = answered()
-    here.schedule.seed(["acme", *(f"portal{number}" for number in range(5000))])
+    runtime.schedule.seed(["acme", *(f"portal{number}" for number in range(5000))])
     assert answered() < alone + 10_000, "a sweep that looks at ten thousand portals would not end"
 
 
 def test_a_portal_whose_secret_cannot_be_opened_is_shown_with_the_others(deployed):
-    here = deployed()
-    foreign = Store(here.store.engine, Cipher([Fernet.generate_key().decode()]))
+    runtime = deployed()
+    foreign = Store(runtime.store.engine, Cipher([Fernet.generate_key().decode()]))
     zeta = {name: getattr(PORTAL, name) for name in ("client_endpoint", "auth_url", "client_id", "client_secret")}
     foreign.portals.seed("zeta", **zeta, connector="zeta")
     with pytest.raises(WrongKey):
-        here.store.portals.list()
-    acme, unopened = overviews(here.store, here.redis, here.config)
+        runtime.store.portals.list()
+    acme, unopened = portal_statuses(runtime.store, runtime.redis, runtime.config)
     assert acme.sample is not None
     assert (unopened.portal.name, unopened.portal.client_secret, unopened.sample) == ("zeta", "", None)
     assert unopened.portal.state_reason.startswith("The secret key does not open the client secret of portal zeta.")

@@ -29,7 +29,7 @@ class Hearts:
         self._now = 1
 
     def look(self, beating: set[int], seconds: float = 1.0) -> list[int]:
-        """These have touched their files since the last look. Answers which hang."""
+        """These have touched their files since the last look. Return which hang."""
         self._now += 1
         for number in beating:
             os.utime(self.files[number], ns=(self._now, self._now))

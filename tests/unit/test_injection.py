@@ -26,14 +26,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from portal_desk import CONNECTOR, PortalDesk
 
-from b24offline.delivery import Parking, Settler, run_of_letter
+from b24offline.delivery import DeadLetterQueue, Settler, run_of_dead_letter
 from b24offline.events import Event, ObjectKey, Routes, object_id_from, shipped_catalogue
-from b24offline.ledger import LOCAL_PREFIX, Handed, PollLease, is_local
-from b24offline.ledger.ledger import HELD_CHANCES
+from b24offline.ledger import SYNTHETIC_PREFIX, PollLease, RunRef, is_synthetic
+from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS
 from b24offline.reconciliation import Injector
-from b24offline.reconciliation.synthetic import event_fits, local_event, payload_of, update_events
-from b24offline.rest import ClearOrder, OfflineQueue, ReportOrder, ReportRules
-from b24offline.rest.offline_orders import UnsafeOrder
+from b24offline.reconciliation.synthetic import event_fits, payload_of, synthetic_event, update_events
+from b24offline.rest import ClearOrder, NackOrder, NackRules, OfflineQueue
+from b24offline.rest.offline_orders import UnsafeCall
 from b24offline.store import Cipher, Store
 
 if TYPE_CHECKING:
@@ -60,15 +60,15 @@ class Bench:
         self.redis = redis
         self.desk = PortalDesk()
         self.ledger = ledger_on(redis)
-        self.guard = guard_on(redis, self.ledger, gate=1)
+        self.fencing = guard_on(redis, self.ledger, gate=1)
         self.store = Store(f"sqlite:///{folder / 'store.db'}", Cipher((Fernet.generate_key().decode(),)))
         self.store.create_schema()
         self.injector = Injector(self.ledger, CATALOGUE)
         queue = OfflineQueue(self.desk, PORTAL, CONNECTOR)
-        self.settler = Settler(self.ledger, self.guard, queue, TIMERS, self.store.dead_letters)
-        self.parking = Parking(self.ledger, self.store.dead_letters, TIMERS)
+        self.settler = Settler(self.ledger, self.fencing, queue, TIMERS, self.store.dead_letters)
+        self.dead_letter_queue = DeadLetterQueue(self.ledger, self.store.dead_letters, TIMERS)
 
-    def inject(self, *numbers: int, batch: str = "one", stamp: str = STAMP) -> tuple[str, tuple[Handed, ...]]:
+    def inject(self, *numbers: int, batch: str = "one", stamp: str = STAMP) -> tuple[str, tuple[RunRef, ...]]:
         process_id = self.injector.inject(batch, [(UPDATE, deal(one), stamp, (PIPELINE,)) for one in numbers])
         assert process_id is not None
         return process_id, tuple(ran(self.ledger, one) for one in self.ledger.start(process_id))
@@ -111,20 +111,20 @@ def test_the_update_event_is_one_that_has_a_route(routed: str, entity: str, obje
 
 def test_an_event_of_another_object_is_not_built() -> None:
     with pytest.raises(ValueError, match="is no event of"):
-        local_event("ONTASKUPDATE", deal(1), STAMP, -1, CATALOGUE)
+        synthetic_event("ONTASKUPDATE", deal(1), STAMP, -1, CATALOGUE)
 
 
-REFUSED = f"{LOCAL_PREFIX}1795-ab-0"
+REFUSED = f"{SYNTHETIC_PREFIX}1795-ab-0"
 
 
 def orders(process_id: str) -> list[Any]:
-    rules = ReportRules(minimum_age_ms=75_000, look_valid_ms=30_000)
+    rules = NackRules(minimum_age_ms=75_000, look_valid_ms=30_000)
     times = {"first_seen_ms": 1_000, "looked_ms": 80_000, "now_ms": 81_000, "lease_until_ms": 90_000}
     rows = (record_of(1, PROCESS_ID=process_id),)
     queue = OfflineQueue(Recorder([]), PORTAL, CONNECTOR)
     return [
         lambda: ClearOrder(process_id, (1,)),
-        lambda: ReportOrder(process_id=process_id, records=rows, newer={1: False}, rules=rules, **times),
+        lambda: NackOrder(process_id=process_id, records=rows, newer={1: False}, rules=rules, **times),
         lambda: queue.reread(process_id),
     ]
 
@@ -132,15 +132,15 @@ def orders(process_id: str) -> list[Any]:
 @pytest.mark.parametrize("number", range(3))
 def test_no_call_can_be_built_for_a_local_batch(number: int) -> None:
     orders("a" * 32)[number]()
-    assert is_local(REFUSED)
-    with pytest.raises(UnsafeOrder, match="process id"):
+    assert is_synthetic(REFUSED)
+    with pytest.raises(UnsafeCall, match="process id"):
         orders(REFUSED)[number]()
 
 
 def test_no_local_record_can_be_cleared(bench: Bench) -> None:
     process_id, _ = bench.inject(1)
     (event,) = bench.events(process_id)
-    with pytest.raises(UnsafeOrder, match="record id"):
+    with pytest.raises(UnsafeCall, match="record id"):
         ClearOrder("a" * 32, (event.record_id,))
 
 
@@ -162,21 +162,21 @@ def test_what_succeeds_is_dropped_without_a_call(bench: Bench) -> None:
     assert bench.redis.zcard(f"{bench.ledger.stem}:due") == 0
 
 
-def test_what_fails_is_held_parked_and_ends_as_a_person_says(bench: Bench) -> None:
+def test_what_fails_is_retrying_dead_lettered_and_ends_as_a_person_says(bench: Bench) -> None:
     process_id, (handed,) = bench.inject(1)
-    for number in range(HELD_CHANCES):
+    for number in range(MAX_HELD_ATTEMPTS):
         assert bench.ledger.back_off(handed.run, handed.attempt, reason="ValueError")
-        pass_time(bench.redis, bench.ledger, TIMERS.held_backoff_seconds[min(number, 5)] + 1)
+        pass_time(bench.redis, bench.ledger, TIMERS.redrive_backoff_seconds[min(number, 5)] + 1)
         overdue = bench.ledger.take_overdue()
         for handed in overdue.runs:
             ran(bench.ledger, handed)
-    (hopeless,) = overdue.hopeless
-    assert bench.parking.park(hopeless) == "parked"
+    (exhausted,) = overdue.exhausted
+    assert bench.dead_letter_queue.dead_letter(exhausted) == "dead_lettered"
     assert bench.settler.settle(process_id).state == "open"
-    assert bench.injector.open_batches() == 0, "a parked one keeps others out"
-    (letter,) = bench.store.dead_letters.list(PORTAL)
-    assert (letter.object, run_of_letter(letter)) == ("crm_deal 1", handed.run)
-    assert bench.parking.drop(handed.run, "somebody") == "dropped"
+    assert bench.injector.open_batches() == 0, "a dead-lettered one keeps others out"
+    (dead_letter,) = bench.store.dead_letters.list(PORTAL)
+    assert (dead_letter.object, run_of_dead_letter(dead_letter)) == ("crm_deal 1", handed.run)
+    assert bench.dead_letter_queue.drop(handed.run, "somebody") == "dropped"
     assert bench.settler.settle(process_id).state == "closed"
     assert bench.store.dead_letters.list(PORTAL) == []
     assert bench.desk.calls == []
@@ -187,7 +187,7 @@ def test_crashes_do_not_fail_it(bench: Bench) -> None:
     for _ in range(4):
         assert bench.ledger.crash(handed.run, handed.attempt, backoff_seconds=1).recorded
         assert run_state(bench.redis, bench.ledger, handed.run) == "waiting"
-        pass_time(bench.redis, bench.ledger, TIMERS.held_backoff_seconds[0] + 5)
+        pass_time(bench.redis, bench.ledger, TIMERS.redrive_backoff_seconds[0] + 5)
         (handed,) = bench.ledger.take_overdue().runs
         ran(bench.ledger, handed)
     assert bench.settler.settle(process_id).state == "open"
@@ -207,7 +207,7 @@ def test_it_waits_for_a_run_of_the_same_object_and_is_waited_for(bench: Bench) -
 def test_it_keeps_no_poll_out(bench: Bench) -> None:
     bench.inject(1)
     bench.inject(2, batch="two")
-    assert isinstance(bench.guard.take_poll_lease(None, gate=True), PollLease)
+    assert isinstance(bench.fencing.take_poll_lease(None, gate=True), PollLease)
     assert bench.injector.open_batches() == 2
     assert bench.injector.objects() == {deal(1), deal(2)}
 
@@ -232,7 +232,7 @@ def test_the_key_is_that_of_the_missed_state(bench: Bench) -> None:
     for batch, stamp in (("a", STAMP), ("b", STAMP), ("c", "2026-04-03T08:44:11+02:00")):
         events += bench.events(bench.inject(1, batch=batch, stamp=stamp)[0])
     first, again, later = (event.idempotency_key(PIPELINE) for event in events)
-    assert first == again == "acme:local:crm_deal:1@1775198650:deal_changed"
+    assert first == again == "acme:synthetic:crm_deal:1@1775198650:deal_changed"
     assert later != first
     assert Event.from_json(events[0].to_json()) == events[0]
 

@@ -21,7 +21,7 @@ def lane(name: str, priority: int = 0) -> Lane:
 
 
 def test_without_lanes_there_is_the_default_one() -> None:
-    config = Config.load({"B24_FILTER": '{">ID": 5}', "B24_LIMIT": "7", "B24_ORDER": "TIMESTAMP_X DESC"})
+    config = Config.load({"B24_FILTER": '{">ID": 5}', "B24_BATCH_SIZE": "7", "B24_ORDER": "TIMESTAMP_X DESC"})
     [(name, only)] = config.all_lanes.items()
     assert name == only.name == "default"
     assert (dict(only.filter), only.limit, dict(only.order)) == ({">ID": 5}, 7, {"TIMESTAMP_X": "DESC"})

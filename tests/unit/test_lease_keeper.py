@@ -11,7 +11,7 @@ import pytest
 from core_events import PREFIX, TIMERS, due_times, entry_of, ledger_on, opened, ran, wait_for
 from redis import Redis
 
-from b24offline.ledger import Handed, LeaseKeeper, Ledger
+from b24offline.ledger import LeaseRenewer, Ledger, RunRef
 from b24offline.supervisor import free_port
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ SHORT = replace(TIMERS, lease_seconds=30.0)
 
 
 @pytest.fixture
-def running(redis: Redis) -> tuple[Ledger, Handed]:
+def running(redis: Redis) -> tuple[Ledger, RunRef]:
     ledger = ledger_on(redis, SHORT)
     (handed,) = opened(ledger, "p1", entry_of(1))
     return ledger, ran(ledger, handed)
@@ -41,9 +41,9 @@ def keepers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "lease-keeper"]
 
 
-def test_a_lease_is_renewed_while_the_step_runs_and_not_after(redis: Redis, running: tuple[Ledger, Handed]) -> None:
+def test_a_lease_is_renewed_while_the_step_runs_and_not_after(redis: Redis, running: tuple[Ledger, RunRef]) -> None:
     ledger, handed = running
-    keeper = LeaseKeeper(0.01)
+    keeper = LeaseRenewer(0.01)
     with keeper.holding(ledger, handed.run, handed.attempt, 0):
         for _ in range(3):
             expire(redis, ledger, handed.run)
@@ -61,10 +61,10 @@ def test_a_lease_is_renewed_while_the_step_runs_and_not_after(redis: Redis, runn
     assert lease_left(redis, ledger, handed.run) < 0
 
 
-def test_one_thread_keeps_all_leases(redis: Redis, running: tuple[Ledger, Handed]) -> None:
+def test_one_thread_keeps_all_leases(redis: Redis, running: tuple[Ledger, RunRef]) -> None:
     ledger, first = running
     before = len(keepers())
-    keeper = LeaseKeeper(0.01)
+    keeper = LeaseRenewer(0.01)
     assert len(keepers()) == before, "a thread before the first lease would not survive a fork"
     (second,) = opened(ledger, "p2", entry_of(2))
     ran(ledger, second)
@@ -76,10 +76,10 @@ def test_one_thread_keeps_all_leases(redis: Redis, running: tuple[Ledger, Handed
 
 
 def test_a_lost_lease_is_told_once_and_left_alone(
-    redis: Redis, running: tuple[Ledger, Handed], caplog: pytest.LogCaptureFixture
+    redis: Redis, running: tuple[Ledger, RunRef], caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger, handed = running
-    keeper = LeaseKeeper(0.01)
+    keeper = LeaseRenewer(0.01)
     with caplog.at_level(logging.WARNING), keeper.holding(ledger, handed.run, handed.attempt, 0):
         expire(redis, ledger, handed.run)
         redis.hincrby(f"{ledger.stem}:run:{handed.run}", "attempt", 1)
@@ -94,11 +94,11 @@ def test_a_lost_lease_is_told_once_and_left_alone(
 
 
 def test_a_ledger_that_cannot_be_reached_ends_neither_the_thread_nor_the_step(
-    redis: Redis, running: tuple[Ledger, Handed], caplog: pytest.LogCaptureFixture
+    redis: Redis, running: tuple[Ledger, RunRef], caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger, handed = running
     nowhere = Ledger(Redis(port=free_port(), decode_responses=True, retry=None), PREFIX, "gone", SHORT)
-    keeper = LeaseKeeper(0.01)
+    keeper = LeaseRenewer(0.01)
     with caplog.at_level(logging.WARNING), keeper.holding(nowhere, "1@1/x", 1, 0):
         wait_for(lambda: any("cannot be reached" in message for message in caplog.messages))
         with keeper.holding(ledger, handed.run, handed.attempt, 0):

@@ -23,7 +23,7 @@ from core_events import (
 )
 
 from b24offline.events import ObjectKey
-from b24offline.ledger import BatchKind, Concluded, Entry, Handed, PollLease, Settling
+from b24offline.ledger import BatchKind, Completion, Entry, PollLease, RunRef, SettleLease
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.unit
 def close(redis: Redis, process_id: str) -> str:
     ledger = ledger_on(redis)
     settling = ledger.begin_settle(process_id)
-    assert isinstance(settling, Settling)
+    assert isinstance(settling, SettleLease)
     return ledger.end_settle(settling, settling.outcomes, 1)
 
 
@@ -61,23 +61,23 @@ def test_opening_again_changes_nothing(redis: Redis) -> None:
 
 def test_opening_needs_the_lease_it_names_and_uses_it_up(redis: Redis) -> None:
     ledger = ledger_on(redis)
-    guard = guard_on(redis, ledger)
-    lease = guard.take_poll_lease(None)
+    fencing = guard_on(redis, ledger)
+    lease = fencing.take_poll_lease(None)
     assert isinstance(lease, PollLease)
     assert ledger.open("p1", [entry_of(1)], kind=BatchKind.POLLED, poll_token="another") is None
     assert ledger.open_batches() == {}
     assert ledger.open("p1", [entry_of(1)], kind=BatchKind.POLLED, poll_token=lease.token) == 1
     assert ledger.open("p2", [entry_of(2)], kind=BatchKind.POLLED, poll_token=lease.token) is None
-    assert isinstance(guard.take_poll_lease(lease.generation), PollLease)
+    assert isinstance(fencing.take_poll_lease(lease.epoch), PollLease)
 
 
 def test_a_lease_taken_over_by_another_poll_opens_nothing(redis: Redis) -> None:
     ledger = ledger_on(redis)
-    guard = guard_on(redis, ledger)
-    late = guard.take_poll_lease(None)
+    fencing = guard_on(redis, ledger)
+    late = fencing.take_poll_lease(None)
     assert isinstance(late, PollLease)
     pass_time(redis, ledger, TIMERS.poll_lease_seconds + 1)
-    assert isinstance(guard.take_poll_lease(late.generation), PollLease)
+    assert isinstance(fencing.take_poll_lease(late.epoch), PollLease)
     assert ledger.open("p1", [entry_of(1)], kind=BatchKind.POLLED, poll_token=late.token) is None
 
 
@@ -103,21 +103,21 @@ def test_a_record_without_pipeline_has_its_outcome_at_once(redis: Redis, skip: s
     ledger = ledger_on(redis)
     assert ledger.open("p1", [Entry(event_of(1), skip=skip)], kind=BatchKind.POLLED) == 0  # type: ignore[arg-type]
     settling = ledger.begin_settle("p1")
-    assert isinstance(settling, Settling)
+    assert isinstance(settling, SettleLease)
     assert settling.outcomes == {1: skip}
     assert settling.events == {1: event_of(1)}
 
 
-def test_an_object_shares_its_mailbox_over_events_and_batches(redis: Redis) -> None:
+def test_an_object_shares_its_object_queue_over_events_and_batches(redis: Redis) -> None:
     ledger = ledger_on(redis)
     first = opened(ledger, "p1", entry_of(1, "7"), entry_of(2, "7", action="delete"))
-    assert first == (Handed(run_of(1), 1),)
+    assert first == (RunRef(run_of(1), 1),)
     assert opened(ledger, "p2", entry_of(3, "7")) == ()
-    assert opened(ledger, "p3", entry_of(4, "8")) == (Handed(run_of(4), 1),)
-    assert ledger.succeed(*pair(ran(ledger, first[0]))).next == Handed(run_of(2), 1)
+    assert opened(ledger, "p3", entry_of(4, "8")) == (RunRef(run_of(4), 1),)
+    assert ledger.succeed(*pair(ran(ledger, first[0]))).next == RunRef(run_of(2), 1)
 
 
-def pair(handed: Handed) -> tuple[str, int]:
+def pair(handed: RunRef) -> tuple[str, int]:
     return handed.run, handed.attempt
 
 
@@ -132,11 +132,11 @@ def test_records_without_object_do_not_wait_for_each_other(redis: Redis) -> None
     assert len(opened(ledger, "p1", Entry(one, ("a",)), Entry(other, ("a",)))) == 2
 
 
-def test_mailboxes_tell_entities_apart(redis: Redis) -> None:
+def test_object_queues_tell_entities_apart(redis: Redis) -> None:
     ledger = ledger_on(redis)
     deal, lead = event_of(1, "7"), event_of(2, "7", object=ObjectKey("acme", "crm_lead", "7"))
-    assert ledger.mailbox(deal, "a") != ledger.mailbox(lead, "a")
-    assert ledger.mailbox(deal, "a") != ledger.mailbox(deal, "b")
+    assert ledger.object_queue(deal, "a") != ledger.object_queue(lead, "a")
+    assert ledger.object_queue(deal, "a") != ledger.object_queue(deal, "b")
 
 
 def test_portals_do_not_share_anything(redis: Redis) -> None:
@@ -166,19 +166,19 @@ def test_a_closed_batch_leaves_nothing(redis: Redis) -> None:
     ledger.succeed(*pair(ran(ledger, handed)))
     assert close(redis, "p1") == "closed"
     left = {key.removeprefix(ledger.stem) for key in redis.scan_iter(f"{ledger.stem}:*")}
-    assert left == {":stats", ":guard"}
+    assert left == {":stats", ":fencing"}
 
 
 def test_late_messages_of_a_closed_batch_change_nothing(redis: Redis) -> None:
     ledger = ledger_on(redis)
     (handed,) = opened(ledger, "p1", entry_of(1))
     late = ledger.begin_settle("p1")
-    assert isinstance(late, Settling)
+    assert isinstance(late, SettleLease)
     assert ledger.end_settle(late, (), 1) == "open"
     ledger.succeed(*pair(ran(ledger, handed)))
     assert close(redis, "p1") == "closed"
     before = {key: redis.dump(key) for key in redis.scan_iter()}
-    run, attempt, nothing = handed.run, handed.attempt, Concluded(recorded=False, next=None, settleable=())
+    run, attempt, nothing = handed.run, handed.attempt, Completion(recorded=False, next=None, settleable=())
     assert ledger.start("p1") == ()
     assert ledger.postpone("p1", 1) == 0
     assert all(ledger.begin_step(run, number, step * 1_000_000) is None for number in (1, 2, 9) for step in (0, 1, 2))
@@ -192,7 +192,7 @@ def test_late_messages_of_a_closed_batch_change_nothing(redis: Redis) -> None:
     assert ledger.crash(run, attempt, backoff_seconds=1) == nothing
     assert ledger.begin_settle("p1") == "gone"
     assert ledger.end_settle(late, [1], 1) == "lost"
-    assert ledger.transition("note_quiet", "p1", late.token, 1000, '["m"]') == 0
+    assert ledger.transition("open_in_doubt_window", "p1", late.token, 1000, '["m"]') == 0
     assert {key: redis.dump(key) for key in redis.scan_iter()} == before
 
 
@@ -201,23 +201,23 @@ def test_adoption_opens_a_closed_process_id_again(redis: Redis) -> None:
     (handed,) = opened(ledger, "p1", entry_of(1))
     ledger.succeed(*pair(ran(ledger, handed)))
     close(redis, "p1")
-    assert opened(ledger, "p1", entry_of(1), kind=BatchKind.ADOPTED, first_seen_ms=5) == (Handed(run_of(1), 1),)
+    assert opened(ledger, "p1", entry_of(1), kind=BatchKind.ADOPTED, first_seen_ms=5) == (RunRef(run_of(1), 1),)
     settling = ledger.begin_settle("p1")
-    assert isinstance(settling, Settling)
+    assert isinstance(settling, SettleLease)
     assert (ledger.kind("p1"), settling.first_seen_ms, settling.outcomes) == (BatchKind.ADOPTED, 5, {1: "unfinished"})
 
 
 def test_a_record_under_two_process_ids_runs_once_and_settles_in_both(redis: Redis) -> None:
     ledger = ledger_on(redis)
     (handed,) = opened(ledger, "p1", entry_of(1))
-    assert opened(ledger, "p2", entry_of(1), entry_of(2)) == (Handed(run_of(2), 1),)
+    assert opened(ledger, "p2", entry_of(1), entry_of(2)) == (RunRef(run_of(2), 1),)
     ran(ledger, handed)
-    assert ledger.succeed(*pair(handed)) == Concluded(recorded=True, next=None, settleable=("p1",))
+    assert ledger.succeed(*pair(handed)) == Completion(recorded=True, next=None, settleable=("p1",))
     assert close(redis, "p1") == "closed"
     assert run_state(redis, ledger, run_of(1)) == "succeeded"
-    assert ledger.succeed(*pair(ran(ledger, Handed(run_of(2), 1)))).settleable == ("p2",)
+    assert ledger.succeed(*pair(ran(ledger, RunRef(run_of(2), 1)))).settleable == ("p2",)
     settling = ledger.begin_settle("p2")
-    assert isinstance(settling, Settling)
+    assert isinstance(settling, SettleLease)
     assert settling.outcomes == {1: "succeeded", 2: "succeeded"}
 
 
@@ -241,16 +241,16 @@ def test_the_same_record_twice_in_one_batch_runs_once(redis: Redis) -> None:
     assert close(redis, "p1") == "closed"
 
 
-def test_forgetting_frees_the_mailboxes(redis: Redis) -> None:
+def test_forgetting_frees_the_object_queues(redis: Redis) -> None:
     ledger = ledger_on(redis)
     opened(ledger, "p1", entry_of(1, "7"))
     opened(ledger, "p2", entry_of(2, "7"))
     ledger.forget("p1")
     assert ledger.begin_settle("p1") == "gone"
     assert run_state(redis, ledger, run_of(1)) is None
-    assert redis.lrange(ledger.mailbox(event_of(2, "7"), PIPELINE), 0, -1) == [run_of(2)]
+    assert redis.lrange(ledger.object_queue(event_of(2, "7"), PIPELINE), 0, -1) == [run_of(2)]
     pass_time(redis, ledger, TIMERS.dispatch_due_seconds + 1)
-    assert ledger.take_overdue().runs == (Handed(run_of(2), 1),)
+    assert ledger.take_overdue().runs == (RunRef(run_of(2), 1),)
 
 
 def test_forgetting_keeps_a_run_that_another_batch_shares(redis: Redis) -> None:

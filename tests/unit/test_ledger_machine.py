@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from b24offline.ledger import BatchKind, Entry, Handed, Settling, run_id
+from b24offline.ledger import BatchKind, Entry, RunRef, SettleLease, run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,29 +43,29 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger = ledger_on(self.redis, crash_budget=2, numbered=False)
         self.records: dict[int, Entry] = {}
         self.pids: dict[str, set[int]] = {}
-        self.messages: list[Handed] = []
+        self.messages: list[RunRef] = []
         self.done: set[str] = set()
         self.failed: set[str] = set()
-        self.settling: list[Settling] = []
-        self.hopeless: list[Handed] = []
+        self.settling: list[SettleLease] = []
+        self.exhausted: list[RunRef] = []
 
-    def hand(self, handed: Iterable[Handed]) -> None:
+    def hand(self, handed: Iterable[RunRef]) -> None:
         for one in handed:
             assert one.run not in self.done, "a run that is done was handed out again"
             assert one not in self.messages, "one attempt was handed out twice"
             self.messages.append(one)
 
-    def message(self, choice: int) -> Handed:
+    def message(self, choice: int) -> RunRef:
         return self.messages[choice % len(self.messages)]
 
     # -- batches
 
-    @rule(deals=st.lists(st.sampled_from("123"), min_size=1, max_size=4), marked=st.booleans())
-    def open(self, deals: list[str], marked: bool) -> None:
+    @rule(deals=st.lists(st.sampled_from("123"), min_size=1, max_size=4), nacked=st.booleans())
+    def open(self, deals: list[str], nacked: bool) -> None:
         entries = []
         for deal in deals:
             number = len(self.records) + 1
-            self.records[number] = entry_of(number, deal, *PIPELINES[: 1 + number % 2], marked=marked)
+            self.records[number] = entry_of(number, deal, *PIPELINES[: 1 + number % 2], nacked=nacked)
             entries.append(self.records[number])
         pid = f"p{len(self.pids) + 1}"
         self.pids[pid] = {one.event.record_id for one in entries}
@@ -75,19 +75,19 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(choice=choices)
     def hand_a_record_out_again(self, choice: int) -> None:
         live = [pid for pid in self.pids if pid in self.ledger.open_batches()]
-        held = sorted({number for pid in live for number in self.ledger.events(pid)})
-        if held:
-            number, pid = held[choice % len(held)], f"p{len(self.pids) + 1}"
+        retrying = sorted({number for pid in live for number in self.ledger.events(pid)})
+        if retrying:
+            number, pid = retrying[choice % len(retrying)], f"p{len(self.pids) + 1}"
             self.pids[pid] = {number}
             assert self.ledger.open(pid, [self.records[number]], kind=BatchKind.POLLED) is not None
 
     @precondition(lambda self: self.reportable())
     @rule(choice=choices)
     def a_reported_record_comes_again(self, choice: int) -> None:
-        """Its batch may be closed, or still open: then it leaves it. All its runs start again, as held ones."""
+        """Its batch may be closed, or still open: then it leaves it. All its runs start again, as retrying ones."""
         number = self.reportable()[choice % len(self.reportable())]
         entry = self.records[number]
-        self.records[number] = replace(entry, event=replace(entry.event, marked=True))
+        self.records[number] = replace(entry, event=replace(entry.event, nacked=True))
         self.done -= {run_id(entry.event, pipeline) for pipeline in entry.pipelines}
         pid = f"p{len(self.pids) + 1}"
         self.pids[pid] = {number}
@@ -96,11 +96,11 @@ class LedgerMachine(RuleBasedStateMachine):
         assert [one for one in self.pids if one in live and number in self.ledger.events(one)] == [pid]
 
     def reportable(self) -> list[int]:
-        """Records all of whose runs ended, one by failing."""
+        """Record all of whose runs ended, one by failing."""
         found = []
         for number, entry in self.records.items():
             runs = {run_id(entry.event, pipeline) for pipeline in entry.pipelines}
-            if not entry.event.marked and runs <= self.done and runs & self.failed:
+            if not entry.event.nacked and runs <= self.done and runs & self.failed:
                 found.append(number)
         return found
 
@@ -120,7 +120,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert one.run not in self.done
             assert self.newest(one.run) == one, "a replaced attempt began"
 
-    def newest(self, run: str) -> Handed:
+    def newest(self, run: str) -> RunRef:
         return max((one for one in self.messages if one.run == run), key=lambda one: one.attempt)
 
     @precondition(lambda self: self.messages)
@@ -133,20 +133,20 @@ class LedgerMachine(RuleBasedStateMachine):
     def fail(self, choice: int, backoff: float) -> None:
         self.conclude(self.message(choice), "failed", backoff)
 
-    def conclude(self, one: Handed, outcome: str, backoff: float = 0) -> None:
+    def conclude(self, one: RunRef, outcome: str, backoff: float = 0) -> None:
         if outcome == "succeeded":
-            told = self.ledger.succeed(one.run, one.attempt)
+            reply = self.ledger.succeed(one.run, one.attempt)
         else:
-            told = self.ledger.fail(one.run, one.attempt, "x", backoff_seconds=backoff)
-        if told.recorded:
+            reply = self.ledger.fail(one.run, one.attempt, "x", backoff_seconds=backoff)
+        if reply.recorded:
             assert one.run not in self.done
             self.done.add(one.run)
             self.failed |= {one.run} if outcome == "failed" else set()
         self.note_superseded()
-        self.hand([told.next] if told.next else [])
+        self.hand([reply.next] if reply.next else [])
 
     def note_superseded(self) -> None:
-        """A success, and a held run that steps aside, end older runs of the same message that stand aside."""
+        """A success, and a retrying run that steps aside, end older runs of the same message that yield their slot."""
         self.done |= {run for run, fields in self.runs().items() if fields["state"] == "superseded"}
 
     @precondition(lambda self: self.messages)
@@ -161,16 +161,20 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(choice=choices)
     def crash(self, choice: int) -> None:
         one = self.message(choice)
-        told = self.ledger.crash(one.run, one.attempt, backoff_seconds=2)
-        if told.recorded and self.state(one.run) == "failed":
+        reply = self.ledger.crash(one.run, one.attempt, backoff_seconds=2)
+        if reply.recorded and self.state(one.run) == "failed":
             self.done.add(one.run)
             self.failed.add(one.run)
         self.note_superseded()
-        self.hand([told.next] if told.next else [])
+        self.hand([reply.next] if reply.next else [])
 
     # -- time, sweep
 
-    @rule(seconds=st.sampled_from([1, 10, TIMERS.lease_seconds, TIMERS.run_queue_seconds, 6_000, TIMERS.park_seconds]))
+    @rule(
+        seconds=st.sampled_from(
+            [1, 10, TIMERS.lease_seconds, TIMERS.run_queue_seconds, 6_000, TIMERS.dead_letter_after_seconds]
+        )
+    )
     def time_passes(self, seconds: float) -> None:
         pass_time(self.redis, self.ledger, seconds)
 
@@ -179,30 +183,30 @@ class LedgerMachine(RuleBasedStateMachine):
         overdue = self.ledger.take_overdue(limit)
         self.done |= {run for run in self.runs() if self.state(run) in FINAL}
         self.hand(overdue.runs)
-        self.hopeless += overdue.hopeless
+        self.exhausted += overdue.exhausted
 
-    # -- parking
+    # -- dead-lettering
 
-    @precondition(lambda self: self.hopeless)
+    @precondition(lambda self: self.exhausted)
     @rule(choice=choices)
-    def park(self, choice: int) -> None:
-        one = self.hopeless[choice % len(self.hopeless)]
-        told = self.ledger.transition("park_run", one.run, one.attempt, 86_400_000)
-        assert told in {"parked", "kept", "moved", "done"}
-        assert not (told in {"parked", "kept"} and one.run in self.done)
+    def dead_letter(self, choice: int) -> None:
+        one = self.exhausted[choice % len(self.exhausted)]
+        reply = self.ledger.transition("dead_letter_run", one.run, one.attempt, 86_400_000)
+        assert reply in {"dead_lettered", "kept", "moved", "done"}
+        assert not (reply in {"dead_lettered", "kept"} and one.run in self.done)
         self.note_superseded()
 
-    @precondition(lambda self: self.hopeless)
+    @precondition(lambda self: self.exhausted)
     @rule(choice=choices)
     def redrive(self, choice: int) -> None:
-        one = self.hopeless[choice % len(self.hopeless)]
-        told = self.ledger.transition("redrive_run", one.run, 0, 1)
-        assert not (told == "redriven" and one.run in self.done)
+        one = self.exhausted[choice % len(self.exhausted)]
+        reply = self.ledger.transition("redrive_run", one.run, 0, 1)
+        assert not (reply == "redriven" and one.run in self.done)
 
-    @precondition(lambda self: self.hopeless)
+    @precondition(lambda self: self.exhausted)
     @rule(choice=choices)
     def drop(self, choice: int) -> None:
-        one = self.hopeless[choice % len(self.hopeless)]
+        one = self.exhausted[choice % len(self.exhausted)]
         if self.ledger.transition("drop_run", one.run, "dropped") == "dropped":
             assert one.run not in self.done
             self.done.add(one.run)
@@ -215,7 +219,7 @@ class LedgerMachine(RuleBasedStateMachine):
         pid = list(self.pids)[choice % len(self.pids)]
         settling = self.ledger.begin_settle(pid)
         assert settling != "damaged"
-        if isinstance(settling, Settling):
+        if isinstance(settling, SettleLease):
             assert set(settling.outcomes) <= self.pids[pid]
             self.settling.append(settling)
 
@@ -248,7 +252,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         runs = self.runs()
         due = set(self.redis.zrange(f"{self.ledger.stem}:due", 0, -1))
-        places = {box: self.redis.lrange(box, 0, -1) for box in {fields["mailbox"] for fields in runs.values()}}
+        places = {box: self.redis.lrange(box, 0, -1) for box in {fields["object_queue"] for fields in runs.values()}}
         active: dict[str, str] = {}
         for run, fields in runs.items():
             if fields["state"] in FINAL:
@@ -256,13 +260,13 @@ class LedgerMachine(RuleBasedStateMachine):
                 continue
             assert run not in self.done, "a run that was done is open again"
             assert f"run:{run}" in due, "nobody will ever look at this run again"
-            aside = run not in places[fields["mailbox"]]
-            assert not aside or (fields["state"] in {"parked", "waiting"} and fields["marked"] == "1")
-            assert not (fields["state"] == "parked" and not aside), "a parked run blocks its mailbox"
+            aside = run not in places[fields["object_queue"]]
+            assert not aside or (fields["state"] in {"dead_lettered", "waiting"} and fields["nacked"] == "1")
+            assert not (fields["state"] == "dead_lettered" and not aside), "a dead-lettered run blocks its object queue"
             if aside:
                 continue
             if fields["state"] in {"running", "waiting"}:
-                assert active.setdefault(fields["mailbox"], run) == run, "two runs of one object and pipeline"
+                assert active.setdefault(fields["object_queue"], run) == run, "two runs of one object and pipeline"
         assert {f"batch:{pid}" for pid in self.ledger.open_batches()} <= due
 
     def teardown(self) -> None:
@@ -275,8 +279,8 @@ class LedgerMachine(RuleBasedStateMachine):
             pass_time(self.redis, self.ledger, 8 * TIMERS.run_queue_seconds)
             overdue = self.ledger.take_overdue()
             self.hand(overdue.runs)
-            for one in overdue.hopeless:
-                if self.ledger.transition("park_run", one.run, one.attempt, 1) in {"parked", "kept"}:
+            for one in overdue.exhausted:
+                if self.ledger.transition("dead_letter_run", one.run, one.attempt, 1) in {"dead_lettered", "kept"}:
                     assert self.ledger.transition("redrive_run", one.run, 0, 1) == "redriven"
             self.note_superseded()
             for one in overdue.runs:
@@ -284,14 +288,14 @@ class LedgerMachine(RuleBasedStateMachine):
                     self.conclude(one, "succeeded")
             for pid in overdue.batches:
                 settling = self.ledger.begin_settle(pid)
-                if isinstance(settling, Settling):
+                if isinstance(settling, SettleLease):
                     final = [record for record, outcome in settling.outcomes.items() if outcome in FINAL]
                     self.ledger.end_settle(settling, final, 1)
         assert self.ledger.open_batches() == {}
         left = {
             key.removeprefix(self.ledger.stem).split(":")[1] for key in self.redis.scan_iter(f"{self.ledger.stem}*")
         }
-        assert left <= {"stats", "wait", "guard"}, "something was left behind"
+        assert left <= {"stats", "wait", "fencing"}, "something was left behind"
 
 
 def test_the_ledger_keeps_its_promises_in_any_order(redis: Redis) -> None:

@@ -20,18 +20,18 @@ from core_events import (
 )
 
 from b24offline.events import stamp_seconds
-from b24offline.ledger import STEP_STRIDE, BatchKind, Concluded, Handed, Ledger
+from b24offline.ledger import STEP_STRIDE, BatchKind, Completion, Ledger, RunRef
 
 if TYPE_CHECKING:
     from redis import Redis
 
 pytestmark = pytest.mark.unit
 
-NOTHING = Concluded(recorded=False, next=None, settleable=())
+NOTHING = Completion(recorded=False, next=None, settleable=())
 
 
-def begun(redis: Redis, *records: int, deal: str | None = None, **changes: bool) -> tuple[Ledger, Handed]:
-    """A ledger with one open batch whose first run has begun."""
+def begun(redis: Redis, *records: int, deal: str | None = None, **changes: bool) -> tuple[Ledger, RunRef]:
+    """Return a ledger with one open batch whose first run has begun."""
     ledger = ledger_on(redis)
     handed = opened(ledger, "p1", *(entry_of(i, deal, **changes) for i in records))
     return ledger, ran(ledger, next(one for one in handed if one.run == run_of(records[0])))
@@ -40,11 +40,11 @@ def begun(redis: Redis, *records: int, deal: str | None = None, **changes: bool)
 def test_the_first_step_gets_the_event_and_the_history_of_its_run(redis: Redis) -> None:
     ledger = ledger_on(redis)
     before = ledger.now_ms()
-    (handed,) = opened(ledger, "p1", entry_of(1, marked=True))
+    (handed,) = opened(ledger, "p1", entry_of(1, nacked=True))
     assert handed.run == f"1@{stamp_seconds(STAMP)}/deal_changed"
     step = ledger.begin_step(handed.run, handed.attempt, 0)
     assert step is not None
-    assert (step.event, step.failures, step.held) == (event_of(1, marked=True), 0, True)
+    assert (step.event, step.failures, step.retrying) == (event_of(1, nacked=True), 0, True)
     assert before <= step.seen_ms <= ledger.now_ms()
 
 
@@ -76,8 +76,10 @@ def test_another_attempt_cannot_touch_the_run(redis: Redis, attempt: int) -> Non
 def test_after_its_outcome_nothing_touches_the_run(redis: Redis, outcome: str) -> None:
     ledger, handed = begun(redis, 1, 2)
     run, attempt = handed.run, handed.attempt
-    told = ledger.succeed(run, attempt) if outcome == "succeeded" else ledger.fail(run, attempt, "x", backoff_seconds=1)
-    assert told == Concluded(recorded=True, next=None, settleable=())
+    reply = (
+        ledger.succeed(run, attempt) if outcome == "succeeded" else ledger.fail(run, attempt, "x", backoff_seconds=1)
+    )
+    assert reply == Completion(recorded=True, next=None, settleable=())
     assert ledger.begin_step(run, attempt, STEP_STRIDE) is None
     assert not ledger.renew(run, attempt, 0)
     assert not ledger.pass_on(run, attempt, 0)
@@ -125,7 +127,7 @@ def test_a_step_that_waits_long_for_a_worker_is_no_crash(redis: Redis) -> None:
         pass_time(redis, ledger, TIMERS.run_queue_seconds * (attempt - 0.5))
         assert ledger.take_overdue().runs == (), "the bound did not grow with the attempts"
         pass_time(redis, ledger, TIMERS.run_queue_seconds)
-        assert ledger.take_overdue().runs == (Handed(handed.run, attempt + 1),)
+        assert ledger.take_overdue().runs == (RunRef(handed.run, attempt + 1),)
         assert ledger.begin_step(handed.run, attempt, STEP_STRIDE) is None, "the message of a replaced attempt ran"
         assert ledger.begin_step(handed.run, attempt + 1, 0) is not None
     assert "runs_crashed" not in ledger.counters()
@@ -162,7 +164,7 @@ def test_a_repeat_whose_message_is_lost_restarts_the_run(redis: Redis) -> None:
     ledger, handed = begun(redis, 1)
     ledger.retry_step(handed.run, handed.attempt, 30, counted=True, reason="Boom")
     pass_time(redis, ledger, 31 + TIMERS.run_queue_seconds)
-    assert ledger.take_overdue().runs == (Handed(handed.run, 2),)
+    assert ledger.take_overdue().runs == (RunRef(handed.run, 2),)
     assert ledger.begin_step(handed.run, 1, 1) is None, "the lost message of the old attempt came after all"
 
 
@@ -172,7 +174,7 @@ def test_a_restart_comes_from_the_ledger_after_its_wait(redis: Redis) -> None:
     pass_time(redis, ledger, 299)
     assert ledger.take_overdue().runs == ()
     pass_time(redis, ledger, 2)
-    assert ledger.take_overdue().runs == (Handed(handed.run, 2),)
+    assert ledger.take_overdue().runs == (RunRef(handed.run, 2),)
     step = ledger.begin_step(handed.run, 2, 0)
     assert step is not None
     assert step.failures == 1
@@ -180,7 +182,7 @@ def test_a_restart_comes_from_the_ledger_after_its_wait(redis: Redis) -> None:
 
 def test_a_crash_starts_the_run_again_after_a_growing_backoff(redis: Redis) -> None:
     ledger, handed = begun(redis, 1)
-    assert ledger.crash(handed.run, 1, backoff_seconds=10) == Concluded(recorded=True, next=None, settleable=())
+    assert ledger.crash(handed.run, 1, backoff_seconds=10) == Completion(recorded=True, next=None, settleable=())
     assert run_state(redis, ledger, handed.run) == "waiting"
     assert ledger.begin_step(handed.run, 1, STEP_STRIDE) is None, "the dead attempt went on"
     assert ledger.crash(handed.run, 1, backoff_seconds=10) == NOTHING
@@ -200,38 +202,38 @@ def test_the_crash_budget_ends_in_failure(redis: Redis) -> None:
         pass_time(redis, ledger, 3)
         (handed,) = ledger.take_overdue().runs
         ran(ledger, handed)
-    told = ledger.crash(handed.run, handed.attempt, backoff_seconds=1)
-    assert told == Concluded(recorded=True, next=None, settleable=("p1",))
+    reply = ledger.crash(handed.run, handed.attempt, backoff_seconds=1)
+    assert reply == Completion(recorded=True, next=None, settleable=("p1",))
     assert run_state(redis, ledger, handed.run) == "failed"
     step_failures = redis.hget(f"{ledger.stem}:run:{handed.run}", "failures")
     assert step_failures == "0", "crashes were counted as errors"
 
 
-def test_a_held_run_never_fails_by_crashing(redis: Redis) -> None:
-    ledger, handed = begun(redis, 1, marked=True)
+def test_a_retrying_run_never_fails_by_crashing(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1, nacked=True)
     for number in range(1, 8):
         assert ledger.crash(handed.run, handed.attempt, backoff_seconds=1).settleable == ()
-        pass_time(redis, ledger, number + 1 if number <= 3 else TIMERS.held_backoff_seconds[number - 4] + 1)
+        pass_time(redis, ledger, number + 1 if number <= 3 else TIMERS.redrive_backoff_seconds[number - 4] + 1)
         (handed,) = ledger.take_overdue().runs
         ran(ledger, handed)
     pass_time(redis, ledger, TIMERS.lease_seconds + 1)
-    assert ledger.take_overdue().runs == (), "a held run that crashed often was started again at once"
-    pass_time(redis, ledger, TIMERS.held_backoff_seconds[4] + 1)
+    assert ledger.take_overdue().runs == (), "a retrying run that crashed often was started again at once"
+    pass_time(redis, ledger, TIMERS.redrive_backoff_seconds[4] + 1)
     assert ledger.take_overdue().runs != ()
     assert run_state(redis, ledger, handed.run) == "ready"
 
 
 def test_the_finisher_hands_out_the_next_run_once(redis: Redis) -> None:
     ledger, handed = begun(redis, 1, 2, 3, deal="7")
-    told = ledger.succeed(handed.run, handed.attempt)
-    assert told.next == Handed(run_of(2), 1)
+    reply = ledger.succeed(handed.run, handed.attempt)
+    assert reply.next == RunRef(run_of(2), 1)
     assert ledger.succeed(handed.run, handed.attempt).next is None
     assert ledger.start("p1") == ()
-    ran(ledger, Handed(run_of(2), 1))
-    assert ledger.succeed(run_of(2), 1).next == Handed(run_of(3), 1)
+    ran(ledger, RunRef(run_of(2), 1))
+    assert ledger.succeed(run_of(2), 1).next == RunRef(run_of(3), 1)
 
 
-def test_a_waiting_run_keeps_its_mailbox(redis: Redis) -> None:
+def test_a_waiting_run_keeps_its_object_queue(redis: Redis) -> None:
     ledger, handed = begun(redis, 1, 2, deal="7")
     ledger.reschedule_run(handed.run, handed.attempt, 5_000, counted=True, reason="x")
     for _ in range(4):
@@ -240,30 +242,30 @@ def test_a_waiting_run_keeps_its_mailbox(redis: Redis) -> None:
     assert run_state(redis, ledger, run_of(2)) == "ready"
 
 
-def test_after_a_failure_the_mailbox_waits_out_its_backoff(redis: Redis) -> None:
+def test_after_a_failure_the_object_queue_waits_out_its_backoff(redis: Redis) -> None:
     ledger, handed = begun(redis, 1, 2, deal="7")
     assert ledger.fail(handed.run, handed.attempt, "x", backoff_seconds=30).next is None
     assert ledger.start("p1") == (), "a second dispatch went around the backoff"
     pass_time(redis, ledger, 29)
     assert ledger.take_overdue().runs == ()
     pass_time(redis, ledger, 2)
-    assert ledger.take_overdue().runs == (Handed(run_of(2), 1),)
+    assert ledger.take_overdue().runs == (RunRef(run_of(2), 1),)
 
 
 def test_the_backoff_holds_for_a_run_that_arrives_after_the_failure(redis: Redis) -> None:
     ledger, handed = begun(redis, 1, deal="7")
     ledger.fail(handed.run, handed.attempt, "x", backoff_seconds=90)
-    assert opened(ledger, "p2", entry_of(2, "7"), entry_of(3, "8")) == (Handed(run_of(3), 1),)
+    assert opened(ledger, "p2", entry_of(2, "7"), entry_of(3, "8")) == (RunRef(run_of(3), 1),)
     pass_time(redis, ledger, TIMERS.dispatch_due_seconds + 1)
     assert ledger.take_overdue().runs == (), "the sweep went around the backoff"
     pass_time(redis, ledger, 30)
-    assert ledger.take_overdue().runs == (Handed(run_of(2), 1),)
+    assert ledger.take_overdue().runs == (RunRef(run_of(2), 1),)
 
 
 def test_a_success_leaves_no_backoff(redis: Redis) -> None:
     ledger, handed = begun(redis, 1, deal="7")
     ledger.succeed(handed.run, handed.attempt)
-    assert opened(ledger, "p2", entry_of(2, "7")) == (Handed(run_of(2), 1),)
+    assert opened(ledger, "p2", entry_of(2, "7")) == (RunRef(run_of(2), 1),)
 
 
 def test_the_backoff_holds_for_a_run_that_nobody_dispatched(redis: Redis) -> None:
@@ -273,4 +275,4 @@ def test_the_backoff_holds_for_a_run_that_nobody_dispatched(redis: Redis) -> Non
     pass_time(redis, ledger, TIMERS.dispatch_due_seconds + 1)
     assert ledger.take_overdue().runs == ()
     pass_time(redis, ledger, 30)
-    assert ledger.take_overdue().runs == (Handed(run_of(2), 1),)
+    assert ledger.take_overdue().runs == (RunRef(run_of(2), 1),)

@@ -13,7 +13,7 @@ from redis import Redis
 from b24offline.cli import main
 from b24offline.config import Config
 from b24offline.contract import LEDGER_SCHEMA
-from b24offline.ledger import BatchKind, LeaseKeeper, Ledger, LedgerSchemaMismatch, PollLease
+from b24offline.ledger import BatchKind, LeaseRenewer, Ledger, LedgerSchemaMismatch, PollLease
 from b24offline.ledger import schema as ledger_schema
 from b24offline.ledger.lease_renewer import _Held
 from b24offline.runtime import Runtime
@@ -37,18 +37,18 @@ def next_version(redis: Redis) -> Ledger:
 
 
 def everything(redis: Redis) -> dict[str, object]:
-    """What the server holds, as bytes that compare."""
+    """Return what the server holds, as bytes that compare."""
     return {key: redis.dump(key) for key in redis.scan_iter("*")}
 
 
-def test_the_first_poll_writes_the_number_beside_the_generation(redis: Redis) -> None:
+def test_the_first_poll_writes_the_number_beside_the_epoch(redis: Redis) -> None:
     ledger = ledger_on(redis)
     assert isinstance(guard_on(redis, ledger).take_poll_lease(None), PollLease)
-    assert redis.hget(f"{ledger.stem}:guard", "schema") == str(LEDGER_SCHEMA)
+    assert redis.hget(f"{ledger.stem}:fencing", "schema") == str(LEDGER_SCHEMA)
 
 
 def test_a_batch_of_a_portal_that_was_never_polled_writes_it_too(redis: Redis) -> None:
-    opened(next_version(redis), "local:1", entry_of(1), kind=BatchKind.SYNTHETIC)
+    opened(next_version(redis), "synthetic:1", entry_of(1), kind=BatchKind.SYNTHETIC)
     with pytest.raises(LedgerSchemaMismatch):
         ledger_on(redis).take_overdue()
 
@@ -87,10 +87,10 @@ def test_a_ledger_of_another_schema_is_refused_and_stays_as_it_is(
 def test_a_lease_of_another_version_is_let_go_and_the_thread_lives(redis: Redis) -> None:
     (handed,) = opened(next_version(redis), "p1", entry_of(1))
     ran(next_version(redis), handed)
-    keeper = LeaseKeeper(60)
-    held = _Held(ledger_on(redis), handed.run, handed.attempt, 0)
-    keeper._held.add(held)
-    keeper._renew(held)
+    keeper = LeaseRenewer(60)
+    retrying = _Held(ledger_on(redis), handed.run, handed.attempt, 0)
+    keeper._held.add(retrying)
+    keeper._renew(retrying)
     assert keeper._held == set()
 
 

@@ -17,7 +17,7 @@ from core_events import (
     run_state,
 )
 
-from b24offline.ledger import BatchKind, Ledger, Settling
+from b24offline.ledger import BatchKind, Ledger, SettleLease
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 
-def taken(ledger: Ledger, process_id: str = "p1") -> Settling:
+def taken(ledger: Ledger, process_id: str = "p1") -> SettleLease:
     settling = ledger.begin_settle(process_id)
-    assert isinstance(settling, Settling)
+    assert isinstance(settling, SettleLease)
     return settling
 
 
@@ -146,7 +146,7 @@ def test_the_first_sight_is_kept(redis: Redis) -> None:
 
 
 def failed_and_closed(ledger: Ledger, record: int = 1) -> int:
-    """A run that failed and whose batch was closed, as after a report. Answers its attempt."""
+    """Return a run that failed and whose batch was closed, as after a report. Return its attempt."""
     (handed,) = opened(ledger, "p1", entry_of(record))
     ledger.begin_step(handed.run, handed.attempt, 0)
     ledger.fail(handed.run, handed.attempt, "x", backoff_seconds=0.001)
@@ -155,11 +155,11 @@ def failed_and_closed(ledger: Ledger, record: int = 1) -> int:
 
 
 def test_a_handler_of_an_earlier_batch_cannot_record_for_a_later_one(redis: Redis) -> None:
-    """It hung while its record was reported, reserved again as a marked one, and handed out again."""
+    """It hung while its record was nacked, reserved again as a nacked one, and handed out again."""
     ledger = ledger_on(redis, numbered=False)
     late = failed_and_closed(ledger)
     pass_time(redis, ledger, 1)
-    (again,) = opened(ledger, "p2", entry_of(1, marked=True), kind=BatchKind.RETRYING)
+    (again,) = opened(ledger, "p2", entry_of(1, nacked=True), kind=BatchKind.RETRYING)
     assert again.attempt != late
     assert ledger.begin_step(again.run, again.attempt, 0) is not None
     assert not ledger.succeed(again.run, late).recorded
@@ -168,20 +168,20 @@ def test_a_handler_of_an_earlier_batch_cannot_record_for_a_later_one(redis: Redi
     assert ledger.succeed(again.run, again.attempt).recorded
 
 
-def test_a_record_taken_up_before_its_first_batch_has_closed_is_held(redis: Redis) -> None:
+def test_a_record_taken_up_before_its_first_batch_has_closed_is_retrying(redis: Redis) -> None:
     """Its first batch has the event as it was before the report: a run that is not known as held would be failed."""
     ledger = ledger_on(redis)
     (handed,) = opened(ledger, "p1", entry_of(1))
     assert ledger.fail(handed.run, handed.attempt, "Boom", backoff_seconds=1).recorded
-    opened(ledger, "p2", entry_of(1, marked=True), kind=BatchKind.RETRYING)
+    opened(ledger, "p2", entry_of(1, nacked=True), kind=BatchKind.RETRYING)
     pass_time(redis, ledger, 2)
     (again,) = ledger.take_overdue().runs
-    told = ledger.event_of(again.run)
-    assert told is not None
-    assert (told[0].held, ledger.kind("p2")) == (True, BatchKind.RETRYING)
+    reply = ledger.event_of(again.run)
+    assert reply is not None
+    assert (reply[0].retrying, ledger.kind("p2")) == (True, BatchKind.RETRYING)
     begun = ledger.begin_step(again.run, again.attempt, 0)
     assert begun is not None
-    assert begun.event.held
+    assert begun.event.retrying
 
 
 @pytest.mark.parametrize("how", ["cleared", "reported", "ledger lost", "damaged"])
@@ -202,7 +202,7 @@ def test_no_attempt_number_comes_back(redis: Redis, how: str) -> None:
         ledger.end_settle(taken(ledger), [1], 1)
         pass_time(redis, ledger, 1)
     assert list(redis.scan_iter(f"{ledger.stem}:run:*")) == []
-    (again,) = opened(ledger, "p2", entry_of(1, marked=how == "reported"), kind=BatchKind.ADOPTED)
+    (again,) = opened(ledger, "p2", entry_of(1, nacked=how == "reported"), kind=BatchKind.ADOPTED)
     assert abs(again.attempt - handed.attempt) > 1_000
     assert again.attempt < 1 << 53, "a script counts exactly"
     ledger.begin_step(again.run, again.attempt, 0)

@@ -1,4 +1,4 @@
-"""Failures counted for each step of a run, and the chances of a held run spent at once."""
+"""Failures counted for each step of a run, and the chances of a retrying run spent at once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from core_events import due_times, entry_of, ledger_on, opened, pass_time, run_of
-from parking_bench import RUN, Bench
+from dead_letter_bench import RUN, Bench
 
 from b24offline.ledger import STEP_STRIDE
-from b24offline.ledger.ledger import HELD_CHANCES
+from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def test_what_fails_before_a_step_began_is_no_steps_failure(redis: Redis) -> Non
     assert not [name for name in redis.hkeys(f"{ledger.stem}:run:{run_of(1)}") if str(name).startswith("failures:")]
 
 
-def test_a_held_run_without_hope_is_given_to_the_next_sweep(redis: Redis, tmp_path: Path) -> None:
+def test_a_retrying_run_without_hope_is_given_to_the_next_sweep(redis: Redis, tmp_path: Path) -> None:
     bench = Bench(redis, tmp_path)
     bench.fail_once(bench.handed)
     bench.until_due(RUN)
@@ -60,11 +60,11 @@ def test_a_held_run_without_hope_is_given_to_the_next_sweep(redis: Redis, tmp_pa
     assert begun is not None
     assert bench.ledger.exhaust(handed.run, handed.attempt, reason="Permanent")
     assert due_times(redis, bench.ledger)[f"run:{RUN}"] <= 0
-    (hopeless,) = bench.ledger.take_overdue().hopeless
-    assert bench.parking.park(hopeless) == "parked"
-    [letter] = bench.store.dead_letters.list("acme")
-    assert letter.reason == "Permanent"
-    assert bench.ledger.run_fields(RUN, "failures") == (str(HELD_CHANCES),)
-    assert bench.parking.redrive(RUN) == "redriven", "a person may give it all its chances again"
+    (exhausted,) = bench.ledger.take_overdue().exhausted
+    assert bench.dead_letter_queue.dead_letter(exhausted) == "dead_lettered"
+    [dead_letter] = bench.store.dead_letters.list("acme")
+    assert dead_letter.reason == "Permanent"
+    assert bench.ledger.run_fields(RUN, "failures") == (str(MAX_HELD_ATTEMPTS),)
+    assert bench.dead_letter_queue.redrive(RUN) == "redriven", "a person may give it all its chances again"
     bench.later(1)
     assert [one.run for one in bench.ledger.take_overdue().runs] == [RUN]

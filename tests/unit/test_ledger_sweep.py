@@ -17,7 +17,7 @@ from core_events import (
     run_state,
 )
 
-from b24offline.ledger import BatchKind, Handed, Overdue, Settling
+from b24offline.ledger import BatchKind, Overdue, RunRef, SettleLease
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -39,7 +39,7 @@ def test_an_undispatched_batch_is_dispatched_by_the_sweep_once(redis: Redis) -> 
     ledger = ledger_on(redis)
     ledger.open("p1", [entry_of(1), entry_of(2, "1")], kind=BatchKind.POLLED)
     pass_time(redis, ledger, TIMERS.dispatch_due_seconds + 1)
-    assert ledger.take_overdue().runs == (Handed(run_of(1), 1),)
+    assert ledger.take_overdue().runs == (RunRef(run_of(1), 1),)
     assert ledger.take_overdue().runs == ()
     assert ledger.start("p1") == (), "dispatch came late and started it twice"
 
@@ -58,7 +58,7 @@ def test_a_message_lost_in_the_queue_is_sent_again_and_the_old_one_is_void(redis
     ledger = ledger_on(redis)
     (handed,) = opened(ledger, "p1", entry_of(1))
     pass_time(redis, ledger, TIMERS.run_queue_seconds + 1)
-    assert ledger.take_overdue().runs == (Handed(handed.run, 2),)
+    assert ledger.take_overdue().runs == (RunRef(handed.run, 2),)
     assert ledger.begin_step(handed.run, 1, 0) is None
     assert ledger.begin_step(handed.run, 2, 0) is not None
     assert "runs_crashed" not in ledger.counters(), "waiting in a queue was counted as a crash"
@@ -94,7 +94,7 @@ def test_a_run_that_fails_in_the_sweep_hands_out_the_next_exactly_once(redis: Re
     ran(ledger, handed)
     # the second run of the object is overdue, too, and comes later in the same sweep
     pass_time(redis, ledger, TIMERS.dispatch_due_seconds + 1)
-    assert ledger.take_overdue().runs == (Handed(run_of(2), 1),)
+    assert ledger.take_overdue().runs == (RunRef(run_of(2), 1),)
 
 
 def test_the_limit_leaves_the_rest_for_the_next_sweep(redis: Redis) -> None:
@@ -106,21 +106,21 @@ def test_the_limit_leaves_the_rest_for_the_next_sweep(redis: Redis) -> None:
     assert len({run.run for one in taken for run in one.runs}) == 7
 
 
-def test_a_head_that_vanished_does_not_block_its_mailbox(redis: Redis) -> None:
+def test_a_head_that_vanished_does_not_block_its_object_queue(redis: Redis) -> None:
     ledger = ledger_on(redis)
     opened(ledger, "p1", entry_of(1, "7"))
     opened(ledger, "p2", entry_of(2, "7"))
     redis.delete(f"{ledger.stem}:run:{run_of(1)}")
     pass_time(redis, ledger, LONG)
-    assert ledger.take_overdue().runs == (Handed(run_of(2), 1),)
+    assert ledger.take_overdue().runs == (RunRef(run_of(2), 1),)
     assert f"run:{run_of(1)}" not in due_times(redis, ledger)
     assert ledger.begin_settle("p1") == "damaged"
 
 
-def test_a_mailbox_that_vanished_does_not_block_its_runs(redis: Redis) -> None:
+def test_a_object_queue_that_vanished_does_not_block_its_runs(redis: Redis) -> None:
     ledger = ledger_on(redis)
     ledger.open("p1", [entry_of(1)], kind=BatchKind.POLLED)
-    redis.delete(ledger.mailbox(entry_of(1).event, "deal_changed"))
+    redis.delete(ledger.object_queue(entry_of(1).event, "deal_changed"))
     assert ledger.start("p1") == ()
     pass_time(redis, ledger, LONG)
     (handed,) = ledger.take_overdue().runs
@@ -135,13 +135,13 @@ def test_lost_due_times_come_back_with_the_batch(redis: Redis) -> None:
     redis.delete(f"{ledger.stem}:due")
     assert ledger.take_overdue().batches == ("p1",)
     settling = ledger.begin_settle("p1")
-    assert isinstance(settling, Settling)
+    assert isinstance(settling, SettleLease)
     assert ledger.end_settle(settling, (), 100) == "open"
     assert set(due_times(redis, ledger)) == {"batch:p1", f"run:{handed.run}"}
-    assert ledger.take_overdue().runs == (Handed(handed.run, 2),)
+    assert ledger.take_overdue().runs == (RunRef(handed.run, 2),)
 
 
-def test_a_run_whose_batch_vanished_does_not_block_its_mailbox(redis: Redis) -> None:
+def test_a_run_whose_batch_vanished_does_not_block_its_object_queue(redis: Redis) -> None:
     ledger = ledger_on(redis)
     opened(ledger, "p1", entry_of(1, "7"))
     opened(ledger, "p2", entry_of(2, "7"))
@@ -163,12 +163,12 @@ def test_lost_records_are_adopted_under_their_old_process_id(redis: Redis) -> No
     redis.delete(f"{ledger.stem}:batch:p1:records")
     assert ledger.succeed(handed.run, handed.attempt).settleable == ("p1",)
     settling = ledger.begin_settle("p1")
-    assert isinstance(settling, Settling)
+    assert isinstance(settling, SettleLease)
     assert settling.outcomes == {}
     assert ledger.end_settle(settling, (), 1) == "closed"
     assert opened(ledger, "p1", entry_of(1), kind=BatchKind.ADOPTED) == (), "a succeeded run started again"
     again = ledger.begin_settle("p1")
-    assert isinstance(again, Settling)
+    assert isinstance(again, SettleLease)
     assert again.outcomes == {1: "succeeded"}
 
 
@@ -182,15 +182,15 @@ def test_after_loss_of_everything_the_old_messages_do_nothing(redis: Redis) -> N
     assert not ledger.renew(handed.run, handed.attempt, 0)
     assert not ledger.succeed(handed.run, handed.attempt).recorded
     assert not ledger.crash(handed.run, handed.attempt, backoff_seconds=1).recorded
-    assert opened(ledger, "p1", entry_of(1), kind=BatchKind.ADOPTED) == (Handed(handed.run, 1),)
+    assert opened(ledger, "p1", entry_of(1), kind=BatchKind.ADOPTED) == (RunRef(handed.run, 1),)
 
 
-@pytest.mark.parametrize("lost", ["batch:p1", "batch:p1:records", "batches", "due", "guard", "stats", "run", "mail"])
+@pytest.mark.parametrize("lost", ["batch:p1", "batch:p1:records", "batches", "due", "fencing", "stats", "run", "mail"])
 def test_whatever_single_key_is_lost_the_ledger_goes_on(redis: Redis, lost: str) -> None:
     ledger = ledger_on(redis)
     (handed,) = opened(ledger, "p1", entry_of(1))
     ran(ledger, handed)
-    gone = {"run": f"run:{handed.run}", "mail": "mail:crm_deal:1|deal_changed"}.get(lost, lost)
+    gone = {"run": f"run:{handed.run}", "mail": "object_queue:crm_deal:1|deal_changed"}.get(lost, lost)
     redis.delete(f"{ledger.stem}:{gone}")
     for _ in range(12):
         pass_time(redis, ledger, LONG * 8)
@@ -202,7 +202,7 @@ def test_whatever_single_key_is_lost_the_ledger_goes_on(redis: Redis, lost: str)
             settling = ledger.begin_settle(process_id)
             if settling == "damaged":
                 ledger.forget(process_id)
-            elif isinstance(settling, Settling):
+            elif isinstance(settling, SettleLease):
                 done = [record for record, outcome in settling.outcomes.items() if outcome == "succeeded"]
                 ledger.end_settle(settling, done, 1)
     # either it was settled, or it is unknown and its process id can be adopted
@@ -216,8 +216,8 @@ def test_an_outcome_whose_successor_vanished_hands_out_nothing(redis: Redis) -> 
     ledger = ledger_on(redis)
     (handed,) = opened(ledger, "p1", entry_of(1, "7"), entry_of(2, "7"))
     redis.delete(f"{ledger.stem}:run:{run_of(2)}")
-    told = ledger.succeed(handed.run, handed.attempt)
-    assert (told.recorded, told.next) == (True, None)
+    reply = ledger.succeed(handed.run, handed.attempt)
+    assert (reply.recorded, reply.next) == (True, None)
     assert run_state(redis, ledger, run_of(2)) is None
 
 

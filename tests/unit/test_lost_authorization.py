@@ -12,7 +12,7 @@ from served import served
 from werkzeug.wrappers import Request, Response
 
 from b24offline import errors
-from b24offline.events import PortalState
+from b24offline.events import ObservedState
 from b24offline.tasks.poll import poll
 
 if TYPE_CHECKING:
@@ -67,60 +67,60 @@ def portal() -> Iterator[Portal]:
 
 
 @pytest.fixture
-def here(deployed: Callable[..., Runtime], portal: Portal) -> Runtime:
+def runtime(deployed: Callable[..., Runtime], portal: Portal) -> Runtime:
     """A portal that was polled once, with the pair a1, r1."""
-    here = deployed(
+    runtime = deployed(
         B24_PORTAL_URL=f"{portal.url}/rest/",
         B24_AUTH_URL=f"{portal.url}/oauth/token/",
         B24_REFRESH_TOKEN="r0",
         B24_AUTO_BIND="false",
     )
-    assert "empty" in polled(here)
-    return here
+    assert "empty" in polled(runtime)
+    return runtime
 
 
-def polled(here: Runtime) -> str:
-    here.redis.delete(f"{here.kit(PORTAL).ledger.stem}:lanes")
+def polled(runtime: Runtime) -> str:
+    runtime.redis.delete(f"{runtime.services(PORTAL).ledger.stem}:lanes")
     return poll(PORTAL)
 
 
-def state(here: Runtime) -> PortalState:
-    return here.store.portals.get(PORTAL).state
+def state(runtime: Runtime) -> ObservedState:
+    return runtime.store.portals.get(PORTAL).state
 
 
-def test_after_a_passing_401_an_expired_token_is_refreshed(here: Runtime, portal: Portal) -> None:
+def test_after_a_passing_401_an_expired_token_is_refreshed(runtime: Runtime, portal: Portal) -> None:
     portal.trouble = ["NO_AUTH_FOUND"]
-    assert "AuthLost" in polled(here)
-    assert state(here) is PortalState.AUTH_LOST
+    assert "AuthLost" in polled(runtime)
+    assert state(runtime) is ObservedState.AUTH_LOST
     portal.expired = {"a1"}
-    assert "empty" in polled(here)
-    assert state(here) is PortalState.ACTIVE
+    assert "empty" in polled(runtime)
+    assert state(runtime) is ObservedState.ACTIVE
     assert portal.asked == ["r0", "r1"]
 
 
-def test_after_a_passing_401_the_next_poll_that_succeeds_ends_it(here: Runtime, portal: Portal) -> None:
+def test_after_a_passing_401_the_next_poll_that_succeeds_ends_it(runtime: Runtime, portal: Portal) -> None:
     portal.trouble = ["NO_AUTH_FOUND"]
-    assert "AuthLost" in polled(here)
-    assert "empty" in polled(here)
-    assert state(here) is PortalState.ACTIVE
+    assert "AuthLost" in polled(runtime)
+    assert "empty" in polled(runtime)
+    assert state(runtime) is ObservedState.ACTIVE
     assert portal.asked == ["r0"]
 
 
 @pytest.mark.parametrize("before", [[], ["NO_AUTH_FOUND"]])
-def test_a_refused_refresh_token_is_not_tried_again(here: Runtime, portal: Portal, before: list[str]) -> None:
+def test_a_refused_refresh_token_is_not_tried_again(runtime: Runtime, portal: Portal, before: list[str]) -> None:
     portal.trouble, portal.expired = before, {"a1"}
     portal.dead.add("r1")
     for _ in range(4):
-        assert "AuthLost" in polled(here)
-    assert state(here) is PortalState.AUTH_LOST
+        assert "AuthLost" in polled(runtime)
+    assert state(runtime) is ObservedState.AUTH_LOST
     assert portal.asked == ["r0", "r1"]
     with pytest.raises(errors.AuthLost, match="not tried again"):
-        here.tokens.refresh(PORTAL, "a1")
+        runtime.tokens.refresh(PORTAL, "a1")
     # Whatever becomes of the state: the token stays refused.
-    here.store.portals.set_state(PORTAL, PortalState.ACTIVE)
-    assert "AuthLost" in polled(here)
-    assert (state(here), portal.asked) == (PortalState.AUTH_LOST, ["r0", "r1"])
-    here.store.tokens.authorize(PORTAL, "new")
-    here.tokens.forget(PORTAL)
-    assert "empty" in polled(here)
-    assert (state(here), portal.asked[-1]) == (PortalState.ACTIVE, "new")
+    runtime.store.portals.set_state(PORTAL, ObservedState.ACTIVE)
+    assert "AuthLost" in polled(runtime)
+    assert (state(runtime), portal.asked) == (ObservedState.AUTH_LOST, ["r0", "r1"])
+    runtime.store.tokens.authorize(PORTAL, "new")
+    runtime.tokens.forget(PORTAL)
+    assert "empty" in polled(runtime)
+    assert (state(runtime), portal.asked[-1]) == (ObservedState.ACTIVE, "new")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model.explore import explore
 from model.portal_moves import change, network
 from model.rule_table import ASKED_FOR, LINGER, LOSS, NEEDED, PAIR, SPARE, TOGETHER, TWICE, Case
-from model.sentences import told
+from model.sentences import reply
 from model.settle_moves import begin, go_on
 from model.state import FREE, Batch, Bounds, Call, Record, Rules, Run, initial
 
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.unit, pytest.mark.timeout(900)]  # minutes on a busy m
 )
 def test_with_all_rules_on_no_change_is_lost_and_every_state_drains(bounds: Bounds) -> None:
     found = explore(Rules(), bounds, drains=True)
-    assert (found.violation, told(found.history)) == ("", [])
+    assert (found.violation, reply(found.history)) == ("", [])
     assert found.complete
     assert found.states > 10_000
 
@@ -39,29 +39,29 @@ def test_with_all_rules_on_no_change_is_lost_and_every_state_drains(bounds: Boun
 def test_without_the_rule_a_change_is_lost_and_the_shortest_history_is_known(case: Case) -> None:
     found = explore(case.rules, case.bounds, drains=case.drains)
     assert case.violation in found.violation
-    assert len(found.history) == case.steps, "\n".join(told(found.history))
-    assert all(told(found.history))
+    assert len(found.history) == case.steps, "\n".join(reply(found.history))
+    assert all(reply(found.history))
 
 
 @pytest.mark.parametrize("case", SPARE, ids=lambda case: case.name)
 def test_another_rule_covers_for_a_spare_one(case: Case) -> None:
     found = explore(case.rules, replace(case.bounds, repeats=0))  # with repeats: make model
-    assert (found.violation, told(found.history)) == ("", [])
+    assert (found.violation, reply(found.history)) == ("", [])
     assert found.complete
 
 
 OUTCOMES = {"fresh": "unfinished", "done": "succeeded", "failed": "failed"}
-SITUATIONS = list(itertools.product(OUTCOMES, ["here", "marked", "gone"], *[[False, True]] * 3))
+SITUATIONS = list(itertools.product(OUTCOMES, ["runtime", "nacked", "gone"], *[[False, True]] * 3))
 
 
-def fate_in_the_model(run: str, where: str, quiet: bool, newer: bool, young: bool) -> str:
-    records = [Record(1, 1, where == "marked", 0)] if where != "gone" else []
-    records += [Record(2, FREE, marked=False, stamp=0)] if newer else []
+def fate_in_the_model(run: str, where: str, in_doubt: bool, newer: bool, young: bool) -> str:
+    records = [Record(1, 1, where == "nacked", 0)] if where != "gone" else []
+    records += [Record(2, FREE, nacked=False, stamp=0)] if newer else []
     state = initial(Bounds())._replace(
         records=tuple(records),
-        runs=(Run(1, 0, 0, run, where == "marked", 1),),
+        runs=(Run(1, 0, 0, run, where == "nacked", 1),),
         batches=(Batch(1, 1, 0, int(young), 0),),
-        quiet=int(quiet),
+        in_doubt=int(in_doubt),
     )
     for label, after in begin(state, Rules(), Bounds()):
         if label[0] != "settle_looks":
@@ -71,19 +71,19 @@ def fate_in_the_model(run: str, where: str, quiet: bool, newer: bool, young: boo
     return "keep"
 
 
-def fate_in_the_plan(run: str, where: str, quiet: bool, newer: bool, young: bool) -> str:
-    live = {} if where == "gone" else {1: record_of(1, "1", PROCESS_ID=PID, ERROR=str(int(where == "marked")))}
+def fate_in_the_plan(run: str, where: str, in_doubt: bool, newer: bool, young: bool) -> str:
+    live = {} if where == "gone" else {1: record_of(1, "1", PROCESS_ID=PID, ERROR=str(int(where == "nacked")))}
     view = SettleView(
         outcomes={1: OUTCOMES[run]},
         events={1: event_of(1, "1")},
         live=live,
         newer={1: newer},
-        quiet_until_ms={message_of("1"): 1_000 + int(quiet)},
+        in_doubt_until_ms={message_of("1"): 1_000 + int(in_doubt)},
         now_ms=1_000,
-        reportable_at_ms=1_000 + int(young),
+        nackable_at_ms=1_000 + int(young),
     )
     plan = plan_settlement(view if needs_look(view) else replace(view, live=None))
-    fates = {"supersede": plan.superseded, "clear": plan.clear, "report": plan.report, "gone": plan.gone}
+    fates = {"supersede": plan.superseded, "clear": plan.clear, "nack": plan.report, "gone": plan.gone}
     return next((fate for fate, records in fates.items() if records), "keep")
 
 
@@ -110,11 +110,11 @@ class Twin:
         ((label, self.state),) = change(self.state, Bounds())
         self.ids[int(str(label[1]))] = record.id
 
-    def reserve(self, *, marked: bool) -> None:
-        name, rows = self.queue.reserve(self.now, "c", Selection(), marked=marked)
+    def reserve(self, *, nacked: bool) -> None:
+        name, rows = self.queue.reserve(self.now, "c", Selection(), nacked=nacked)
         for record in self.state.records:
-            if record.process == FREE and record.marked == marked:
-                self.play(Call("get-marked" if marked else "picked", 0, record.id, 0, 1, owner=False), name)
+            if record.process == FREE and record.nacked == nacked:
+                self.play(Call("get-marked" if nacked else "picked", 0, record.id, 0, 1, owner=False), name)
                 assert [row.id for row in rows] == [self.ids[record.id]]
                 return
         assert not rows
@@ -137,16 +137,16 @@ class Twin:
         self.play(Call("error", process, 0, 0, 1, owner=False))
 
     def mine(self) -> list[tuple[int, str, bool]]:
-        return [(self.ids[one.id], self.names[one.process], one.marked) for one in self.state.records]
+        return [(self.ids[one.id], self.names[one.process], one.nacked) for one in self.state.records]
 
     def theirs(self) -> list[tuple[int, str, bool]]:
-        return sorted((row.id, row.process_id, row.marked) for row in self.queue.records())
+        return sorted((row.id, row.process_id, row.nacked) for row in self.queue.records())
 
 
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["change", "get", "get marked", "clear", "error"]), st.integers(0, 5)), max_size=25
+        st.tuples(st.sampled_from(["change", "get", "get nacked", "clear", "error"]), st.integers(0, 5)), max_size=25
     )
 )
 def test_the_models_portal_does_what_the_emulators_queue_does(calls: list[tuple[str, int]]) -> None:
@@ -155,8 +155,8 @@ def test_the_models_portal_does_what_the_emulators_queue_does(calls: list[tuple[
         reserved = [record for record in twin.state.records if record.process != FREE]
         if what == "change":
             twin.change()
-        elif what in {"get", "get marked"}:
-            twin.reserve(marked=what == "get marked")
+        elif what in {"get", "get nacked"}:
+            twin.reserve(nacked=what == "get nacked")
         elif reserved and what == "clear":
             record = reserved[which % len(reserved)]
             twin.clear(record.process, record.id)

@@ -18,7 +18,7 @@ from store_bench import bind_member, pass_time
 from werkzeug.wrappers import Request, Response
 
 from b24offline import errors
-from b24offline.events import PortalState, Tokens
+from b24offline.events import ObservedState, Tokens
 from b24offline.rest import TokenSource, make_session, oauth
 from b24offline.store import Cipher, Store
 
@@ -211,7 +211,7 @@ def test_a_wrong_clock_of_a_worker_does_not_let_a_second_refresh_in(auth, databa
     assert wrong.tokens.claim_refresh("acme", version, 30)
     assert not wrong.tokens.claim_refresh("acme", version, 30)
     for one in (source, source_of(wrong)):
-        with pytest.raises(errors.PaceExceeded) as caught:
+        with pytest.raises(errors.RateLimited) as caught:
             one.refresh("acme", stale)
         assert 20 < caught.value.wait_seconds <= 30
     assert len(auth.asked) == 1
@@ -238,14 +238,14 @@ def test_a_lost_grant_sets_the_state_and_is_not_tried_again(auth, database, capl
             source.current("acme")
     assert len(auth.asked) == 1
     portal = store.portals.get("acme")
-    assert portal.state is PortalState.AUTH_LOST
+    assert portal.state is ObservedState.AUTH_LOST
     assert "(HTTP 400, invalid_grant, no ***). Install or authorize" in portal.state_reason
-    (told,) = [r for r in caplog.records if r.message == "authorization lost"]
-    assert (told.why, portal.state_actor) == (portal.state_reason, "portal administrator")
+    (reply,) = [r for r in caplog.records if r.message == "authorization lost"]
+    assert (reply.why, portal.state_actor) == (portal.state_reason, "portal administrator")
     assert "canary" not in f"{caught.value}{caught.value.args}{caplog.text}"
     seeded(database, auth, refresh_token="canary-r0")
     assert source.current("acme").access == "canary-a1"
-    assert store.portals.get("acme").state is PortalState.ACTIVE
+    assert store.portals.get("acme").state is ObservedState.ACTIVE
 
 
 def test_a_lost_grant_of_an_older_pair_changes_nothing_and_the_new_one_is_used(auth, database):
@@ -257,7 +257,7 @@ def test_a_lost_grant_of_an_older_pair_changes_nothing_and_the_new_one_is_used(a
 
     auth.before_answer = authorize
     assert source_of(store).current("acme").access == "canary-a1"
-    assert store.portals.get("acme").state is PortalState.ACTIVE
+    assert store.portals.get("acme").state is ObservedState.ACTIVE
 
 
 def test_a_pair_that_comes_after_a_new_authorization_is_dropped_for_one_of_that(auth, database):
@@ -287,7 +287,7 @@ def test_another_account_told_after_a_new_authorization_changes_nothing(auth, da
 
     auth.before_answer = authorize
     assert source_of(store).current("acme").access == "canary-a2"
-    assert store.portals.get("acme").state is PortalState.ACTIVE
+    assert store.portals.get("acme").state is ObservedState.ACTIVE
 
 
 def test_without_a_refresh_token_nothing_is_asked(auth, database):
@@ -295,7 +295,7 @@ def test_without_a_refresh_token_nothing_is_asked(auth, database):
     with pytest.raises(errors.AuthLost):
         source_of(store).current("acme")
     assert auth.asked == []
-    assert store.portals.get("acme").state is PortalState.AUTH_LOST
+    assert store.portals.get("acme").state is ObservedState.AUTH_LOST
 
 
 @pytest.mark.parametrize(
@@ -318,11 +318,11 @@ def test_a_failed_refresh_keeps_the_pair_and_rests(auth, database, status, conte
     auth.answer = (status, content)
     with pytest.raises(kind):
         source.refresh("acme", stale)
-    with pytest.raises(errors.PaceExceeded) as caught:
+    with pytest.raises(errors.RateLimited) as caught:
         source.refresh("acme", stale)
     assert 0 < caught.value.wait_seconds <= 15
     assert len(auth.asked) == 2
-    assert (store.tokens.get("acme").access, store.portals.get("acme").state) == (stale, PortalState.ACTIVE)
+    assert (store.tokens.get("acme").access, store.portals.get("acme").state) == (stale, ObservedState.ACTIVE)
     auth.answer = None
     pass_time(store, 16)
     assert source.refresh("acme", stale).access == "canary-a2"
@@ -344,7 +344,7 @@ def test_another_account_is_refused_and_its_pair_not_stored(auth, database, capl
         source_of(store).current("acme")
     assert store.tokens.get("acme").refresh == "canary-r0"
     portal = store.portals.get("acme")
-    assert (portal.state, portal.state_actor) == (PortalState.AUTH_LOST, "operator")
+    assert (portal.state, portal.state_actor) == (ObservedState.AUTH_LOST, "operator")
     assert [r.why for r in caplog.records if r.levelno == logging.ERROR] == [portal.state_reason]
 
 

@@ -14,7 +14,7 @@ from b24offline.events import LISTED_ENTITIES
 from b24offline.rest import METHODS, ObjectLister
 
 if TYPE_CHECKING:
-    from b24offline.rest import Answer, PacedClient
+    from b24offline.rest import Answer, PortalClient
 
 pytestmark = pytest.mark.unit
 __all__ = ["emulator", "live"]
@@ -29,7 +29,7 @@ def test_a_mirror_of_every_entity_that_has_a_list_method_may_be_declared() -> No
 class Deaf:
     """The live client, for a portal that ignores some rules of a filter."""
 
-    def __init__(self, client: PacedClient, ignored: str) -> None:
+    def __init__(self, client: PortalClient, ignored: str) -> None:
         self._client = client
         self._ignored = re.compile(ignored)
 
@@ -39,7 +39,7 @@ class Deaf:
 
 
 def deaf(live: LivePortal, ignored: str) -> ObjectLister:
-    return ObjectLister(cast("PacedClient", Deaf(live.client, ignored)), PORTAL)
+    return ObjectLister(cast("PortalClient", Deaf(live.client, ignored)), PORTAL)
 
 
 def listed(live: LivePortal, entity: str, type_id: str) -> list[str]:

@@ -12,7 +12,7 @@ from b24offline.delivery import NotReadable
 from b24offline.delivery.object_reader import ForeignAnswer, ObjectReader
 from b24offline.errors import ServerError
 from b24offline.events import ObjectKey, shipped_catalogue
-from b24offline.ledger import Snapshots
+from b24offline.ledger import ObjectCache
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -27,8 +27,8 @@ class Bench:
     def __init__(self, redis: Redis, portal: LivePortal) -> None:
         self.portal = portal
         self.ledger: Ledger = ledger_on(redis)
-        self.snapshots = Snapshots(redis, self.ledger, 60)
-        self.reader = ObjectReader(portal.client, shipped_catalogue(), self.snapshots, self.ledger)
+        self.object_cache = ObjectCache(redis, self.ledger, 60)
+        self.reader = ObjectReader(portal.client, shipped_catalogue(), self.object_cache, self.ledger)
         self.start = portal.seq()
 
     def keys(self, entity: str, count: int) -> list[ObjectKey]:
@@ -100,7 +100,7 @@ def test_trouble_of_the_portal_is_not_taken_for_a_missing_object(bench: Bench) -
     bench.portal.control.fault("crm.deal.get", "error", status=500)
     with pytest.raises(ServerError):
         bench.reader.read(key, 0)
-    assert bench.snapshots.get(key, 0) is None
+    assert bench.object_cache.get(key, 0) is None
 
 
 def test_what_no_method_reads_is_refused_and_left_out_of_the_bulk(bench: Bench) -> None:
@@ -117,4 +117,4 @@ def test_an_answer_with_something_else_is_no_object_that_is_gone(bench: Bench) -
     bench.portal.control.fault("tasks.task.get", "status", status=200, body={"result": {"other": {"id": "1"}}})
     with pytest.raises(ForeignAnswer, match=r"tasks\.task\.get did not answer with task"):
         bench.reader.read(key, 0)
-    assert bench.snapshots.get(key, 0) is None
+    assert bench.object_cache.get(key, 0) is None

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from core_events import PID, Recorder, json_values, message_of, record_of, reserve, reserve_marked, row_of
+from core_events import PID, Recorder, json_values, message_of, record_of, reserve, reserve_nacked, row_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from b24offline.errors import PortalError, UnknownAnswer
 from b24offline.events import Batch
-from b24offline.rest import ClearOrder, OfflineQueue, ReportOrder, ReportRules, ReserveOrder
-from b24offline.rest.offline_orders import UnsafeOrder
+from b24offline.rest import ClearOrder, NackOrder, NackRules, OfflineQueue, ReserveOrder
+from b24offline.rest.offline_orders import UnsafeCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.unit
 
-RULES = ReportRules(minimum_age_ms=75_000, look_valid_ms=30_000)
+RULES = NackRules(minimum_age_ms=75_000, look_valid_ms=30_000)
 MESSAGE_ID_LENGTH = 32
 
 
@@ -38,8 +38,8 @@ GOOD: dict[str, Any] = {
 }
 
 
-def good_order(**changes: Any) -> ReportOrder:
-    return ReportOrder(**(GOOD | changes))
+def good_order(**changes: Any) -> NackOrder:
+    return NackOrder(**(GOOD | changes))
 
 
 def harmless(method: str, sent: dict[str, Any]) -> None:
@@ -78,7 +78,7 @@ def assert_whole(process_id: object) -> None:
     assert isinstance(process_id, str)
     assert process_id
     assert process_id.isascii()
-    assert not any(letter.isspace() or ord(letter) < 0x20 for letter in process_id)
+    assert not any(dead_letter.isspace() or ord(dead_letter) < 0x20 for dead_letter in process_id)
 
 
 ids = st.integers(-2, 5) | st.booleans() | st.none() | st.sampled_from(["1", "", 0.0, 1.0, math.nan])
@@ -95,7 +95,7 @@ orders = st.dictionaries(
     st.sampled_from(["ID", "TIMESTAMP_X", "PROCESS_ID", ""]), st.sampled_from(["ASC", "DESC", "asc", ""])
 )
 records = st.builds(
-    lambda number, marked, pid, message: record_of(number, PROCESS_ID=pid, ERROR=marked, MESSAGE_ID=message),
+    lambda number, nacked, pid, message: record_of(number, PROCESS_ID=pid, ERROR=nacked, MESSAGE_ID=message),
     st.integers(1, 5),
     st.sampled_from(["0", "1"]),
     st.sampled_from([PID, "", "other"]),
@@ -106,10 +106,10 @@ newer = (
     st.dictionaries(st.integers(1, 5), st.sampled_from([False, True, None, 0])) | st.none() | st.lists(st.integers())
 )
 rules = st.builds(
-    ReportRules, st.sampled_from([75_000, 0, -1, math.nan, None]), st.sampled_from([30_000, math.nan, None])
+    NackRules, st.sampled_from([75_000, 0, -1, math.nan, None]), st.sampled_from([30_000, math.nan, None])
 )
 
-REFUSALS = (UnsafeOrder, TypeError, AttributeError, ValueError)
+REFUSALS = (UnsafeCall, TypeError, AttributeError, ValueError)
 """Wrong types may end in any of these, as long as nothing was sent."""
 
 
@@ -127,7 +127,7 @@ def attempted(act: Callable[[OfflineQueue], object], result: Any = True, connect
 
 
 def in_turn(turn: AbstractContextManager[Callable[[Any], Any]], order: Callable[[], object]) -> Any:
-    """Builds an order in its turn, and sends it."""
+    """Build an order in its turn, and sends it."""
     with turn as send:
         return send(order())
 
@@ -152,7 +152,7 @@ def test_no_reserving_call_deletes(limit: Any, order: Any, rule: Any, connector:
 
 @pytest.mark.parametrize("limit", [0, -1, True, False, None, "5", 5.0, math.nan])
 def test_no_reserving_call_without_a_whole_limit(limit: Any) -> None:
-    with pytest.raises(UnsafeOrder, match="limit"):
+    with pytest.raises(UnsafeCall, match="limit"):
         ReserveOrder(limit, {})
 
 
@@ -162,13 +162,13 @@ def test_no_reserving_call_without_a_whole_limit(limit: Any) -> None:
 def test_no_call_with_a_process_id_that_is_not_whole(process_id: Any) -> None:
     queue = OfflineQueue(Recorder([]), "acme", "b24")
     for act in (lambda: ClearOrder(process_id, (1,)), lambda: queue.reread(process_id)):
-        with pytest.raises(UnsafeOrder, match="process id"):
+        with pytest.raises(UnsafeCall, match="process id"):
             act()
 
 
 @given(ids)
-def test_no_reserving_call_for_a_marked_record_deletes(record_id: Any) -> None:
-    recorder = attempted(lambda queue: reserve_marked(queue, record_id), {"events": []})
+def test_no_reserving_call_for_a_nacked_record_deletes(record_id: Any) -> None:
+    recorder = attempted(lambda queue: reserve_nacked(queue, record_id), {"events": []})
     assert bool(recorder.calls) == (type(record_id) is int and record_id > 0)
 
 
@@ -202,22 +202,22 @@ def test_no_acknowledgement_clears_more_than_it_names(process_id: Any, numbers: 
 def test_no_report_without_its_whole_proof(changes: dict[str, Any]) -> None:
     recorder = attempted(lambda queue: in_turn(queue.reporting(), lambda: good_order(**changes)))
     for _, sent in recorder.calls:
-        told = SimpleNamespace(**(GOOD | changes))
-        assert sent["process_id"] == told.process_id
-        assert sent["message_id"] == [one.message_id for one in told.records]
-        assert len(set(sent["message_id"])) == len(told.records)
-        for one in told.records:
-            assert one.process_id == told.process_id
-            assert not one.marked
-            assert told.newer[one.record_id] is False
-        assert told.now_ms - told.first_seen_ms >= told.rules.minimum_age_ms > 0
-        assert 0 <= told.now_ms - told.looked_ms <= told.rules.look_valid_ms
-        assert told.lease_until_ms > told.now_ms
+        reply = SimpleNamespace(**(GOOD | changes))
+        assert sent["process_id"] == reply.process_id
+        assert sent["message_id"] == [one.message_id for one in reply.records]
+        assert len(set(sent["message_id"])) == len(reply.records)
+        for one in reply.records:
+            assert one.process_id == reply.process_id
+            assert not one.nacked
+            assert reply.newer[one.record_id] is False
+        assert reply.now_ms - reply.first_seen_ms >= reply.rules.minimum_age_ms > 0
+        assert 0 <= reply.now_ms - reply.looked_ms <= reply.rules.look_valid_ms
+        assert reply.lease_until_ms > reply.now_ms
 
 
 @pytest.mark.parametrize("connector", ["", " ", "\t"])
 def test_no_queue_without_connector(connector: str) -> None:
-    with pytest.raises(UnsafeOrder, match="connector is empty"):
+    with pytest.raises(UnsafeCall, match="connector is empty"):
         OfflineQueue(Recorder(), "acme", connector)
 
 
@@ -247,7 +247,7 @@ def test_a_report_with_its_proof_is_sent_as_it_is() -> None:
         ({"process_id": ""}, "process id"),
         ({"process_id": "b" * 32}, "not of this batch"),
         ({"records": ()}, "no records"),
-        ({"records": (record_of(1, PROCESS_ID=PID, ERROR="1"),)}, "marked"),
+        ({"records": (record_of(1, PROCESS_ID=PID, ERROR="1"),)}, "nacked"),
         ({"records": (record_of(1, PROCESS_ID=""),)}, "not of this batch"),
         ({"records": (record_of(1, "7", PROCESS_ID=PID), record_of(2, "7", PROCESS_ID=PID))}, "two records"),
         ({"newer": {1: False, 2: True}}, "newer"),
@@ -259,17 +259,17 @@ def test_a_report_with_its_proof_is_sent_as_it_is() -> None:
         ({"lease_until_ms": 81_000}, "lease"),
         ({"now_ms": 81_000.0}, "whole milliseconds"),
         ({"first_seen_ms": math.nan}, "whole milliseconds"),
-        ({"rules": ReportRules(0, 30_000)}, "must be set"),
+        ({"rules": NackRules(0, 30_000)}, "must be set"),
     ],
 )
 def test_a_report_lacking_one_thing_is_refused(changes: dict[str, Any], why: str) -> None:
-    with pytest.raises(UnsafeOrder, match=why):
+    with pytest.raises(UnsafeCall, match=why):
         good_order(**changes)
 
 
 @pytest.mark.parametrize("ids_", [(), [1], (0,), (-1,), (True,), ("1",), (1, None), None])
 def test_a_clear_without_whole_ids_is_refused(ids_: Any) -> None:
-    with pytest.raises(UnsafeOrder, match="record id"):
+    with pytest.raises(UnsafeCall, match="record id"):
         ClearOrder(PID, ids_)
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from core_events import PID, FakeClient, Recorder, json_values, message_of, record_of, reserve, reserve_marked, row_of
+from core_events import PID, FakeClient, Recorder, json_values, message_of, record_of, reserve, reserve_nacked, row_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from b24offline.errors import PortalError, UnknownAnswer
 from b24offline.events import Batch, MalformedRecord, Record
 from b24offline.rest import QUEUE_PAGE, Answer, OfflineQueue
-from b24offline.rest.offline_orders import UnsafeOrder
+from b24offline.rest.offline_orders import UnsafeCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ def test_any_answer_is_a_typed_result_or_a_portal_error(result: Any) -> None:
 
     failures: list[PortalError] = []
 
-    def told(act: Callable[[], Any]) -> Any:
+    def reply(act: Callable[[], Any]) -> Any:
         try:
             return act()
         except PortalError as error:
@@ -56,19 +56,19 @@ def test_any_answer_is_a_typed_result_or_a_portal_error(result: Any) -> None:
             return None
 
     for batch in (
-        told(lambda: reserve(queue, 1)),
-        told(lambda: reserve_marked(queue, 1)),
+        reply(lambda: reserve(queue, 1)),
+        reply(lambda: reserve_nacked(queue, 1)),
     ):
         assert batch is None or (isinstance(batch, Batch) and batch.process_id)
-    again = told(lambda: queue.reread(PID))
+    again = reply(lambda: queue.reread(PID))
     assert again is None or all(one.process_id == PID for one in again.records)
-    newer = told(lambda: queue.newer([record_of(1)])) or {}
+    newer = reply(lambda: queue.newer([record_of(1)])) or {}
     assert newer.keys() <= {1}
     assert all(type(one) is bool for one in newer.values())
-    reserved = told(lambda: list(queue.reserved())) or []
+    reserved = reply(lambda: list(queue.reserved())) or []
     assert all(isinstance(one, MalformedRecord) or one.process_id not in ("", "a,b") for one in reserved)
-    marked = told(lambda: list(queue.marked())) or []
-    assert all(isinstance(one, Record) and one.marked and not one.process_id for one in marked)
+    nacked = reply(lambda: list(queue.nacked())) or []
+    assert all(isinstance(one, Record) and one.nacked and not one.process_id for one in nacked)
     assert all(error.executed == "unknown" for error in failures)
 
 
@@ -113,7 +113,7 @@ def test_rows_that_were_not_asked_for_are_left_out() -> None:
     assert [one.record_id for one in queue.reread(PID).records] == [1]
     assert [one.record_id for one in queue.reserved() if isinstance(one, Record)] == [1, 2, 5]
     assert [one.record_id for one in queue.reserved() if isinstance(one, MalformedRecord)] == [6]
-    assert [one.record_id for one in queue.marked()] == [4]
+    assert [one.record_id for one in queue.nacked()] == [4]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_look_that_does_not_show_the_record_itself_proves_nothing(rows: list[A
 )
 def test_newer_needs_records_with_whole_ids(records: Any) -> None:
     recorder = Recorder([])
-    with pytest.raises(UnsafeOrder):
+    with pytest.raises(UnsafeCall):
         OfflineQueue(recorder, "acme", "b24").newer(records)
     assert recorder.calls == []
 

@@ -27,7 +27,7 @@ ELSEWHERE = {
 
 
 def texts(node: ast.AST) -> Iterator[str]:
-    """Every text of a syntax tree; what varies in one is `#`."""
+    """Yield every text of a syntax tree; what varies in one is `#`."""
     for one in ast.walk(node):
         if isinstance(one, ast.JoinedStr):
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "#" for part in one.values)
@@ -36,13 +36,13 @@ def texts(node: ast.AST) -> Iterator[str]:
 
 
 def printed() -> str:
-    """All texts of the code; a unit behind what varies is left out, as it is in `quoted`."""
+    """Return all texts of the code; a unit behind what varies is left out, as it is in `quoted`."""
     code = "\n".join(text for path in FILES for text in texts(ast.parse(path.read_text("utf-8"))))
     return re.sub(r"# (h|days)\b", "#", code)
 
 
 def errors_in_logs() -> set[str]:
-    """The constant messages of all `log.error` calls."""
+    """Return the constant messages of all `log.error` calls."""
     found = set()
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -52,7 +52,7 @@ def errors_in_logs() -> set[str]:
 
 
 def quoted() -> list[str]:
-    """What the first cells of the chapter quote, without the numbers of the examples."""
+    """Return what the first cells of the chapter quote, without the numbers of the examples."""
     cells = [line.split("|")[1] for line in CHAPTER.splitlines() if line.startswith("| ")]
     return [
         re.sub(r"\b\d[\d.]*( h| days)?\b|\bONX\b", "#", text)

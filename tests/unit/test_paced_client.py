@@ -10,7 +10,15 @@ from served import served
 from werkzeug.wrappers import Request, Response
 
 from b24offline import errors
-from b24offline.rest import Command, Pace, PacedClient, PortalClient, TokenSource, make_session, retry_expired_token
+from b24offline.rest import (
+    Command,
+    PortalClient,
+    RateLimiter,
+    RestClient,
+    TokenSource,
+    make_session,
+    retry_expired_token,
+)
 from b24offline.store import Cipher, Store
 
 
@@ -54,7 +62,7 @@ def portal():
 class Parts:
     """A client with everything it is made of, and the waits it was told to sleep."""
 
-    def __init__(self, portal, redis, tmp_path, max_wait_seconds=2.0, **pace):
+    def __init__(self, portal, redis, tmp_path, max_wait_seconds=2.0, **rate_limiter):
         store = Store(f"sqlite:///{tmp_path}/b24.db", Cipher(["A" * 43 + "="]))
         store.create_schema()
         store.portals.seed(
@@ -68,12 +76,14 @@ class Parts:
         )
         session, timeouts = make_session(), {"connect_timeout_seconds": 2, "read_timeout_seconds": 5}
         self.tokens = TokenSource(store.tokens, session, **timeouts)
-        self.pace = Pace(redis, key_prefix="t", **{"requests_per_second": 0.1, "burst": 20, **pace})
+        self.rate_limiter = RateLimiter(
+            redis, key_prefix="t", **{"requests_per_second": 0.1, "burst": 20, **rate_limiter}
+        )
         self.slept = []
-        self.client = PacedClient(
-            PortalClient("acme", f"{portal.url}/rest/", session, max_response_bytes=10_000, **timeouts),
+        self.client = PortalClient(
+            RestClient("acme", f"{portal.url}/rest/", session, max_response_bytes=10_000, **timeouts),
             self.tokens,
-            self.pace,
+            self.rate_limiter,
             "acme",
             max_wait_seconds=max_wait_seconds,
             sleep=self.slept.append,
@@ -102,17 +112,17 @@ def test_all_waiting_is_over_when_a_slot_opens(portal, redis, tmp_path):
     parts = Parts(portal, redis, tmp_path, requests_per_second=0.5, burst=1, max_wait_seconds=9.0)
     parts.client.call("m")
     portal.expired = True
-    told = []
-    parts.client._sleep = lambda seconds: (told.append("wait"), threading.Event().wait(seconds))
+    reply = []
+    parts.client._sleep = lambda seconds: (reply.append("wait"), threading.Event().wait(seconds))
 
     @retry_expired_token
     def add():
         with parts.client.slot("crm.deal.add") as send:
-            told.append(f"open, {len(portal.calls)} sent, {portal.issued} tokens")
+            reply.append(f"open, {len(portal.calls)} sent, {portal.issued} tokens")
             return send({"fields": {}})
 
     assert add().result == 3
-    assert told == ["wait", "open, 1 sent, 1 tokens", "wait", "open, 2 sent, 2 tokens"]
+    assert reply == ["wait", "open, 1 sent, 1 tokens", "wait", "open, 2 sent, 2 tokens"]
 
 
 def test_who_has_no_right_any_more_sends_nothing(portal, parts):
@@ -196,7 +206,7 @@ def test_a_503_slows_everybody_down(portal, parts):
     portal.script = [(503, {"error": "QUERY_LIMIT_EXCEEDED"})]
     with pytest.raises(errors.QueryLimitExceeded):
         parts.client.call("m")
-    with pytest.raises(errors.PaceExceeded) as caught:
+    with pytest.raises(errors.RateLimited) as caught:
         parts.client.call("other", kind="settle")
     assert caught.value.wait_seconds == pytest.approx(5, abs=1)
     assert len(portal.calls) == 1
@@ -208,10 +218,10 @@ def test_a_portal_that_the_vendor_blocked_is_not_called_again_within_the_hour(po
     with pytest.raises(errors.Overloaded):
         parts.client.call("m", kind=kind)
     for other in ("run", "poll", "settle"):
-        with pytest.raises(errors.PaceExceeded, match="blocked for overload") as caught:
+        with pytest.raises(errors.RateLimited, match="blocked for overload") as caught:
             parts.client.call("other", kind=other)
         assert caught.value.wait_seconds == pytest.approx(3540 if other == "poll" else 3660, abs=5)
-    with pytest.raises(errors.PaceExceeded):
+    with pytest.raises(errors.RateLimited):
         parts.client.batch({"a": Command("other", {})})
     assert len(portal.calls) == 1
     assert parts.slept == []
@@ -223,18 +233,18 @@ def test_after_a_block_a_poll_goes_first_then_everybody(portal, redis, tmp_path)
     portal.script = [(503, {"error": "OVERLOAD_LIMIT"})]
     with pytest.raises(errors.Overloaded):
         parts.client.call("m")
-    threading.Event().wait(parts.pace.blocked("acme", "poll"))
+    threading.Event().wait(parts.rate_limiter.blocked("acme", "poll"))
     assert parts.client.call("event.offline.get", kind="poll").result == 2
-    with pytest.raises(errors.PaceExceeded):
+    with pytest.raises(errors.RateLimited):
         parts.client.call("m")
-    threading.Event().wait(parts.pace.blocked("acme", "run"))
+    threading.Event().wait(parts.rate_limiter.blocked("acme", "run"))
     assert parts.client.call("m").result == 3
 
 
 def test_a_block_told_by_one_command_of_a_batch_counts(portal, parts):
     portal.script = [(200, {"result": {"result": [], "result_error": {"a": {"error": "OVERLOAD_LIMIT"}}}})]
     assert set(parts.client.batch({"a": Command("m", {})}).errors) == {"a"}
-    assert parts.pace.blocked("acme", "settle") > 0
+    assert parts.rate_limiter.blocked("acme", "settle") > 0
 
 
 def test_a_429_pauses_that_method_only(portal, parts, redis):
@@ -242,10 +252,10 @@ def test_a_429_pauses_that_method_only(portal, parts, redis):
     portal.script = [(429, {"error": "OPERATION_TIME_LIMIT", "time": {"operating_reset_at": until}})]
     with pytest.raises(errors.OperationTimeLimit):
         parts.client.call("crm.deal.list")
-    with pytest.raises(errors.PaceExceeded) as caught:
+    with pytest.raises(errors.RateLimited) as caught:
         parts.client.call("crm.deal.list")
     assert caught.value.wait_seconds == pytest.approx(90, abs=2)
-    with pytest.raises(errors.PaceExceeded):
+    with pytest.raises(errors.RateLimited):
         parts.client.batch({"a": Command("crm.lead.list", {}), "b": Command("crm.deal.list", {})})
     assert parts.client.call("crm.lead.list").result == 2
 
@@ -255,16 +265,16 @@ def test_limits_of_single_commands_are_heeded(portal, parts):
     portal.script = [(200, {"result": {"result": [], "result_error": refusals}})]
     answer = parts.client.batch({"a": Command("slow.one", {}), "b": Command("other", {})})
     assert set(answer.errors) == {"a", "b"}
-    assert parts.pace.method_pause("acme", "slow.one") > 50
-    assert parts.pace.method_pause("acme", "other") == 0
-    assert parts.pace.take("acme", "settle") > 3
+    assert parts.rate_limiter.method_pause("acme", "slow.one") > 50
+    assert parts.rate_limiter.method_pause("acme", "other") == 0
+    assert parts.rate_limiter.take("acme", "settle") > 3
 
 
 def test_a_limit_of_whole_batches_pauses_them(portal, parts):
     portal.script = [(429, {"error": "OPERATION_TIME_LIMIT"})]
     with pytest.raises(errors.OperationTimeLimit):
         parts.client.batch({"a": Command("one", {})})
-    with pytest.raises(errors.PaceExceeded):
+    with pytest.raises(errors.RateLimited):
         parts.client.batch({"a": Command("another", {})})
     assert parts.client.call("another").result == 2
 
@@ -276,17 +286,17 @@ def test_short_waits_are_slept_and_long_ones_told(portal, redis, tmp_path):
         parts.client.call("m")
     assert parts.slept
     assert 0 < sum(parts.slept) <= 2.01
-    parts.pace.slow_down("acme", 20)
+    parts.rate_limiter.slow_down("acme", 20)
     parts.slept.clear()
-    with pytest.raises(errors.PaceExceeded):
+    with pytest.raises(errors.RateLimited):
         parts.client.call("m")
     assert parts.slept == []
 
 
 def test_the_sleeps_of_one_call_add_up(portal, redis, tmp_path):
     parts = Parts(portal, redis, tmp_path, burst=1, requests_per_second=1.0, max_wait_seconds=2.5)
-    parts.pace.take("acme", "run")
-    with pytest.raises(errors.PaceExceeded):  # its sleep returns at once, so the wait stays about 1 s
+    parts.rate_limiter.take("acme", "run")
+    with pytest.raises(errors.RateLimited):  # its sleep returns at once, so the wait stays about 1 s
         parts.client.call("m")
     assert 2 <= len(parts.slept) <= 3
     assert portal.calls == []

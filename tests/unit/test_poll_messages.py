@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from celery_bench import broker, deployed
 
-from b24offline.delivery.poller import Polled, Poller
+from b24offline.delivery.poller import Poller, PollResult
 from b24offline.delivery.subscriber import Subscriber
 from b24offline.tasks import poll as polling
 
@@ -23,9 +23,9 @@ __all__ = ["broker", "deployed"]
 def test_a_full_batch_is_followed_by_one_poll_though_ticks_go_on(
     deployed: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, sent = deployed(), list[str]()
-    limit = here.config.all_lanes["default"].limit
-    monkeypatch.setattr(Poller, "poll", lambda self, lane: Polled("opened", limit))
+    runtime, sent = deployed(), list[str]()
+    limit = runtime.config.all_lanes["default"].limit
+    monkeypatch.setattr(Poller, "poll", lambda self, lane: PollResult("opened", limit))
     monkeypatch.setattr(polling.poll, "delay", sent.append)
     monkeypatch.setattr(Subscriber, "due", lambda *_: False)
     polling.tick()
@@ -33,7 +33,7 @@ def test_a_full_batch_is_followed_by_one_poll_though_ticks_go_on(
     assert polling.poll("acme") == f"default opened: {limit}"
     assert sent == ["acme", "acme"]
     # The next poll waits in a queue, or is under way, for longer than the shortest interval.
-    due = here.redis.zscore(f"{here.config.key_prefix}:polls", "acme")
-    here.redis.zadd(f"{here.config.key_prefix}:polls", {"acme": due - 10_000})
-    here.redis.delete(f"{here.config.key_prefix}:turn:tick")
+    due = runtime.redis.zscore(f"{runtime.config.key_prefix}:polls", "acme")
+    runtime.redis.zadd(f"{runtime.config.key_prefix}:polls", {"acme": due - 10_000})
+    runtime.redis.delete(f"{runtime.config.key_prefix}:turn:tick")
     assert polling.tick() == "nothing due"

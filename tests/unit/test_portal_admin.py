@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
-from store_bench import KEY, PORTAL, Clock, add_letter, bind_member, pair
+from store_bench import KEY, PORTAL, Clock, add_dead_letter, bind_member, pair
 
 from b24offline.errors import MemberMismatch, PortalExists, StoreError, UnknownPortal, WrongKey
-from b24offline.events import PortalState, Wish
+from b24offline.events import DesiredState, ObservedState
 from b24offline.store import PORTALS, Cipher, Store
 
 NEW = {**PORTAL, "refresh_token": "r1"}
@@ -31,9 +31,14 @@ def store(tmp_path, clock):
 
 def test_an_added_portal_is_to_run(store, clock):
     added = store.portals.add("acme", **NEW)
-    assert (added.wish, added.state, added.polled, added.served) == (Wish.RUN, PortalState.ACTIVE, True, True)
+    assert (added.desired_state, added.state, added.polled, added.served) == (
+        DesiredState.RUN,
+        ObservedState.ACTIVE,
+        True,
+        True,
+    )
     assert store.tokens.get("acme").refresh == "r1"
-    assert added.wish_since.timestamp() == clock.now
+    assert added.desired_since.timestamp() == clock.now
 
 
 def test_a_name_or_a_queue_is_added_once(store):
@@ -46,29 +51,29 @@ def test_a_name_or_a_queue_is_added_once(store):
     store.portals.add("other", **{**NEW, "connector": "other"})
 
 
-@pytest.mark.parametrize("wish", [Wish.PAUSED, Wish.DRAINING])
-def test_a_wish_outlives_states_tokens_and_the_configuration(store, clock, wish):
+@pytest.mark.parametrize("desired_state", [DesiredState.PAUSED, DesiredState.DRAINING])
+def test_a_wish_outlives_states_tokens_and_the_configuration(store, clock, desired_state):
     store.portals.seed("acme", **PORTAL, refresh_token="r0")
     clock.now += 5
-    store.portals.set_wish("acme", wish)
-    since = store.portals.get("acme").wish_since
+    store.portals.set_desired_state("acme", desired_state)
+    since = store.portals.get("acme").desired_since
     clock.now += 5
-    store.portals.set_wish("acme", wish)
-    store.portals.set_state("acme", PortalState.AUTH_LOST, "why", actor="operator")
+    store.portals.set_desired_state("acme", desired_state)
+    store.portals.set_state("acme", ObservedState.AUTH_LOST, "why", actor="operator")
     store.portals.seed("acme", **PORTAL, refresh_token="r9")
     version = store.tokens.get("acme").version
     store.tokens.save("acme", pair(version + 1), version)
-    store.portals.set_state("acme", PortalState.ACTIVE)
+    store.portals.set_state("acme", ObservedState.ACTIVE)
     found = store.portals.get("acme")
-    assert (found.wish, found.wish_since, found.polled, found.served) == (wish, since, False, True)
+    assert (found.desired_state, found.desired_since, found.polled, found.served) == (desired_state, since, False, True)
 
 
 def test_only_a_draining_portal_finishes_draining(store):
     store.portals.add("acme", **NEW)
     assert not store.portals.finish_drain("acme")
-    store.portals.set_wish("acme", Wish.DRAINING)
+    store.portals.set_desired_state("acme", DesiredState.DRAINING)
     assert store.portals.finish_drain("acme")
-    assert store.portals.get("acme").wish is Wish.PAUSED
+    assert store.portals.get("acme").desired_state is DesiredState.PAUSED
 
 
 def test_a_removed_portal_holds_no_secret_and_is_not_seeded_back(store):
@@ -79,30 +84,35 @@ def test_a_removed_portal_holds_no_secret_and_is_not_seeded_back(store):
     assert not store.tokens.save("acme", pair(version + 1), version), "a refresh under way stores nothing"
     assert (store.tokens.get("acme").refresh, store.portals.get("acme").client_secret) == ("", "")
     again = store.portals.seed("acme", **PORTAL, refresh_token="r2")
-    assert (again.wish, again.served, again.polled) == (Wish.REMOVED, False, False)
+    assert (again.desired_state, again.served, again.polled) == (DesiredState.REMOVED, False, False)
     assert (store.tokens.get("acme").refresh, again.client_secret, again.member_id) == ("", "", None)
     for act in (
-        lambda: store.portals.set_wish("acme", Wish.RUN),
+        lambda: store.portals.set_desired_state("acme", DesiredState.RUN),
         lambda: store.portals.set_endpoint("acme", "https://b.example/rest/"),
         lambda: store.tokens.authorize("acme", "r"),
     ):
         with pytest.raises(StoreError, match="was removed"):
             act()
     with pytest.raises(ValueError, match="with remove"):
-        store.portals.set_wish("acme", Wish.REMOVED)
+        store.portals.set_desired_state("acme", DesiredState.REMOVED)
 
 
 def test_a_removed_portal_is_added_again_as_a_new_one(store):
     store.portals.add("acme", **NEW)
     bind_member(store, "acme", "m1")
-    store.portals.set_generation("acme", 7)
-    store.portals.set_state("acme", PortalState.BLOCKED, "why", actor="operator")
+    store.portals.set_epoch("acme", 7)
+    store.portals.set_state("acme", ObservedState.BLOCKED, "why", actor="operator")
     store.portals.remove("acme")
     store.portals.add("other name", **NEW)
     bind_member(store, "other name", "m1")
     again = store.portals.add("acme", **{**NEW, "connector": "c2", "refresh_token": "r3"})
-    assert (again.wish, again.state, again.state_reason, again.state_actor) == (Wish.RUN, PortalState.ACTIVE, "", "")
-    assert again.ledger_generation is None, "another queue, where nobody knows yet whose records are reserved"
+    assert (again.desired_state, again.state, again.state_reason, again.state_actor) == (
+        DesiredState.RUN,
+        ObservedState.ACTIVE,
+        "",
+        "",
+    )
+    assert again.ledger_epoch is None, "another queue, where nobody knows yet whose records are reserved"
     assert store.tokens.get("acme").refresh == "r3"
     store.portals.add("acme2", **{**NEW, "client_endpoint": "https://c.example/rest/"})
     with pytest.raises(MemberMismatch):
@@ -111,43 +121,43 @@ def test_a_removed_portal_is_added_again_as_a_new_one(store):
 
 def test_of_the_same_queue_what_was_known_of_the_ledger_makes_the_first_poll_careful(store):
     store.portals.add("acme", **NEW)
-    store.portals.set_generation("acme", 7)
+    store.portals.set_epoch("acme", 7)
     store.portals.remove("acme")
-    assert store.portals.add("acme", **NEW).ledger_generation == 7
+    assert store.portals.add("acme", **NEW).ledger_epoch == 7
 
 
 @pytest.mark.parametrize("other", [{"connector": "c2"}, {"client_id": "app.2"}])
 def test_the_queue_of_the_configuration_may_become_another(store, other):
     store.portals.seed("acme", **PORTAL)
-    store.portals.set_generation("acme", 7)
-    store.portals.set_state("acme", PortalState.UNDECIDED, "why")
+    store.portals.set_epoch("acme", 7)
+    store.portals.set_state("acme", ObservedState.UNDECIDED, "why")
     same = store.portals.seed("acme", **PORTAL)
-    assert (same.ledger_generation, same.state) == (7, PortalState.UNDECIDED)
+    assert (same.ledger_epoch, same.state) == (7, ObservedState.UNDECIDED)
     moved = store.portals.seed("acme", **PORTAL | other)
-    assert (moved.ledger_generation, moved.state) == (None, PortalState.ACTIVE)
+    assert (moved.ledger_epoch, moved.state) == (None, ObservedState.ACTIVE)
 
 
 def test_resuming_a_deleted_account_tries_it_again_and_leaves_other_states(store):
     store.portals.add("acme", **NEW)
-    store.portals.set_state("acme", PortalState.REMOVED, "gone", actor="operator")
+    store.portals.set_state("acme", ObservedState.REMOVED, "gone", actor="operator")
     assert not store.portals.get("acme").polled
-    store.portals.set_wish("acme", Wish.RUN)
+    store.portals.set_desired_state("acme", DesiredState.RUN)
     assert store.portals.get("acme").polled
-    store.portals.set_state("acme", PortalState.BLOCKED, "why")
-    store.portals.set_wish("acme", Wish.RUN)
-    assert store.portals.get("acme").state is PortalState.BLOCKED
+    store.portals.set_state("acme", ObservedState.BLOCKED, "why")
+    store.portals.set_desired_state("acme", DesiredState.RUN)
+    assert store.portals.get("acme").state is ObservedState.BLOCKED
 
 
-@pytest.mark.parametrize("wish", list(Wish))
-@pytest.mark.parametrize("state", list(PortalState))
-def test_the_names_that_are_polled_are_those_of_the_portals_that_are(store, wish, state):
+@pytest.mark.parametrize("desired_state", list(DesiredState))
+@pytest.mark.parametrize("state", list(ObservedState))
+def test_the_names_that_are_polled_are_those_of_the_portals_that_are(store, desired_state, state):
     store.portals.add("acme", **NEW)
     store.portals.add("other", **{**NEW, "connector": "other"})
     store.portals.set_state("acme", state, "why")
-    if wish is Wish.REMOVED:
+    if desired_state is DesiredState.REMOVED:
         store.portals.remove("acme")
-    elif wish is not Wish.RUN:
-        store.portals.set_wish("acme", wish)
+    elif desired_state is not DesiredState.RUN:
+        store.portals.set_desired_state("acme", desired_state)
     assert store.portals.polled_names() == [portal.name for portal in store.portals.list() if portal.polled]
     assert "other" in store.portals.polled_names()
 
@@ -229,19 +239,19 @@ def test_what_is_old_is_cleaned_and_the_configured_name_is_kept(store, clock):
         store.portals.add(name, **{**NEW, "connector": name})
     store.portals.remove("gone")
     store.portals.remove("configured")
-    ended, open_letter = add_letter(store), add_letter(store, record_id=5)
+    ended, open_dead_letter = add_dead_letter(store), add_dead_letter(store, record_id=5)
     store.dead_letters.end(ended)
     assert store.prune(30) == (0, 0)
     clock.now += 31 * 86_400
     assert store.prune(30, keep="configured") == (1, 1)
     assert [portal.name for portal in store.portals.list()] == ["configured", "runs"]
-    assert [letter.id for letter in store.dead_letters.list()] == [open_letter]
+    assert [dead_letter.id for dead_letter in store.dead_letters.list()] == [open_dead_letter]
     assert store.prune(30) == (0, 1)
 
 
 def test_an_unknown_portal_is_named(store):
     for act in (
-        lambda: store.portals.set_wish("nobody", Wish.PAUSED),
+        lambda: store.portals.set_desired_state("nobody", DesiredState.PAUSED),
         lambda: store.portals.remove("nobody"),
         lambda: store.portals.set_endpoint("nobody", "https://b.example/rest/"),
     ):

@@ -7,8 +7,8 @@ import inspect
 import pytest
 
 from b24offline import errors
-from b24offline.delivery.portal_lifecycle import Standing, standing_after
-from b24offline.events import PortalState
+from b24offline.delivery.portal_lifecycle import Suspension, suspension_after
+from b24offline.events import ObservedState
 from b24offline.rest import PortalBlocked
 
 pytestmark = pytest.mark.unit
@@ -16,34 +16,34 @@ pytestmark = pytest.mark.unit
 NOW = 1_775_000_000.0
 
 
-def of(kind: type[errors.PortalError]) -> Standing:
-    return standing_after(kind("acme", "event.offline.get", 403, "", ""), now_epoch=NOW)
+def of(kind: type[errors.PortalError]) -> Suspension:
+    return suspension_after(kind("acme", "event.offline.get", 403, "", ""), now_epoch=NOW)
 
 
 @pytest.mark.parametrize(
     ("kind", "state"),
     [
-        (errors.AuthLost, PortalState.AUTH_LOST),
-        (errors.ClientRejected, PortalState.PAUSED),
-        (errors.PaymentRequired, PortalState.PAUSED),
-        (errors.PlanTooSmall, PortalState.PLAN_TOO_SMALL),
-        (errors.WrongAuthType, PortalState.NOT_ADMIN),
-        (errors.InsufficientScope, PortalState.NOT_ADMIN),
-        (errors.AccessDenied, PortalState.NOT_ADMIN),
-        (errors.NotAdministrator, PortalState.NOT_ADMIN),
-        (errors.Overloaded, PortalState.BLOCKED),
-        (errors.PortalGone, PortalState.REMOVED),
-        (errors.Unreachable, PortalState.PAUSED),
-        (errors.UnknownAnswer, PortalState.PAUSED),
-        (errors.ServerError, PortalState.PAUSED),
-        (errors.QueryLimitExceeded, PortalState.PAUSED),
-        (errors.OperationTimeLimit, PortalState.PAUSED),
-        (errors.AuthServerError, PortalState.PAUSED),
-        (errors.AuthServerUnavailable, PortalState.PAUSED),
-        (errors.Moved, PortalState.PAUSED),
+        (errors.AuthLost, ObservedState.AUTH_LOST),
+        (errors.ClientRejected, ObservedState.PAUSED),
+        (errors.PaymentRequired, ObservedState.PAUSED),
+        (errors.PlanTooSmall, ObservedState.PLAN_TOO_SMALL),
+        (errors.WrongAuthType, ObservedState.NOT_ADMIN),
+        (errors.InsufficientScope, ObservedState.NOT_ADMIN),
+        (errors.AccessDenied, ObservedState.NOT_ADMIN),
+        (errors.NotAdministrator, ObservedState.NOT_ADMIN),
+        (errors.Overloaded, ObservedState.BLOCKED),
+        (errors.PortalGone, ObservedState.REMOVED),
+        (errors.Unreachable, ObservedState.PAUSED),
+        (errors.UnknownAnswer, ObservedState.PAUSED),
+        (errors.ServerError, ObservedState.PAUSED),
+        (errors.QueryLimitExceeded, ObservedState.PAUSED),
+        (errors.OperationTimeLimit, ObservedState.PAUSED),
+        (errors.AuthServerError, ObservedState.PAUSED),
+        (errors.AuthServerUnavailable, ObservedState.PAUSED),
+        (errors.Moved, ObservedState.PAUSED),
     ],
 )
-def test_each_state(kind: type[errors.PortalError], state: PortalState) -> None:
+def test_each_state(kind: type[errors.PortalError], state: ObservedState) -> None:
     assert of(kind).state is state
 
 
@@ -52,25 +52,25 @@ def test_what_a_person_must_end_waits_longer_than_what_passes() -> None:
         if issubclass(kind, errors.PortalError):
             standing = of(kind)
             by_a_person = kind in {errors.ClientRejected, errors.PaymentRequired}
-            passing = standing.state is PortalState.PAUSED and not by_a_person
+            passing = standing.state is ObservedState.PAUSED and not by_a_person
             assert (standing.wait_seconds < 60) == passing
             assert standing.wait_seconds > 0
 
 
-def test_a_call_that_was_held_back_by_a_block_tells_of_it() -> None:
+def test_a_call_that_was_retrying_back_by_a_block_tells_of_it() -> None:
     error = PortalBlocked("acme", 3000.0)
-    assert standing_after(error, now_epoch=NOW) == Standing(PortalState.BLOCKED, 3000.0)
+    assert suspension_after(error, now_epoch=NOW) == Suspension(ObservedState.BLOCKED, 3000.0)
     assert error.actor == errors.Overloaded.actor
     assert errors.Overloaded.advice in str(error)
 
 
 def test_the_pace_is_no_state() -> None:
-    assert standing_after(errors.PaceExceeded("acme", 7.5), now_epoch=NOW) == Standing(PortalState.ACTIVE, 7.5)
+    assert suspension_after(errors.RateLimited("acme", 7.5), now_epoch=NOW) == Suspension(ObservedState.ACTIVE, 7.5)
 
 
 def test_a_database_of_ours_that_is_away_is_no_state_of_the_portal() -> None:
-    standing = standing_after(errors.StoreUnavailable("away"), now_epoch=NOW)
-    assert (standing.state, standing.wait_seconds < 60) == (PortalState.ACTIVE, True)
+    standing = suspension_after(errors.StoreUnavailable("away"), now_epoch=NOW)
+    assert (standing.state, standing.wait_seconds < 60) == (ObservedState.ACTIVE, True)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_a_database_of_ours_that_is_away_is_no_state_of_the_portal() -> None:
 )
 def test_a_spent_method_pauses_until_it_eases(reset_at: float | None, wait: float) -> None:
     error = errors.OperationTimeLimit("acme", "event.offline.get", 429, "", "", reset_at=reset_at)
-    assert standing_after(error, now_epoch=NOW) == Standing(PortalState.PAUSED, wait)
+    assert suspension_after(error, now_epoch=NOW) == Suspension(ObservedState.PAUSED, wait)
 
 
 def test_the_scale_shortens_waits() -> None:
     error = errors.AuthLost("acme", "event.offline.get", 401, "", "")
-    assert standing_after(error, now_epoch=NOW, time_scale=0.01).wait_seconds == pytest.approx(3.0)
+    assert suspension_after(error, now_epoch=NOW, time_scale=0.01).wait_seconds == pytest.approx(3.0)

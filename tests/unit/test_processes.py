@@ -24,7 +24,7 @@ CODE = (
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that waits for burial does not."""
+    """Return whether a process runs; one that waits for burial does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

@@ -47,12 +47,12 @@ MUST_BE_REACHED = (
 )
 """Without these the histories would show little; the names are those of `ProtocolMachine.reached`."""
 
-FOUND = "no run of|not drained|Verdict|is marked|without"
+FOUND = "no run of|not drained|Verdict|is nacked|without"
 """What a history says that found something, and a mistake of the test does not."""
 
 
 def named(name: str) -> Callable[..., None]:
-    """A rule's method that is a rule no more."""
+    """Return a rule's method that is a rule no more."""
 
     def method(self: ProtocolMachine, *args: object, **more: object) -> None:
         getattr(ProtocolMachine, name)(self, *args, **more)
@@ -71,7 +71,7 @@ def stores(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[dict[str, Any]]:
 
 
 def machine_of(stores: dict[str, Any], only: tuple[str, ...] = ()) -> type[ProtocolMachine]:
-    """A machine that has counted nothing yet, with some rules only if told."""
+    """Return a machine that has counted nothing yet, with some rules only if told."""
     rules = {name for name, what in vars(ProtocolMachine).items() if hasattr(what, RULE_MARKER)}
     assert rules > set(only)
     hidden = {name: named(name) for name in rules - set(only)} if only else {}
@@ -79,7 +79,7 @@ def machine_of(stores: dict[str, Any], only: tuple[str, ...] = ()) -> type[Proto
 
 
 def play(machine: type[ProtocolMachine], histories: int, chosen: int | None) -> None:
-    """Plays histories; raises what one of them found."""
+    """Play histories; raises what one of them found."""
     if chosen is not None:
         seed(chosen)(machine)
     run_state_machine_as_test(
@@ -96,7 +96,7 @@ def play(machine: type[ProtocolMachine], histories: int, chosen: int | None) -> 
 
 
 def play_all(machine: type[ProtocolMachine]) -> None:
-    """Plays the histories of every seed, or up to what one of them finds."""
+    """Play the histories of every seed, or up to what one of them finds."""
     for chosen in SEEDS:
         play(machine, HISTORIES, chosen)
 

@@ -12,49 +12,51 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from b24offline.errors import ConfigError
-from b24offline.rest import Pace
+from b24offline.rest import RateLimiter
 from b24offline.rest.rate_limit import LONGEST_PAUSE_SECONDS
 
 
-def make_pace(redis, **options):
-    return Pace(redis, key_prefix="t", **{"requests_per_second": 20.0, "burst": 10, "settle_share": 0.3, **options})
+def make_limiter(redis, **options):
+    return RateLimiter(
+        redis, key_prefix="t", **{"requests_per_second": 20.0, "burst": 10, "ack_rate_share": 0.3, **options}
+    )
 
 
-def drained(pace, kind, limit=1000):
+def drained(rate_limiter, kind, limit=1000):
     """Take at once as many as are free."""
-    return next(n for n in range(limit) if pace.take("acme", kind) > 0)
+    return next(n for n in range(limit) if rate_limiter.take("acme", kind) > 0)
 
 
 def test_a_share_is_free_for_settling_only(redis):
-    pace = make_pace(redis, requests_per_second=0.1)
-    assert drained(pace, "run") == 7
-    assert pace.take("acme", "poll") == pytest.approx(10, abs=1)
-    assert drained(pace, "settle") == 3
-    assert pace.take("acme", "settle") == pytest.approx(10, abs=1)
-    assert pace.take("acme", "run") == pytest.approx(40, abs=1)
-    assert pace.take("other", "run") == 0
+    rate_limiter = make_limiter(redis, requests_per_second=0.1)
+    assert drained(rate_limiter, "run") == 7
+    assert rate_limiter.take("acme", "poll") == pytest.approx(10, abs=1)
+    assert drained(rate_limiter, "settle") == 3
+    assert rate_limiter.take("acme", "settle") == pytest.approx(10, abs=1)
+    assert rate_limiter.take("acme", "run") == pytest.approx(40, abs=1)
+    assert rate_limiter.take("other", "run") == 0
 
 
 def test_settling_may_use_everything(redis):
-    assert drained(make_pace(redis, requests_per_second=0.1), "settle") == 10
+    assert drained(make_limiter(redis, requests_per_second=0.1), "settle") == 10
 
 
 def test_a_refused_request_is_not_counted(redis):
-    pace = make_pace(redis, requests_per_second=0.1)
-    drained(pace, "run")
-    first = pace.take("acme", "run")
+    rate_limiter = make_limiter(redis, requests_per_second=0.1)
+    drained(rate_limiter, "run")
+    first = rate_limiter.take("acme", "run")
     for _ in range(50):
-        assert pace.take("acme", "run") <= first
+        assert rate_limiter.take("acme", "run") <= first
 
 
 def test_waiting_as_told_is_enough(redis):
-    pace = make_pace(redis, requests_per_second=0.5)
-    drained(pace, "run")
+    rate_limiter = make_limiter(redis, requests_per_second=0.5)
+    drained(rate_limiter, "run")
     for _ in range(2):
-        wait = pace.take("acme", "run")
+        wait = rate_limiter.take("acme", "run")
         assert 0 < wait <= 2.0
         time.sleep(wait)
-        assert pace.take("acme", "run") == 0
+        assert rate_limiter.take("acme", "run") == 0
 
 
 GIVE_UP_SECONDS = 60.0
@@ -68,11 +70,11 @@ def run_threads(valkey, work, count, enough):
     results, begin = [], threading.Barrier(count + 1)
 
     def loop():
-        pace = make_pace(redis_client.Redis.from_url(valkey.url))
+        rate_limiter = make_limiter(redis_client.Redis.from_url(valkey.url))
         begin.wait()
         end = time.monotonic() + GIVE_UP_SECONDS
         while not enough(results) and time.monotonic() < end:
-            results.append(work(pace))
+            results.append(work(rate_limiter))
 
     threads = [threading.Thread(target=loop) for _ in range(count)]
     for thread in threads:
@@ -87,7 +89,10 @@ def run_threads(valkey, work, count, enough):
 def test_many_threads_together_keep_the_pace(valkey, redis):
     taken = 7 + 20 * 2
     results, seconds = run_threads(
-        valkey, lambda pace: pace.take("acme", "run") == 0, 8, lambda results: results.count(True) >= taken
+        valkey,
+        lambda rate_limiter: rate_limiter.take("acme", "run") == 0,
+        8,
+        lambda results: results.count(True) >= taken,
     )
     allowed = results.count(True)
     assert taken <= allowed <= 7 + 20 * seconds + 1
@@ -98,14 +103,14 @@ def test_settling_is_served_while_runs_saturate(valkey, redis):
     stop = threading.Event()
 
     def settle():
-        pace = make_pace(redis)
+        rate_limiter = make_limiter(redis)
         while not stop.wait(0.25):  # 4 a second, of 20
-            waits.append(pace.take("acme", "settle"))
+            waits.append(rate_limiter.take("acme", "settle"))
 
     settler = threading.Thread(target=settle)
     settler.start()
     results, seconds = run_threads(
-        valkey, lambda pace: pace.take("acme", "run") == 0, 6, lambda results: len(waits) >= 8
+        valkey, lambda rate_limiter: rate_limiter.take("acme", "run") == 0, 6, lambda results: len(waits) >= 8
     )
     stop.set()
     settler.join()
@@ -123,9 +128,9 @@ def test_settling_is_served_while_runs_saturate(valkey, redis):
 )
 def test_no_order_of_kinds_exceeds_its_ceiling(redis, rate, burst, share, order):
     redis.flushall()
-    pace = make_pace(redis, requests_per_second=rate, burst=burst, settle_share=share)
+    rate_limiter = make_limiter(redis, requests_per_second=rate, burst=burst, ack_rate_share=share)
     begun = time.monotonic()
-    taken = [kind for kind in order if pace.take("acme", kind) == 0]
+    taken = [kind for kind in order if rate_limiter.take("acme", kind) == 0]
     leaked = math.ceil(rate * (time.monotonic() - begun))
     assert len(taken) <= burst + leaked
     others = max(1, int(burst * (1 - share)))
@@ -134,75 +139,79 @@ def test_no_order_of_kinds_exceeds_its_ceiling(redis, rate, burst, share, order)
 
 
 def test_after_a_slow_down_nobody_goes_then_settling_first_and_no_burst(redis):
-    pace = make_pace(redis, requests_per_second=0.1)
-    pace.slow_down("acme", 4)
-    assert pace.take("acme", "settle") == pytest.approx(4, abs=3)
-    assert pace.take("acme", "run") == pytest.approx(4 + 3 * 10, abs=3)
-    assert pace.take("other", "run") == 0
-    time.sleep(pace.take("acme", "settle"))
-    assert drained(pace, "settle") == 1
-    assert pace.take("acme", "run") > 0
+    rate_limiter = make_limiter(redis, requests_per_second=0.1)
+    rate_limiter.slow_down("acme", 4)
+    assert rate_limiter.take("acme", "settle") == pytest.approx(4, abs=3)
+    assert rate_limiter.take("acme", "run") == pytest.approx(4 + 3 * 10, abs=3)
+    assert rate_limiter.take("other", "run") == 0
+    time.sleep(rate_limiter.take("acme", "settle"))
+    assert drained(rate_limiter, "settle") == 1
+    assert rate_limiter.take("acme", "run") > 0
 
 
 def test_a_slow_down_never_shortens_another(redis):
-    pace = make_pace(redis)
-    pace.slow_down("acme", 30)
-    pace.slow_down("acme", 1)
-    assert pace.take("acme", "settle") == pytest.approx(30, abs=1)
-    pace.slow_down("acme", 10**9)
-    assert pace.take("acme", "settle") <= LONGEST_PAUSE_SECONDS
+    rate_limiter = make_limiter(redis)
+    rate_limiter.slow_down("acme", 30)
+    rate_limiter.slow_down("acme", 1)
+    assert rate_limiter.take("acme", "settle") == pytest.approx(30, abs=1)
+    rate_limiter.slow_down("acme", 10**9)
+    assert rate_limiter.take("acme", "settle") <= LONGEST_PAUSE_SECONDS
 
 
 def test_a_paused_method_says_for_how_long(redis):
-    pace = make_pace(redis)
+    rate_limiter = make_limiter(redis)
     seconds, microseconds = redis.time()
     now = seconds + microseconds / 1e6
-    assert pace.method_pause("acme", "crm.deal.list") == 0
-    pace.pause_method("acme", "crm.deal.list", now + 100)
-    assert pace.method_pause("acme", "CRM.deal.list") == pytest.approx(100, abs=1)
-    assert pace.method_pause("acme", "crm.lead.list") == pace.method_pause("other", "crm.deal.list") == 0
-    pace.pause_method("acme", "crm.deal.list", now + 50)
-    assert pace.method_pause("acme", "crm.deal.list") == pytest.approx(100, abs=1)
+    assert rate_limiter.method_pause("acme", "crm.deal.list") == 0
+    rate_limiter.pause_method("acme", "crm.deal.list", now + 100)
+    assert rate_limiter.method_pause("acme", "CRM.deal.list") == pytest.approx(100, abs=1)
+    assert (
+        rate_limiter.method_pause("acme", "crm.lead.list") == rate_limiter.method_pause("other", "crm.deal.list") == 0
+    )
+    rate_limiter.pause_method("acme", "crm.deal.list", now + 50)
+    assert rate_limiter.method_pause("acme", "crm.deal.list") == pytest.approx(100, abs=1)
     for number, odd in enumerate([0.0, now - 5, now + 10**6]):
-        pace.pause_method("acme", f"odd.{number}", odd)
-        assert pace.method_pause("acme", f"odd.{number}") == pytest.approx(60, abs=1)
+        rate_limiter.pause_method("acme", f"odd.{number}", odd)
+        assert rate_limiter.method_pause("acme", f"odd.{number}") == pytest.approx(60, abs=1)
 
 
 def test_a_server_clock_set_back_does_not_block(redis):
-    pace = make_pace(redis)
-    pace.take("acme", "run")
+    rate_limiter = make_limiter(redis)
+    rate_limiter.take("acme", "run")
     redis.set("t:{acme}:pace:bucket", time.time() + 86400)
-    assert pace.take("acme", "run") == 0
+    assert rate_limiter.take("acme", "run") == 0
 
 
 def test_every_key_is_named_for_its_portal_and_ends_by_itself(redis):
-    pace = make_pace(redis)
-    pace.take("acme", "run")
-    pace.slow_down("acme", 3)
-    pace.pause_method("acme", "m", 0.0)
-    pace.block("acme", 60)
+    rate_limiter = make_limiter(redis)
+    rate_limiter.take("acme", "run")
+    rate_limiter.slow_down("acme", 3)
+    rate_limiter.pause_method("acme", "m", 0.0)
+    rate_limiter.block("acme", 60)
     names = ["blocked", "blocked:polls", "bucket", "method:m"]
     assert sorted(redis.keys()) == [f"t:{{acme}}:pace:{name}" for name in names]
     assert all(0 < redis.pttl(key) <= 61_000 for key in redis.scan_iter())
 
 
 def test_a_block_holds_one_portal_and_can_be_ended(redis):
-    pace = make_pace(redis)
-    pace.block("acme", 60)
-    assert pace.blocked("acme", "poll") < 60 < pace.blocked("acme", "settle") == pytest.approx(61, abs=1)
-    assert pace.blocked("other", "run") == 0
-    pace.unblock("acme")
-    assert {pace.blocked("acme", kind) for kind in ("run", "poll", "settle")} == {0}
+    rate_limiter = make_limiter(redis)
+    rate_limiter.block("acme", 60)
+    assert (
+        rate_limiter.blocked("acme", "poll") < 60 < rate_limiter.blocked("acme", "settle") == pytest.approx(61, abs=1)
+    )
+    assert rate_limiter.blocked("other", "run") == 0
+    rate_limiter.unblock("acme")
+    assert {rate_limiter.blocked("acme", kind) for kind in ("run", "poll", "settle")} == {0}
 
 
 def test_clients_that_return_bytes_do_as_well(valkey, redis):
-    pace = make_pace(redis_client.Redis.from_url(valkey.url), requests_per_second=0.1)
-    assert drained(pace, "run") == 7
+    rate_limiter = make_limiter(redis_client.Redis.from_url(valkey.url), requests_per_second=0.1)
+    assert drained(rate_limiter, "run") == 7
 
 
 @pytest.mark.parametrize(
-    "numbers", [{"requests_per_second": 0}, {"burst": 0}, {"settle_share": 1}, {"settle_share": -0.1}]
+    "numbers", [{"requests_per_second": 0}, {"burst": 0}, {"ack_rate_share": 1}, {"ack_rate_share": -0.1}]
 )
 def test_an_impossible_pace_is_refused(redis, numbers):
     with pytest.raises(ConfigError, match="impossible"):
-        make_pace(redis, **numbers)
+        make_limiter(redis, **numbers)

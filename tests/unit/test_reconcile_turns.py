@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from b24offline.delivery import PortalKit
+    from b24offline.delivery import PortalServices
     from b24offline.emulator import EmulatorProcess
     from b24offline.runtime import Runtime
 
@@ -29,12 +29,12 @@ __all__ = ["broker", "deployed", "emulator", "live"]
 
 
 @pytest.fixture
-def kit(
+def services(
     emulator: EmulatorProcess,
     live: LivePortal,
     deployed: Callable[..., Runtime],
     monkeypatch: pytest.MonkeyPatch,
-) -> PortalKit:
+) -> PortalServices:
     """A portal whose deals and leads are mirrored."""
     routes = Routes()
     for name, entity in (("ONCRMDEALUPDATE", "crm_deal"), ("ONCRMLEADUPDATE", "crm_lead")):
@@ -43,7 +43,7 @@ def kit(
         )
     for module in (runtimes, chains):
         monkeypatch.setattr(module, "routes", routes)
-    here = deployed(
+    runtime = deployed(
         B24_PORTAL_URL=emulator.rest,
         B24_PORTAL_NAME=PORTAL,
         B24_AUTH_URL=emulator.auth_url,
@@ -51,33 +51,33 @@ def kit(
         B24_CLIENT_SECRET=emulator.client_secret,
         B24_REFRESH_TOKEN=live.control.issue_token()["refresh_token"],
     )
-    return here.kit(PORTAL)
+    return runtime.services(PORTAL)
 
 
 def test_turns_do_not_multiply_however_often_they_are_asked_for(
-    kit: PortalKit, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    services: PortalServices, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconcile_turn, "STEPS_A_TURN", 1)
-    number = kit.requests.ask(RECONCILE, Job("by hand", 0, dry_run=True).body())
+    number = services.requests.enqueue(RECONCILE, Job("by hand", 0, dry_run=True).body())
     # Requests of one millisecond have no order.
-    wait_for(lambda: kit.ledger.now_ms() > int(number.partition("-")[0]))
-    kit.requests.ask(RECONCILE, Job("daily", 0, dry_run=True).body())
+    wait_for(lambda: services.ledger.now_ms() > int(number.partition("-")[0]))
+    services.requests.enqueue(RECONCILE, Job("daily", 0, dry_run=True).body())
     assert reconcile.reconcile(PORTAL).endswith("so far")
-    after = kit.requests.progress(number)
+    after = services.requests.progress(number)
     assert reconcile.reconcile(PORTAL).startswith("another worker is at it")
     [key] = redis.keys("*:requests:reconcile")
     assert 0 < redis.pttl(key) <= 500, "one call at two in a second"
     redis.delete(key)
     assert reconcile.reconcile(PORTAL).startswith("compared")
-    assert kit.requests.progress(number) != after, "the oldest goes on"
+    assert services.requests.progress(number) != after, "the oldest goes on"
 
 
 def test_what_could_not_be_compared_is_told_when_nobody_waits_for_the_answer(
-    kit: PortalKit, live: LivePortal, caplog: pytest.LogCaptureFixture
+    services: PortalServices, live: LivePortal, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     live.control.fault("crm.lead.list", "error", status=403, code="insufficient_scope")
-    kit.requests.ask(RECONCILE, Job("daily", 0, dry_run=True).body())
+    services.requests.enqueue(RECONCILE, Job("daily", 0, dry_run=True).body())
     assert reconcile.reconcile(PORTAL).startswith("compared")
     (line,) = [one for one in caplog.records if one.message == "reconciled"]
     assert line.__dict__["not_comparable"] == {"crm_lead": "InsufficientScope of the list method"}

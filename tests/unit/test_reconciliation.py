@@ -16,7 +16,7 @@ from b24offline.cli.reconcile import parsed_moment_ms, sentences
 from b24offline.emulator import EmulatorProcess, matching
 from b24offline.errors import NotAdministrator, QueryLimitExceeded
 from b24offline.events import Routes, shipped_catalogue
-from b24offline.ledger import RequestBox
+from b24offline.ledger import JobQueue
 from b24offline.reconciliation import Injector, Job, Reconciled, Reconciler, last_reconciled, since_ms
 from b24offline.reconciliation.history import covered_ms, is_due, note_reconciled
 from b24offline.reconciliation.reconciler import NO_UPDATE, NOT_LISTED, NOT_MIRRORED, missed
@@ -148,7 +148,7 @@ class Bench:
         )
 
     def reconciled(self, **about: Any) -> Job:
-        """A whole reconciliation of deals and items, each step from what the one before wrote down."""
+        """Return a whole reconciliation of deals and items, each step from what the one before wrote down."""
         job = Job("by hand", about.pop("since_ms", 0), **about)
         self.worker().begin(job)
         while not job.done:
@@ -190,14 +190,14 @@ def test_an_empty_mirror_lacks_everything_and_a_full_one_nothing(bench: Bench) -
     assert (looked.compared, looked.missed) == (count, count)
     assert looked.not_comparable == {"crm_lead": NOT_MIRRORED, "crm_quote": NOT_LISTED}
     assert bench.injected() == []
-    told = bench.reconciled()
-    assert told.missed == count
+    reply = bench.reconciled()
+    assert reply.missed == count
     assert len(bench.injected()) == count
     bench.redis.flushall()
     bench.mirror_all()
-    told = bench.reconciled(deleted=True)
-    assert (told.compared, told.missed, told.gone) == (2 * count, 0, 0)
-    assert told.batches == 0
+    reply = bench.reconciled(deleted=True)
+    assert (reply.compared, reply.missed, reply.gone) == (2 * count, 0, 0)
+    assert reply.batches == 0
 
 
 def test_one_that_was_injected_is_not_missed_again(bench: Bench) -> None:
@@ -223,9 +223,9 @@ def test_what_is_deleted_on_the_portal_is_gone_from_the_mirror(bench: Bench) -> 
     deals = bench.live.control.change("crm_deal", "delete", count=2)
     items = bench.live.control.change("crm_item", "delete", count=1)
     expected = sorted([*(f"crm_deal {one}" for one in deals), *(f"crm_item {one}" for one in items)])
-    told = bench.reconciled(deleted=True)
-    assert (told.missed, told.gone) == (0, 3)
-    assert sorted(told.found) == bench.injected() == expected
+    reply = bench.reconciled(deleted=True)
+    assert (reply.missed, reply.gone) == (0, 3)
+    assert sorted(reply.found) == bench.injected() == expected
     assert bench.reconciled(deleted=False).gone == 0
 
 
@@ -235,21 +235,21 @@ def test_what_waits_in_the_queue_is_left_to_it(bench: Bench) -> None:
     bind_events(bench.live.client, CONNECTOR, ["ONCRMDEALUPDATE", "ONCRMDEALDELETE"])
     bench.live.control.change("crm_deal", "update", count=3)
     gone = bench.live.control.change("crm_deal", "delete", count=2)
-    told = bench.reconciled(deleted=True)
-    assert (told.missed, told.gone) == (0, 0)
+    reply = bench.reconciled(deleted=True)
+    assert (reply.missed, reply.gone) == (0, 0)
     batch = reserve(bench.queue, 50)
     assert batch is not None
     assert len(batch.records) >= 3
-    told = bench.reconciled(deleted=True)
-    assert (told.missed, told.gone, told.in_work) == (0, 0, 5), f"deleted: {gone}"
+    reply = bench.reconciled(deleted=True)
+    assert (reply.missed, reply.gone, reply.in_work) == (0, 0, 5), f"deleted: {gone}"
     bench.live.control.drop_records()
 
 
 def test_an_entity_whose_list_is_refused_does_not_stop_the_others(bench: Bench) -> None:
     bench.live.control.fault("crm.deal.list", "error", status=403, code="insufficient_scope")
-    told = bench.reconciled()
-    assert told.not_comparable["crm_deal"] == "InsufficientScope of the list method"
-    assert told.missed == len(bench.there("crm_item"))
+    reply = bench.reconciled()
+    assert reply.not_comparable["crm_deal"] == "InsufficientScope of the list method"
+    assert reply.missed == len(bench.there("crm_item"))
     bench.live.control.fault("crm.type.list", "error", status=403, code="insufficient_scope")
     assert bench.reconciled().not_comparable["crm_item"] == "InsufficientScope of the list method"
 
@@ -270,7 +270,7 @@ def test_an_entity_whose_update_event_runs_no_pipeline_that_mirrors_it_is_not_co
     bench: Bench,
 ) -> None:
     bench.routes.add(lambda event: event, ("ONCRMCONTACTADD",), "contacts", mirrors={"crm_contact"})
-    bench.routes.add(lambda event: event, ("ONCRMCONTACTUPDATE",), "told")
+    bench.routes.add(lambda event: event, ("ONCRMCONTACTUPDATE",), "reply")
     bench.routes.add(lambda event: event, ("ONCRMCOMPANYADD",), "companies", mirrors={"crm_company"})
     looked = bench.reconciled(dry_run=True)
     assert looked.not_comparable["crm_contact"] == looked.not_comparable["crm_company"] == NO_UPDATE
@@ -290,19 +290,19 @@ def test_a_refusal_of_the_queue_or_of_the_application_is_none_of_a_list(bench: B
 
 def test_the_last_one_is_told_until_one_finds_nothing(bench: Bench) -> None:
     job = Job("daily", 1000, until_ms=5000, missed=2, gone=1)
-    told = note_reconciled(bench.redis, bench.ledger.stem, job, 6000, 1000)
-    assert last_reconciled(bench.redis, bench.ledger.stem) == told
-    assert (told.missed, told.gone) == (2, 1)
+    reply = note_reconciled(bench.redis, bench.ledger.stem, job, 6000, 1000)
+    assert last_reconciled(bench.redis, bench.ledger.stem) == reply
+    assert (reply.missed, reply.gone) == (2, 1)
     clean = note_reconciled(bench.redis, bench.ledger.stem, Job("daily", 4000, until_ms=9000), 9500, 4000)
     assert (clean.missed, clean.gone) == (0, 0)
     assert clean.covered_ms == 9000
 
 
 def test_requests_wait_until_they_are_due_and_are_answered(bench: Bench) -> None:
-    box = RequestBox(bench.redis, bench.ledger)
-    later = box.ask("run", {"entity": "crm_deal"}, wait_seconds=60)
-    now = box.ask("run", {"entity": "crm_lead"})
-    box.ask("reconcile", {})
+    box = JobQueue(bench.redis, bench.ledger)
+    later = box.enqueue("run", {"entity": "crm_deal"}, wait_seconds=60)
+    now = box.enqueue("run", {"entity": "crm_lead"})
+    box.enqueue("reconcile", {})
     assert set(box.waiting("run")) == {later, now}
     assert 0 <= box.oldest_seconds("run") < 10
     assert box.oldest_seconds("other") == 0
@@ -310,7 +310,7 @@ def test_requests_wait_until_they_are_due_and_are_answered(bench: Bench) -> None
     assert box.due_kinds() == {"run", "reconcile"}
     with box.lease("run", 60):
         assert not box.lease("run", 60).acquire()
-    box.close(now, {"state": "done"})
+    box.complete(now, {"state": "done"})
     assert box.answer(now) == {"state": "done"}
     assert box.answer(later) is None
     assert list(box.due("run")) == []
@@ -331,5 +331,5 @@ def test_one_that_the_mirror_calls_deleted_but_lives_is_missed(bench: Bench) -> 
     bench.mirror_all()
     alive = bench.there("crm_deal")[0]["id"]
     bench.mirror.mark_deleted(PORTAL, "crm_deal", alive, at=datetime.now(UTC), read_at=2)
-    told = bench.reconciled()
-    assert told.found == [f"crm_deal {alive}"]
+    reply = bench.reconciled()
+    assert reply.found == [f"crm_deal {alive}"]

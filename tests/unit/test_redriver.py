@@ -1,4 +1,4 @@
-"""How fast marked records are taken up again: within a share of the pace, and listed no more than that is worth."""
+"""How fast nacked records are taken up again: within a share of the pace, and listed no more than that is worth."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ pytestmark = pytest.mark.unit
 FIRST_WAIT = 300.0
 
 
-@pytest.mark.parametrize("pace", [2.0, 5.0, 100.0])
-def test_a_turn_takes_no_more_than_its_share_of_the_pace(pace: float) -> None:
-    seconds = turn_seconds(FIRST_WAIT, pace)
-    assert AT_ONCE * REQUESTS_EACH / seconds == pytest.approx(pace * SHARE)
+@pytest.mark.parametrize("rate_limiter", [2.0, 5.0, 100.0])
+def test_a_turn_takes_no_more_than_its_share_of_the_pace(rate_limiter: float) -> None:
+    seconds = turn_seconds(FIRST_WAIT, rate_limiter)
+    assert AT_ONCE * REQUESTS_EACH / seconds == pytest.approx(rate_limiter * SHARE)
 
 
 def test_a_portal_that_is_called_slowly_is_still_looked_at_within_a_third_of_the_first_wait() -> None:

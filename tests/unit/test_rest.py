@@ -13,7 +13,7 @@ from served import served
 from werkzeug.wrappers import Request, Response
 
 from b24offline import errors
-from b24offline.rest import Command, PortalClient, make_session
+from b24offline.rest import Command, RestClient, make_session
 from b24offline.rest.php_query import php_query
 
 TOKEN = "canary-token-1"
@@ -50,7 +50,7 @@ def portal():
 
 def client_of(portal, **limits):
     settings = {"connect_timeout_seconds": 2, "read_timeout_seconds": 5, "max_response_bytes": 1 << 20}
-    return PortalClient("acme", portal.url, make_session(), **{**settings, **limits})
+    return RestClient("acme", portal.url, make_session(), **{**settings, **limits})
 
 
 def test_a_call_posts_json_and_returns_the_envelope(portal):
@@ -157,9 +157,7 @@ def test_impossible_parameters_are_refused_before_sending(portal, params, words)
 )
 def test_an_unsafe_endpoint_is_refused(url, words):
     with pytest.raises(errors.ConfigError, match=words) as caught:
-        PortalClient(
-            "acme", url, make_session(), connect_timeout_seconds=1, read_timeout_seconds=1, max_response_bytes=1
-        )
+        RestClient("acme", url, make_session(), connect_timeout_seconds=1, read_timeout_seconds=1, max_response_bytes=1)
     assert "hidden" not in str(caught.value)
 
 
@@ -167,7 +165,7 @@ def test_an_unsafe_endpoint_is_refused(url, words):
     "url", ["http://127.0.0.1:1/rest", "http://localhost/rest/", "http://[::1]/", "https://a.b/rest/"]
 )
 def test_a_safe_endpoint_is_taken(url):
-    PortalClient("acme", url, make_session(), connect_timeout_seconds=1, read_timeout_seconds=1, max_response_bytes=1)
+    RestClient("acme", url, make_session(), connect_timeout_seconds=1, read_timeout_seconds=1, max_response_bytes=1)
 
 
 def two_commands():

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from b24offline import errors
-from b24offline.rest import PortalClient, make_session
+from b24offline.rest import RestClient, make_session
 from b24offline.rest.transport import Lost, NotSent, exchange
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"result":true}'
@@ -88,7 +88,7 @@ class Script:
 
     def client(self, session=None, scheme="http", host="127.0.0.1", **limits):
         url = f"{scheme}://{host}:{self.port}/rest/"
-        return PortalClient("acme", url, session or make_session(), **{**LIMITS, **limits})
+        return RestClient("acme", url, session or make_session(), **{**LIMITS, **limits})
 
 
 def answering(content):
@@ -227,7 +227,7 @@ def free_port():
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/rest/", "https://nowhere.invalid/rest/"])
 def test_without_a_connection_nothing_was_sent(url):
-    client = PortalClient("acme", url.format(port=free_port()), make_session(), **LIMITS)
+    client = RestClient("acme", url.format(port=free_port()), make_session(), **LIMITS)
     with pytest.raises(errors.Unreachable) as caught:
         client.call("crm.deal.add", {}, token="t")
     assert caught.value.executed == "no"

@@ -13,32 +13,32 @@ from sqlalchemy.exc import IntegrityError
 
 from b24offline import errors
 from b24offline.delivery import NotReadable, Permanent
-from b24offline.delivery.retry_policy import LONGEST_REPEAT_SECONDS, Again, GiveUp, Park, decide
+from b24offline.delivery.retry_policy import LONGEST_REPEAT_SECONDS, Exhaust, Fail, RetryIn, decide
 from b24offline.events import RetryRules
 from b24offline.events.retry import UNCOUNTED
 
 pytestmark = pytest.mark.unit
 
 NOW = 1_775_000_000.0
-SOON, LATE = TIMERS.step_backoff_seconds, TIMERS.held_backoff_seconds
+SOON, LATE = TIMERS.step_backoff_seconds, TIMERS.redrive_backoff_seconds
 
 
 def verdict(
     error: BaseException,
     *,
     failures: int = 0,
-    held: bool = False,
+    retrying: bool = False,
     max_attempts: int = 5,
     rules: RetryRules = RetryRules(),  # noqa: B008 - it is frozen
     before: int = 0,
-) -> Again | GiveUp | Park:
+) -> RetryIn | Fail | Exhaust:
     """``before``: failures of earlier steps of the run."""
     return decide(
         error,
         rules=rules,
         failures=before + failures,
         step_failures=failures,
-        held=held,
+        retrying=retrying,
         max_attempts=max_attempts,
         timers=TIMERS,
         now_epoch=NOW,
@@ -76,14 +76,14 @@ OF_THE_PORTAL = [
 OF_OUR_STORES = [errors.StoreUnavailable("down"), errors.MemberMismatch("another"), RedisConnectionError("down")]
 
 
-@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("retrying", [True, False])
 @pytest.mark.parametrize("error", [*(portal_error(kind) for kind in OF_THE_PORTAL), *OF_OUR_STORES], ids=repr)
-def test_trouble_of_the_portal_and_of_our_stores_is_nobodys_attempt(error: Exception, held: bool) -> None:
-    told = verdict(error, failures=99, held=held)
-    assert isinstance(told, Again)
-    assert not told.counted
-    assert told.wait_seconds > 0
-    assert told.reason == type(error).__name__
+def test_trouble_of_the_portal_and_of_our_stores_is_nobodys_attempt(error: Exception, retrying: bool) -> None:
+    reply = verdict(error, failures=99, retrying=retrying)
+    assert isinstance(reply, RetryIn)
+    assert not reply.counted
+    assert reply.wait_seconds > 0
+    assert reply.reason == type(error).__name__
 
 
 OWN = RetryRules(attempts=3, backoff_seconds=(1.0, 90.0), final=(LookupError,))
@@ -98,48 +98,50 @@ FINAL = [
 
 @pytest.mark.parametrize("error", FINAL, ids=repr)
 def test_what_would_come_again_for_certain_is_final(error: Exception) -> None:
-    assert verdict(error) == GiveUp(type(error).__name__, SOON[0])
-    assert verdict(error, rules=RetryRules(final=())) == GiveUp(type(error).__name__, SOON[0])
+    assert verdict(error) == Fail(type(error).__name__, SOON[0])
+    assert verdict(error, rules=RetryRules(final=())) == Fail(type(error).__name__, SOON[0])
 
 
 @pytest.mark.parametrize("error", [*FINAL, KeyError("x")], ids=repr)
 def test_in_a_record_that_was_reported_before_it_waits_for_a_person_at_once(error: Exception) -> None:
-    assert verdict(error, held=True, rules=OWN) == Park(type(error).__name__)
+    assert verdict(error, retrying=True, rules=OWN) == Exhaust(type(error).__name__)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), RecursionError("x"), ValueError("x"), OSError("x")], ids=repr)
 def test_what_may_pass_is_not_final_by_itself(error: Exception) -> None:
-    assert isinstance(verdict(error), Again)
-    assert isinstance(verdict(error, held=True), Again)
+    assert isinstance(verdict(error), RetryIn)
+    assert isinstance(verdict(error, retrying=True), RetryIn)
 
 
 def test_a_step_or_pipeline_may_ask_for_its_own_attempts_and_waits() -> None:
-    assert verdict(ValueError(), rules=OWN) == Again(1.0, counted=True, restart=False, reason="ValueError")
-    assert verdict(ValueError(), rules=OWN, failures=1) == Again(90.0, counted=True, restart=True, reason="ValueError")
-    assert isinstance(verdict(ValueError(), rules=OWN, failures=2), GiveUp)
+    assert verdict(ValueError(), rules=OWN) == RetryIn(1.0, counted=True, restart=False, reason="ValueError")
+    assert verdict(ValueError(), rules=OWN, failures=1) == RetryIn(
+        90.0, counted=True, restart=True, reason="ValueError"
+    )
+    assert isinstance(verdict(ValueError(), rules=OWN, failures=2), Fail)
     many = RetryRules(attempts=12)
-    assert verdict(ValueError(), rules=many, failures=10) == Again(
+    assert verdict(ValueError(), rules=many, failures=10) == RetryIn(
         SOON[-1], counted=True, restart=SOON[-1] > LONGEST_REPEAT_SECONDS, reason="ValueError"
     )
-    assert isinstance(verdict(ValueError(), rules=many, failures=11), GiveUp)
+    assert isinstance(verdict(ValueError(), rules=many, failures=11), Fail)
 
 
 def test_failures_of_earlier_steps_take_no_attempt_from_this_one() -> None:
-    assert verdict(ValueError(), rules=OWN, before=7) == Again(1.0, counted=True, restart=False, reason="ValueError")
+    assert verdict(ValueError(), rules=OWN, before=7) == RetryIn(1.0, counted=True, restart=False, reason="ValueError")
 
 
 def test_its_own_final_errors_fail_at_once() -> None:
-    assert verdict(KeyError(), rules=OWN) == GiveUp("KeyError", 1.0)
-    assert verdict(ValueError(), rules=RetryRules(final=(Exception,))) == GiveUp("ValueError", SOON[0])
+    assert verdict(KeyError(), rules=OWN) == Fail("KeyError", 1.0)
+    assert verdict(ValueError(), rules=RetryRules(final=(Exception,))) == Fail("ValueError", SOON[0])
 
 
 def test_the_next_event_of_the_object_does_not_wait_out_an_authors_long_backoff() -> None:
     slow = RetryRules(attempts=1, backoff_seconds=(3600.0,))
-    assert verdict(ValueError(), rules=slow) == GiveUp("ValueError", SOON[-1])
+    assert verdict(ValueError(), rules=slow) == Fail("ValueError", SOON[-1])
 
 
-def test_a_held_run_backs_off_as_the_error_lane_says() -> None:
-    assert verdict(ValueError(), rules=OWN, held=True, failures=6) == Again(
+def test_a_retrying_run_backs_off_as_the_error_lane_says() -> None:
+    assert verdict(ValueError(), rules=OWN, retrying=True, failures=6) == RetryIn(
         LATE[-1], counted=True, restart=True, reason="ValueError"
     )
 
@@ -152,15 +154,15 @@ def test_a_held_run_backs_off_as_the_error_lane_says() -> None:
         st.sampled_from([None, (), (Exception,), (errors.PortalError, errors.B24OfflineError)]),
     ),
     error=st.sampled_from([*(portal_error(kind) for kind in OF_THE_PORTAL), *OF_OUR_STORES])
-    | st.builds(errors.PaceExceeded, st.just("acme"), st.floats(0.001, 10_000)),
+    | st.builds(errors.RateLimited, st.just("acme"), st.floats(0.001, 10_000)),
     failures=st.integers(0, 50),
-    held=st.booleans(),
+    retrying=st.booleans(),
 )
 def test_what_is_nobodys_attempt_is_out_of_reach_of_all_rules(
-    rules: RetryRules, error: Exception, failures: int, held: bool
+    rules: RetryRules, error: Exception, failures: int, retrying: bool
 ) -> None:
     assert isinstance(error, UNCOUNTED)
-    assert verdict(error, rules=rules, failures=failures, held=held) == verdict(error)
+    assert verdict(error, rules=rules, failures=failures, retrying=retrying) == verdict(error)
 
 
 @pytest.mark.parametrize(
@@ -169,51 +171,51 @@ def test_what_is_nobodys_attempt_is_out_of_reach_of_all_rules(
 def test_everything_else_is_counted_until_the_attempts_are_spent(error: Exception) -> None:
     waits = []
     for failures in range(4):
-        told = verdict(error, failures=failures)
-        assert isinstance(told, Again)
-        assert told.counted
-        waits.append(told.wait_seconds)
+        reply = verdict(error, failures=failures)
+        assert isinstance(reply, RetryIn)
+        assert reply.counted
+        waits.append(reply.wait_seconds)
     assert tuple(waits) == SOON
-    assert verdict(error, failures=4) == GiveUp(type(error).__name__, SOON[-1])
-    assert isinstance(verdict(error, max_attempts=1), GiveUp)
+    assert verdict(error, failures=4) == Fail(type(error).__name__, SOON[-1])
+    assert isinstance(verdict(error, max_attempts=1), Fail)
 
 
 def test_the_reason_is_the_class_only() -> None:
-    told = verdict(ValueError("customer data"))
-    assert told.reason == "ValueError"
+    reply = verdict(ValueError("customer data"))
+    assert reply.reason == "ValueError"
 
 
 @given(
     failures=st.integers(0, 50),
     error=st.sampled_from([Permanent("x"), ValueError("x"), *(portal_error(kind) for kind in EVERY_PORTAL_ERROR)]),
 )
-def test_a_held_run_is_never_given_up(failures: int, error: Exception) -> None:
-    assert isinstance(verdict(error, failures=failures, held=True), Again | Park)
+def test_a_retrying_run_is_never_given_up(failures: int, error: Exception) -> None:
+    assert isinstance(verdict(error, failures=failures, retrying=True), RetryIn | Exhaust)
 
 
-def test_a_held_run_backs_off_from_its_first_step() -> None:
-    told = [verdict(ValueError(), failures=failures, held=True) for failures in range(8)]
-    assert told[0] == Again(LATE[0], counted=True, restart=True, reason="ValueError")
-    assert [one.wait_seconds for one in told if isinstance(one, Again)] == [*LATE, LATE[-1], LATE[-1]]
+def test_a_retrying_run_backs_off_from_its_first_step() -> None:
+    reply = [verdict(ValueError(), failures=failures, retrying=True) for failures in range(8)]
+    assert reply[0] == RetryIn(LATE[0], counted=True, restart=True, reason="ValueError")
+    assert [one.wait_seconds for one in reply if isinstance(one, RetryIn)] == [*LATE, LATE[-1], LATE[-1]]
 
 
 @given(
     failures=st.integers(0, 3),
-    held=st.booleans(),
+    retrying=st.booleans(),
     error=st.sampled_from([ValueError("x"), *(portal_error(kind) for kind in EVERY_PORTAL_ERROR)])
-    | st.builds(errors.PaceExceeded, st.just("acme"), st.floats(0.001, 10_000)),
+    | st.builds(errors.RateLimited, st.just("acme"), st.floats(0.001, 10_000)),
 )
-def test_only_short_waits_go_by_message(failures: int, held: bool, error: Exception) -> None:
-    told = verdict(error, failures=failures, held=held)
-    if isinstance(told, Again) and not told.restart:
-        assert told.wait_seconds <= LONGEST_REPEAT_SECONDS
+def test_only_short_waits_go_by_message(failures: int, retrying: bool, error: Exception) -> None:
+    reply = verdict(error, failures=failures, retrying=retrying)
+    if isinstance(reply, RetryIn) and not reply.restart:
+        assert reply.wait_seconds <= LONGEST_REPEAT_SECONDS
 
 
 def test_the_pace_says_itself_how_long() -> None:
-    assert verdict(errors.PaceExceeded("acme", 12.0)) == Again(
-        12.0, counted=False, restart=False, reason="PaceExceeded"
+    assert verdict(errors.RateLimited("acme", 12.0)) == RetryIn(
+        12.0, counted=False, restart=False, reason="RateLimited"
     )
-    assert verdict(errors.PaceExceeded("acme", 90.0)) == Again(90.0, counted=False, restart=True, reason="PaceExceeded")
+    assert verdict(errors.RateLimited("acme", 90.0)) == RetryIn(90.0, counted=False, restart=True, reason="RateLimited")
 
 
 @pytest.mark.parametrize(
@@ -222,10 +224,10 @@ def test_the_pace_says_itself_how_long() -> None:
 )
 def test_a_spent_method_waits_until_it_eases(reset_at: float | None, wait: float) -> None:
     error = errors.OperationTimeLimit("acme", "crm.deal.get", 429, "", "", reset_at=reset_at)
-    told = verdict(error)
-    assert isinstance(told, Again)
-    assert told.wait_seconds == wait
-    assert not told.counted
+    reply = verdict(error)
+    assert isinstance(reply, RetryIn)
+    assert reply.wait_seconds == wait
+    assert not reply.counted
 
 
 def test_the_table_knows_every_error_of_the_portal() -> None:

@@ -46,7 +46,7 @@ def test_final_are_classes_of_exceptions(final: object) -> None:
 @pytest.mark.parametrize(
     "final",
     [
-        errors.PaceExceeded,
+        errors.RateLimited,
         errors.OperationTimeLimit,
         errors.QueryLimitExceeded,
         errors.ServerError,

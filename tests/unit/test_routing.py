@@ -120,7 +120,7 @@ def test_what_a_pipeline_mirrors_is_declared(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(routing, "routes", routes := Routes())
     routing.route("ONCRMDEALADD", "ONCRMDEALUPDATE", name="deals", mirrors="crm_deal")(pipeline)
     routing.route("ONCRMLEADUPDATE", "ONTASKUPDATE", name="both", mirrors=("crm_lead", "task"))(pipeline)
-    routing.route("ONCRMDEALUPDATE", name="told")(pipeline)
+    routing.route("ONCRMDEALUPDATE", name="reply")(pipeline)
     assert routes.mirrored_entities == {"crm_deal", "crm_lead", "task"}
     assert routes.mirrors("ONCRMDEALUPDATE", "crm_deal")
     assert not routes.mirrors("ONCRMDEALUPDATE", "crm_lead")

@@ -41,5 +41,5 @@ def test_check_notices_a_difference_and_writing_mends_it(tmp_path: Path) -> None
     assert "differ from the code" in missing.output
     assert CliRunner().invoke(main, where).exit_code == 0
     assert CliRunner().invoke(main, ["--check", *where]).exit_code == 0
-    (tmp_path / ".env.example").write_text("B24_LIMIT=1\n")
+    (tmp_path / ".env.example").write_text("B24_BATCH_SIZE=1\n")
     assert CliRunner().invoke(main, ["--check", *where]).exit_code == 1

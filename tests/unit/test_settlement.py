@@ -39,39 +39,39 @@ def views(draw: st.DrawFn) -> SettleView:
         events={number: event_of(number, deals[number]) for number in numbers},
         live=draw(st.sampled_from([live, None])),
         newer={number: draw(st.booleans()) for number in numbers if draw(st.booleans())},
-        quiet_until_ms={
+        in_doubt_until_ms={
             message_of(deal): NOW + draw(st.sampled_from([-1, 0, 1, 500])) for deal in "123" if draw(st.booleans())
         },
         now_ms=NOW,
-        reportable_at_ms=NOW + draw(st.sampled_from([-1, 0, 1, 900])),
+        nackable_at_ms=NOW + draw(st.sampled_from([-1, 0, 1, 900])),
     )
 
 
-def quiet(view: SettleView, record: int) -> bool:
-    return view.quiet_until_ms.get(view.events[record].message_id, 0) > view.now_ms
+def in_doubt(view: SettleView, record: int) -> bool:
+    return view.in_doubt_until_ms.get(view.events[record].message_id, 0) > view.now_ms
 
 
 def live_unmarked(view: SettleView, record: int) -> bool:
-    return view.live is not None and record in view.live and not view.live[record].marked
+    return view.live is not None and record in view.live and not view.live[record].nacked
 
 
 @given(views())
 def test_every_record_gets_exactly_one_fate(view: SettleView) -> None:
     plan = plan_settlement(view)
-    fates = [*plan.clear, *plan.report, *plan.gone, *plan.keep]
+    fates = [*plan.clear, *plan.nack, *plan.gone, *plan.keep]
     assert sorted(fates) == sorted(view.outcomes)
     assert set(plan.superseded) <= set(plan.clear)
     assert set(plan.look) <= set(plan.keep)
-    for name in ("clear", "superseded", "report", "gone", "keep", "look"):
+    for name in ("clear", "superseded", "nack", "gone", "keep", "look"):
         assert list(getattr(plan, name)) == sorted(getattr(plan, name))
 
 
 @given(views())
-def test_nothing_unfinished_or_quiet_is_cleared(view: SettleView) -> None:
+def test_nothing_unfinished_or_in_doubt_is_cleared(view: SettleView) -> None:
     plan = plan_settlement(view)
     for record in plan.clear:
         assert view.outcomes[record] != "unfinished"
-        assert not quiet(view, record)
+        assert not in_doubt(view, record)
         if view.outcomes[record] == "failed":
             assert record in plan.superseded
             assert view.newer[record] is True
@@ -82,12 +82,12 @@ def test_nothing_unfinished_or_quiet_is_cleared(view: SettleView) -> None:
 
 @given(views())
 def test_nothing_is_reported_that_a_report_could_destroy(view: SettleView) -> None:
-    for record in plan_settlement(view).report:
+    for record in plan_settlement(view).nack:
         assert view.outcomes[record] == "failed"
         assert live_unmarked(view, record)
         assert view.newer[record] is False
-        assert not quiet(view, record)
-        assert view.now_ms >= view.reportable_at_ms
+        assert not in_doubt(view, record)
+        assert view.now_ms >= view.nackable_at_ms
 
 
 @given(views())
@@ -104,20 +104,20 @@ def test_what_is_kept_has_a_reason_and_comes_again(view: SettleView) -> None:
     timed = []
     for record in plan.keep:
         outcome = view.outcomes[record]
-        young = view.now_ms < view.reportable_at_ms
+        young = view.now_ms < view.nackable_at_ms
         if outcome == "unfinished":
             continue
-        if quiet(view, record):
-            timed.append(view.quiet_until_ms[view.events[record].message_id])
+        if in_doubt(view, record):
+            timed.append(view.in_doubt_until_ms[view.events[record].message_id])
             continue
         assert outcome == "failed"
         if not live_unmarked(view, record):
-            assert view.live is None or view.live[record].marked
+            assert view.live is None or view.live[record].nacked
         elif record not in view.newer:
             assert record in plan.look
         else:
             assert young
-            timed.append(view.reportable_at_ms)
+            timed.append(view.nackable_at_ms)
     assert plan.again_at_ms == (min(timed) if timed else None)
     assert plan.again_at_ms is None or plan.again_at_ms > view.now_ms
 
@@ -125,7 +125,7 @@ def test_what_is_kept_has_a_reason_and_comes_again(view: SettleView) -> None:
 @given(views())
 def test_without_a_look_nothing_failed_is_decided(view: SettleView) -> None:
     plan = plan_settlement(replace(view, live=None))
-    assert plan.report == plan.gone == plan.superseded == plan.look == ()
+    assert plan.nack == plan.gone == plan.superseded == plan.look == ()
 
 
 @given(views())
@@ -136,7 +136,7 @@ def test_a_batch_needs_no_look_only_when_it_can_be_cleared_at_once(view: SettleV
         assert set(plan.clear) == final
     else:
         assert any(
-            outcome == "failed" or (outcome != "unfinished" and quiet(view, record))
+            outcome == "failed" or (outcome != "unfinished" and in_doubt(view, record))
             for record, outcome in view.outcomes.items()
         )
 
@@ -146,7 +146,7 @@ def test_a_plan_carried_out_leaves_nothing_of_it_to_do(view: SettleView) -> None
     plan = plan_settlement(view)
     rest = {record: outcome for record, outcome in view.outcomes.items() if record in plan.keep}
     again = plan_settlement(replace(view, outcomes=rest))
-    assert (again.clear, again.report, again.gone, again.keep) == ((), (), (), plan.keep)
+    assert (again.clear, again.nack, again.gone, again.keep) == ((), (), (), plan.keep)
 
 
 def view_of(**changes: Any) -> SettleView:
@@ -155,9 +155,9 @@ def view_of(**changes: Any) -> SettleView:
         "events": {1: event_of(1)},
         "live": {1: record_of(1, PROCESS_ID=PID)},
         "newer": {1: False},
-        "quiet_until_ms": {},
+        "in_doubt_until_ms": {},
         "now_ms": NOW,
-        "reportable_at_ms": NOW,
+        "nackable_at_ms": NOW,
     }
     return SettleView(**(values | changes))
 
@@ -165,21 +165,21 @@ def view_of(**changes: Any) -> SettleView:
 @pytest.mark.parametrize(
     ("changes", "plan"),
     [
-        ({}, SettlePlan(report=(1,))),
-        ({"reportable_at_ms": NOW + 1}, SettlePlan(keep=(1,), again_at_ms=NOW + 1)),
+        ({}, SettlePlan(nack=(1,))),
+        ({"nackable_at_ms": NOW + 1}, SettlePlan(keep=(1,), again_at_ms=NOW + 1)),
         ({"newer": {}}, SettlePlan(keep=(1,), look=(1,))),
         ({"newer": {1: True}}, SettlePlan(clear=(1,), superseded=(1,))),
-        ({"newer": {1: True}, "reportable_at_ms": NOW + 1}, SettlePlan(clear=(1,), superseded=(1,))),
+        ({"newer": {1: True}, "nackable_at_ms": NOW + 1}, SettlePlan(clear=(1,), superseded=(1,))),
         ({"live": {1: record_of(1, PROCESS_ID=PID, ERROR="1")}}, SettlePlan(keep=(1,))),
         ({"live": {}}, SettlePlan(gone=(1,))),
         ({"live": None}, SettlePlan(keep=(1,))),
-        ({"quiet_until_ms": {message_of(1): NOW + 9}}, SettlePlan(keep=(1,), again_at_ms=NOW + 9)),
-        ({"quiet_until_ms": {message_of(1): NOW}}, SettlePlan(report=(1,))),
-        ({"quiet_until_ms": {message_of(1): NOW + 9}, "live": {}}, SettlePlan(gone=(1,))),
+        ({"in_doubt_until_ms": {message_of(1): NOW + 9}}, SettlePlan(keep=(1,), again_at_ms=NOW + 9)),
+        ({"in_doubt_until_ms": {message_of(1): NOW}}, SettlePlan(nack=(1,))),
+        ({"in_doubt_until_ms": {message_of(1): NOW + 9}, "live": {}}, SettlePlan(gone=(1,))),
         ({"outcomes": {1: "succeeded"}}, SettlePlan(clear=(1,))),
         ({"outcomes": {1: "succeeded"}, "live": None}, SettlePlan(clear=(1,))),
         (
-            {"outcomes": {1: "succeeded"}, "quiet_until_ms": {message_of(1): NOW + 9}},
+            {"outcomes": {1: "succeeded"}, "in_doubt_until_ms": {message_of(1): NOW + 9}},
             SettlePlan(keep=(1,), again_at_ms=NOW + 9),
         ),
         ({"outcomes": {1: "unfinished"}, "live": {}}, SettlePlan(keep=(1,))),
@@ -192,5 +192,5 @@ def test_each_fate(changes: dict[str, Any], plan: SettlePlan) -> None:
 
 def test_the_fields_of_a_plan_are_all_looked_at_here() -> None:
     assert {one.name for one in fields(SettlePlan)} == {
-        *("clear", "superseded", "report", "gone", "keep", "look", "again_at_ms"),
+        *("clear", "superseded", "nack", "gone", "keep", "look", "again_at_ms"),
     }

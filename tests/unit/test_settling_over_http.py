@@ -34,16 +34,16 @@ class Pipeline:
     def __init__(self, redis: Redis, live: LivePortal) -> None:
         self.redis, self.live = redis, live
         self.ledger = ledger_on(redis)
-        guard = guard_on(redis, self.ledger)
+        fencing = guard_on(redis, self.ledger)
         queue = OfflineQueue(live.client, PORTAL, CONNECTOR)
         routes = Routes()
         routes.add(lambda event: event, ("ONCRMDEALUPDATE",), "deal_changed")
-        self.settler = Settler(self.ledger, guard, queue, TIMERS)
+        self.settler = Settler(self.ledger, fencing, queue, TIMERS)
         self.poller = Poller(
             portal=PORTAL,
             queue=queue,
             ledger=self.ledger,
-            guard=guard,
+            fencing=fencing,
             store=live.store,
             catalogue=shipped_catalogue(),
             routes=routes,
@@ -102,7 +102,7 @@ def test_a_reservation_whose_answer_is_lost_is_adopted_without_a_repeat(pipeline
     pipeline.later(TIMERS.sighting_seconds + 1)
     (pid,) = pipeline.poller.adopt()
     pipeline.ran(pid, "succeeded")
-    pipeline.later(TIMERS.quiet_seconds + 1)
+    pipeline.later(TIMERS.in_doubt_seconds + 1)
     assert pipeline.settler.settle(pid).acknowledged == 3
     assert pipeline.live.calls_since(pipeline.start).count("event.offline.get") == 1
 
@@ -122,7 +122,7 @@ def test_a_clear_whose_answer_is_lost_spares_the_next_change(pipeline: Pipeline)
 def test_an_error_whose_answer_is_lost_destroys_nothing(pipeline: Pipeline, stage: str) -> None:
     (pid,) = pipeline.poller.poll(LANE).opened
     pipeline.ran(pid, "failed")
-    pipeline.later(TIMERS.report_age_seconds + 1)
+    pipeline.later(TIMERS.nack_age_seconds + 1)
     pipeline.live.control.fault("event.offline.error", "reset", stage=stage, times=1)
     with pytest.raises(UnknownAnswer):
         pipeline.settler.settle(pid)
@@ -131,32 +131,32 @@ def test_an_error_whose_answer_is_lost_destroys_nothing(pipeline: Pipeline, stag
     assert state == ("closed" if stage == "after" else "open")
     assert pipeline.live.calls_since(pipeline.start).count("event.offline.error") == 1
     if stage == "before":
-        pipeline.later(TIMERS.quiet_seconds + 1)
+        pipeline.later(TIMERS.in_doubt_seconds + 1)
         assert pipeline.settler.settle(pid).acknowledged == 3
     assert "deleted_by_error" not in pipeline.kinds()
-    # the changes are on records of their own, or have moved the stamps of the marked ones
-    assert pipeline.live.control.state()["free" if stage == "before" else "free_marked"] == 3
+    # the changes are on records of their own, or have moved the stamps of the nacked ones
+    assert pipeline.live.control.state()["free" if stage == "before" else "free_nacked"] == 3
 
 
 def test_an_error_executed_twice_by_the_network_destroys_nothing(pipeline: Pipeline) -> None:
     (pid,) = pipeline.poller.poll(LANE).opened
     pipeline.ran(pid, "failed")
-    pipeline.later(TIMERS.report_age_seconds + 1)
+    pipeline.later(TIMERS.nack_age_seconds + 1)
     pipeline.live.control.fault("event.offline.error", "twice", times=1)
-    assert pipeline.settler.settle(pid).reported == 3
+    assert pipeline.settler.settle(pid).nacked == 3
     pipeline.change()
     assert "deleted_by_error" not in pipeline.kinds()
     assert pipeline.settler.settle(pid).state == "closed"
-    assert pipeline.live.control.state()["free_marked"] == 3
+    assert pipeline.live.control.state()["free_nacked"] == 3
 
 
 def test_a_plan_that_shrinks_acknowledges_nothing(pipeline: Pipeline) -> None:
     (pid,) = pipeline.poller.poll(LANE).opened
     pipeline.ran(pid, "failed")
     pipeline.live.control.user(admin=False)
-    pipeline.later(TIMERS.report_age_seconds + 1)
+    pipeline.later(TIMERS.nack_age_seconds + 1)
     with pytest.raises(AccessDenied):
         pipeline.settler.settle(pid)
     pipeline.live.control.user(admin=True)
     assert pipeline.live.control.state()["reserved"] == 3
-    assert pipeline.settler.settle(pid).reported == 3
+    assert pipeline.settler.settle(pid).nacked == 3

@@ -1,4 +1,5 @@
-"""Held and parked runs stand aside: newer changes of their object go first; of one message the newest stays."""
+"""Held and dead-lettered runs yield their slot: newer changes of their object go first; of one message the newest
+stays."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from core_events import TIMERS, entry_of, opened, ran, run_of
-from parking_bench import RUN, Bench
+from dead_letter_bench import RUN, Bench
 
-from b24offline.ledger import BatchKind, Settling
+from b24offline.ledger import BatchKind, SettleLease
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,12 +24,12 @@ def bench(redis: Redis, tmp_path: Path) -> Bench:
     return Bench(redis, tmp_path)
 
 
-def test_a_parked_run_does_not_hold_its_object_up(bench: Bench) -> None:
-    bench.parked()
+def test_a_dead_lettered_run_does_not_hold_its_object_up(bench: Bench) -> None:
+    bench.dead_lettered()
     assert bench.ledger.succeed(run_of(2), bench.again(2).attempt).recorded
 
 
-def test_a_held_run_that_waits_does_not_hold_its_object_up(bench: Bench) -> None:
+def test_a_retrying_run_that_waits_does_not_hold_its_object_up(bench: Bench) -> None:
     bench.ledger.open("p2", [entry_of(2, "1")], kind=BatchKind.POLLED)
     assert bench.ledger.start("p2") == (), "two runs of one object at once"
     bench.fail_once(bench.handed)
@@ -51,16 +52,16 @@ def test_one_that_stood_aside_waits_for_its_turn(bench: Bench) -> None:
     bench.redis.zadd(f"{bench.ledger.stem}:due", {f"run:{RUN}": 0})
     assert bench.ledger.take_overdue().runs == ()
     assert bench.state() == "ready"
-    told = bench.ledger.fail(newer.run, newer.attempt, "x", backoff_seconds=0.001)
-    assert told.recorded
+    reply = bench.ledger.fail(newer.run, newer.attempt, "x", backoff_seconds=0.001)
+    assert reply.recorded
     bench.later(1)
     assert [one.run for one in bench.ledger.take_overdue().runs] == [RUN]
 
 
-@pytest.mark.parametrize("parked", [True, False])
-def test_success_of_a_newer_record_of_the_message_supersedes(bench: Bench, parked: bool) -> None:
-    if parked:
-        bench.parked()
+@pytest.mark.parametrize("dead_lettered", [True, False])
+def test_success_of_a_newer_record_of_the_message_supersedes(bench: Bench, dead_lettered: bool) -> None:
+    if dead_lettered:
+        bench.dead_lettered()
     else:
         bench.fail_once(bench.handed)
     newer = bench.again(2)
@@ -68,14 +69,14 @@ def test_success_of_a_newer_record_of_the_message_supersedes(bench: Bench, parke
     assert bench.state() == "superseded"
     assert "p1" in bench.ledger.take_overdue().batches
     settling = bench.ledger.begin_settle("p1")
-    assert isinstance(settling, Settling)
+    assert isinstance(settling, SettleLease)
     assert settling.outcomes == {1: "succeeded"}
     assert not list(bench.redis.scan_iter("*:aside:*"))
 
 
 @pytest.mark.parametrize("why", ["failed", "older", "other message", "other pipeline", "seen before"])
 def test_nothing_else_supersedes(bench: Bench, why: str) -> None:
-    bench.parked()
+    bench.dead_lettered()
     bench.later(1)
     entry = {
         "older": entry_of(0, "1", stamp="2026-04-03T08:44:09+02:00"),
@@ -90,10 +91,10 @@ def test_nothing_else_supersedes(bench: Bench, why: str) -> None:
         bench.ledger.fail(newer.run, newer.attempt, "x", backoff_seconds=1)
     else:
         assert bench.ledger.succeed(newer.run, newer.attempt).recorded
-    assert bench.state() == "parked"
+    assert bench.state() == "dead_lettered"
 
 
-def test_of_one_message_only_the_newest_held_record_stays_and_keeps_the_count(bench: Bench) -> None:
+def test_of_one_message_only_the_newest_retrying_record_stays_and_keeps_the_count(bench: Bench) -> None:
     for _ in range(3):
         bench.fail_once(bench.handed)
         bench.until_due(RUN)
@@ -106,7 +107,7 @@ def test_of_one_message_only_the_newest_held_record_stays_and_keeps_the_count(be
 
 
 def test_an_older_one_that_steps_aside_later_gives_way(bench: Bench) -> None:
-    bench.ledger.open("p2", [entry_of(2, "1", marked=True)], kind=BatchKind.RETRYING)
+    bench.ledger.open("p2", [entry_of(2, "1", nacked=True)], kind=BatchKind.RETRYING)
     bench.fail_once(bench.handed)
     bench.later(1)
     (newer,) = bench.ledger.take_overdue().runs
@@ -115,13 +116,13 @@ def test_an_older_one_that_steps_aside_later_gives_way(bench: Bench) -> None:
     assert (bench.state(1), bench.state(2)) == ("superseded", "waiting")
 
 
-def test_one_parked_while_it_was_handed_out_leaves_its_mailbox(bench: Bench) -> None:
+def test_one_dead_lettered_while_it_was_handed_out_leaves_its_object_queue(bench: Bench) -> None:
     bench.fail_once(bench.handed)
     bench.until_due(RUN)
     assert [one.run for one in bench.ledger.take_overdue().runs] == [RUN]
     opened(bench.ledger, "p2", entry_of(2, "1"))
-    bench.later(TIMERS.park_seconds)
-    (hopeless,) = bench.ledger.take_overdue().hopeless
-    assert bench.parking.park(hopeless) == "parked"
+    bench.later(TIMERS.dead_letter_after_seconds)
+    (exhausted,) = bench.ledger.take_overdue().exhausted
+    assert bench.dead_letter_queue.dead_letter(exhausted) == "dead_lettered"
     bench.later(1)
     assert [one.run for one in bench.ledger.take_overdue().runs] == [run_of(2)]

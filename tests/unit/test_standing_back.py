@@ -8,7 +8,7 @@ import pytest
 
 from b24offline import errors
 from b24offline.config import Config
-from b24offline.events import PortalState
+from b24offline.events import ObservedState
 from b24offline.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ PORTAL = "acme"
 
 
 @pytest.fixture
-def here(tmp_path: Path, valkey: EmbeddedValkey, redis: Redis) -> Runtime:
+def runtime(tmp_path: Path, valkey: EmbeddedValkey, redis: Redis) -> Runtime:
     del redis  # its server is emptied
     runtime = Runtime(Config.load({"B24_REDIS_URL": valkey.url, "B24_DATA_DIR": str(tmp_path)}))
     runtime.store.portals.add(
@@ -39,10 +39,10 @@ def here(tmp_path: Path, valkey: EmbeddedValkey, redis: Redis) -> Runtime:
     return runtime
 
 
-def told(here: Runtime, error: errors.PortalError) -> tuple[str, str]:
+def reply(runtime: Runtime, error: errors.PortalError) -> tuple[str, str]:
     """State and who must act, after a call failed so."""
-    here.kit(PORTAL).lifecycle.note_failure(error)
-    portal = here.store.portals.get(PORTAL)
+    runtime.services(PORTAL).lifecycle.note_failure(error)
+    portal = runtime.store.portals.get(PORTAL)
     return portal.state, portal.state_actor
 
 
@@ -50,18 +50,18 @@ def of(kind: type[errors.PortalError]) -> errors.PortalError:
     return kind(PORTAL, "oauth.token", 401, "", "")
 
 
-def test_another_cause_of_the_same_state_names_who_must_act_now(here: Runtime) -> None:
-    assert told(here, of(errors.Unreachable)) == (PortalState.PAUSED, "nobody")
-    since = here.store.portals.get(PORTAL).state_since
-    assert told(here, of(errors.PaymentRequired)) == (PortalState.PAUSED, "portal administrator")
-    assert told(here, of(errors.ClientRejected)) == (PortalState.PAUSED, "operator")
-    assert told(here, of(errors.ServerError)) == (PortalState.PAUSED, "nobody"), "it was paid and corrected"
-    assert here.store.portals.get(PORTAL).state_since == since
-    here.kit(PORTAL).lifecycle.note_success()
-    assert here.store.portals.get(PORTAL).state_reason == ""
+def test_another_cause_of_the_same_state_names_who_must_act_now(runtime: Runtime) -> None:
+    assert reply(runtime, of(errors.Unreachable)) == (ObservedState.PAUSED, "nobody")
+    since = runtime.store.portals.get(PORTAL).state_since
+    assert reply(runtime, of(errors.PaymentRequired)) == (ObservedState.PAUSED, "portal administrator")
+    assert reply(runtime, of(errors.ClientRejected)) == (ObservedState.PAUSED, "operator")
+    assert reply(runtime, of(errors.ServerError)) == (ObservedState.PAUSED, "nobody"), "it was paid and corrected"
+    assert runtime.store.portals.get(PORTAL).state_since == since
+    runtime.services(PORTAL).lifecycle.note_success()
+    assert runtime.store.portals.get(PORTAL).state_reason == ""
 
 
-def test_how_an_authorization_was_lost_stays_told(here: Runtime) -> None:
-    here.store.portals.set_state(PORTAL, PortalState.AUTH_LOST, "another account answers", actor="operator")
-    assert told(here, of(errors.AuthLost)) == (PortalState.AUTH_LOST, "operator")
-    assert here.store.portals.get(PORTAL).state_reason == "another account answers"
+def test_how_an_authorization_was_lost_stays_told(runtime: Runtime) -> None:
+    runtime.store.portals.set_state(PORTAL, ObservedState.AUTH_LOST, "another account answers", actor="operator")
+    assert reply(runtime, of(errors.AuthLost)) == (ObservedState.AUTH_LOST, "operator")
+    assert runtime.store.portals.get(PORTAL).state_reason == "another account answers"

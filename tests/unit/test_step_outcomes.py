@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from b24offline.delivery import PortalKit
+    from b24offline.delivery import PortalServices
     from b24offline.events import Event
-    from b24offline.ledger import Handed
+    from b24offline.ledger import RunRef
     from b24offline.runtime import Runtime
 
 pytestmark = pytest.mark.unit
@@ -39,7 +39,7 @@ SECRET = "Mrs. Canary of 12 Elm Street"
 
 @step
 def handled(event: Event, how: str) -> dict[str, Any]:
-    """Ends in the way it is told to; its errors quote a customer."""
+    """End in the way it is told to; its errors quote a customer."""
     del event
     if how == "permanent":
         try:
@@ -76,37 +76,37 @@ def typed_step() -> Any:
 class Bench:
     """A portal's kit on the embedded Valkey, and Celery's own way of running a task."""
 
-    kit: PortalKit
+    services: PortalServices
     redis: Redis
 
-    def begun(self, process_id: str = "p1", *, deal: int = 1) -> Handed:
-        assert self.kit.ledger.open(process_id, [entry_of(deal, None, "piped")], kind=BatchKind.POLLED) is not None
-        (handed,) = self.kit.ledger.start(process_id)
+    def begun(self, process_id: str = "p1", *, deal: int = 1) -> RunRef:
+        assert self.services.ledger.open(process_id, [entry_of(deal, None, "piped")], kind=BatchKind.POLLED) is not None
+        (handed,) = self.services.ledger.start(process_id)
         return handed
 
-    def run(self, handed: Handed, how: str, *, last: bool = True) -> Any:
-        """What Celery keeps of the step: a result, or the error with its traceback as Flower shows it."""
-        ticket = chains.Ticket("acme", handed.run, handed.attempt, 0, last, gives_event=True, title="a title")
+    def run(self, handed: RunRef, how: str, *, last: bool = True) -> Any:
+        """Return what Celery keeps of the step: a result, or the error with its traceback as Flower shows it."""
+        header = chains.StepHeader("acme", handed.run, handed.attempt, 0, last, gives_event=True, title="a title")
         task = app.tasks[handled.name]
         request = {
             "id": "1",
             "task": task.name,
             "retries": 0,
             "delivery_info": {"exchange": "", "routing_key": "b24offline.events"},
-            "headers": {HEADER_WORK: asdict(ticket)},
+            "headers": {HEADER_WORK: asdict(header)},
             "args": (how,),
             "kwargs": {},
             "root_id": "1",
         }
         return build_tracer(task.name, task, app=app)("1", (how,), {}, request)
 
-    def state(self, handed: Handed) -> tuple[str, ...]:
-        return self.kit.ledger.run_fields(handed.run, "state", "failures", "crashes", "reason")
+    def state(self, handed: RunRef) -> tuple[str, ...]:
+        return self.services.ledger.run_fields(handed.run, "state", "failures", "crashes", "reason")
 
 
 @pytest.fixture
 def bench(deployed: Callable[..., Runtime], redis: Redis) -> Bench:
-    return Bench(deployed().kit("acme"), redis)
+    return Bench(deployed().services("acme"), redis)
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ def test_each_way_out_is_one_outcome_and_says_nothing_of_the_customer(
 ) -> None:
     caplog.set_level("DEBUG")
     handed = bench.begun()
-    told = bench.run(handed, how)
+    reply = bench.run(handed, how)
     assert bench.state(handed) == expected
-    assert SECRET not in str(getattr(told.retval, "traceback", told.retval))
-    assert SECRET not in repr(getattr(told.retval, "exception", ""))
+    assert SECRET not in str(getattr(reply.retval, "traceback", reply.retval))
+    assert SECRET not in repr(getattr(reply.retval, "exception", ""))
     assert SECRET not in caplog.text
     assert SECRET not in "".join(bench.redis.lrange("b24offline.events", 0, -1))
 
@@ -142,9 +142,9 @@ def test_a_broker_that_is_away_brings_no_text_of_the_error_along(
     caplog.set_level("DEBUG")
     handed = bench.begun()
     broker(nowhere)
-    told = bench.run(handed, how)
+    reply = bench.run(handed, how)
     assert bench.state(handed)[0] == ("failed" if how == "mistake" else "waiting")
-    assert SECRET not in str(getattr(told.retval, "traceback", told.retval))
+    assert SECRET not in str(getattr(reply.retval, "traceback", reply.retval))
     assert SECRET not in caplog.text
 
 
@@ -157,7 +157,7 @@ def test_a_broker_that_is_away_fails_no_run(
     first, second = bench.begun("p1", deal=1), bench.begun("p2", deal=2)
     broker(nowhere)
     with pytest.raises(BrokerUnavailable):
-        publishing.publish(bench.kit, [first, second])
+        publishing.publish(bench.services, [first, second])
     assert [bench.state(one) for one in (first, second)] == [("ready", "0", "0", "")] * 2
 
 
@@ -173,7 +173,7 @@ def test_a_connection_made_anew_amid_a_batch_is_the_brokers_trouble(
     one = bench.begun()
     monkeypatch.setattr(Producer, "publish", lost)
     with pytest.raises(BrokerUnavailable):
-        publishing.publish(bench.kit, [one])
+        publishing.publish(bench.services, [one])
     assert bench.state(one)[0] == "ready"
 
 
@@ -196,8 +196,8 @@ def test_a_chain_that_cannot_be_sent_fails_its_run_before_anything_is_sent(
     monkeypatch.setattr(chains, "routes", routes)
     first, second = bench.begun("p1", deal=1), bench.begun("p2", deal=2)
     sent: list[Any] = []
-    monkeypatch.setattr(Producer, "publish", lambda *_, **told: sent.append(told["headers"]["task"]))
-    assert publishing.publish(bench.kit, [second, first]) == 1
+    monkeypatch.setattr(Producer, "publish", lambda *_, **reply: sent.append(reply["headers"]["task"]))
+    assert publishing.publish(bench.services, [second, first]) == 1
     assert [bench.state(one)[0] for one in (first, second)] == ["ready", "failed"]
     assert sent[0] == handled.name
 
@@ -207,5 +207,5 @@ def test_a_pipeline_that_cannot_be_built_fails_its_run_alone(bench: Bench, monke
     routes.add(lambda event: handled.s("works") if event.record_id == 2 else 7, ("ONCRMDEALUPDATE",), "piped")
     monkeypatch.setattr(chains, "routes", routes)
     first, second = bench.begun("p1", deal=1), bench.begun("p2", deal=2)
-    assert publishing.publish(bench.kit, [first, second]) == 1
+    assert publishing.publish(bench.services, [first, second]) == 1
     assert [bench.state(one)[0] for one in (first, second)] == ["failed", "ready"]

@@ -11,7 +11,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from store_bench import KEY, PORTAL, add_letter, bind_member, pair
+from store_bench import KEY, PORTAL, add_dead_letter, bind_member, pair
 
 from b24offline.errors import (
     MemberMismatch,
@@ -20,7 +20,7 @@ from b24offline.errors import (
     UnknownPortal,
     WrongKey,
 )
-from b24offline.events import PortalState
+from b24offline.events import ObservedState
 from b24offline.store import Cipher, Store, load_or_create_key
 
 
@@ -28,7 +28,7 @@ def test_a_seeded_portal_is_read_back(store, clock):
     seeded = store.portals.seed("acme", **PORTAL, refresh_token="canary-r0")
     assert seeded == store.portals.get("acme") == store.portals.list()[0]
     assert (seeded.client_secret, seeded.connector) == ("canary-secret", "b24offline")
-    assert (seeded.state, seeded.member_id, seeded.ledger_generation) == (PortalState.ACTIVE, None, None)
+    assert (seeded.state, seeded.member_id, seeded.ledger_epoch) == (ObservedState.ACTIVE, None, None)
     assert seeded.created_at.timestamp() == clock.now
     tokens = store.tokens.get("acme")
     assert (tokens.access, tokens.refresh, tokens.expires_at) == ("", "canary-r0", None)
@@ -67,12 +67,12 @@ def test_only_a_new_refresh_token_revives_a_lost_authorization(store):
     store.portals.seed("acme", **PORTAL, refresh_token="r0")
     version = store.tokens.get("acme").version
     store.tokens.save("acme", pair(version + 1), version)
-    store.portals.set_state("acme", PortalState.AUTH_LOST, "told")
+    store.portals.set_state("acme", ObservedState.AUTH_LOST, "reply")
     store.portals.seed("acme", **PORTAL, refresh_token="r0")  # used up long ago
-    assert store.portals.get("acme").state is PortalState.AUTH_LOST
+    assert store.portals.get("acme").state is ObservedState.AUTH_LOST
     assert store.tokens.get("acme").version == version + 1
     store.portals.seed("acme", **PORTAL, refresh_token="r9")
-    assert (store.portals.get("acme").state, store.portals.get("acme").state_reason) == (PortalState.ACTIVE, "")
+    assert (store.portals.get("acme").state, store.portals.get("acme").state_reason) == (ObservedState.ACTIVE, "")
     assert (store.tokens.get("acme").refresh, store.tokens.get("acme").access) == ("r9", "")
     assert store.tokens.get("acme").version == version + 2
     store.tokens.authorize("acme", "r10")
@@ -82,14 +82,14 @@ def test_only_a_new_refresh_token_revives_a_lost_authorization(store):
 def test_a_state_keeps_its_time_while_it_stays_and_its_reason_is_storable(store, clock):
     store.portals.seed("acme", **PORTAL)
     clock.now += 10
-    store.portals.set_state("acme", PortalState.BLOCKED, "nul \0 half \ud83d")
+    store.portals.set_state("acme", ObservedState.BLOCKED, "nul \0 half \ud83d")
     since = store.portals.get("acme").state_since
     assert since.timestamp() == clock.now
     clock.now += 10
-    store.portals.set_state("acme", PortalState.BLOCKED, "again")
+    store.portals.set_state("acme", ObservedState.BLOCKED, "again")
     assert (store.portals.get("acme").state_since, store.portals.get("acme").state_reason) == (since, "again")
-    assert not store.portals.set_state("acme", PortalState.AUTH_LOST, "late", token_version=99)
-    assert store.portals.get("acme").state is PortalState.BLOCKED
+    assert not store.portals.set_state("acme", ObservedState.AUTH_LOST, "late", token_version=99)
+    assert store.portals.get("acme").state is ObservedState.BLOCKED
 
 
 def test_one_queue_has_one_name(store):
@@ -106,20 +106,20 @@ def test_an_unknown_portal_is_named(store):
     for act in (
         lambda: store.portals.get("nobody"),
         lambda: store.tokens.get("nobody"),
-        lambda: store.portals.set_state("nobody", PortalState.ACTIVE),
-        lambda: store.portals.set_generation("nobody", 1),
+        lambda: store.portals.set_state("nobody", ObservedState.ACTIVE),
+        lambda: store.portals.set_epoch("nobody", 1),
         lambda: store.tokens.authorize("nobody", "r"),
     ):
         with pytest.raises(UnknownPortal, match="nobody"):
             act()
 
 
-def test_the_generation_is_kept(store):
+def test_the_epoch_is_kept(store):
     store.portals.seed("acme", **PORTAL)
-    store.portals.set_generation("acme", 1 << 40)
-    assert store.portals.get("acme").ledger_generation == 1 << 40
-    store.portals.set_generation("acme", None)
-    assert store.portals.get("acme").ledger_generation is None
+    store.portals.set_epoch("acme", 1 << 40)
+    assert store.portals.get("acme").ledger_epoch == 1 << 40
+    store.portals.set_epoch("acme", None)
+    assert store.portals.get("acme").ledger_epoch is None
 
 
 def test_nothing_secret_is_readable_in_the_file_and_the_file_is_private(tmp_path):
@@ -129,7 +129,7 @@ def test_nothing_secret_is_readable_in_the_file_and_the_file_is_private(tmp_path
     store.portals.seed("acme", **PORTAL, refresh_token="canary-r0")
     version = store.tokens.get("acme").version
     store.tokens.save("acme", pair(version + 1), version)
-    add_letter(store)
+    add_dead_letter(store)
     files = sorted(tmp_path.iterdir())
     assert len(files) == 3  # the log of SQLite holds data too
     for file in files:
@@ -153,7 +153,7 @@ def test_another_key_is_told_and_a_second_one_opens(store, database_url):
     assert KEY not in str(caught.value)
     both = Store(database_url, Cipher([other, KEY]))
     assert both.tokens.get("acme").refresh == "r0"
-    add_letter(both)
+    add_dead_letter(both)
     assert both.reencrypt() == 4
     only = Store(database_url, Cipher([other]))
     assert (only.tokens.get("acme").refresh, only.portals.get("acme").client_secret) == ("r0", "canary-secret")
@@ -187,11 +187,11 @@ def test_a_refresh_during_the_reencryption_is_kept(store, database_url, monkeypa
 
 
 def test_a_dead_letter_is_kept_shown_and_ended(store):
-    number = add_letter(store, reason="nul \0")
-    letter = store.dead_letters.get(number)
-    assert letter.payload == {"data": "canary \0 \U0001f600"}
-    assert (letter.record_id, letter.ended_at) == (1 << 40, None)
-    assert "canary" not in repr(letter)
+    number = add_dead_letter(store, reason="nul \0")
+    dead_letter = store.dead_letters.get(number)
+    assert dead_letter.payload == {"data": "canary \0 \U0001f600"}
+    assert (dead_letter.record_id, dead_letter.ended_at) == (1 << 40, None)
+    assert "canary" not in repr(dead_letter)
     assert (store.dead_letters.count(), store.dead_letters.count("other")) == (1, 0)
     assert store.dead_letters.end(number)
     assert not store.dead_letters.end(number)
@@ -202,16 +202,16 @@ def test_a_dead_letter_is_kept_shown_and_ended(store):
         store.dead_letters.get(999)
 
 
-def test_one_letter_is_open_for_a_record_and_pipeline(store):
-    first = add_letter(store)
-    assert add_letter(store, reason="again") == first
+def test_one_dead_letter_is_open_for_a_record_and_pipeline(store):
+    first = add_dead_letter(store)
+    assert add_dead_letter(store, reason="again") == first
     assert store.dead_letters.get(first).reason == "again"
-    second = add_letter(store, pipeline="other")
-    assert [letter.id for letter in store.dead_letters.list("acme")] == [first, second]
-    assert [letter.id for letter in store.dead_letters.list(limit=1)] == [first]
-    assert [letter.id for letter in store.dead_letters.list(after_id=first)] == [second]
+    second = add_dead_letter(store, pipeline="other")
+    assert [dead_letter.id for dead_letter in store.dead_letters.list("acme")] == [first, second]
+    assert [dead_letter.id for dead_letter in store.dead_letters.list(limit=1)] == [first]
+    assert [dead_letter.id for dead_letter in store.dead_letters.list(after_id=first)] == [second]
     assert store.dead_letters.end_of_record("acme", 1 << 40) == 2
-    assert add_letter(store) not in {first, second}
+    assert add_dead_letter(store) not in {first, second}
 
 
 def test_a_database_of_another_version_is_left_alone(store):

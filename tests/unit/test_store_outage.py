@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 from cryptography.fernet import Fernet
 from sqlalchemy import create_engine
-from store_bench import PORTAL, add_letter, bind_member, pair
+from store_bench import PORTAL, add_dead_letter, bind_member, pair
 
 from b24offline.cli import main
 from b24offline.errors import MemberMismatch, StoreError, StoreUnavailable
-from b24offline.events import PortalState, Wish
+from b24offline.events import DesiredState, ObservedState
 from b24offline.store import Cipher, Mirror, Store
 from b24offline.store.database import make_engine
 
@@ -29,9 +29,9 @@ def rename(store, table, name):
 
 
 def is_silent(error):
-    """Whether a log with the traceback quotes no row."""
-    told = "".join(traceback.format_exception(error))
-    return "canary" not in told
+    """Return whether a log with the traceback quotes no row."""
+    reply = "".join(traceback.format_exception(error))
+    return "canary" not in reply
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ def is_silent(error):
         lambda store: store.portals.get("acme"),
         lambda store: store.portals.seed("acme", **PORTAL),
         lambda store: store.portals.add("new", **{**PORTAL, "connector": "new"}, refresh_token=SECRET),
-        lambda store: store.portals.set_wish("acme", Wish.PAUSED),
-        lambda store: store.portals.set_state("acme", PortalState.PAUSED),
+        lambda store: store.portals.set_desired_state("acme", DesiredState.PAUSED),
+        lambda store: store.portals.set_state("acme", ObservedState.PAUSED),
         lambda store: store.portals.set_client_secret("app.1", SECRET),
         lambda store: store.portals.remove("acme"),
         lambda store: store.tokens.get("acme"),
@@ -58,7 +58,7 @@ def is_silent(error):
         lambda store: store.dead_letters.get(1),
         lambda store: store.dead_letters.end(1),
         lambda store: store.dead_letters.count(),
-        add_letter,
+        add_dead_letter,
         lambda store: store.prune(30),
         lambda store: store.reencrypt(),
     ],
@@ -109,7 +109,7 @@ def test_values_that_are_refused_are_no_outage(store):
     mirror = Mirror(store.engine)
     mirror.create_schema()
     for act in (
-        lambda: add_letter(store, record_id=1 << 70, reason=SECRET),
+        lambda: add_dead_letter(store, record_id=1 << 70, reason=SECRET),
         lambda: mirror.upsert("acme", "crm_deal", "1", {"TITLE": SECRET}, changed_at=MOMENT, read_at=1 << 70),
     ):
         with pytest.raises(StoreError, match="refuses these values") as caught:
@@ -132,8 +132,8 @@ def test_a_command_fails_with_a_sentence(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("B24_DATABASE_URL", UNREACHABLE)
     monkeypatch.setenv("B24_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("B24_SECRET_KEY", Fernet.generate_key().decode())
-    told = CliRunner().invoke(main, ["db", "upgrade"])
-    assert (told.exit_code, told.output) == (
+    reply = CliRunner().invoke(main, ["db", "upgrade"])
+    assert (reply.exit_code, reply.output) == (
         1,
         "Error: The database cannot be used: OperationalError. Check B24_DATABASE_URL.\n",
     )

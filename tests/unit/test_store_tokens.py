@@ -10,7 +10,7 @@ from sqlalchemy import select
 from store_bench import PORTAL, bind_member, pair, pass_time
 
 from b24offline.errors import MemberMismatch, UnknownPortal
-from b24offline.events import PortalState
+from b24offline.events import ObservedState
 from b24offline.store.database import now_in
 
 
@@ -38,12 +38,12 @@ def test_of_many_savers_one_wins(store):
 def test_a_saved_pair_ends_a_lost_authorization_and_no_other_state(store):
     store.portals.seed("acme", **PORTAL, refresh_token="r0")
     version = store.tokens.get("acme").version
-    store.portals.set_state("acme", PortalState.NOT_ADMIN, "why")
+    store.portals.set_state("acme", ObservedState.NOT_ADMIN, "why")
     store.tokens.save("acme", pair(version + 1), version)
-    assert (store.portals.get("acme").state, store.portals.get("acme").state_reason) == (PortalState.NOT_ADMIN, "why")
-    store.portals.set_state("acme", PortalState.AUTH_LOST, "why")
+    assert (store.portals.get("acme").state, store.portals.get("acme").state_reason) == (ObservedState.NOT_ADMIN, "why")
+    store.portals.set_state("acme", ObservedState.AUTH_LOST, "why")
     store.tokens.save("acme", pair(version + 2), version + 1)
-    assert store.portals.get("acme").state is PortalState.ACTIVE
+    assert store.portals.get("acme").state is ObservedState.ACTIVE
 
 
 def test_a_refresh_is_claimed_once_and_the_claim_runs_out(store):

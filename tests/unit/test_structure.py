@@ -103,7 +103,7 @@ def without_docstring(path: str, tree: ast.Module) -> Iterator[str]:
 
 
 def queue_calls(path: str, tree: ast.Module) -> Iterator[str]:
-    """Names of queue methods outside the guarded client; docstrings may speak of them."""
+    """Name of queue methods outside the guarded client; docstrings may speak of them."""
     if path.partition("/")[0] not in LAYERS or matches(path, MAY_NAME_QUEUE_CALLS):
         return
     bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
@@ -115,7 +115,7 @@ def queue_calls(path: str, tree: ast.Module) -> Iterator[str]:
 
 
 def stores_in_tasks(path: str, tree: ast.Module) -> Iterator[str]:
-    """A task loads, makes one call into the library, and records: no Redis call, no SQL."""
+    """Yield a task loads, makes one call into the library, and records: no Redis call, no SQL."""
     if not path.startswith("tasks/"):
         return
     tops = {name.partition(".")[0] for name in imported(tree, "tasks")}

@@ -38,15 +38,15 @@ class Bench:
 
     def __init__(self, runtime: Runtime, emulator: EmulatorProcess) -> None:
         self.runtime, self.control = runtime, emulator.control()
-        runtime.store.portals.set_generation("acme", 1)
-        self.kit = runtime.kit("acme")
+        runtime.store.portals.set_epoch("acme", 1)
+        self.services = runtime.services("acme")
         self.gaps: list[int] = []
 
     def subscriber(self, *routed: str, events: tuple[str, ...] = (), enabled: bool = True) -> Subscriber:
         return Subscriber(
             redis=self.runtime.redis,
-            ledger=self.kit.ledger,
-            client=self.kit.client,
+            ledger=self.services.ledger,
+            client=self.services.client,
             routes=routes_for(*routed),
             events=events,
             enabled=enabled,
@@ -56,8 +56,8 @@ class Bench:
         )
 
     def due(self, subscriber: Subscriber) -> bool:
-        """Whether a sync is due, however lately one was asked for."""
-        self.runtime.redis.delete(f"{self.kit.ledger.stem}:bound:asked")
+        """Return whether a sync is due, however lately one was asked for."""
+        self.runtime.redis.delete(f"{self.services.ledger.stem}:bound:asked")
         return subscriber.due(self.runtime.store.portals.get("acme"))
 
     def sync(self, subscriber: Subscriber) -> None:
@@ -96,7 +96,7 @@ def test_an_event_with_a_new_route_is_subscribed_at_once(bench: Bench) -> None:
 def test_a_sync_is_due_once_for_all_workers(bench: Bench) -> None:
     portal = bench.runtime.store.portals.get("acme")
     assert [bench.subscriber(DEAL).due(portal) for _ in range(3)] == [True, False, False]
-    assert 0 < bench.runtime.redis.ttl(f"{bench.kit.ledger.stem}:bound:asked") <= RETRY_SECONDS
+    assert 0 < bench.runtime.redis.ttl(f"{bench.services.ledger.stem}:bound:asked") <= RETRY_SECONDS
 
 
 def test_none_is_due_before_the_first_poll_or_when_switched_off(bench: Bench) -> None:
@@ -120,14 +120,14 @@ def test_events_that_are_named_are_subscribed_instead_of_the_routed_ones(bench: 
 
 def test_what_had_vanished_is_told_with_the_time_of_the_last_look(bench: Bench) -> None:
     subscriber = bench.subscriber(DEAL)
-    began_ms = bench.kit.ledger.now_ms()
+    began_ms = bench.services.ledger.now_ms()
     bench.sync(subscriber)
     assert bench.gaps == [], "what was never subscribed has not vanished"
     bench.control.drop_subscriptions()
     bench.sync(subscriber)
     assert bench.subscribed() == [DEAL]
     assert len(bench.gaps) == 1
-    assert began_ms <= bench.gaps[0] <= bench.kit.ledger.now_ms()
+    assert began_ms <= bench.gaps[0] <= bench.services.ledger.now_ms()
     bench.sync(bench.subscriber(DEAL, LEAD))
     assert len(bench.gaps) == 1, "neither has one with a new route"
 
@@ -139,7 +139,7 @@ def test_a_sync_that_died_counts_as_a_gap(bench: Bench, monkeypatch: pytest.Monk
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(subscriber, "_report", die)
+    monkeypatch.setattr(subscriber, "_nack", die)
     with pytest.raises(KeyboardInterrupt):
         bench.sync(subscriber)
     monkeypatch.undo()
@@ -150,7 +150,7 @@ def test_a_sync_that_died_counts_as_a_gap(bench: Bench, monkeypatch: pytest.Monk
 def test_a_refused_event_makes_the_next_sync_due_sooner(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.sync(bench.subscriber(DEAL, "ONNOSUCHEVENT"))
     assert bench.subscribed() == [DEAL]
-    fresh_ms = bench.runtime.redis.pttl(f"{bench.kit.ledger.stem}:bound:fresh")
+    fresh_ms = bench.runtime.redis.pttl(f"{bench.services.ledger.stem}:bound:fresh")
     assert 590_000 < fresh_ms <= 600_000
     assert [vars(one)["event"] for one in caplog.records if one.msg == "event cannot be bound"] == ["ONNOSUCHEVENT"]
 
@@ -167,9 +167,9 @@ def test_a_plan_that_is_too_small_suspends_polling(bench: Bench) -> None:
 
 
 def test_vanished_subscriptions_ask_for_a_reconciliation(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.kit.subscriber, "_routes", routes_for(DEAL))
+    monkeypatch.setattr(bench.services.subscriber, "_routes", routes_for(DEAL))
     assert bind("acme").startswith("bound 1")
     bench.control.drop_subscriptions()
     assert bind("acme").startswith("bound 1")
-    ((_, body),) = bench.kit.requests.waiting(RECONCILE).items()
+    ((_, body),) = bench.services.requests.waiting(RECONCILE).items()
     assert (body["why"], body["deleted"]) == ("subscriptions had vanished", True)

@@ -7,7 +7,7 @@ from live_portal import LivePortal, emulator, live
 from portal_desk import CONNECTOR
 
 from b24offline.errors import AccessDenied, PlanTooSmall, PortalError
-from b24offline.rest import Bound, bind_events, check_plan, fingerprint
+from b24offline.rest import SyncResult, bind_events, check_plan, fingerprint
 
 pytestmark = pytest.mark.unit
 __all__ = ["emulator", "live"]
@@ -21,8 +21,8 @@ def bindings(live: LivePortal) -> list[tuple[str, str]]:
 
 def test_missing_events_are_bound_with_the_connector(live: LivePortal) -> None:
     start = live.seq()
-    told = bind_events(live.client, CONNECTOR, EVENTS)
-    assert told == Bound(0, ("ONCRMDEALADD", "ONCRMDEALDELETE", "ONCRMDEALUPDATE"), {})
+    reply = bind_events(live.client, CONNECTOR, EVENTS)
+    assert reply == SyncResult(0, ("ONCRMDEALADD", "ONCRMDEALDELETE", "ONCRMDEALUPDATE"), {})
     assert bindings(live) == [(name.upper(), CONNECTOR) for name in sorted(name.upper() for name in EVENTS)]
     assert live.calls_since(start) == ["event.get", "batch"]
 
@@ -56,14 +56,14 @@ def queued(live: LivePortal) -> list[dict[str, object]]:
 
 
 def test_an_event_that_the_portal_does_not_know_spares_the_others(live: LivePortal) -> None:
-    told = bind_events(live.client, CONNECTOR, (*EVENTS, "ONNOBODYKNOWS"))
-    assert set(told.refused) == {"ONNOBODYKNOWS"}
-    assert "ERROR_EVENT_NOT_FOUND" in told.refused["ONNOBODYKNOWS"]
+    reply = bind_events(live.client, CONNECTOR, (*EVENTS, "ONNOBODYKNOWS"))
+    assert set(reply.refused) == {"ONNOBODYKNOWS"}
+    assert "ERROR_EVENT_NOT_FOUND" in reply.refused["ONNOBODYKNOWS"]
     assert len(bindings(live)) == len(EVENTS)
 
 
 def test_nothing_wanted_binds_nothing(live: LivePortal) -> None:
-    assert bind_events(live.client, CONNECTOR, ()) == Bound(0, (), {})
+    assert bind_events(live.client, CONNECTOR, ()) == SyncResult(0, (), {})
 
 
 def test_more_events_than_fit_into_one_request(live: LivePortal) -> None:
@@ -95,11 +95,11 @@ def test_a_plan_that_cannot_be_read_is_not_taken_for_a_small_one(live: LivePorta
 def test_without_administrator_rights_nothing_is_bound(live: LivePortal) -> None:
     live.control.user(admin=False)
     try:
-        told = bind_events(live.client, CONNECTOR, EVENTS)
+        reply = bind_events(live.client, CONNECTOR, EVENTS)
     except AccessDenied:
-        told = Bound(0, (), dict.fromkeys(EVENTS, ""))
-    assert told.added == ()
-    assert len(told.refused) == len(EVENTS)
+        reply = SyncResult(0, (), dict.fromkeys(EVENTS, ""))
+    assert reply.added == ()
+    assert len(reply.refused) == len(EVENTS)
     assert bindings(live) == []
 
 

@@ -44,11 +44,11 @@ class Stage:
         self.lines: list[tuple[str, str]] = []
 
     def program(self, name: str, code: str) -> Program:
-        """A Python program."""
+        """Return a Python program."""
         return Program(name, (sys.executable, "-u", "-c", code), self.folder, dict(os.environ))
 
     def run(self, programs: list[Program], until: object, **options: object) -> float:
-        """Runs until the condition holds, then stops. Answers the seconds that stopping took."""
+        """Run until the condition holds, then stops. Return the seconds that stopping took."""
         options = {"say": lambda name, line: self.lines.append((name, line)), **options}
         supervisor = Supervisor(programs, **options)
         asked = [0.0]
@@ -66,7 +66,7 @@ class Stage:
         return took
 
     def said(self, name: str) -> list[str]:
-        """The lines of one program."""
+        """Return the lines of one program."""
         return [line for who, line in self.lines if who == name]
 
 
@@ -91,7 +91,7 @@ def test_one_that_cannot_be_started_is_tried_again_and_the_others_live(stage: St
     def done() -> bool:
         if "up" in stage.said("other"):
             folder.mkdir(exist_ok=True)
-        return "here" in stage.said("early") and stage.said("other") == ["up", "on"]
+        return "runtime" in stage.said("early") and stage.said("other") == ["up", "on"]
 
     stage.run([early, other], done)
 
@@ -155,7 +155,7 @@ def test_a_hangup_ends_everything_but_under_nohup(stage: Stage, handler: signal.
 
 
 def beating(stage: Stage, name: str, code: str) -> Program:
-    """A program that may touch its heartbeat file as `heart()`."""
+    """Return a program that may touch its heartbeat file as `heart()`."""
     file = stage.folder / name
     head = (
         f"import pathlib,time\ndef heart(): pathlib.Path({str(file)!r}).touch()\nprint('start', flush=True)\nheart()\n"
@@ -230,7 +230,7 @@ def test_processes_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that waits for burial does not."""
+    """Return whether a process runs; one that waits for burial does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

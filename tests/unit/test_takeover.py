@@ -12,9 +12,9 @@ from portal_desk import CONNECTOR
 from test_poller import LANE, Bench
 
 from b24offline.cli import main
-from b24offline.delivery.portal_lifecycle import standing_after
-from b24offline.errors import TakeoverNeeded
-from b24offline.events import TAKEN_OVER, PortalState
+from b24offline.delivery.portal_lifecycle import suspension_after
+from b24offline.errors import ClaimNeeded
+from b24offline.events import CLAIMED, ObservedState
 from b24offline.monitoring import HealthSample
 from b24offline.monitoring.health import find_issues
 from b24offline.store import Cipher, Store, load_or_create_key
@@ -42,7 +42,7 @@ def bench(redis: Redis, tmp_path: Path) -> Bench:
     assert reserve(bench.queue, 1) is not None
     bench.changes("2")
     bench.desk.calls.clear()
-    bench.store.portals.set_generation(PORTAL, None)
+    bench.store.portals.set_epoch(PORTAL, None)
     redis.flushall()
     return bench
 
@@ -50,26 +50,26 @@ def bench(redis: Redis, tmp_path: Path) -> Bench:
 def test_nothing_is_reserved_adopted_or_redriven(bench: Bench) -> None:
     bench.desk.change("3")
     for _ in range(3):
-        with pytest.raises(TakeoverNeeded, match=f"portal claim {PORTAL}"):
+        with pytest.raises(ClaimNeeded, match=f"portal claim {PORTAL}"):
             bench.poller.poll(LANE)
         assert bench.poller.adopt() == ()
         assert bench.poller.redrive(bench.queue.reserved()) == ()
         bench.later(TIMERS.sighting_seconds + 1)
     assert set(bench.desk.methods()) == {"list"}
-    assert bench.store.portals.get(PORTAL).ledger_generation is None
+    assert bench.store.portals.get(PORTAL).ledger_epoch is None
     assert bench.ledger.open_batches() == {}
 
 
 def test_once_seen_it_stays_asked_though_the_records_are_settled_by_whoever_lives(bench: Bench) -> None:
-    with pytest.raises(TakeoverNeeded) as told:
+    with pytest.raises(ClaimNeeded) as reply:
         bench.poller.poll(LANE)
-    bench.store.portals.set_state(PORTAL, PortalState.UNDECIDED, str(told.value))
+    bench.store.portals.set_state(PORTAL, ObservedState.UNDECIDED, str(reply.value))
     (record,) = [row for row in bench.desk.rows().values() if row.process_id]
     bench.desk.queue.clear_ids(bench.desk.now, CONNECTOR, record.process_id, frozenset([record.id]))
-    with pytest.raises(TakeoverNeeded):
+    with pytest.raises(ClaimNeeded):
         bench.poller.poll(LANE)
     assert bench.desk.methods() == ["list"], "looked again"
-    assert bench.store.portals.take_over(PORTAL)
+    assert bench.store.portals.claim(PORTAL)
     assert bench.poller.poll(LANE).state == "recovering"
 
 
@@ -83,8 +83,8 @@ def test_without_reserved_records_nobody_is_asked(bench: Bench) -> None:
 
 
 def test_after_the_takeover_it_waits_as_after_a_loss_and_adopts(bench: Bench) -> None:
-    assert bench.store.portals.take_over(PORTAL)
-    assert bench.store.portals.get(PORTAL).ledger_generation == TAKEN_OVER
+    assert bench.store.portals.claim(PORTAL)
+    assert bench.store.portals.get(PORTAL).ledger_epoch == CLAIMED
     assert bench.poller.poll(LANE).state == "recovering"
     assert bench.desk.methods() == []
     bench.later(TIMERS.recovery_seconds + 1)
@@ -93,13 +93,13 @@ def test_after_the_takeover_it_waits_as_after_a_loss_and_adopts(bench: Bench) ->
     (pid,) = bench.poller.adopt()
     assert bench.outcomes(pid) == {1: "unfinished"}
     adopted = bench.desk.rows()[1].message_id
-    quiet = bench.guard.quiet_until_ms([message_of("anything"), adopted])
-    assert {message for message, until in quiet.items() if until > bench.ledger.now_ms()} == {adopted}
+    in_doubt = bench.fencing.in_doubt_until_ms([message_of("anything"), adopted])
+    assert {message for message, until in in_doubt.items() if until > bench.ledger.now_ms()} == {adopted}
     assert bench.poller.poll(LANE).state == "opened"
 
 
 def test_a_lost_ledger_asks_nobody(bench: Bench) -> None:
-    bench.store.portals.set_generation(PORTAL, 7)
+    bench.store.portals.set_epoch(PORTAL, 7)
     assert bench.poller.poll(LANE).state == "recovering"
     bench.later(TIMERS.recovery_seconds + 1)
     assert bench.poller.poll(LANE).state == "opened"
@@ -109,17 +109,15 @@ def test_a_lost_store_beside_a_living_ledger_asks_nobody(redis: Redis, tmp_path:
     bench = Bench(redis, tmp_path)
     bench.changes("1", "2", "3")
     bench.poller.poll(LANE)
-    bench.store.portals.set_generation(PORTAL, None)
+    bench.store.portals.set_epoch(PORTAL, None)
     assert bench.poller.poll(LANE).received == 1
-    assert str(bench.store.portals.get(PORTAL).ledger_generation) == redis.hget(
-        f"{bench.ledger.stem}:guard", "generation"
-    )
+    assert str(bench.store.portals.get(PORTAL).ledger_epoch) == redis.hget(f"{bench.ledger.stem}:fencing", "epoch")
 
 
 def test_what_another_worker_of_ours_reserves_meanwhile_is_not_foreign(redis: Redis, tmp_path: Path) -> None:
     bench = Bench(redis, tmp_path)
     bench.changes("1", "2", "3")
-    bench.store.portals.set_generation(PORTAL, None)
+    bench.store.portals.set_epoch(PORTAL, None)
     states = []
 
     def overtaken(method: str) -> None:
@@ -132,18 +130,18 @@ def test_what_another_worker_of_ours_reserves_meanwhile_is_not_foreign(redis: Re
 
 
 def test_another_connector_is_another_queue(bench: Bench) -> None:
-    bench.store.portals.set_generation(PORTAL, 7)
-    bench.store.portals.set_state(PORTAL, PortalState.UNDECIDED, "why")
+    bench.store.portals.set_epoch(PORTAL, 7)
+    bench.store.portals.set_state(PORTAL, ObservedState.UNDECIDED, "why")
     same = bench.store.portals.seed(PORTAL, **SEED, connector=CONNECTOR)
-    assert (same.ledger_generation, same.state) == (7, PortalState.UNDECIDED)
+    assert (same.ledger_epoch, same.state) == (7, ObservedState.UNDECIDED)
     moved = bench.store.portals.seed(PORTAL, **SEED, connector="another")
-    assert (moved.ledger_generation, moved.state) == (None, PortalState.ACTIVE)
+    assert (moved.ledger_epoch, moved.state) == (None, ObservedState.ACTIVE)
 
 
 def test_the_state_names_the_command_and_ends_with_the_takeover(bench: Bench) -> None:
-    error = TakeoverNeeded(PORTAL, CONNECTOR)
-    standing = standing_after(error, now_epoch=0.0)
-    assert (standing.state, standing.wait_seconds) == (PortalState.UNDECIDED, 60)
+    error = ClaimNeeded(PORTAL, CONNECTOR)
+    standing = suspension_after(error, now_epoch=0.0)
+    assert (standing.state, standing.wait_seconds) == (ObservedState.UNDECIDED, 60)
     bench.store.portals.set_state(PORTAL, standing.state, str(error), actor=error.actor)
     sample = HealthSample(next_poll_seconds=3.0)
     (issue,) = find_issues(
@@ -152,20 +150,20 @@ def test_the_state_names_the_command_and_ends_with_the_takeover(bench: Bench) ->
     assert issue.actor == "operator"
     assert "b24offline portal claim acme" in issue.message
     assert "B24_CONNECTOR" in issue.message
-    assert bench.store.portals.take_over(PORTAL)
-    assert bench.store.portals.get(PORTAL).state is PortalState.ACTIVE
+    assert bench.store.portals.claim(PORTAL)
+    assert bench.store.portals.get(PORTAL).state is ObservedState.ACTIVE
 
 
 def test_only_what_was_never_polled_can_be_taken_over(bench: Bench) -> None:
-    bench.store.portals.set_generation(PORTAL, 7)
-    bench.store.portals.set_state(PORTAL, PortalState.BLOCKED, "why")
-    assert not bench.store.portals.take_over(PORTAL)
-    assert bench.store.portals.get(PORTAL).ledger_generation == 7
-    assert bench.store.portals.get(PORTAL).state is PortalState.BLOCKED
+    bench.store.portals.set_epoch(PORTAL, 7)
+    bench.store.portals.set_state(PORTAL, ObservedState.BLOCKED, "why")
+    assert not bench.store.portals.claim(PORTAL)
+    assert bench.store.portals.get(PORTAL).ledger_epoch == 7
+    assert bench.store.portals.get(PORTAL).state is ObservedState.BLOCKED
 
 
 def cli(folder: Path, redis: Redis, *command: str, status: int = 0) -> str:
-    """A command of a deployment whose data is in a folder; answers what it said."""
+    """Return a command of a deployment whose data is in a folder; answers what it said."""
     address = redis.connection_pool.connection_kwargs
     environ = {"B24_DATA_DIR": str(folder), "B24_REDIS_URL": f"redis://{address['host']}:{address['port']}/0"}
     done = CliRunner().invoke(main, command, env=environ)

@@ -10,7 +10,7 @@ from test_poller import GET, LANE
 from test_poller import Bench as PollBench
 from test_settler import Bench
 
-from b24offline.delivery.poller import Polled
+from b24offline.delivery.poller import PollResult
 from b24offline.errors import ExpiredToken
 from b24offline.ledger import PollLease
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 CLEAR, ERROR = "event.offline.clear", "event.offline.error"
-OLD_SECONDS = TIMERS.report_age_seconds + 1
+OLD_SECONDS = TIMERS.nack_age_seconds + 1
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def waits(bench: Bench | PollBench, method: str, seconds: float) -> None:
 
 
 def lease_left_when_sent(polls: PollBench) -> list[float]:
-    """Fills with the seconds left of the poll lease, one for each reserving call at its sending."""
+    """Fill with the seconds left of the poll lease, one for each reserving call at its sending."""
     left: list[float] = []
-    polls.desk.before = lambda name: left.append(polls.guard.poll_lease_left_seconds()) if name == GET else None
+    polls.desk.before = lambda name: left.append(polls.fencing.poll_lease_left_seconds()) if name == GET else None
     return left
 
 
@@ -51,10 +51,10 @@ def test_nothing_is_settled_when_the_lease_ran_out_meanwhile(bench: Bench, outco
     pid = bench.batch(outcomes)
     bench.later(OLD_SECONDS)
     waits(bench, method, TIMERS.settle_lease_seconds + 1)
-    told = bench.settle(pid)
-    assert (told.state, told.acknowledged, told.reported) == ("lost", 0, 0)
+    reply = bench.settle(pid)
+    assert (reply.state, reply.acknowledged, reply.nacked) == ("lost", 0, 0)
     assert method.rpartition(".")[2] not in bench.desk.methods()
-    assert [one for one in bench.desk.rows().values() if one.marked] == []
+    assert [one for one in bench.desk.rows().values() if one.nacked] == []
 
 
 def test_nothing_is_reported_on_a_look_that_became_old_meanwhile(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,21 +67,21 @@ def test_nothing_is_reported_on_a_look_that_became_old_meanwhile(bench: Bench, m
             monkeypatch.setattr(bench.ledger, "now_ms", lambda: clock() + turn_ms)
 
     bench.desk.waiting = waited
-    assert bench.settle(pid).reported == 0
+    assert bench.settle(pid).nacked == 0
     assert "error" not in bench.desk.methods()
     message = bench.desk.rows()[1].message_id
-    assert not bench.guard.quiet_until_ms({message})
+    assert not bench.fencing.in_doubt_until_ms({message})
 
 
-def test_the_quiet_period_begins_with_the_call(bench: Bench) -> None:
+def test_the_in_doubt_period_begins_with_the_call(bench: Bench) -> None:
     pid = bench.batch("f")
     bench.later(OLD_SECONDS)
     waits(bench, ERROR, TIMERS.settle_lease_seconds / 3)
     message = bench.desk.rows()[1].message_id
     sent: list[int] = []
     bench.desk.before = lambda name: sent.append(bench.ledger.now_ms()) if name == ERROR else None
-    assert bench.settle(pid).reported == 1
-    assert bench.guard.quiet_until_ms({message})[message] - sent[0] >= (TIMERS.quiet_seconds - 1) * 1000
+    assert bench.settle(pid).nacked == 1
+    assert bench.fencing.in_doubt_until_ms({message})[message] - sent[0] >= (TIMERS.in_doubt_seconds - 1) * 1000
 
 
 def test_nothing_is_reserved_when_somebody_else_has_the_lease_by_then(polls: PollBench) -> None:
@@ -90,11 +90,11 @@ def test_nothing_is_reserved_when_somebody_else_has_the_lease_by_then(polls: Pol
     def taken(method: str) -> None:
         if method == GET:
             polls.later(TIMERS.poll_lease_seconds + 1)
-            generation = polls.store.portals.get(PORTAL).ledger_generation
-            assert isinstance(polls.guard.take_poll_lease(generation), PollLease)
+            epoch = polls.store.portals.get(PORTAL).ledger_epoch
+            assert isinstance(polls.fencing.take_poll_lease(epoch), PollLease)
 
     polls.desk.waiting = taken
-    assert polls.poller.poll(LANE) == Polled("busy")
+    assert polls.poller.poll(LANE) == PollResult("busy")
     assert polls.desk.methods() == []
     assert {row.process_id for row in polls.desk.rows().values()} == {""}
 
@@ -113,11 +113,11 @@ def test_a_redrive_reserves_nothing_when_the_lease_is_another_ones(polls: PollBe
     polls.changes("1")
     (row,) = polls.desk.rows().values()
     polls.desk.queue.mark(polls.desk.now, row)
-    (record,) = polls.queue.marked()
+    (record,) = polls.queue.nacked()
 
     def taken(method: str) -> None:
         polls.later(TIMERS.poll_lease_seconds + 1)
-        assert isinstance(polls.guard.take_poll_lease(polls.store.portals.get(PORTAL).ledger_generation), PollLease)
+        assert isinstance(polls.fencing.take_poll_lease(polls.store.portals.get(PORTAL).ledger_epoch), PollLease)
 
     polls.desk.waiting = lambda name: taken(name) if name == GET else None
     assert polls.poller.redrive([record]) == ()
@@ -134,11 +134,11 @@ def test_an_expired_token_is_met_by_a_new_proof_at_once(bench: Bench, outcomes: 
     message = bench.desk.rows()[1].message_id
     sent: list[int] = []
     bench.desk.before = lambda name: sent.append(bench.ledger.now_ms()) if name == method else None
-    told = bench.settle(pid)
-    assert (told.acknowledged, told.reported) == ((1, 0) if outcomes == "s" else (0, 1))
+    reply = bench.settle(pid)
+    assert (reply.acknowledged, reply.nacked) == ((1, 0) if outcomes == "s" else (0, 1))
     assert bench.desk.methods().count(method.rpartition(".")[2]) == 2
     if method == ERROR:
-        assert bench.guard.quiet_until_ms({message})[message] - sent[-1] >= (TIMERS.quiet_seconds - 1) * 1000
+        assert bench.fencing.in_doubt_until_ms({message})[message] - sent[-1] >= (TIMERS.in_doubt_seconds - 1) * 1000
 
 
 @pytest.mark.parametrize(("outcomes", "method"), [("s", CLEAR), ("f", ERROR)])
@@ -152,7 +152,7 @@ def test_after_an_expired_token_nothing_is_sent_on_a_lease_that_ran_out(
     bench.desk.waiting = lambda name: bench.later(next(waits)) if name == method else None
     assert bench.settle(pid).state == "lost"
     assert bench.desk.methods().count(method.rpartition(".")[2]) == 1
-    assert [one for one in bench.desk.rows().values() if one.marked] == []
+    assert [one for one in bench.desk.rows().values() if one.nacked] == []
 
 
 def test_a_token_that_expires_again_ends_the_settle(bench: Bench) -> None:
@@ -181,10 +181,10 @@ def test_after_an_expired_token_nothing_is_reserved_when_somebody_else_has_the_l
     def taken(method: str) -> None:
         if method == GET and next(turns):
             polls.later(TIMERS.poll_lease_seconds + 1)
-            generation = polls.store.portals.get(PORTAL).ledger_generation
-            assert isinstance(polls.guard.take_poll_lease(generation), PollLease)
+            epoch = polls.store.portals.get(PORTAL).ledger_epoch
+            assert isinstance(polls.fencing.take_poll_lease(epoch), PollLease)
 
     polls.desk.waiting = taken
-    assert polls.poller.poll(LANE) == Polled("busy")
+    assert polls.poller.poll(LANE) == PollResult("busy")
     assert polls.desk.methods().count("get") == 1
     assert {row.process_id for row in polls.desk.rows().values()} == {""}

@@ -35,17 +35,17 @@ def get(call: Call) -> Result:
     process_id = call.params.text("process_id")
     answered: str | None = process_id
     if process_id:
-        records = queue.reread(connector, process_id, selection, marked=None if error == "" else error == "1")
+        records = queue.reread(connector, process_id, selection, nacked=None if error == "" else error == "1")
         if clear:
             rows = [_row(record) for record in records]
             queue.clear_batch(call.now, connector, process_id, by="get")
             return Result({"process_id": None, "events": rows})
     elif clear:
-        records = queue.take(call.now, connector, selection, marked=error == "1")
+        records = queue.take(call.now, connector, selection, nacked=error == "1")
         answered = None
     else:
         answered, records = queue.reserve(
-            call.now, connector, selection, marked=error == "1", overlap_seconds=call.overlap_seconds
+            call.now, connector, selection, nacked=error == "1", overlap_seconds=call.overlap_seconds
         )
         if not records and not call.portal.quirks.empty_reservation_has_process_id:
             answered = None
@@ -62,7 +62,7 @@ def list_(call: Call) -> Result:
     found = call.portal.queue.select(connector, selection)
     page, total, following = page_of(found, call.params.number("start"))
     rows = [
-        {**_row(record), "PROCESS_ID": record.process_id, "ERROR": "1" if record.marked else "0"} for record in page
+        {**_row(record), "PROCESS_ID": record.process_id, "ERROR": "1" if record.nacked else "0"} for record in page
     ]
     return Result(rows, total, following)
 

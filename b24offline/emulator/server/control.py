@@ -204,10 +204,10 @@ def marks(_world: World, portal: Portal, body: Any) -> Any:
     with portal.lock:
         records = sorted(portal.queue.batch(str(body.get("connector", "")), FREE), key=lambda record: record.id)
         wanted = {int(record_id) for record_id in body.get("ids", ())}
-        chosen = [record for record in records if not record.marked and (not wanted or record.id in wanted)]
+        chosen = [record for record in records if not record.nacked and (not wanted or record.id in wanted)]
         for record in chosen[: body.get("count")]:
             portal.queue.mark(portal.clock.now(), record)
-        return {"marked": len(chosen[: body.get("count")])}
+        return {"nacked": len(chosen[: body.get("count")])}
 
 
 def steal(_world: World, portal: Portal, body: Any) -> Any:

@@ -34,8 +34,8 @@ class QueueCounts:
     records: int
     free: int
     reserved: int
-    marked: int
-    free_marked: int
+    nacked: int
+    free_nacked: int
     processes: dict[str, int]
     connectors: dict[str, int]
     oldest_reserved_seconds: float
@@ -58,7 +58,7 @@ class OfflineQueue:
         self._by_message: dict[tuple[str, str], set[int]] = {}
         self._by_process: dict[tuple[str, str], dict[int, Record]] = {}
         self._reserved: dict[int, Record] = {}
-        self._marked: set[int] = set()
+        self._nacked: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -75,14 +75,14 @@ class OfflineQueue:
             connectors[connector] = connectors.get(connector, 0) + len(group)
             if process_id != FREE:
                 processes[process_id] = processes.get(process_id, 0) + len(group)
-        free_marked = sum(self._records[record_id].process_id == FREE for record_id in self._marked)
+        free_nacked = sum(self._records[record_id].process_id == FREE for record_id in self._nacked)
         first = next(iter(self._reserved.values()), None)
         return QueueCounts(
             records=len(self._records),
-            free=len(self._records) - len(self._reserved) - free_marked,
+            free=len(self._records) - len(self._reserved) - free_nacked,
             reserved=len(self._reserved),
-            marked=len(self._marked),
-            free_marked=free_marked,
+            nacked=len(self._nacked),
+            free_nacked=free_nacked,
             processes=processes,
             connectors=connectors,
             oldest_reserved_seconds=0.0 if first is None else now - first.reserved_at,
@@ -119,7 +119,7 @@ class OfflineQueue:
         return record
 
     def reserve(
-        self, now: float, connector: str, selection: Selection, *, marked: bool, overlap_seconds: float = 0.0
+        self, now: float, connector: str, selection: Selection, *, nacked: bool, overlap_seconds: float = 0.0
     ) -> tuple[str, list[Record]]:
         """Give free records a fresh process id; this hides them from every later reserving or taking call.
 
@@ -136,7 +136,7 @@ class OfflineQueue:
                 and now - record.reserved_at < overlap_seconds
                 and record.message_id not in messages
             ]
-        found = selection.pick([record for record in pool if record.marked == marked])
+        found = selection.pick([record for record in pool if record.nacked == nacked])
         process_id = self._new_process_id()
         self.move(now, found, process_id)
         return process_id, found
@@ -151,17 +151,17 @@ class OfflineQueue:
             self._reserved[record.id] = record
             self._note(now, "reserved" if before == FREE else "moved", record, before=before)
 
-    def take(self, now: float, connector: str, selection: Selection, *, marked: bool) -> list[Record]:
+    def take(self, now: float, connector: str, selection: Selection, *, nacked: bool) -> list[Record]:
         """Read free records and delete them at once (`clear=1`)."""
-        pool = [record for record in self.batch(connector, FREE) if record.marked == marked]
+        pool = [record for record in self.batch(connector, FREE) if record.nacked == nacked]
         found = selection.pick(pool)
         self._delete(now, found, "cleared", by="get")
         return found
 
-    def reread(self, connector: str, process_id: str, selection: Selection, *, marked: bool | None) -> list[Record]:
+    def reread(self, connector: str, process_id: str, selection: Selection, *, nacked: bool | None) -> list[Record]:
         """Return what is left of a batch; all of it, or only its marked or unmarked records."""
         batch = self.batch(connector, process_id)
-        return selection.pick([record for record in batch if marked is None or record.marked == marked])
+        return selection.pick([record for record in batch if nacked is None or record.nacked == nacked])
 
     def clear_batch(self, now: float, connector: str, process_id: str, *, by: str = "clear") -> int:
         """Delete everything under a process id, marked or not; under the empty one all free records."""
@@ -188,26 +188,26 @@ class OfflineQueue:
         Marked records stay as they are, reserved ones included. Return the numbers of marked and deleted
         records.
         """
-        marked = deleted = 0
+        nacked = deleted = 0
         for message_id in dict.fromkeys(messages):
             ids = sorted(self._by_message.get((connector, message_id), ()))
-            unmarked = [self._records[record_id] for record_id in ids if not self._records[record_id].marked]
+            unmarked = [self._records[record_id] for record_id in ids if not self._records[record_id].nacked]
             others = [record for record in unmarked if record.process_id != process_id]
             deleted += self._delete(now, others, "deleted_by_error", by=process_id)
             for record in unmarked:
                 if record.process_id == process_id:
                     self.mark(now, record)
-                    marked += 1
-        return marked, deleted
+                    nacked += 1
+        return nacked, deleted
 
     def mark(self, now: float, record: Record) -> None:
         """Mark a record and release it."""
         before = record.process_id
-        record.marked = True
-        self._marked.add(record.id)
+        record.nacked = True
+        self._nacked.add(record.id)
         self._put(record, FREE)
         self._reserved.pop(record.id, None)
-        self._note(now, "marked", record, before=before)
+        self._note(now, "nacked", record, before=before)
 
     def select(self, connector: str, selection: Selection) -> list[Record]:
         """Return all records of a connector that match, free and reserved, as `event.offline.list` sees them."""
@@ -244,7 +244,7 @@ class OfflineQueue:
             self._leave(record)
             del self._records[record.id]
             self._reserved.pop(record.id, None)
-            self._marked.discard(record.id)
+            self._nacked.discard(record.id)
             same = self._by_message[record.connector, record.message_id]
             same.discard(record.id)
             if not same:
@@ -264,7 +264,7 @@ class OfflineQueue:
             object=record.subject[1],
             connector=record.connector,
             process_id=record.process_id,
-            marked=record.marked,
+            nacked=record.nacked,
             stamp=record.stamp,
             **more,
         )

@@ -21,5 +21,5 @@ class Record:
     stamp: int
     subject: tuple[str, str]
     process_id: str = FREE
-    marked: bool = False
+    nacked: bool = False
     reserved_at: float = 0.0

@@ -15,7 +15,7 @@ FIELD_VALUES: Final[dict[str, Callable[[Record], Any]]] = {
     "EVENT_NAME": lambda record: record.event_name,
     "MESSAGE_ID": lambda record: record.message_id,
     "PROCESS_ID": lambda record: record.process_id,
-    "ERROR": lambda record: int(record.marked),
+    "ERROR": lambda record: int(record.nacked),
 }
 
 Condition = Callable[["Record"], bool]

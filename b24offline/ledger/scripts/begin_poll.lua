@@ -1,24 +1,24 @@
 -- due -> requested: takes the poll lease, which outlives the reserving call. ARGV: token, lease ms, gate (open batches), recovery
--- ms, new generation, generation the store knows ('' = this portal was never polled), lane, quiet ms, kind of batch to be opened.
+-- ms, new epoch, epoch the store knows ('' = this portal was never polled), lane, quiet ms, kind of batch to be opened.
 -- Each lane counts its own batches, and retrying ones are counted by themselves: neither a flood nor records that keep
 -- failing keep the others out.
--- Replies {state = 'taken', generation} | {state = 'busy', wait_ms} | {state = 'full'}
--- | {state = 'recovering', wait_ms, generation}.
-local generation = redis.call('HGET', GUARD, 'generation')
-if not generation then
-  generation = ARGV[5]
-  redis.call('HSET', GUARD, 'generation', generation, 'schema', SCHEMA)
+-- Replies {state = 'taken', epoch} | {state = 'busy', wait_ms} | {state = 'full'}
+-- | {state = 'recovering', wait_ms, epoch}.
+local epoch = redis.call('HGET', FENCING, 'epoch')
+if not epoch then
+  epoch = ARGV[5]
+  redis.call('HSET', FENCING, 'epoch', epoch, 'schema', SCHEMA)
 end
-if ARGV[6] ~= '' and ARGV[6] ~= generation then
+if ARGV[6] ~= '' and ARGV[6] ~= epoch then
   -- The ledger was lost, or is another one than before. A reserving or marking call of before may still be on its way.
-  redis.call('HSET', GUARD, 'recovery_until', now + tonumber(ARGV[4]))
+  redis.call('HSET', FENCING, 'recovery_until', now + tonumber(ARGV[4]))
   -- Where batches are still open the guard was lost alone. Those that were lost with it come back by adoption, each with
-  -- a quiet period of its own.
-  if redis.call('EXISTS', BATCHES) == 1 then all_quiet(tonumber(ARGV[8])) end
+  -- a in-doubt window of its own.
+  if redis.call('EXISTS', BATCHES) == 1 then all_in_doubt(tonumber(ARGV[8])) end
 end
-local fields = redis.call('HMGET', GUARD, 'recovery_until', 'poll_until')
+local fields = redis.call('HMGET', FENCING, 'recovery_until', 'poll_until')
 if fields[1] and tonumber(fields[1]) > now then
-  return cjson.encode({ state = 'recovering', wait_ms = tonumber(fields[1]) - now, generation = generation })
+  return cjson.encode({ state = 'recovering', wait_ms = tonumber(fields[1]) - now, epoch = epoch })
 end
 if fields[2] and tonumber(fields[2]) > now then return cjson.encode({ state = 'busy', wait_ms = tonumber(fields[2]) - now }) end
 local open = 0
@@ -30,5 +30,5 @@ for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
   end
 end
 if open >= tonumber(ARGV[3]) then return cjson.encode({ state = 'full' }) end
-redis.call('HSET', GUARD, 'poll_token', ARGV[1], 'poll_until', now + tonumber(ARGV[2]))
-return cjson.encode({ state = 'taken', generation = generation })
+redis.call('HSET', FENCING, 'poll_token', ARGV[1], 'poll_until', now + tonumber(ARGV[2]))
+return cjson.encode({ state = 'taken', epoch = epoch })

@@ -10,9 +10,9 @@ if fields[2] and tonumber(fields[2]) > now then
   redis.call('HSET', key, 'asked', 1)
   return cjson.encode({ state = 'busy' })
 end
-if not is_local(pid) and not redis.call('HGET', GUARD, 'generation') and not redis.call('HGET', GUARD, 'quiet_all') then
+if not is_synthetic(pid) and not redis.call('HGET', FENCING, 'epoch') and not redis.call('HGET', FENCING, 'in_doubt_all') then
   -- The guard was lost alone, and no poll has noticed it yet.
-  all_quiet(tonumber(ARGV[4]))
+  all_in_doubt(tonumber(ARGV[4]))
 end
 redis.call('HDEL', key, 'asked')
 redis.call('HSET', key, 'settle_token', ARGV[2], 'settle_until', now + tonumber(ARGV[3]))

@@ -1,6 +1,6 @@
 -- settling -> closed | open. ARGV: process id, token, delay ms until the next look, JSON of the record ids that need
 -- nothing more on the portal. Only the holder of the lease may; a batch closes when no record is left.
--- Answers 'closed' | 'open' | 'lost'.
+-- Returns 'closed' | 'open' | 'lost'.
 local pid = ARGV[1]
 local key = batch_key(pid)
 local fields = redis.call('HMGET', key, 'settle_token', 'settle_until')

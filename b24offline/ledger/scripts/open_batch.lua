@@ -3,13 +3,13 @@
 -- lane, first attempt number, counter of batches.
 -- An attempt number must never come twice for one run, also when its key is made anew: a handler that hung for long would
 -- record its success for a later attempt. So each opening counts from a number of its own, 48 random bits.
--- payload: [{id, event, message, marked, skip, runs: [{id, pipeline, mailbox}]}]. Replies {state =
+-- payload: [{id, event, message, nacked, skip, runs: [{id, pipeline, object queue}]}]. Replies {state =
 -- 'opened', pending = runs that are not final}, or {state = 'open before' | 'lease lost'}.
 local pid, kind, first_seen = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local dispatch_due, settle_due, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 if lease ~= '' then
-  if redis.call('HGET', GUARD, 'poll_token') ~= lease then return cjson.encode({ state = 'lease lost' }) end
-  redis.call('HDEL', GUARD, 'poll_token', 'poll_until')
+  if redis.call('HGET', FENCING, 'poll_token') ~= lease then return cjson.encode({ state = 'lease lost' }) end
+  redis.call('HDEL', FENCING, 'poll_token', 'poll_until')
 end
 local key = batch_key(pid)
 if redis.call('EXISTS', key) == 1 then return cjson.encode({ state = 'open before' }) end
@@ -17,15 +17,15 @@ local pending = 0
 local records = cjson.decode(ARGV[7])
 if first_seen == 0 then first_seen = now end
 -- A portal that was never polled has no guard yet.
-redis.call('HSETNX', GUARD, 'schema', SCHEMA)
+redis.call('HSETNX', FENCING, 'schema', SCHEMA)
 
--- A record that arrives marked was reported since its runs began: what they saw may be older than the change that stands
+-- A record that arrives nacked was nacked since its runs began: what they saw may be older than the change that stands
 -- for it now, whatever became of them. It leaves the batches it was in, which have nothing left to do for it, and all
 -- its runs start again.
 local function was_reported(record)
-  if not record.marked then return false end
+  if not record.nacked then return false end
   for _, run in ipairs(record.runs) do
-    if redis.call('HGET', run_key(run.id), 'marked') == '0' then return true end
+    if redis.call('HGET', run_key(run.id), 'nacked') == '0' then return true end
   end
   return false
 end
@@ -42,7 +42,7 @@ local function leave_batches(record)
       redis.call('HDEL', records_key(old), record.id)
       due('batch', old, now)
       for _, run in ipairs(split(cjson.decode(text).runs)) do
-        local fields = redis.call('HMGET', run_key(run), 'state', 'mailbox')
+        local fields = redis.call('HMGET', run_key(run), 'state', 'object_queue')
         if fields[1] and not FINAL[fields[1]] then count_down({ old }, 0) end
         if fields[1] and not kept[run] then
           redis.call('LREM', fields[2], 0, run)
@@ -64,15 +64,15 @@ for _, record in ipairs(records) do
     local state = redis.call('HGET', hash, 'state')
     if not state then
       redis.call('HSET', hash, 'state', 'ready', 'pipeline', run.pipeline, 'record', record.id,
-        'batches', pid, 'mailbox', run.mailbox, 'attempt', ARGV[9], 'tries', 0,
-        'position', '-1', 'failures', 0, 'crashes', 0, 'marked', record.marked and 1 or 0, 'seen', now, 'reason', '', 'message', record.message)
-      redis.call('RPUSH', run.mailbox, run.id)
+        'batches', pid, 'object_queue', run.object_queue, 'attempt', ARGV[9], 'tries', 0,
+        'position', '-1', 'failures', 0, 'crashes', 0, 'nacked', record.nacked and 1 or 0, 'seen', now, 'reason', '', 'message', record.message)
+      redis.call('RPUSH', run.object_queue, run.id)
       due('run', run.id, now + dispatch_due)
       pending = pending + 1
     elseif reported then
-      -- The sweep starts it, as a held one. A new attempt number, because messages of before may still be on their way.
+      -- The sweep starts it, as a retrying one. A new attempt number, because messages of before may still be on their way.
       redis.call('HINCRBY', hash, 'attempt', 1)
-      redis.call('HSET', hash, 'state', 'waiting', 'batches', pid, 'failures', 0, 'crashes', 0, 'marked', 1, 'seen', now,
+      redis.call('HSET', hash, 'state', 'waiting', 'batches', pid, 'failures', 0, 'crashes', 0, 'nacked', 1, 'seen', now,
         'reason', '')
       due('run', run.id, now)
       pending = pending + 1
@@ -83,13 +83,13 @@ for _, record in ipairs(records) do
     end
   end
   redis.call('HSET', records_key(pid), record.id, cjson.encode({
-    event = record.event, marked = record.marked, skip = record.skip, runs = table.concat(names, ','),
+    event = record.event, nacked = record.nacked, skip = record.skip, runs = table.concat(names, ','),
   }))
 end
 redis.call('HSET', key, 'kind', kind, 'lane', ARGV[8], 'first_seen', first_seen, 'opened', now,
   'pending', pending, 'size', #records)
 redis.call('ZADD', BATCHES, now, pid)
 due('batch', pid, now + settle_due)
-count(is_local(pid) and 'events_injected' or 'events_seen', #records)
+count(is_synthetic(pid) and 'events_injected' or 'events_seen', #records)
 count(ARGV[10])
 return cjson.encode({ state = 'opened', pending = pending })

@@ -6,30 +6,30 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local DUE = stem .. ':due'
 local BATCHES = stem .. ':batches'
-local GUARD = stem .. ':guard'
+local FENCING = stem .. ':fencing'
 local STATS = stem .. ':stats'
-local MARKED = stem .. ':marked'
+local NACKED = stem .. ':nacked'
 local SIGHTINGS = stem .. ':sightings'
 -- The last record id of an event without a record.
-local LOCAL_IDS = stem .. ':local'
+local SYNTHETIC_IDS = stem .. ':local'
 -- Longer than a portal keeps a reserved record.
 local ASIDE_SECONDS = 40 * 86400
 local FINAL = { succeeded = true, failed = true, superseded = true }
 
 -- The line before this file says SCHEMA, the form that this version works on. The guard names the form that the ledger has;
 -- where no guard is, the ledger is empty or was lost.
-local found_schema = redis.call('HGET', GUARD, 'schema')
+local found_schema = redis.call('HGET', FENCING, 'schema')
 if found_schema and found_schema ~= tostring(SCHEMA) then return redis.error_reply('LEDGERSCHEMA ' .. found_schema) end
 
 local function run_key(run) return stem .. ':run:' .. run end
 local function batch_key(pid) return stem .. ':batch:' .. pid end
 local function records_key(pid) return stem .. ':batch:' .. pid .. ':records' end
-local function wait_key(mailbox) return stem .. ':wait:' .. string.sub(mailbox, #stem + 7) end
+local function wait_key(object_queue) return stem .. ':wait:' .. string.sub(object_queue, #stem + 15) end
 local function aside_key(message, pipeline) return stem .. ':aside:' .. message .. '|' .. pipeline end
--- Until when messages are quiet that nobody noted: nothing is known of what was sent before the guard was lost.
-local function all_quiet(ms) redis.call('HSET', GUARD, 'quiet_all', now + ms) end
+-- Until when messages are in doubt that nobody noted: nothing is known of what was sent before the guard was lost.
+local function all_in_doubt(ms) redis.call('HSET', FENCING, 'in_doubt_all', now + ms) end
 -- Whether no portal knows of a batch.
-local function is_local(pid) return string.sub(pid, 1, 6) == 'local:' end
+local function is_synthetic(pid) return string.sub(pid, 1, 10) == 'synthetic:' end
 local function count(field, by) redis.call('HINCRBY', STATS, field, by or 1) end
 local function due(kind, name, at) redis.call('ZADD', DUE, at, kind .. ':' .. name) end
 local function undue(kind, name) redis.call('ZREM', DUE, kind .. ':' .. name) end
@@ -40,9 +40,9 @@ local function split(text)
   return parts
 end
 
--- How long a mailbox still waits after a failure, in ms. It holds for runs that arrive after the failure, too.
-local function backoff_left(mailbox)
-  return math.max(0, tonumber(redis.call('GET', wait_key(mailbox)) or '0') - now)
+-- How long an object queue still waits after a failure, in ms. It holds for runs that arrive after the failure, too.
+local function backoff_left(object_queue)
+  return math.max(0, tonumber(redis.call('GET', wait_key(object_queue)) or '0') - now)
 end
 
 -- How long a message may wait in a queue before the run is handed out again. It grows with the attempts: under a backlog
@@ -52,12 +52,12 @@ local function queue_bound(bound, tries) return bound * math.max(1, math.min(tri
 -- A run that was handed out, in a reply. Attempts go as text: cjson writes 14 digits of a number, and they may have more.
 local function handed_out(run, attempt) return { run = run, attempt = string.format('%.0f', attempt) } end
 
--- Hands a run out: the one place where an attempt token is made. Only the head of a mailbox may run.
--- Answers the new attempt, or nil where the run has to wait for another one.
+-- Hands a run out: the one place where an attempt token is made. Only the head of an object queue may run.
+-- Returns the new attempt, or nil where the run has to wait for another one.
 local function hand_out(run, bound)
   local key = run_key(run)
-  local mailbox = redis.call('HGET', key, 'mailbox')
-  if not mailbox or redis.call('LINDEX', mailbox, 0) ~= run then return nil end
+  local object_queue = redis.call('HGET', key, 'object_queue')
+  if not object_queue or redis.call('LINDEX', object_queue, 0) ~= run then return nil end
   local attempt = redis.call('HINCRBY', key, 'attempt', 1)
   local tries = redis.call('HINCRBY', key, 'tries', 1)
   redis.call('HSET', key, 'state', 'ready', 'position', '-1')
@@ -65,21 +65,21 @@ local function hand_out(run, bound)
   return attempt
 end
 
--- How long an open batch rests between two looks, in ms: longer where each record that is left has a parked run.
+-- How long an open batch rests between two looks, in ms: longer where each record that is left has a dead-lettered run.
 local function batch_rest(pid, usual)
   local rest = redis.call('HGET', batch_key(pid), 'rest')
   if not rest then return usual end
   for _, text in ipairs(redis.call('HVALS', records_key(pid))) do
-    local parked = false
+    local dead_lettered = false
     for _, run in ipairs(split(cjson.decode(text).runs)) do
-      parked = parked or redis.call('HGET', run_key(run), 'state') == 'parked'
+      dead_lettered = dead_lettered or redis.call('HGET', run_key(run), 'state') == 'dead_lettered'
     end
-    if not parked then return usual end
+    if not dead_lettered then return usual end
   end
   return tonumber(rest)
 end
 
--- A run became final: counts its batches down. Answers those that can settle.
+-- A run became final: counts its batches down. Returns those that can settle.
 local function count_down(pids, settle_due)
   local settleable = {}
   for _, pid in ipairs(pids) do
@@ -93,10 +93,10 @@ local function count_down(pids, settle_due)
   return settleable
 end
 
--- Writes the outcome of a run that stands aside, that is, of one that nobody hands out. Its batches are settled by the
+-- Writes the outcome of a run that yields its slot, that is, of one that nobody hands out. Its batches are settled by the
 -- next sweep.
 local function conclude_aside(run, outcome, reason)
-  local fields = redis.call('HMGET', run_key(run), 'mailbox', 'batches', 'message', 'pipeline')
+  local fields = redis.call('HMGET', run_key(run), 'object_queue', 'batches', 'message', 'pipeline')
   redis.call('HSET', run_key(run), 'state', outcome, 'reason', reason)
   undue('run', run)
   if fields[1] then redis.call('LREM', fields[1], 0, run) end
@@ -107,12 +107,12 @@ local function conclude_aside(run, outcome, reason)
   end
 end
 
--- Those that stand aside for one message and pipeline: {run, record id, seen ms, failures, crashes}.
+-- Those that yield their slot for one message and pipeline: {run, record id, seen ms, failures, crashes}.
 local function standing_aside(aside)
   local found = {}
   for _, other in ipairs(redis.call('SMEMBERS', aside)) do
     local fields = redis.call('HMGET', run_key(other), 'state', 'record', 'seen', 'failures', 'crashes')
-    if fields[1] == 'waiting' or fields[1] == 'parked' then
+    if fields[1] == 'waiting' or fields[1] == 'dead_lettered' then
       found[#found + 1] = {
         other, tonumber(fields[2]), tonumber(fields[3]), tonumber(fields[4]), tonumber(fields[5]),
       }
@@ -126,13 +126,13 @@ end
 -- The reply to an outcome that came too late, or twice.
 local NOT_RECORDED = { recorded = false, settleable = {} }
 
--- Writes an outcome, frees the mailbox and replies who comes next. `backoff` delays the next run of this object and
+-- Writes an outcome, frees the object queue and replies who comes next. `backoff` delays the next run of this object and
 -- pipeline, so that an object that always fails and always changes makes no hot loop.
--- A success also covers older records of the same message that stand aside, if this one was seen after they had been
+-- A success also covers older records of the same message that yield their slot, if this one was seen after they had been
 -- reserved: what they stand for had happened when it began.
 local function conclude(run, outcome, reason, bound, settle_due, backoff)
   local key = run_key(run)
-  local fields = redis.call('HMGET', key, 'mailbox', 'batches', 'message', 'pipeline', 'record', 'seen')
+  local fields = redis.call('HMGET', key, 'object_queue', 'batches', 'message', 'pipeline', 'record', 'seen')
   redis.call('HSET', key, 'state', outcome, 'reason', reason)
   undue('run', run)
   count('runs_' .. outcome)
@@ -169,7 +169,7 @@ local function is_current(run, attempt)
   return fields[1] and not FINAL[fields[1]] and fields[2] == attempt
 end
 
--- One more counted error of a run, and of the step that it is at. Answers those of the run.
+-- One more counted error of a run, and of the step that it is at. Returns those of the run.
 local function count_failure(run)
   local failures = redis.call('HINCRBY', run_key(run), 'failures', 1)
   local step = math.floor(tonumber(redis.call('HGET', run_key(run), 'position') or '-1') / 1000000)
@@ -177,16 +177,16 @@ local function count_failure(run)
   return failures
 end
 
--- Chances that a held run has used up: errors, and crashes beyond their budget.
+-- Chances that a retrying run has used up: errors, and crashes beyond their budget.
 local function used_up(run, budget)
   local fields = redis.call('HMGET', run_key(run), 'failures', 'crashes')
   return tonumber(fields[1]) + math.max(0, tonumber(fields[2]) - budget)
 end
 
--- Takes a held run out of its mailbox while it waits long or is parked: newer changes of its object must not wait for it.
+-- Takes a retrying run out of its object queue while it waits long or is dead-lettered: newer changes of its object must not wait for it.
 -- Of one message and pipeline only the newest record stays; it takes over what the older ones have used up.
 local function step_aside(run)
-  local fields = redis.call('HMGET', run_key(run), 'mailbox', 'message', 'pipeline', 'record')
+  local fields = redis.call('HMGET', run_key(run), 'object_queue', 'message', 'pipeline', 'record')
   local first = redis.call('LINDEX', fields[1], 0) == run
   redis.call('LREM', fields[1], 0, run)
   local head = redis.call('LINDEX', fields[1], 0)
@@ -205,15 +205,15 @@ local function step_aside(run)
   end
   for _, one in ipairs(all) do
     if one[2] < number then
-      conclude_aside(one[1], 'superseded', 'a newer one is held')
+      conclude_aside(one[1], 'superseded', 'a newer one is retrying')
       count('runs_superseded')
       redis.call('HSET', run_key(newest), 'failures', failures, 'crashes', crashes)
     end
   end
 end
 
--- A held run waits aside; a new attempt number makes its messages void, as others may run now. One that has used up its
--- chances is due at once, and the sweep parks it. `rules`: {budget of crashes, chances, waits in ms}. `delay` in ms; where
+-- A retrying run waits aside; a new attempt number makes its messages void, as others may run now. One that has used up its
+-- chances is due at once, and the sweep dead-letters it. `rules`: {budget of crashes, chances, waits in ms}. `delay` in ms; where
 -- none is given it is the wait for as much as the run has used up.
 local function wait_aside(run, rules, delay)
   redis.call('HSET', run_key(run), 'state', 'waiting')
@@ -222,5 +222,5 @@ local function wait_aside(run, rules, delay)
   if FINAL[redis.call('HGET', run_key(run), 'state')] then return end
   local used = used_up(run, rules.budget)
   delay = delay or rules.waits[math.min(math.max(used, 1), #rules.waits)]
-  due('run', run, used >= rules.chances and now or now + delay)
+  due('run', run, used >= rules.attempts and now or now + delay)
 end

@@ -1,11 +1,11 @@
--- open -> dispatched: hands out those runs of a batch that nobody handed out yet and whose mailbox is theirs. One whose
--- mailbox waits after a failure is left to the sweep.
+-- open -> dispatched: hands out those runs of a batch that nobody handed out yet and whose object queue is theirs. One whose
+-- object queue waits after a failure is left to the sweep.
 -- Repeatable: a run that was handed out before is not handed out again. ARGV: process id, queue bound ms.
 -- Replies [{run, attempt}].
 local handed = {}
 for _, text in ipairs(redis.call('HVALS', records_key(ARGV[1]))) do
   for _, run in ipairs(split(cjson.decode(text).runs)) do
-    local fields = redis.call('HMGET', run_key(run), 'state', 'tries', 'mailbox')
+    local fields = redis.call('HMGET', run_key(run), 'state', 'tries', 'object_queue')
     local wait = fields[3] and backoff_left(fields[3]) or 0
     if fields[1] == 'ready' and fields[2] == '0' and wait > 0 then
       due('run', run, now + wait)

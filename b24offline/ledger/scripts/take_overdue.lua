@@ -1,29 +1,29 @@
 -- What is overdue, taken by one sweep: every entry gets a new due time, so that a second sweep finds nothing.
--- ARGV: queue bound ms, settle_due ms, limit, JSON of the rules of held runs, age ms at which a held run is parked.
--- Replies {runs = to publish [{run, attempt}], batches = to look after [process id], hopeless = to park [{run, attempt}]}.
-local publish, settle, park, seen_batch, handed = {}, {}, {}, {}, {}
+-- ARGV: queue bound ms, settle_due ms, limit, JSON of the rules of retrying runs, age ms at which a retrying run is dead-lettered.
+-- Replies {runs = to publish [{run, attempt}], batches = to look after [process id], hopeless = to dead-letter [{run, attempt}]}.
+local publish, settle, dead_letter, seen_batch, handed = {}, {}, {}, {}, {}
 local rules, age = cjson.decode(ARGV[4]), tonumber(ARGV[5])
 
--- Whether the run may go: a mailbox whose head is gone or final, or that is gone itself, must not block the others.
-local function first_in_line(run, mailbox)
-  if not redis.call('LPOS', mailbox, run) then redis.call('RPUSH', mailbox, run) end
-  local head = redis.call('LINDEX', mailbox, 0)
+-- Whether the run may go: an object queue whose head is gone or final, or that is gone itself, must not block the others.
+local function first_in_line(run, object_queue)
+  if not redis.call('LPOS', object_queue, run) then redis.call('RPUSH', object_queue, run) end
+  local head = redis.call('LINDEX', object_queue, 0)
   while head and head ~= run do
     local state = redis.call('HGET', run_key(head), 'state')
     if state and not FINAL[state] then return false end
-    redis.call('LPOP', mailbox)
-    head = redis.call('LINDEX', mailbox, 0)
+    redis.call('LPOP', object_queue)
+    head = redis.call('LINDEX', object_queue, 0)
   end
   return true
 end
 
--- Whether a held run is given up. What was never tried in vain is not, however old.
-local function hopeless(run, seen, reason)
-  return used_up(run, rules.budget) >= rules.chances or (reason ~= '' and now - tonumber(seen) >= age)
+-- Whether a retrying run is given up. What was never tried in vain is not, however old.
+local function exhausted(run, seen, reason)
+  return used_up(run, rules.budget) >= rules.attempts or (reason ~= '' and now - tonumber(seen) >= age)
 end
 
 -- Whether a batch still holds the run's record. One whose batch vanished can neither begin nor settle: it would block its
--- mailbox for ever. Its record is an orphan on the portal and comes back.
+-- object queue for ever. Its record is an orphan on the portal and comes back.
 local function wanted(batches, record)
   for _, pid in ipairs(split(batches)) do
     if redis.call('HEXISTS', records_key(pid), record) == 1 then return true end
@@ -50,7 +50,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
       redis.call('ZREM', DUE, member)
     end
   else
-    local fields = redis.call('HMGET', run_key(name), 'state', 'mailbox', 'crashes', 'marked', 'batches', 'record',
+    local fields = redis.call('HMGET', run_key(name), 'state', 'object_queue', 'crashes', 'nacked', 'batches', 'record',
       'seen', 'reason', 'attempt')
     if not fields[1] or FINAL[fields[1]] then
       redis.call('ZREM', DUE, member)
@@ -58,13 +58,13 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
       redis.call('LREM', fields[2], 0, name)
       redis.call('DEL', run_key(name))
       redis.call('ZREM', DUE, member)
-    elseif fields[1] == 'parked'
-      or (fields[4] == '1' and fields[1] ~= 'running' and hopeless(name, fields[7], fields[8])) then
-      -- Its letter is written before it is parked, and looked for again while it is.
+    elseif fields[1] == 'dead_lettered'
+      or (fields[4] == '1' and fields[1] ~= 'running' and exhausted(name, fields[7], fields[8])) then
+      -- Its dead letter is written before it is dead-lettered, and looked for again while it is.
       due('run', name, now + tonumber(ARGV[2]))
-      park[#park + 1] = handed_out(name, fields[9])
+      dead_letter[#dead_letter + 1] = handed_out(name, fields[9])
     elseif not first_in_line(name, fields[2]) then
-      -- One that stood aside is handed out like all others when it is its turn.
+      -- One that yielded its slot is handed out like all others when it is its turn.
       if fields[1] == 'waiting' then redis.call('HSET', run_key(name), 'state', 'ready') end
       due('run', name, now + tonumber(ARGV[1]))
     elseif fields[1] == 'ready' and backoff_left(fields[2]) > 0 then
@@ -94,4 +94,4 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
     end
   end
 end
-return cjson.encode({ runs = publish, batches = settle, hopeless = park })
+return cjson.encode({ runs = publish, batches = settle, exhausted = dead_letter })

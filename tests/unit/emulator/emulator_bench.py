@@ -70,7 +70,7 @@ class PortalBench:
         return answer["process_id"], answer["events"]
 
     def rows(self, connector: str = "crm", **filters: Any) -> list[dict[str, Any]]:
-        """All rows of `event.offline.list`."""
+        """Return all rows of `event.offline.list`."""
         return list(self.ok("event.offline.list", auth_connector=connector, filter=filters))
 
     def ids(self, connector: str = "crm") -> list[str]:

@@ -128,7 +128,7 @@ def test_late_calls_are_authorized_when_they_arrive(caller):
     caller.control.expire_tokens()
     caller.control.clock(advance_seconds=1000)
     wait_until(lambda: caller.control.state()["late_calls"] == 0, 60)
-    wait_until(lambda: caller.control.state()["marked"] == 1, 10)
+    wait_until(lambda: caller.control.state()["nacked"] == 1, 10)
 
 
 def test_late_calls_fill_the_bucket_when_they_arrive(caller):

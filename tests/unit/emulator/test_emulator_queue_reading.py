@@ -169,7 +169,7 @@ def test_get_1_the_30_days_begin_with_the_reservation(bench):
 def test_get_4_overlapping_calls_may_hand_out_the_same_records(bench):
     first, events = bench.reserve(limit=2)
     bench.touch("1")
-    second, again = bench.portal.queue.reserve(START, "crm", Selection(), marked=False, overlap_seconds=60)
+    second, again = bench.portal.queue.reserve(START, "crm", Selection(), nacked=False, overlap_seconds=60)
     assert [one["ID"] for one in events] == ["1", "2"]
     assert [one.id for one in again] == [2, 3, 4]
     assert [row["PROCESS_ID"] for row in bench.rows()] == [first, second, second, second]
@@ -197,13 +197,13 @@ def test_get_2_process_id_with_the_default_clear_deletes_the_whole_batch(bench):
     assert bench.ids() == []
 
 
-def test_get_3_error_selects_marked_or_unmarked_records(bench):
+def test_get_3_error_selects_nacked_or_unmarked_records(bench):
     process_id, events = bench.reserve(limit=2)
     bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
     assert [one["ID"] for one in bench.reserve(error=0)[1]] == ["3"]
-    marked_process, marked = bench.reserve(error=1)
-    assert [one["ID"] for one in marked] == ["1", "2"]
-    bench.ok(CLEAR, process_id=marked_process, id=["1"], auth_connector="crm")
+    nacked_process, nacked = bench.reserve(error=1)
+    assert [one["ID"] for one in nacked] == ["1", "2"]
+    bench.ok(CLEAR, process_id=nacked_process, id=["1"], auth_connector="crm")
     assert bench.ids() == ["2", "3"]
 
 

@@ -18,7 +18,7 @@ def test_clear_1_without_ids_is_the_whole_batch(bench, lists):
     assert bench.ids() == ["3"]
 
 
-def test_clear_2_empty_process_id_deletes_all_free_records_even_marked(bench):
+def test_clear_2_empty_process_id_deletes_all_free_records_even_nacked(bench):
     process_id, events = bench.reserve(limit=1)
     bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
     bench.reserve(filter={"=ID": 2})
@@ -118,8 +118,8 @@ def test_error_2_deletes_other_unmarked_records_free_or_reserved(bench):
 
 @pytest.mark.parametrize("process_id", ["0" * 32, "stale", "undefined"])
 def test_error_2_with_a_wrong_process_id_destroys_newer_events(bench, process_id):
-    marked = [row["MESSAGE_ID"] for row in bench.rows()][:2]
-    assert bench.ok(ERROR, process_id=process_id, message_id=marked, auth_connector="crm") is True
+    nacked = [row["MESSAGE_ID"] for row in bench.rows()][:2]
+    assert bench.ok(ERROR, process_id=process_id, message_id=nacked, auth_connector="crm") is True
     assert [(row["ID"], row["ERROR"]) for row in bench.rows()] == [("3", "0")]
 
 
@@ -153,7 +153,7 @@ def test_error_3_empty_process_id_marks_the_free_and_deletes_the_reserved(bench)
     ]
 
 
-def test_error_4_repeats_land_on_the_free_marked_record(bench):
+def test_error_4_repeats_land_on_the_free_nacked_record(bench):
     process_id, events = bench.reserve(limit=1)
     bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
     bench.wait(7)
@@ -163,7 +163,7 @@ def test_error_4_repeats_land_on_the_free_marked_record(bench):
     assert [one["ID"] for one in bench.reserve()[1]] == ["2", "3"]
 
 
-def test_error_4_repeat_of_a_reserved_marked_record_adds_a_free_one(bench):
+def test_error_4_repeat_of_a_reserved_nacked_record_adds_a_free_one(bench):
     process_id, events = bench.reserve(limit=1)
     bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
     held, _ = bench.reserve(error=1)
@@ -177,14 +177,14 @@ def test_error_4_after_an_overlap_a_message_can_have_two_free_records(bench):
     bench.reserve(limit=1)
     bench.touch("1")
     bench.reserve(filter={"=ID": 4})
-    process_id, both = bench.portal.queue.reserve(START, "crm", Selection(), marked=False, overlap_seconds=60)
+    process_id, both = bench.portal.queue.reserve(START, "crm", Selection(), nacked=False, overlap_seconds=60)
     bench.ok(ERROR, process_id=process_id, message_id=[both[-1].message_id], auth_connector="crm")
     bench.touch("1")
     assert [row["ID"] for row in bench.rows(**{"=ERROR": 1, "=PROCESS_ID": ""})] == ["1", "4"]
     assert len(bench.rows()) == 4
 
 
-def test_error_5_marked_records_stay_reserved_the_newer_event_is_deleted(bench):
+def test_error_5_nacked_records_stay_reserved_the_newer_event_is_deleted(bench):
     process_id, events = bench.reserve(limit=1)
     bench.ok(ERROR, process_id=process_id, message_id=messages(events), auth_connector="crm")
     held, _ = bench.reserve(error=1)

@@ -172,8 +172,8 @@ class QueueMachine(RuleBasedStateMachine):
         seqs = []
         for entry in self.bench.portal.history.page(0, 10**6):
             seqs.append(entry["seq"])
-            if entry["kind"] in ("queued", "restamped", "reserved", "marked"):
-                left[int(entry["id"])] = (entry["process_id"], entry["marked"], entry["stamp"])
+            if entry["kind"] in ("queued", "restamped", "reserved", "nacked"):
+                left[int(entry["id"])] = (entry["process_id"], entry["nacked"], entry["stamp"])
             else:
                 assert entry["kind"] in ("cleared", "deleted_by_error", "expired")
                 del left[int(entry["id"])]

@@ -210,7 +210,7 @@ def test_halt_ends_a_row_of_commands_at_the_first_error(client):
 
 
 def bound(client, control, *, connector=CONNECTOR, count=3):
-    """Binds changes of deals and makes some; returns what a reserving call answers."""
+    """Bind changes of deals and makes some; returns what a reserving call answers."""
     assert client.event.bind("ONCRMDEALUPDATE", event_type="offline", auth_connector=connector).result is True
     control.change("crm_deal", "update", count=count)
     return client.event.offline.get(clear=False, auth_connector=connector).result
@@ -242,12 +242,12 @@ def test_a_batch_is_reserved_looked_at_and_cleared(client, control):
     assert [one.bitrix_id for one in client.event.offline.list().values] == [one.bitrix_id for one in events[1:]]
 
 
-def test_marked_records_are_found_with_error(client, control):
+def test_nacked_records_are_found_with_error(client, control):
     reserved = bound(client, control, connector="")
     row = reserved["events"][0]
     assert client.event.offline.error(reserved["process_id"], message_id=[row["MESSAGE_ID"]]).result is True
-    [marked] = client.event.offline.list(filter={"=ERROR": 1}).values
-    assert (marked.bitrix_id, marked.process_id, marked.error) == (int(row["ID"]), "", True)
+    [nacked] = client.event.offline.list(filter={"=ERROR": 1}).values
+    assert (nacked.bitrix_id, nacked.process_id, nacked.error) == (int(row["ID"]), "", True)
     assert client.event.offline.get(clear=False).result["events"] == []
     assert [one["ID"] for one in client.event.offline.get(clear=False, error=True).result["events"]] == [row["ID"]]
 
@@ -270,7 +270,7 @@ def test_clear_and_error_of_the_sdk_reach_no_connector(client, token, control):
     assert control.state()["reserved"] == 3
     more = {"process_id": process_id, "auth_connector": CONNECTOR}
     token.call_method("event.offline.error", {**more, "message_id": [row["MESSAGE_ID"]]})
-    assert control.state()["marked"] == 1
+    assert control.state()["nacked"] == 1
     token.call_method("event.offline.clear", {**more, "id": [reserved["events"][1]["ID"]]})
     assert control.state()["records"] == 2
 

@@ -1,16 +1,16 @@
--- waiting | ready | parked -> parked, after its dead letter was written. ARGV: run, attempt as the sweep answered it, ms until
+-- waiting | ready | dead-lettered -> dead-lettered, after its dead letter was written. ARGV: run, attempt as the sweep answered it, ms until
 -- it is looked at again.
 -- The new attempt number makes every message of before void. A batch without other unfinished runs becomes a dead-lettered one.
--- Answers 'parked' | 'kept' (was parked before) | 'moved' (somebody had it first) | 'done' (closed, or final).
+-- Returns 'dead-lettered' | 'kept' (was dead-lettered before) | 'moved' (somebody had it first) | 'done' (closed, or final).
 local run, rest = ARGV[1], tonumber(ARGV[3])
 local key = run_key(run)
 local fields = redis.call('HMGET', key, 'state', 'attempt', 'batches')
 if not fields[1] or FINAL[fields[1]] then return 'done' end
 if fields[2] ~= ARGV[2] or fields[1] == 'running' then return 'moved' end
-if fields[1] ~= 'parked' then
-  redis.call('HSET', key, 'state', 'parked')
+if fields[1] ~= 'dead_lettered' then
+  redis.call('HSET', key, 'state', 'dead_lettered')
   redis.call('HINCRBY', key, 'attempt', 1)
-  count('runs_parked')
+  count('runs_dead_lettered')
 end
 step_aside(run)
 if FINAL[redis.call('HGET', key, 'state')] then return 'done' end
@@ -20,7 +20,7 @@ for _, pid in ipairs(split(fields[3])) do
   for _, text in ipairs(redis.call('HVALS', records_key(pid))) do
     for _, other in ipairs(split(cjson.decode(text).runs)) do
       local state = redis.call('HGET', run_key(other), 'state')
-      if not state or (state ~= 'parked' and not FINAL[state]) then busy = true end
+      if not state or (state ~= 'dead_lettered' and not FINAL[state]) then busy = true end
     end
   end
   if not busy then
@@ -28,4 +28,4 @@ for _, pid in ipairs(split(fields[3])) do
     due('batch', pid, now + batch_rest(pid, 0))
   end
 end
-return fields[1] == 'parked' and 'kept' or 'parked'
+return fields[1] == 'dead_lettered' and 'kept' or 'dead_lettered'

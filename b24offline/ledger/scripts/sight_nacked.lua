@@ -1,0 +1,24 @@
+-- Which free nacked records are due: first seen long enough ago, and no in-doubt window of their message. A repeat of
+-- its event moves a record's stamp and is no new sighting: an object that keeps changing must not wait for ever.
+-- ARGV: JSON of [record id, message id], wait ms, and the ids between which these are all there are: above the first, up
+-- to the second. What was seen between them before, and is not there now, is forgotten. Returns the record ids that are due.
+local listed, due_ids = {}, {}
+local in_doubt_all = tonumber(redis.call('HGET', FENCING, 'in_doubt_all') or '0')
+for _, row in ipairs(cjson.decode(ARGV[1])) do
+  listed[row[1]] = true
+  local first = redis.call('HGET', NACKED, row[1])
+  if not first then
+    redis.call('HSET', NACKED, row[1], now)
+  else
+    local in_doubt = math.max(in_doubt_all, tonumber(redis.call('HGET', FENCING, 'in_doubt:' .. row[2]) or '0'))
+    if now - tonumber(first) >= tonumber(ARGV[2]) and in_doubt <= now then
+      due_ids[#due_ids + 1] = row[1]
+    end
+  end
+end
+local above, upto = tonumber(ARGV[3]), tonumber(ARGV[4])
+for _, sighting in ipairs(redis.call('HKEYS', NACKED)) do
+  local id = tonumber(string.match(sighting, '^%d+')) or 0
+  if not listed[sighting] and id > above and id <= upto then redis.call('HDEL', NACKED, sighting) end
+end
+return due_ids
