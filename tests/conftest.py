@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from redis import Redis
 
+from b24offline.store import Cipher, Store
 from b24offline.supervisor import EmbeddedValkey
+from tests.support.rabbit import RabbitNode, server_binary
+from tests.support.stack import Stack
+from tests.support.store_bench import KEY, Clock, postgres_database
 
 GIVE_UP_SECONDS = 900
 """For tests that wait for processes: after their own deadlines, which say what did not happen."""
@@ -65,3 +71,54 @@ def redis(valkey: EmbeddedValkey) -> Iterator[Redis]:
     client.flushall()
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
+    """One RabbitMQ node for the session."""
+    if server_binary() is None:
+        pytest.skip("RabbitMQ is not installed: apt-get install rabbitmq-server")
+    with RabbitNode(tmp_path_factory.mktemp("rabbit")) as node:
+        yield node
+
+
+@pytest.fixture(params=["valkey", "rabbitmq"])
+def broker_url(request: pytest.FixtureRequest, valkey: EmbeddedValkey) -> str:
+    """The broker of a test that runs on both."""
+    if request.param == "valkey":
+        return valkey.url
+    return str(request.getfixturevalue("rabbit").url)
+
+
+@pytest.fixture
+def start_stack(tmp_path: Path, valkey: EmbeddedValkey, redis: Any) -> Iterator[Callable[..., Stack]]:
+    """Starts stacks; each ends, with its log shown, after the test. The ledger is empty at first."""
+    with ExitStack() as running:
+
+        def start(broker: str | None = None, **options: Any) -> Stack:
+            stack = Stack(tmp_path, valkey.url, broker or valkey.url, **options)
+            return running.enter_context(stack)
+
+        yield start
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path):
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/deep/b24.db"
+    else:
+        with postgres_database() as address:
+            yield address
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def store(database_url, clock):
+    store = Store(database_url, Cipher([KEY]), clock=clock)
+    store.create_schema()
+    yield store
+    store.engine.dispose()

@@ -13,7 +13,7 @@ import kombu
 
 from b24offline.contract import QUEUES
 from b24offline.supervisor import EmbeddedValkey
-from tests.rabbit import RabbitNode
+from tests.support.rabbit import RabbitNode
 
 DEATH_SECONDS: Final = 10.0
 

@@ -17,7 +17,7 @@ from typing import Final
 import tests.faults
 from tests.faults.brokers import RabbitBroker
 from tests.faults.row import Result, Row, rows, run
-from tests.rabbit import RabbitNode, server_binary
+from tests.support.rabbit import RabbitNode, server_binary
 
 RABBITMQ_PACKAGE: Final = "rabbitmq-server"
 ON_RABBITMQ: Final = frozenset({*range(1, 10), 11, 13, 26, 27, 28})

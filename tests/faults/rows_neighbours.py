@@ -21,7 +21,7 @@ def other_stack(stage: Stage, name: str = "shop") -> CeleryProcess:
     """Return a worker of the other stack, which shares the broker with us and nothing else. It ends with the row."""
     environ = {**os.environ, "SHOP_BROKER_URL": stage.broker.url, "SHOP_REDIS_URL": stage.valkey.url}
     command = ["worker", "-n", f"{name}@%h", "-c", "2", "-l", "INFO", "--without-mingle", "--without-gossip"]
-    application = "tests.integration.foreign_stack"
+    application = "tests.support.foreign_stack"
     log = stage.folder / f"{name}.log"
     process = CeleryProcess(name, command, environ=environ, log_path=log, application=application)
     stage.neighbours.append(process)

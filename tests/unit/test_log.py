@@ -17,8 +17,6 @@ from b24offline.log import configure, redact
 if TYPE_CHECKING:
     from b24offline.log import Style
 
-pytestmark = pytest.mark.unit
-
 CANARY = "canary7f3b19"
 
 

@@ -1,0 +1,130 @@
+"""The error lane with real workers: what keeps failing is dead-lettered, what a person decides happens, the others go
+on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from b24offline.ledger import error_lane
+from b24offline.supervisor import child_environ
+from tests.integration import chains
+from tests.support.stack import CHAINS, PORTAL, Stack, wait_until
+
+OPTIONS: dict[str, Any] = {"variables": {"B24_PIPELINES": CHAINS, "B24_MAX_ATTEMPTS": "1"}, "time_scale": 0.02}
+
+
+def command(stack: Stack, *words: str, code: int = 0) -> Any:
+    """Run `b24offline` as an operator does, and reads its JSON."""
+    reply = subprocess.run(
+        [sys.executable, "-m", "b24offline", *words, "--json"],
+        env=child_environ(stack.variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert reply.returncode == code, reply.stderr
+    return json.loads(reply.stdout)
+
+
+def hurry(stack: Stack, redis: Redis) -> int:
+    """End the waits of retrying runs, which would take days; answers how many runs are dead-lettered."""
+    dead_lettered = 0
+    for row in error_lane(redis, stack.services.ledger):
+        if row.state == "waiting":
+            for member in redis.zscan_iter(
+                f"{stack.services.ledger.stem}:due", match=f"run:{row.record_id}@*{row.pipeline}"
+            ):
+                redis.zadd(f"{stack.services.ledger.stem}:due", {member[0]: 1}, xx=True)
+        dead_lettered += row.state == "dead_lettered"
+    return dead_lettered
+
+
+def dead_letter_one(stack: Stack, redis: Redis, entity: str = "crm_deal") -> str:
+    """Change an object whose handler always fails, and waits until the event is dead-lettered."""
+    [unlucky] = stack.control.change(entity, "update", count=1)
+    # The first change only tells which object it is.
+    redis.hset(chains.MODE, f"{entity} {unlucky}", "fail")
+    stack.control.change(entity, "update", ids=[unlucky])
+    wait_until(lambda: hurry(stack, redis), "the event is dead-lettered", 90)
+    return str(unlucky)
+
+
+def dead_letters(stack: Stack, *, ended: bool = False) -> list[Any]:
+    return stack.runtime.store.dead_letters.list(PORTAL, ended=ended)
+
+
+@pytest.mark.parametrize(("entity", "reason"), [("crm_deal", "ValueError"), ("crm_company", "KeyError")])
+def test_what_always_fails_is_dead_lettered_and_runs_once_it_is_repaired(
+    start_stack: Callable[..., Stack], redis: Redis, entity: str, reason: str
+) -> None:
+    stack = start_stack(**OPTIONS)
+    dead_letter_one(stack, redis, entity)
+    [dead_letter] = dead_letters(stack)
+    assert dead_letter.reason == reason
+    before = stack.counters.get("events_acknowledged", 0)
+    stack.control.change("crm_lead", "update", count=10)
+    wait_until(lambda: stack.counters.get("events_acknowledged", 0) >= before + 10, "the others are settled")
+    assert stack.control.state()["records"] == 1, "a dead-lettered record was cleared"
+    assert [row["now"] for row in command(stack, "dead-letter", "list")] == ["dead-lettered"]
+
+    redis.delete(chains.MODE)
+    redis.set("test:repaired", 1)
+    assert command(stack, "dead-letter", "redrive", "--all") == {"dead_letters": {str(dead_letter.id): "redriven"}}
+    wait_until(stack.settled, "it runs, and the queue is empty", 60)
+    assert dead_letters(stack) == []
+    assert [one.id for one in dead_letters(stack, ended=True)] == [dead_letter.id]
+    assert len(stack.history("nacked")) == 1, "reported twice"
+    assert not stack.history("deleted_by_error")
+    assert not list(redis.scan_iter(f"{stack.services.ledger.stem}:aside:*"))
+
+
+def test_a_repeat_of_a_dead_lettered_event_is_run_and_its_success_ends_both(
+    start_stack: Callable[..., Stack], redis: Redis
+) -> None:
+    stack = start_stack(**OPTIONS)
+    deal = dead_letter_one(stack, redis)
+    redis.delete(chains.MODE)
+    stack.control.change("crm_deal", "update", ids=[deal])
+    wait_until(stack.settled, "the newer one and the dead-lettered one are cleared", 60)
+    assert stack.compare().equal
+    assert dead_letters(stack) == []
+    assert stack.counters["runs_superseded"] == 1
+    assert not stack.history("deleted_by_error")
+
+
+def test_an_object_that_always_fails_and_changes_leaves_one_dead_letter(
+    start_stack: Callable[..., Stack], redis: Redis
+) -> None:
+    stack = start_stack(**OPTIONS)
+    deal = dead_letter_one(stack, redis)
+    for number in (2, 3):
+        stack.control.change("crm_deal", "update", ids=[deal])
+        wait_until(lambda n=number: len(stack.history("nacked")) >= n, "the repeat failed and was nacked", 60)
+        wait_until(
+            lambda n=number: hurry(stack, redis) and stack.counters["runs_dead_lettered"] >= n,
+            "it took the place of the other",
+            60,
+        )
+    wait_until(lambda: stack.control.state()["records"] == 1, "only the newest record stays", 60)
+    wait_until(lambda: len(dead_letters(stack)) == 1, "only its dead letter is open")
+    assert not stack.history("deleted_by_error")
+
+
+def test_what_is_dropped_is_cleared_and_never_runs(start_stack: Callable[..., Stack], redis: Redis) -> None:
+    stack = start_stack(**OPTIONS)
+    dead_letter_one(stack, redis)
+    runs = redis.llen(chains.RUNS)
+    [dead_letter] = dead_letters(stack)
+    assert command(stack, "dead-letter", "drop", str(dead_letter.id), "--yes") == {
+        "dead_letters": {str(dead_letter.id): "dropped"}
+    }
+    wait_until(stack.settled, "its record is cleared", 60)
+    assert redis.llen(chains.RUNS) == runs
+    assert "dropped by" in dead_letters(stack, ended=True)[0].reason

@@ -1,0 +1,157 @@
+"""Flower beside a deployment: what its rows say, and that no customer's data and no token comes to light anywhere."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import requests
+from redis import Redis
+
+from b24offline.contract import QUEUES
+from b24offline.supervisor import celery_process as processes
+from b24offline.tasks.step_error import showable
+from b24offline.tasks.steps import Permanent
+from tests.integration import careless_chains
+from tests.support.onlookers import BrokerLog, Events, Flower
+from tests.support.stack import PORTAL, Stack, wait_until
+
+FETCH, UPSERT = "b24offline.step.objects.fetch", "b24offline.step.mirror.upsert"
+QUOTE = careless_chains.quote.name
+CANARY = "CANARY-7f3a9c51"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "flower.md"
+VARIABLES = {"B24_PIPELINES": "tests.support.careless_chains", "B24_MAX_ATTEMPTS": "2"}
+
+
+@pytest.fixture
+def watched(start_stack: Callable[..., Stack], tmp_path: Path) -> Iterator[Callable[..., tuple[Stack, Flower]]]:
+    """Starts a stack whose worker sends events, and Flower beside it."""
+    with ExitStack() as running:
+
+        def start(*arguments: str, broker: str | None = None) -> tuple[Stack, Flower]:
+            stack = start_stack(broker, variables=VARIABLES, arguments=("-E",), time_scale=0.02)
+            environ = processes.child_environ(stack.variables)
+            flower = running.enter_context(Flower(environ, tmp_path, *arguments))
+            wait_until(lambda: flower.get("/api/workers").json(), "Flower knows the worker")
+            return stack, flower
+
+        yield start
+
+
+def title(entity: str, event: str, object_id: str) -> str:
+    return f"portal={PORTAL} event={event} object={entity} {object_id}"
+
+
+def test_a_row_says_portal_event_and_object(watched, broker_url: str) -> None:
+    stack, flower = watched(broker=broker_url)
+    ids = stack.control.change("crm_deal", "update", count=5)
+    wait_until(lambda: len(flower.rows(UPSERT, state="SUCCESS")) == 5, "all steps are shown")
+    titles = {title("crm_deal", "ONCRMDEALUPDATE", one) for one in ids}
+    for name in (FETCH, QUOTE, UPSERT):
+        rows = flower.rows(name)
+        assert {row["args"] for row in rows} == titles
+        assert {row["kwargs"] for row in rows} == {""}
+        assert {row["state"] for row in rows} == {"SUCCESS"}
+    one = title("crm_deal", "ONCRMDEALUPDATE", ids[0])
+    assert [row["args"] for row in flower.rows(FETCH, search=f'"{one}"')] == [one]
+    [worker] = flower.get("/api/workers", refresh=1).json().values()
+    assert {queue["name"] for queue in worker["active_queues"]} == set(QUEUES)
+
+
+def test_retries_keep_the_title_and_failures_name_the_error(watched, redis: Redis) -> None:
+    redis_mode = {"crm_deal": "once", "crm_lead": "fail", "crm_company": "permanent"}
+    redis.hset(careless_chains.MODE, mapping=redis_mode)
+    stack, flower = watched()
+    [deal] = stack.control.change("crm_deal", "update")
+    wait_until(lambda: flower.rows(UPSERT, state="SUCCESS"), "the second attempt is shown")
+    [row] = flower.rows(QUOTE)
+    assert (row["args"], row["state"], row["retries"]) == (title("crm_deal", "ONCRMDEALUPDATE", deal), "SUCCESS", 1)
+    [lead] = stack.control.change("crm_lead", "update")
+    [company] = stack.control.change("crm_company", "update")
+    wait_until(lambda: len(flower.rows(QUOTE, state="FAILURE")) == 2, "both failures are shown")
+    failures = {row["args"]: row for row in flower.rows(QUOTE, state="FAILURE")}
+    failed = failures[title("crm_lead", "ONCRMLEADUPDATE", lead)]
+    assert "ValueError" in failed["exception"]
+    assert "careless_chains.py" in failed["traceback"]
+    refused = failures[title("crm_company", "ONCRMCOMPANYUPDATE", company)]
+    assert "the title is no number" in refused["exception"]
+
+
+def test_no_customer_data_and_no_token_comes_to_light(watched, redis: Redis, valkey, tmp_path: Path) -> None:
+    redis.hset(careless_chains.MODE, mapping={"crm_deal": "once", "crm_lead": "fail", "crm_company": "permanent"})
+    with ExitStack() as looking:
+        log = looking.enter_context(BrokerLog(valkey.url))
+        events = looking.enter_context(Events(valkey.url))
+        stack, flower = watched()
+        wait_until(lambda: events.seen, "events are received")
+        secrets = known_secrets(stack)
+        stack.control.change("crm_deal", "add", fields={"TITLE": f"{CANARY} deal"}, count=5)
+        stack.control.change("crm_lead", "add", fields={"TITLE": f"{CANARY} lead"}, count=2)
+        stack.control.change("crm_company", "add", fields={"TITLE": f"{CANARY} company"}, count=2)
+        wait_until(lambda: len(flower.rows(QUOTE, state="FAILURE")) >= 4, "failures are shown")
+        stack.control.expire_tokens()
+        stack.control.change("crm_deal", "add", fields={"TITLE": f"{CANARY} deal"}, count=3)
+        wait_until(lambda: len(flower.rows(UPSERT, state="SUCCESS")) >= 8, "deals are mirrored")
+        secrets |= known_secrets(stack)
+        titles = [row.data["TITLE"] for row in stack.runtime.mirror.rows(PORTAL) if "TITLE" in row.data]
+        assert titles.count(f"{CANARY} deal") == 8, "the data did pass through the workers"
+        seen = {"flower": flower.everything(), "events": events.everything(), "broker": log.everything()}
+    seen |= {path.name: path.read_bytes() for path in tmp_path.glob("*.log")}
+    assert {"w0.log", "beat.log", "flower.log"} <= set(seen)
+    assert len(secrets) >= 6, "two pairs of tokens, the client's secret, the key of the store"
+    for where, text in seen.items():
+        assert text, f"nothing was looked at in {where}"
+        for secret in secrets | {CANARY}:
+            assert places(text, secret) == [], f"{secret[:9]}... in {where}"
+    readable = title("crm_deal", "ONCRMDEALADD", "").encode()
+    assert all(readable in seen[where] for where in ("flower", "events", "broker")), "messages can be read here"
+    assert b"the title is no number" in seen["w0.log"]
+
+
+def test_the_text_of_an_error_stays_behind_and_its_place_does_not() -> None:
+    try:
+        int(CANARY)
+    except ValueError as error:
+        first, cause = showable(error), error
+    try:
+        raise Permanent("the title is no number") from cause
+    except Permanent as error:
+        second = showable(error)
+    reply = ["".join(traceback.format_exception(one)) for one in (first, second)]
+    assert not [text for text in reply if CANARY in text]
+    assert all("test_flower.py" in text for text in reply)
+    assert "StepFailed: ValueError" in reply[0]
+    assert "the title is no number" in reply[1]
+
+
+def known_secrets(stack: Stack) -> set[str]:
+    """Return what must never be seen: both tokens of now, the first refresh token, the client's secret, the store's
+    key."""
+    tokens = stack.runtime.store.tokens.get(PORTAL)
+    keys = {path.read_text().strip() for path in (stack.folder / "data").glob("*key*")}
+    given = {stack.emulator.client_secret, str(stack.emulator.hello["refresh_token"])}
+    return {one for one in {tokens.access, tokens.refresh, *keys, *given} if one}
+
+
+def places(text: bytes, secret: str) -> list[bytes]:
+    return [text[max(0, one.start() - 200) : one.end() + 60] for one in re.finditer(re.escape(secret.encode()), text)]
+
+
+def test_read_only_shows_and_refuses_and_the_documented_config_shortens_titles(watched, tmp_path: Path) -> None:
+    [config] = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    path = tmp_path / "flowerconfig.py"
+    path.write_text(config)
+    stack, flower = watched("--read-only", f"--conf={path}")
+    [deal] = stack.control.change("crm_deal", "update")
+    wait_until(lambda: flower.rows(UPSERT, state="SUCCESS"), "the step is shown")
+    [task_id] = flower.tasks(taskname=UPSERT)
+    assert f"{PORTAL} ONCRMDEALUPDATE crm_deal {deal}" in flower.get(f"/task/{task_id}").text
+    [worker] = flower.get("/api/workers").json()
+    assert flower.post(f"/api/worker/shutdown/{worker}").status_code == 403
+    assert flower.post("/api/task/send-task/b24offline.tick").status_code == 403
+    assert requests.get(f"http://127.0.0.1:{flower.port}/api/tasks", timeout=10).status_code == 401
+    assert stack.workers[0].alive

@@ -1,0 +1,130 @@
+"""`b24offline up` is killed whole, Valkey included, at any moment, again and again: the next start needs nobody."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from b24offline.config import Config
+from b24offline.emulator import Control, EmulatorProcess
+from b24offline.runtime import Runtime
+from b24offline.supervisor import EmbeddedValkey, with_ledger_address
+from tests.faults import evidence
+from tests.faults.checker import judge
+from tests.faults.evidence import Evidence
+from tests.faults.journal import PIPELINES, VARIABLE, Journal
+from tests.support.stack import wait_until
+from tests.support.up_process import Up, common_variables, portal_variables
+
+PORTAL = "acme"
+CONNECTOR = "b24offline"
+DEATHS = 5
+CHANGES = 120
+"""What the portal has changed before the traffic ends, however long the deaths take."""
+
+
+class Whole:
+    """One data directory, whose supervisor dies with everything it started; and the portal, which does not."""
+
+    def __init__(self, up: Up, control: Control, journal: Journal) -> None:
+        self.up = up
+        self.control = control
+        self.journal = journal
+
+    def die(self) -> int:
+        """SIGKILL to all at once, until nothing is left. Return how many processes there were."""
+        found = {self.up.pid, *(one.pid for one in self.up.left())}
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.up.kill()
+        wait_until(self._nothing_left, "nothing is left", 20)
+        return len(found)
+
+    def _nothing_left(self) -> bool:
+        left = self.up.left()
+        for one in left:
+            with suppress(psutil.Error):
+                one.kill()
+        return not left
+
+    def runtime(self) -> Runtime:
+        """For looking at the store and the ledger of the running deployment."""
+        return Runtime(
+            with_ledger_address(Config.load({k: v for k, v in self.up.variables.items() if "_TEST_" not in k}))
+        )
+
+    def evidence(self, known: frozenset[int]) -> Evidence:
+        """Return what the portal and the handlers saw, over all lives."""
+        return Evidence(
+            moments=evidence.moments(one for one in self.control.history() if one["connector"] == CONNECTOR),
+            changes=evidence.changes(one for one in self.control.changes() if one["connector"] != CONNECTOR),
+            spans=evidence.spans(self.journal.lines(), PORTAL),
+            pipelines=PIPELINES,
+            known=known,
+            objects=evidence.objects(self.control.objects(since_changes=True)),
+        )
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Iterator[Whole]:
+    """Started, with its events bound. The journal is in a Valkey that outlives every death."""
+    with EmbeddedValkey(tmp_path / "journal") as journal, EmulatorProcess(objects=150) as emulator:
+        variables = {
+            **common_variables(tmp_path),
+            **portal_variables(emulator, PORTAL),
+            "B24_PIPELINES": "tests.faults.chains",
+            VARIABLE: journal.url,
+        }
+        up = Up(tmp_path, variables)
+        control = emulator.control()
+        try:
+            up.start()
+            wait_until(lambda: control.state()["bindings"], "events are bound")
+            yield Whole(up, control, Journal(journal.url))
+        finally:
+            up.close()
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_killed_whole_five_times_it_loses_nothing(whole: Whole, seed: int) -> None:
+    rng = random.Random(int(os.environ.get("B24OFFLINE_TEST_SEED", seed)))
+    whole.journal.tell("slow", 0.3)  # so that every death finds something half done
+    whole.control.start_traffic(rate=6, seed=seed, hot=20)
+    moments: list[float] = []
+    for turn in range(DEATHS):
+        began = time.monotonic()
+        if turn % 2 == 0:
+            before = whole.journal.count("effect")
+            wait_until(lambda before=before: whole.journal.count("effect") > before, "handlers run")
+        # Every second life ends while it is still starting.
+        time.sleep(rng.uniform(0, 3))
+        moments.append(round(time.monotonic() - began, 1))
+        assert whole.die() > (4 if turn % 2 == 0 else 0), "supervisor, Valkey, beat and workers died together"
+        whole.up.start(ready=False)
+    print(f"killed after {moments} s")
+    wait_until(lambda: whole.control.traffic()["count"] >= CHANGES, "there is traffic over all lives")
+    whole.control.stop_traffic()
+    whole.journal.tell_nothing()
+    runtime = whole.runtime()
+
+    def drained() -> bool:
+        return not whole.control.state()["records"] and not runtime.services(PORTAL).ledger.open_batches()
+
+    wait_until(drained, "all of it drains, and nobody lifted a finger", 150)
+    seen = whole.evidence(frozenset())
+    verdict = judge(seen)
+    assert len(seen.changes) >= CHANGES, "the judge knows of all of it"
+    assert not verdict.invisible, "the portal queued nothing for some changes, so nobody can tell whether they are lost"
+    for what in ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap"):
+        assert not getattr(verdict, what), f"{what}: {getattr(verdict, what)[:3]}, killed after {moments} s"
+    assert runtime.store.portals.get(PORTAL).state == "active"
+    assert not runtime.store.dead_letters.count(PORTAL)

@@ -1,0 +1,186 @@
+"""The whole path on both brokers: a portal's queue, beat, workers, the mirror, and a settled batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+from tests.integration import chains
+from tests.support.stack import CHAINS, Stack, wait_until
+
+ENTITIES = ("crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_item", "task")
+LEISURELY = 0.1
+"""The time scale where repeats are counted: with leases of 6 s a process keeps its own, though it waits for a CPU."""
+
+
+def test_changes_of_every_entity_are_mirrored_and_acknowledged(
+    start_stack: Callable[..., Stack], broker_url: str
+) -> None:
+    stack = start_stack(broker_url, objects=120)
+    for entity in ENTITIES:
+        stack.control.change(entity, "update", count=6)
+        stack.control.change(entity, "add", count=3)
+        stack.control.change(entity, "delete", count=2)
+    wait_until(lambda: stack.counters.get("events_acknowledged", 0) >= 60 and stack.settled(), "all is settled")
+    found = stack.compare()
+    assert found.equal, found
+    assert found.compared >= 60
+    assert stack.counters["events_seen"] == stack.counters["events_acknowledged"]
+    assert not stack.history("nacked")
+    assert len(stack.history("cleared")) == stack.counters["events_acknowledged"]
+
+
+def test_a_deletion_is_believed_only_of_what_is_gone_or_cannot_be_read(start_stack: Callable[..., Stack]) -> None:
+    """An id may come again (a currency's does), and the deletion before be the last event to run."""
+    stack = start_stack(objects=120)
+    there, hidden = (one["id"] for one in stack.control.objects("crm_deal")[:2])
+    stack.control.change("crm_deal", "update", ids=[there, hidden])
+    wait_until(stack.settled, "both are in the mirror")
+    refused = {"status": 400, "code": "ERROR_ARGUMENT", "where": {"id": hidden}}
+    stack.control.fault("crm.deal.get", "error", **refused)
+    stack.control.fault("batch/crm.deal.get", "error", **refused)
+    for deal in (there, hidden):
+        stack.control.raise_event("ONCRMDEALDELETE", {"FIELDS": {"ID": deal}}, entity="crm_deal", id=deal)
+    wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 4 and stack.settled(), "the deletions ran")
+    rows = {row.object_id: row for row in stack.runtime.mirror.rows("acme") if row.entity == "crm_deal"}
+    assert rows[there].deleted_at is None
+    assert rows[hidden].deleted_at is not None
+
+
+def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(
+    start_stack: Callable[..., Stack], broker_url: str, redis: Redis
+) -> None:
+    stack = start_stack(broker_url, workers=2, objects=120, variables={"B24_PIPELINES": CHAINS}, time_scale=LEISURELY)
+    redis.hset(chains.MODE, "*", "slow")
+    redis.set("test:slow_seconds", 0.5)
+    stack.control.change("crm_deal", "update", count=20)
+    wait_until(lambda: redis.llen(chains.RUNS) >= 4, "handlers run")
+    stack.workers[0].kill()
+    redis.delete(chains.MODE)
+    wait_until(stack.settled, "the batch settles without the killed worker", 90)
+    assert stack.compare().equal
+    effects = redis.lrange(chains.EFFECTS, 0, -1)
+    assert len(set(effects)) == 20
+    assert len(effects) <= 20 + 3, "only what ran in the killed worker runs again"
+
+
+def test_handlers_that_crash_fail_alone(start_stack: Callable[..., Stack], broker_url: str, redis: Redis) -> None:
+    stack = start_stack(broker_url, variables={"B24_PIPELINES": CHAINS}, objects=120)
+    deals = [one["id"] for one in stack.control.objects("crm_deal")][:13]
+    redis.hset(chains.MODE, f"crm_deal {deals[0]}", "die")
+    stack.control.change("crm_deal", "update", ids=deals)
+    wait_until(lambda: stack.counters.get("runs_failed", 0) == 1, "the crash budget is spent", 90)
+    wait_until(lambda: stack.control.state()["free_nacked"] == 1, "the event is nacked", 60)
+    wait_until(lambda: stack.counters["events_acknowledged"] >= 12, "the others are acknowledged")
+    attempts = [int(line.rpartition(" ")[2]) for line in redis.lrange(chains.RUNS, 0, -1)]
+    assert max(attempts) >= 3
+
+
+@pytest.mark.parametrize("mode", ["fail", "permanent"])
+def test_a_failed_event_is_reported_and_run_again_until_it_works(
+    start_stack: Callable[..., Stack], redis: Redis, mode: str
+) -> None:
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_MAX_ATTEMPTS": "2"}, time_scale=0.02)
+    redis.hset(chains.MODE, "*", mode)
+    stack.control.change("crm_deal", "update", count=1)
+    wait_until(lambda: stack.counters.get("events_nacked", 0) == 1, "the failure is nacked", 60)
+    reported_after = redis.llen(chains.RUNS)
+    assert reported_after == (2 if mode == "fail" else 1), "deterministic failures burn no retries"
+    redis.delete(chains.MODE)
+    wait_until(stack.settled, "the nacked record runs again and is cleared", 90)
+    assert stack.compare().equal
+    assert len(stack.history("nacked")) == 1, "a record fetched with error=1 is never reported again"
+    assert not stack.history("deleted_by_error")
+    assert stack.counters["batches_retrying"] == 1
+
+
+def test_unrouted_events_are_acknowledged_when_asked(start_stack: Callable[..., Stack]) -> None:
+    stack = start_stack(
+        variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKADD,ONCRMDEALUPDATE", "B24_UNROUTED": "ack"}
+    )
+    stack.control.change("task", "add", count=3)
+    wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 3, "they are acknowledged")
+    assert stack.counters["events_unrouted"] == 3
+
+
+def test_unrouted_events_wait_on_the_portal_until_they_have_a_route(start_stack: Callable[..., Stack]) -> None:
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKADD"}, time_scale=0.02)
+    stack.control.change("task", "add", count=2)
+    wait_until(lambda: stack.control.state()["nacked"] == 2, "they are nacked")
+    wait_until(lambda: not stack.services.ledger.open_batches(), "the ledger holds nothing of them")
+    stack.replace_workers(B24_PIPELINES=f"{CHAINS},b24offline.pipelines.project_tasks")
+    wait_until(stack.settled, "they run and are cleared")
+    assert stack.compare().equal
+    assert stack.counters["batches_retrying"] == 2
+    assert stack.counters["events_unrouted"] == 2
+    assert len(stack.history("nacked")) == 2, "none is nacked a second time"
+
+
+def test_a_pipeline_that_cannot_be_built_fails_alone_and_runs_once_repaired(
+    start_stack: Callable[..., Stack], redis: Redis
+) -> None:
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS}, time_scale=0.02)
+    stack.control.change("crm_company", "update", count=1)
+    stack.control.change("crm_deal", "update", count=5)
+    wait_until(lambda: stack.counters.get("events_nacked", 0) == 1, "the broken one is nacked")
+    wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 5, "the others are acknowledged")
+    wait_until(lambda: stack.counters.get("batches_retrying", 0) == 1, "the nacked record is held")
+    redis.set("test:repaired", 1)
+    wait_until(stack.settled, "it runs once its pipeline is repaired", 60)
+
+
+def test_two_pipelines_of_one_event_and_an_early_end(start_stack: Callable[..., Stack], redis: Redis) -> None:
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS})
+    redis.hset(chains.MODE, "*", "ignore")
+    ids = stack.control.change("crm_lead", "update", count=4)
+    wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 4, "both pipelines of each are done")
+    assert redis.hgetall("test:counted") == {f"crm_lead {one}": "1" for one in ids}
+    assert redis.llen(chains.EFFECTS) == 4
+
+
+def test_runs_of_one_object_do_not_overlap_and_the_last_change_is_seen(
+    start_stack: Callable[..., Stack], redis: Redis
+) -> None:
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS}, workers=2, time_scale=LEISURELY)
+    redis.hset(chains.MODE, "*", "slow")
+    redis.set("test:slow_seconds", 0.3)
+    [deal] = stack.control.change("crm_deal", "add", count=1)
+    for _ in range(10):
+        wait_until(lambda: stack.control.state()["free"] == 0, "the change before was reserved")
+        stack.control.change("crm_deal", "update", ids=[deal])
+    wait_until(stack.settled, "all is settled", 90)
+    assert stack.compare().equal
+    assert redis.llen(chains.RUNS) == redis.llen(chains.EFFECTS), "no run was started twice"
+
+
+def test_expired_tokens_cost_one_refresh(start_stack: Callable[..., Stack]) -> None:
+    stack = start_stack(workers=2)
+    stack.control.change("crm_deal", "update", count=5)
+    wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 5, "the first are settled")
+    before = stack.control.state()["token_refreshes"]
+    stack.control.expire_tokens()
+    stack.control.change("crm_deal", "update", count=10)
+    stack.control.change("task", "update", count=10)
+    wait_until(lambda: stack.settled() and stack.compare().equal, "the rest is settled")
+    assert stack.control.state()["token_refreshes"] == before + 1
+
+
+def test_a_backlog_beyond_the_pace_is_read_in_bulk(start_stack: Callable[..., Stack]) -> None:
+    """Two requests a second: read one by one, 300 objects would take 150 s."""
+    stack = start_stack(
+        objects=2400,
+        concurrency=12,
+        variables={"B24_REQUESTS_PER_SECOND": "2", "B24_BURST": "3", "B24_BATCH_SIZE": "20"},
+        time_scale=0.1,
+    )
+    stack.control.limits(drain=2, holds=10, off=False)
+    for entity in ("crm_deal", "crm_lead", "task"):
+        stack.control.change(entity, "update", count=100)
+    wait_until(stack.settled, "all is settled", 120)
+    assert stack.compare().equal
+    singles = [one for one in stack.control.requests() if one["method"].endswith(".get") and not one.get("batch")]
+    reads = [one for one in singles if one["method"].startswith(("crm.", "tasks."))]
+    assert len(reads) < 10, f"{len(reads)} objects were read one by one"
+    assert stack.control.state()["bucket"]["refused"] <= 3, "our pace keeps the portal's limit"

@@ -1,0 +1,117 @@
+"""RabbitMQ: the type of our queues, what waits in them, and what another type is answered with."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import kombu
+import pytest
+from amqp.exceptions import PreconditionFailed
+from kombu.transport import native_delayed_delivery
+from redis import Redis
+from tests.integration.test_start import celery
+
+from b24offline.config import Config
+from b24offline.contract import EXCHANGE, QUEUE_EVENTS, QUEUES
+from b24offline.tasks import application
+from tests.integration import chains
+from tests.support.rabbit import RabbitNode
+from tests.support.stack import CHAINS, Stack, wait_until
+
+LANE = {"name": "deals", "filter": {"=EVENT_NAME": "ONCRMDEALADD"}, "queue": "b24offline.deals"}
+
+
+def is_of_type(url: str, name: str, kind: str) -> bool:
+    """Return whether the broker has a queue as a quorum or a classic one."""
+    arguments = {"x-queue-type": "quorum"} if kind == "quorum" else None
+    with kombu.Connection(url) as connection:
+        try:
+            kombu.Queue(name, queue_arguments=arguments)(connection.default_channel).queue_declare()
+        except PreconditionFailed:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("kind", ["quorum", "classic"])
+def test_steps_that_wait_keep_nobody_from_reading(
+    start_stack: Callable[..., Stack], rabbit: RabbitNode, redis: Redis, kind: str
+) -> None:
+    with kombu.Connection(rabbit.url) as connection:
+        connection.default_channel.queue_delete(LANE["queue"])
+    stack = start_stack(
+        rabbit.url,
+        concurrency=2,
+        all_queues=True,
+        time_scale=0.5,
+        variables={
+            "B24_PIPELINES": CHAINS,
+            "B24_RABBITMQ_QUEUES": kind,
+            "B24_LANES": json.dumps([LANE]),
+            "B24_FILTER": json.dumps({"=EVENT_NAME": "ONCRMLEADUPDATE"}),
+            "B24_POLL_INTERVAL_MAX_SECONDS": "1",
+        },
+    )
+    assert is_of_type(rabbit.url, QUEUE_EVENTS, kind)
+    assert is_of_type(rabbit.url, "b24offline.deals", kind)
+    redis.hset(chains.MODE, "*", "fail")
+    deals = stack.control.change("crm_deal", "add", count=6)
+    failed = 4 * len(deals)
+    wait_until(lambda: redis.llen(chains.RUNS) >= failed, "all deals wait for their last repeat, 30 s away", 60)
+    for deal in deals:
+        redis.hset(chains.MODE, f"crm_deal {deal}", "fail")
+    redis.hdel(chains.MODE, "*")
+    stack.control.change("crm_deal", "add", count=3)
+    wait_until(lambda: redis.llen(chains.EFFECTS) == 3, "other deals are handled meanwhile", 25)
+    assert redis.llen(chains.RUNS) == failed + 3, "none of those that waited ran before the others"
+    redis.delete(chains.MODE)
+    wait_until(lambda: redis.llen(chains.EFFECTS) == 3 + len(deals), "those that waited come back", 60)
+    wait_until(lambda: not stack.services.ledger.open_batches(), "all are settled", 60)
+
+
+def test_a_workers_clock_is_not_asked_about_what_waited_in_the_broker(
+    rabbit: RabbitNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application, "config", Config(broker_url=rabbit.url))
+    exchange = kombu.Exchange(EXCHANGE, type="topic")
+    queue = kombu.Queue(
+        "b24offline.waiting", exchange, "b24offline.waiting", queue_arguments={"x-queue-type": "quorum"}
+    )
+    with (
+        application.Application("waiting", broker=rabbit.url, set_as_current=False) as app,
+        app.connection_for_read() as connection,
+    ):
+        app.conf.update(task_queues=(queue,), task_default_queue=queue.name)
+        ours = queue(connection.default_channel)
+        ours.declare()
+        ours.purge()
+        native_delayed_delivery.declare_native_delayed_delivery_exchanges_and_queues(connection, "quorum")
+        native_delayed_delivery.bind_queue_to_native_delayed_delivery_exchange(connection, queue)
+        began = time.monotonic()
+        app.send_task("waits", countdown=0.4, queue=queue.name)
+        message = wait_until(lambda: ours.get(no_ack=True), "the message arrives", 20)
+        assert time.monotonic() - began > 0.9
+        assert message.headers["eta"] is None
+
+
+@pytest.mark.parametrize(("there", "wanted"), [("classic", "quorum"), ("quorum", "classic")])
+def test_queues_of_another_type_stop_the_start_with_a_sentence(rabbit: RabbitNode, there: str, wanted: str) -> None:
+    arguments = {"x-queue-type": "quorum"} if there == "quorum" else None
+    with kombu.Connection(rabbit.url) as connection:
+        channel = connection.default_channel
+        for name in QUEUES:
+            channel.queue_delete(name)
+        kombu.Queue(QUEUE_EVENTS, kombu.Exchange(QUEUE_EVENTS), QUEUE_EVENTS, queue_arguments=arguments)(
+            channel
+        ).declare()
+    try:
+        for command in ("worker", "beat"):
+            done = celery(command, variables={"CELERY_BROKER_URL": rabbit.url, "B24_RABBITMQ_QUEUES": wanted})
+            assert done.returncode != 0
+            assert "b24offline cannot start" in done.stderr
+            assert "B24_RABBITMQ_QUEUES" in done.stderr
+            assert "Traceback" not in done.stderr
+    finally:
+        with kombu.Connection(rabbit.url) as connection:
+            connection.default_channel.queue_delete(QUEUE_EVENTS)

@@ -1,0 +1,189 @@
+"""`b24offline up`: it heals whatever is killed, ends in time, and goes on where it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from redis import Redis
+
+from b24offline.config import Config
+from b24offline.emulator import Control, EmulatorProcess
+from b24offline.runtime import Runtime
+from b24offline.supervisor import Grace, child_environ, with_ledger_address
+from demo.comparison import compare
+from tests.support.stack import PATIENCE, wait_until
+from tests.support.up_process import Up, common_variables, portal_variables
+
+PORTAL = "acme"
+BUSY_SECONDS = 30
+"""What a busy machine may add until a killed process is gone and the supervisor has said so."""
+
+
+@dataclass
+class Deployment:
+    """One supervisor for all tests of the module, and its portal."""
+
+    up: Up
+    control: Control
+    runtime: Runtime
+
+    def change(self, count: int = 5) -> None:
+        """Change some deals."""
+        self.control.change("crm_deal", "update", count=count)
+
+    def mirrored(self) -> bool:
+        """Return whether nothing waits, and the mirror is the portal."""
+        if self.control.state()["records"]:
+            return False
+        return compare(self.control.objects(since_changes=True), self.runtime.mirror.rows(PORTAL)).equal
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Everything runs."""
+    folder = tmp_path_factory.mktemp("up")
+    with EmulatorProcess(objects=60) as emulator:
+        variables = {**common_variables(folder), **portal_variables(emulator, PORTAL)}
+        up = Up(folder, variables).with_flower()
+        try:
+            up.start()
+            runtime = Runtime(with_ledger_address(Config.load(up.variables)))
+            control = emulator.control()
+            wait_until(lambda: control.state()["bindings"], "events are bound")
+            yield Deployment(up, control, runtime)
+        finally:
+            up.close()
+
+
+def running(deployment: Deployment) -> None:
+    """Start it when a test before has ended it."""
+    if not deployment.up.left():
+        deployment.up.start()
+
+
+def test_it_serves_the_configured_portal_on_an_embedded_valkey(deployment: Deployment) -> None:
+    running(deployment)
+    programs = {"valkey", "beat", "work", "settle", "flower"}
+    wait_until(lambda: set(deployment.up.pids()) == programs, "each program is started")
+    deployment.change()
+    wait_until(deployment.mirrored, "changes are mirrored")
+    log = deployment.up.log()
+    assert f"http://127.0.0.1:{deployment.up.flower_port}" in log
+    assert "Portals: acme (run)" in log
+    assert "work   | " in log
+    assert "b24offline.tick[" not in log, "routine lines are left out"
+
+
+@pytest.mark.parametrize("program", ["valkey", "beat", "work", "settle", "flower"])
+def test_whatever_is_killed_comes_back(deployment: Deployment, program: str) -> None:
+    running(deployment)
+    deployment.change(20)
+    before = deployment.up.pids()[program]
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: deployment.up.pids()[program] != before, f"{program} is started again", 60)
+    deployment.change(20)
+    wait_until(deployment.mirrored, f"changes are mirrored without the old {program}", 60)
+    if program == "flower":
+        wait_until(lambda: _answers(deployment.up.flower_port), "Flower answers", 60)
+    others = {name: pid for name, pid in deployment.up.pids().items() if name != program}
+    assert all(_alive(pid) for pid in others.values()), "nothing else died of it"
+
+
+def test_a_killed_worker_leaves_no_children_behind(deployment: Deployment) -> None:
+    running(deployment)
+    main = deployment.up.pids()["work"]
+    group = [p.pid for p in deployment.up.left() if os.getpgid(p.pid) == main]
+    assert len(group) == 3, "a main process and two children"
+    os.kill(main, signal.SIGKILL)
+    wait_until(lambda: deployment.up.pids()["work"] != main, "it is started again")
+    wait_until(lambda: not any(_alive(pid) for pid in group), "its children died with it")
+
+
+def test_a_worker_that_hangs_is_replaced(deployment: Deployment) -> None:
+    running(deployment)
+    wait_until(deployment.mirrored, "all is in doubt")
+    before = deployment.up.pids()
+    os.killpg(before["work"], signal.SIGSTOP)
+    deployment.change(20)
+    wait_until(lambda: deployment.up.pids()["work"] != before["work"], "it is killed and started again", 90)
+    wait_until(deployment.mirrored, "changes are mirrored", 60)
+    assert "process hangs, it is killed | program=work" in deployment.up.log()
+    assert all(deployment.up.pids()[name] == before[name] for name in before if name != "work"), "the others were heard"
+
+
+def test_a_second_start_on_the_same_data_is_refused(deployment: Deployment) -> None:
+    running(deployment)
+    done = _cli(deployment, "up")
+    assert done.returncode == 2, done.stderr
+    assert f"as process {deployment.up.pid}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert all(_alive(pid) for pid in deployment.up.pids().values())
+
+
+def test_status_tells_that_nobody_must_act(deployment: Deployment) -> None:
+    running(deployment)
+    done = _cli(deployment, "status")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert PORTAL in done.stdout
+
+
+def test_a_killed_supervisor_takes_all_with_it_and_a_new_one_goes_on(deployment: Deployment) -> None:
+    running(deployment)
+    address = deployment.runtime.config.redis_url
+    Redis.from_url(address).set("canary", "kept")
+    deployment.up.pids()
+    deployment.up.kill()
+    wait_until(lambda: not deployment.up.left(), "nothing is left running", 20)
+    deployment.change()
+    assert deployment.control.state()["free"] > 0
+    deployment.up.start()
+    wait_until(deployment.mirrored, "what changed meanwhile is mirrored")
+    assert Redis.from_url(address, decode_responses=True).get("canary") == "kept"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_in_time_and_goes_on_after_a_restart(deployment: Deployment, number: int) -> None:
+    running(deployment)
+    deployment.control.start_traffic(rate=20, seconds=600)
+    wait_until(deployment.runtime.services(PORTAL).ledger.open_batches, "work is under way")
+    took = deployment.up.interrupt(number)
+    assert took < Grace().others_seconds + Grace().last_seconds + BUSY_SECONDS
+    wait_until(lambda: not deployment.up.left(), "nothing is left running")
+    deployment.control.stop_traffic()
+    deployment.change()
+    deployment.up.start()
+    wait_until(deployment.mirrored, "what changed meanwhile is mirrored", 90)
+
+
+def _cli(deployment: Deployment, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "b24offline", *command],
+        env=child_environ(deployment.up.variables),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE * 60,
+        check=False,
+    )
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

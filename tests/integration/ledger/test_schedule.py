@@ -1,0 +1,107 @@
+"""When each portal is polled next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from b24offline.ledger import LaneSchedule, PollSchedule, next_interval_seconds
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+KEY = "coretest:polls"
+
+
+@given(
+    previous=st.floats(0, 10_000),
+    received=st.integers(0, 600),
+    limit=st.integers(1, 500),
+    minimum=st.floats(0.1, 10),
+    more=st.floats(0, 1_000),
+)
+def test_intervals(previous: float, received: int, limit: int, minimum: float, more: float) -> None:
+    maximum = minimum + more
+    wait = next_interval_seconds(previous, received, limit, minimum, maximum)
+    if received >= limit:
+        assert wait == 0
+    elif received:
+        assert wait == minimum
+    else:
+        assert minimum <= wait <= maximum
+        assert wait >= min(previous, maximum)
+
+
+def test_an_empty_queue_backs_off_to_the_ceiling() -> None:
+    waits, wait = [], 0.0
+    for _ in range(10):
+        wait = next_interval_seconds(wait, 0, 50, 2.0, 20.0)
+        waits.append(wait)
+    assert waits[0] == 2.0
+    assert waits == sorted(waits)
+    assert waits[-1] == 20.0
+
+
+def wait_of(redis: Redis, portal: str) -> float:
+    seconds, micros = redis.time()
+    return redis.zscore(KEY, portal) / 1000 - seconds - micros / 1e6
+
+
+def test_new_portals_are_due_at_once_and_only_once(redis: Redis) -> None:
+    schedule = PollSchedule(redis, "coretest")
+    assert schedule.take_due(60) == []
+    schedule.seed(["a", "b"])
+    assert sorted(schedule.take_due(60)) == ["a", "b"]
+    assert schedule.take_due(60) == []
+    assert 55 < wait_of(redis, "a") <= 60, "a poll that dies would have been the last one"
+    schedule.seed(["a", "b"])
+    assert schedule.take_due(60) == [], "seeding made a portal due that was not"
+
+
+def test_portals_that_are_not_named_any_more_are_dropped(redis: Redis) -> None:
+    schedule = PollSchedule(redis, "coretest")
+    schedule.seed(["a", "b"])
+    schedule.seed(["b", "c"])
+    assert sorted(schedule.take_due(60)) == ["b", "c"]
+    schedule.seed([])
+    assert redis.zcard(KEY) == 0
+
+
+def test_a_portal_is_due_when_it_was_said(redis: Redis) -> None:
+    schedule = PollSchedule(redis, "coretest")
+    schedule.seed(["a", "b"])
+    schedule.take_due(60)
+    schedule.set_next("a", 0)
+    schedule.set_next("b", 30)
+    assert schedule.take_due(60) == ["a"]
+
+
+def test_a_dropped_portal_does_not_come_back_by_a_late_answer(redis: Redis) -> None:
+    schedule = PollSchedule(redis, "coretest")
+    schedule.seed(["a"])
+    schedule.seed([])
+    schedule.set_next("a", 0)
+    assert schedule.take_due(60) == []
+
+
+def test_the_limit_leaves_the_rest_due(redis: Redis) -> None:
+    schedule = PollSchedule(redis, "coretest")
+    schedule.seed([f"p{i}" for i in range(10)])
+    taken = [schedule.take_due(60, limit=4) for _ in range(4)]
+    assert [len(one) for one in taken] == [4, 4, 2, 0]
+    assert len({name for one in taken for name in one}) == 10
+
+
+def test_lanes_of_a_portal_are_due_apart(redis: Redis) -> None:
+    lanes = LaneSchedule(redis, "coretest:{acme}")
+    assert lanes.waited_ms(["deals", "default"]) == {"deals": 0, "default": 0}, "a lane never polled is due now"
+    lanes.set_next("deals", 30)
+    lanes.set_next("default", 0)
+    waited = lanes.waited_ms(["deals", "default"])
+    assert -30_000 <= waited["deals"] < -25_000
+    assert 0 <= waited["default"] < 5_000
+    assert lanes.interval_seconds("deals") == 30.0
+    assert lanes.interval_seconds("unknown") == 0.0
+    assert LaneSchedule(redis, "coretest:{other}").waited_ms(["deals"]) == {"deals": 0}

@@ -1,0 +1,182 @@
+"""The mirror on both databases: the latest reading wins in whatever order readings arrive."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from b24offline.store import Mirror
+from b24offline.store.database import make_engine
+from b24offline.store.mirror import objects, without_infinities
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from b24offline.events import JSON
+
+MOMENT = datetime(2026, 4, 3, 8, 44, 10, tzinfo=UTC)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[sa.Engine]:
+    engine = make_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def mirror(engine: sa.Engine) -> Mirror:
+    mirror = Mirror(engine)
+    mirror.create_schema()
+    return mirror
+
+
+def test_an_object_comes_back_as_it_was_read(mirror: Mirror) -> None:
+    local = datetime.fromisoformat("2026-04-03T10:44:10+02:00")
+    assert mirror.upsert("acme", "crm_deal", "123", {"ID": "123"}, changed_at=local, read_at=1000)
+    row = mirror.row("acme", "crm_deal", "123")
+    assert row is not None
+    assert (row.data, row.changed_at, row.deleted_at, row.read_at) == ({"ID": "123"}, MOMENT, None, 1000)
+    assert datetime.now(UTC) - row.updated_at < timedelta(minutes=5)
+    assert mirror.row("acme", "crm_deal", "124") is None
+    assert "123'}" not in repr(row)
+
+
+def test_without_an_own_date_the_time_of_reading_counts(mirror: Mirror) -> None:
+    mirror.upsert("acme", "user", "1", {}, changed_at=None, read_at=1_775_200_000_500)
+    row = mirror.row("acme", "user", "1")
+    assert row is not None
+    assert row.changed_at == datetime.fromtimestamp(1_775_200_000.5, UTC)
+
+
+def test_naive_times_are_refused(mirror: Mirror) -> None:
+    with pytest.raises(sa.exc.StatementError, match="without time zone"):
+        mirror.upsert("acme", "user", "1", {}, changed_at=datetime(2026, 1, 1), read_at=1)  # noqa: DTZ001
+
+
+def test_an_earlier_reading_that_arrives_late_changes_nothing(mirror: Mirror) -> None:
+    assert mirror.upsert("acme", "task", "1", {"v": 2}, changed_at=None, read_at=20)
+    assert not mirror.upsert("acme", "task", "1", {"v": 1}, changed_at=None, read_at=19)
+    assert not mirror.mark_deleted("acme", "task", "1", at=MOMENT, read_at=19)
+    assert mirror.upsert("acme", "task", "1", {"v": 3}, changed_at=None, read_at=20)
+    row = mirror.row("acme", "task", "1")
+    assert row is not None
+    assert (row.data, row.deleted_at) == ({"v": 3}, None)
+
+
+def test_a_deletion_keeps_the_last_data_until_the_object_returns(mirror: Mirror) -> None:
+    mirror.upsert("acme", "task", "1", {"v": 1}, changed_at=MOMENT, read_at=1)
+    assert mirror.mark_deleted("acme", "task", "1", at=MOMENT + timedelta(hours=1), read_at=2)
+    row = mirror.row("acme", "task", "1")
+    assert row is not None
+    assert (row.data, row.changed_at) == ({"v": 1}, MOMENT)
+    assert row.deleted_at == MOMENT + timedelta(hours=1)
+    assert not mirror.upsert("acme", "task", "1", {"v": 1}, changed_at=None, read_at=1)
+    assert mirror.upsert("acme", "task", "1", {"v": 2}, changed_at=None, read_at=3)
+    row = mirror.row("acme", "task", "1")
+    assert row is not None
+    assert (row.data, row.deleted_at) == ({"v": 2}, None)
+
+
+def test_an_unknown_object_can_be_gone(mirror: Mirror) -> None:
+    assert mirror.mark_deleted("acme", "task", "9", at=MOMENT, read_at=2)
+    row = mirror.row("acme", "task", "9")
+    assert row is not None
+    assert (row.data, row.deleted_at) == (None, MOMENT)
+
+
+def test_rows_are_those_of_one_portal_in_the_order_of_the_key(mirror: Mirror) -> None:
+    for portal, entity, object_id in (("b", "task", "1"), ("a", "task", "2"), ("a", "crm_item", "1046:7")):
+        mirror.upsert(portal, entity, object_id, {}, changed_at=None, read_at=1)
+    assert [(row.entity, row.object_id) for row in mirror.rows("a")] == [
+        ("crm_item", "1046:7"),
+        ("task", "2"),
+    ]
+    assert list(mirror.rows("c")) == []
+
+
+def test_the_schema_is_created_by_many_at_once(engine: sa.Engine) -> None:
+    failures: list[BaseException] = []
+    barrier = threading.Barrier(8)
+
+    def create() -> None:
+        barrier.wait()
+        try:
+            Mirror(engine).create_schema()
+        except sa.exc.SQLAlchemyError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert list(Mirror(engine).rows("a")) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"name": "\U0001f600\x00 NUL and \ud83d half a pair", "quote": "'\"\\ $1 %s :x"},
+        {"big": 2**200, "small": -(2**63), "money": 5200.1, "tiny": 5e-324},
+        {"text": "x" * 1_000_000},
+        dict.fromkeys((f"field {number}" for number in range(10_000)), ""),
+        [1, [None, False], {}],
+        "text",
+    ],
+    ids=["characters", "numbers", "megabyte", "keys", "list", "scalar"],
+)
+def test_heavy_and_odd_documents_survive(mirror: Mirror, data: JSON) -> None:
+    mirror.upsert("acme", "crm_deal", "1", data, changed_at=None, read_at=1)
+    row = mirror.row("acme", "crm_deal", "1")
+    assert row is not None
+    assert row.data == data
+
+
+def test_what_json_cannot_hold_becomes_null(mirror: Mirror) -> None:
+    data: JSON = {"sum": [float("inf"), float("nan"), 1.5]}
+    assert without_infinities(data) == {"sum": [None, None, 1.5]}
+    mirror.upsert("acme", "crm_deal", "1", data, changed_at=None, read_at=1)
+    row = mirror.row("acme", "crm_deal", "1")
+    assert row is not None
+    assert row.data == {"sum": [None, None, 1.5]}
+
+
+operations = st.lists(
+    st.tuples(st.integers(1, 40), st.booleans()),
+    min_size=1,
+    max_size=8,
+    unique_by=lambda operation: operation[0],
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(operations)
+def test_any_interleaving_ends_in_the_state_of_the_latest_reading(
+    engine: sa.Engine, order: list[tuple[int, bool]]
+) -> None:
+    mirror = Mirror(engine)
+    mirror.create_schema()
+    with engine.begin() as connection:
+        connection.execute(sa.delete(objects))
+    seen = 0
+    for read_at, deleted in order:
+        if deleted:
+            stored = mirror.mark_deleted("acme", "task", "1", at=MOMENT, read_at=read_at)
+        else:
+            stored = mirror.upsert("acme", "task", "1", {"read": read_at}, changed_at=None, read_at=read_at)
+        assert stored == (read_at > seen)
+        seen = max(seen, read_at)
+    row = mirror.row("acme", "task", "1")
+    assert row is not None
+    latest, deleted = max(order)
+    assert (row.read_at, row.deleted_at is not None) == (latest, deleted)
+    if not deleted:
+        assert row.data == {"read": latest}

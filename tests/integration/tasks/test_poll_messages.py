@@ -1,0 +1,38 @@
+"""How many messages a portal's polls make: one at a time, however slow the portal and however deep its queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from b24offline.delivery.poller import Poller, PollResult
+from b24offline.delivery.subscriber import Subscriber
+from b24offline.tasks import poll as polling
+from tests.support.celery_bench import broker, deployed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b24offline.runtime import Runtime
+
+__all__ = ["broker", "deployed"]
+
+
+def test_a_full_batch_is_followed_by_one_poll_though_ticks_go_on(
+    deployed: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, sent = deployed(), list[str]()
+    limit = runtime.config.all_lanes["default"].limit
+    monkeypatch.setattr(Poller, "poll", lambda self, lane: PollResult("opened", limit))
+    monkeypatch.setattr(polling.poll, "delay", sent.append)
+    monkeypatch.setattr(Subscriber, "due", lambda *_: False)
+    polling.tick()
+    assert sent == ["acme"]
+    assert polling.poll("acme") == f"default opened: {limit}"
+    assert sent == ["acme", "acme"]
+    # The next poll waits in a queue, or is under way, for longer than the shortest interval.
+    due = runtime.redis.zscore(f"{runtime.config.key_prefix}:polls", "acme")
+    runtime.redis.zadd(f"{runtime.config.key_prefix}:polls", {"acme": due - 10_000})
+    runtime.redis.delete(f"{runtime.config.key_prefix}:turn:tick")
+    assert polling.tick() == "nothing due"

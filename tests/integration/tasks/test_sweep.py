@@ -1,0 +1,174 @@
+"""One sweep over several portals: what is wrong with one is not another's, and nobody is asked more than needed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import update
+
+from b24offline import contract
+from b24offline.delivery.redriver import LISTED_FREELY
+from b24offline.events import ObservedState
+from b24offline.ledger import with_open_work
+from b24offline.store import PORTALS, Cipher
+from b24offline.tasks import sweep as sweeping
+from b24offline.tasks.poll import poll, tick
+from b24offline.tasks.sweep import sweep
+from tests.support.celery_bench import broker, deployed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis import Redis
+
+    from b24offline.runtime import Runtime
+
+__all__ = ["broker", "deployed"]
+
+FIRST, SECOND = "acme", "zeta"
+
+
+class Sweeps:
+    """Two portals, and what each sweep asks for."""
+
+    def __init__(self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.runtime = runtime
+        self.asked: Counter[tuple[str, str]] = Counter()
+        runtime.store.portals.seed(
+            SECOND,
+            client_endpoint="https://zeta.example/rest/",
+            auth_url="https://auth.example/",
+            client_id="app.1",
+            client_secret="s",
+            connector="b24offline",
+            refresh_token="r",
+        )
+        monkeypatch.setattr(sweep.app, "send_task", lambda name, args=(), **_: self.sent(name, args[0] if args else ""))
+
+    def sent(self, name: str, portal: str) -> None:
+        self.asked[name, portal] += 1
+
+    def play(self, *still: str) -> str:
+        """Return one more sweep; all turns are due again but those of ``still``."""
+        for key in self.runtime.redis.keys("*:turn:*"):
+            if not any(f":turn:{what}" in key for what in still):
+                self.runtime.redis.delete(key)
+        return sweep()
+
+
+@pytest.fixture
+def sweeps(deployed: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch) -> Sweeps:
+    return Sweeps(deployed(), monkeypatch)
+
+
+def test_a_portal_whose_keys_are_damaged_does_not_keep_the_others_waiting(
+    sweeps: Sweeps, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis.set(f"{sweeps.runtime.services(FIRST).ledger.stem}:batches", "not a sorted set")
+    sweeps.play()
+    assert (contract.TASK_ADOPT, SECOND) in sweeps.asked
+    assert (contract.TASK_ADOPT, FIRST) not in sweeps.asked
+    reply = [one for one in caplog.records if one.msg == "portal not swept, the others are"]
+    assert [vars(one)["portal"] for one in reply] == [FIRST]
+
+
+def test_only_portals_with_open_work_are_asked_for_what_is_overdue(
+    sweeps: Sweeps, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(sweeping, "_start_again", lambda services: (asked.append(services.portal.name), (0, 0))[1])
+    sweeps.play()
+    assert asked == []
+    redis.zadd(f"{sweeps.runtime.services(SECOND).ledger.stem}:due", {"run:1@2/p": 1})
+    sweeps.play()
+    assert asked == [SECOND]
+    redis.zadd(f"{sweeps.runtime.services(FIRST).ledger.stem}:batches", {"1234": 1})
+    sweeps.play()
+    assert asked == [SECOND, FIRST, SECOND]
+
+
+@pytest.mark.parametrize("key", ["batches", "due"])
+def test_open_work_is_found_among_more_portals_than_one_page(redis: Redis, key: str) -> None:
+    names = [f"p{number}" for number in range(1_100)]
+    wanted = {"p0", "p499", "p500", "p1099"}
+    for name in wanted:
+        redis.zadd(f"x:{{{name}}}:{key}", {"1": 1})
+    redis.zadd("x:{p7}:sightings", {"1": 1})
+    assert with_open_work(redis, "x", names) == wanted
+    assert with_open_work(redis, "x", []) == set()
+
+
+def store_with_another_key(runtime: Runtime, name: str) -> None:
+    foreign = Cipher([Fernet.generate_key().decode()])
+    with runtime.store.engine.begin() as connection:
+        values = {"client_secret": foreign.encrypt("s")}
+        connection.execute(update(PORTALS).where(PORTALS.c.name == name).values(**values))
+    runtime._services.clear()
+
+
+def test_a_portal_whose_secret_cannot_be_opened_does_not_keep_the_others_waiting(
+    sweeps: Sweeps, caplog: pytest.LogCaptureFixture
+) -> None:
+    store_with_another_key(sweeps.runtime, FIRST)
+    for _ in range(3):
+        sweeps.play()
+    assert (contract.TASK_ADOPT, SECOND) in sweeps.asked
+    assert (contract.TASK_ADOPT, FIRST) not in sweeps.asked
+    reply = [vars(one) for one in caplog.records if one.msg == "portal not swept, the others are"]
+    assert {one["portal"] for one in reply} == {FIRST}
+    assert "does not open the client secret of portal acme" in reply[0]["why"]
+    alarms = [vars(one) for one in caplog.records if one.msg == "alarm"]
+    assert [one["issue"][:28] for one in alarms if one["portal"] == FIRST] == ["The secret key does not open"]
+
+
+def test_a_portal_whose_secret_cannot_be_opened_does_not_keep_the_others_unpolled(
+    sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store_with_another_key(sweeps.runtime, FIRST)
+    monkeypatch.setattr(poll, "delay", lambda portal: sweeps.sent(contract.TASK_POLL, portal))
+    monkeypatch.setattr(sweeps.runtime, "ensure_configured_portal", lambda: None)
+    assert tick() == f"due: {FIRST}, {SECOND}"
+    assert {portal for name, portal in sweeps.asked if name == contract.TASK_POLL} == {SECOND}
+    assert [vars(one)["portal"] for one in caplog.records if one.msg == "portal not polled, the others are"] == [FIRST]
+
+
+def test_a_broker_or_a_ledger_that_is_away_ends_the_sweep(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> None:
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(sweeping, "_ask_for_looks", away)
+    with pytest.raises(ConnectionError):
+        sweeps.play()
+
+
+def test_who_is_blocked_for_overload_is_asked_by_polls_alone(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps.runtime.store.portals.set_state(FIRST, ObservedState.BLOCKED, "OVERLOAD_LIMIT", actor="operator")
+    reconciled: list[str] = []
+    monkeypatch.setattr(sweeping.reconcile, "ask_if_due", reconciled.append)
+    sweeps.play()
+    assert reconciled == [SECOND]
+    assert {portal for name, portal in sweeps.asked if name in (contract.TASK_ADOPT, contract.TASK_REDRIVE)} == {SECOND}
+
+
+def test_thousands_of_reserved_records_are_listed_seldom_while_none_is_an_orphan(sweeps: Sweeps) -> None:
+    fencing, timers = sweeps.runtime.services(FIRST).fencing, sweeps.runtime.timers
+    fencing.note_reserved(100 * LISTED_FREELY, 0)
+    for _ in range(3):
+        sweeps.play("reserved")
+    assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 1
+    key = f"{sweeps.runtime.config.key_prefix}:turn:reserved:{FIRST}"
+    assert sweeps.runtime.redis.pttl(key) == pytest.approx(3 * timers.sighting_seconds * 1000, rel=0.2)
+    fencing.sight(["1234"])
+    for _ in range(3):
+        sweeps.play("reserved")
+    assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 4, "an orphan is looked at again in time"
+
+
+def test_few_reserved_records_are_listed_in_each_turn(sweeps: Sweeps) -> None:
+    sweeps.runtime.services(FIRST).fencing.note_reserved(LISTED_FREELY, 0)
+    for _ in range(3):
+        sweeps.play("reserved")
+    assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 3

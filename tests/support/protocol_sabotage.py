@@ -1,0 +1,185 @@
+"""Guards of the protocol, each with a way to switch it off in this process, for a machine that must notice.
+
+What random histories do not find in reasonable time is not here: in-doubt windows, the age of reports, the settle
+lease, attempt numbers that come back, runs of other pipelines that start again with a failed one, and pairs of rules
+that cover for each other. Such a loss takes 12 to 25 steps, each the right one; the model (`tests/model`) finds
+those of one pipeline, because it leaves nothing out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from b24offline.delivery import SettlePlan, SettleView, settlement, settler
+from b24offline.events import Record, parse_record
+from b24offline.ledger import Fencing, ledger
+from b24offline.rest import OfflineQueue, offline_orders
+from tests.support.protocol_rules import ProtocolMachine
+from tests.support.protocol_world import Network, Sent
+
+if TYPE_CHECKING:
+    import pytest
+
+Off = Callable[["pytest.MonkeyPatch"], None]
+
+
+def _sent(patch: pytest.MonkeyPatch, method: str, **params: Any) -> None:
+    """The portal executes the method with other parameters; None leaves one out."""
+    honest = Network.execute
+
+    def execute(self: Network, sent: Sent, *, overlap: bool = False) -> Any:
+        if sent.method == method:
+            given = {key: value for key, value in {**sent.params, **params}.items() if value is not None}
+            sent = replace(sent, params=given)
+        return honest(self, sent, overlap=overlap)
+
+    patch.setattr(Network, "execute", execute)
+
+
+def _planned(patch: pytest.MonkeyPatch, change: Callable[[SettleView, SettlePlan], SettlePlan]) -> None:
+    patch.setattr(settler, "plan_settlement", lambda view: change(view, settlement.plan_settlement(view)))
+
+
+def _scripted(patch: pytest.MonkeyPatch, name: str, before: str, after: str) -> None:
+    """A script of the ledger with another line."""
+    honest = ledger._script_text
+    assert before in honest(name)
+    patch.setattr(
+        ledger,
+        "_script_text",
+        lambda wanted: honest(wanted).replace(before, after) if wanted == name else honest(wanted),
+    )
+
+
+def _explicit_keep(patch: pytest.MonkeyPatch) -> None:
+    _sent(patch, "get", clear=None)
+
+
+def _connector(patch: pytest.MonkeyPatch) -> None:
+    _sent(patch, "clear", auth_connector=None)
+
+
+def _ids_given(patch: pytest.MonkeyPatch) -> None:
+    _sent(patch, "clear", id=None)
+
+
+def _close_only_finished(patch: pytest.MonkeyPatch) -> None:
+    def everything(view: SettleView, plan: SettlePlan) -> SettlePlan:
+        unfinished = tuple(record for record, outcome in view.outcomes.items() if outcome == "unfinished")
+        return replace(plan, clear=tuple(sorted({*plan.clear, *unfinished})))
+
+    _planned(patch, everything)
+
+
+def _look_live(patch: pytest.MonkeyPatch) -> None:
+    def looked(self: settler.Settler, view: SettleView, settling: ledger.SettleLease) -> SettleView:
+        live = {
+            number: parse_record(
+                {
+                    "ID": str(event.record_id),
+                    "TIMESTAMP_X": event.stamp,
+                    "EVENT_NAME": event.name,
+                    "EVENT_DATA": event.data,
+                    "MESSAGE_ID": event.message_id,
+                },
+                process_id=settling.process_id,
+                nacked=event.nacked,
+            )
+            for number, event in view.events.items()
+        }
+        return replace(view, live=live, newer=dict.fromkeys(live, False), now_ms=self._ledger.now_ms())
+
+    patch.setattr(settler.Settler, "_looked", looked)
+
+
+def _attempt_token(patch: pytest.MonkeyPatch) -> None:
+    _scripted(patch, "begin_step", "if fields[2] ~= attempt or position <= tonumber(fields[3]) then return nil end", "")
+
+
+def _object_queue(patch: pytest.MonkeyPatch) -> None:
+    honest = ledger.Ledger.object_queue
+    patch.setattr(
+        ledger.Ledger,
+        "object_queue",
+        lambda self, event, pipeline: f"{honest(self, event, pipeline)}:{event.record_id}",
+    )
+
+
+def _unmarked_only(patch: pytest.MonkeyPatch) -> None:
+    """A retrying run fails like any other, and its record is nacked once more."""
+    _retrying_never_fails(patch)
+    honest_plan = settlement.plan_settlement
+
+    def plan(view: SettleView) -> SettlePlan:
+        live = view.live and {number: replace(record, nacked=False) for number, record in view.live.items()}
+        return honest_plan(replace(view, live=live))
+
+    patch.setattr(settler, "plan_settlement", plan)
+    patch.setattr(offline_orders.NackOrder, "__post_init__", lambda self: None)
+
+
+def _retrying_never_fails(patch: pytest.MonkeyPatch) -> None:
+    honest = ledger.Ledger.begin_step
+
+    def begin_step(self: ledger.Ledger, run: str, attempt: int, position: int) -> ledger.StepLease | None:
+        begun = honest(self, run, attempt, position)
+        return begun and replace(begun, retrying=False)
+
+    patch.setattr(ledger.Ledger, "begin_step", begin_step)
+
+
+def _newer_is_greater(patch: pytest.MonkeyPatch) -> None:
+    def newer(self: OfflineQueue, records: Sequence[Record]) -> dict[int, bool]:
+        rows = list(self._rows({"@MESSAGE_ID": [record.message_id for record in records], "=ERROR": 0}, "settle"))
+        return {
+            record.record_id: any(
+                row.message_id == record.message_id and row.record_id != record.record_id for row in rows
+            )
+            for record in records
+        }
+
+    patch.setattr(OfflineQueue, "newer", newer)
+
+
+def _adoption(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Fencing, "sight", lambda self, reserved: {})
+
+
+def _error_lane(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ProtocolMachine, "redriven", lambda self: ())
+
+
+def _own_run_when_retrying(patch: pytest.MonkeyPatch) -> None:
+    _scripted(patch, "open_batch", "if not record.nacked then return false end", "if true then return false end")
+
+
+def _due_times(patch: pytest.MonkeyPatch) -> None:
+    """The sweep hands nothing out again."""
+    honest = ledger.Ledger.take_overdue
+    patch.setattr(ledger.Ledger, "take_overdue", lambda self, limit=200: replace(honest(self, limit), runs=()))
+
+
+EVERY: Final = ()
+REPORTS: Final = ("change_and_run", "settle", "go_on", "late_call", "time_passes")
+"""Rules enough for failures, reports, and calls that come late or twice."""
+OVERLAPS: Final = ("change_and_run", "run", "run_ends", "time_passes")
+
+GUARDS: Final[dict[str, tuple[Off, tuple[str, ...]]]] = {
+    "explicit clear=0": (_explicit_keep, EVERY),
+    "connector with clear": (_connector, EVERY),
+    "ids with clear": (_ids_given, EVERY),
+    "only what is finished is cleared": (_close_only_finished, EVERY),
+    "look before error": (_look_live, EVERY),
+    "attempt token": (_attempt_token, OVERLAPS),
+    "object_queue": (_object_queue, OVERLAPS),
+    "no report of nacked records": (_unmarked_only, EVERY),
+    "retrying runs never fail": (_retrying_never_fails, EVERY),
+    "only a greater id supersedes": (_newer_is_greater, EVERY),
+    "adoption": (_adoption, EVERY),
+    "error lane": (_error_lane, EVERY),
+    "own run when held": (_own_run_when_retrying, EVERY),
+    "sweep of runs": (_due_times, EVERY),
+}
+"""Guard -> how it is switched off, and the rules whose histories show it."""

@@ -1,0 +1,83 @@
+"""The command line: what it imports, and that its list of commands says what they say themselves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from b24offline.cli import main
+from b24offline.cli.main import COMMANDS
+
+GROUPS = ("b24offline.runtime", "sqlalchemy", "redis", "pydantic")
+
+
+def imported_by(code: str) -> set[str]:
+    """Return the names of all modules that a fresh interpreter has imported after the code."""
+    reply = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return set(reply.stdout.split())
+
+
+def test_help_imports_no_command() -> None:
+    code = "from b24offline.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    assert not imported_by(code) & {"celery", "kombu", *GROUPS}
+
+
+@pytest.mark.parametrize("module", sorted({target.partition(":")[0] for target, _ in COMMANDS.values()}))
+def test_no_command_imports_celery(module: str) -> None:
+    found = imported_by(f"import {module}")
+    assert "b24offline.runtime" in found
+    assert not found & {"celery", "kombu"}
+
+
+def test_it_runs_as_a_module() -> None:
+    reply = subprocess.run(
+        [sys.executable, "-m", "b24offline", "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert reply.stdout.startswith("Usage: b24offline ")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there_under_its_name(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert command.name == name
+    reply = CliRunner().invoke(main, [name, "--help"])
+    assert (reply.exit_code, reply.output.startswith(f"Usage: b24offline {name} ")) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        (
+            "portal",
+            "add authorize claim drain list pause remove resume rotate-secret set-url show",
+        ),
+        ("db", "prune reencrypt upgrade"),
+    ],
+)
+def test_every_command_of_a_group_is_there_under_its_name(group: str, names: str) -> None:
+    command = main.get_command(click.Context(main), group)
+    assert isinstance(command, click.Group)
+    assert " ".join(sorted(command.commands)) == names
+
+
+@pytest.mark.parametrize("former", ["dead", "nacked", "run"])
+def test_a_command_that_is_none_is_refused(former: str) -> None:
+    reply = CliRunner().invoke(main, [former])
+    assert reply.exit_code == 2
+    assert "No such command" in reply.output
+
+
+def test_monitoring_needs_no_runtime() -> None:
+    found = imported_by("import b24offline.alarms, b24offline.overview")
+    assert not found & {"b24offline.runtime", "b24offline.delivery.services", "celery", "requests"}

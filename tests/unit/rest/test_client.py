@@ -1,0 +1,310 @@
+"""Calls and batches against a small HTTP server."""
+
+from __future__ import annotations
+
+import json
+import logging
+from urllib.parse import unquote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.wrappers import Request, Response
+
+from b24offline import errors
+from b24offline.rest import Command, RestClient, make_session
+from b24offline.rest.php_query import php_query
+from tests.support.served import served
+
+TOKEN = "canary-token-1"
+
+
+class Portal:
+    """Answers every request with what the test set, and keeps what was asked."""
+
+    def __init__(self):
+        self.answer = {"result": True}
+        self.status = 200
+        self.headers = {}
+        self.requests = []
+
+    def __call__(self, environ, start_response):
+        request = Request(environ)
+        self.requests.append((request.method, request.full_path, dict(request.headers), request.get_data()))
+        content = self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
+        response = Response(content, self.status, self.headers, content_type="application/json")
+        return response(environ, start_response)
+
+    @property
+    def sent(self):
+        return json.loads(self.requests[-1][3])
+
+
+@pytest.fixture
+def portal():
+    app = Portal()
+    with served(app) as url:
+        app.url = f"{url}/rest/"
+        yield app
+
+
+def client_of(portal, **limits):
+    settings = {"connect_timeout_seconds": 2, "read_timeout_seconds": 5, "max_response_bytes": 1 << 20}
+    return RestClient("acme", portal.url, make_session(), **{**settings, **limits})
+
+
+def test_a_call_posts_json_and_returns_the_envelope(portal):
+    portal.answer = {"result": [{"ID": "1"}], "total": 7, "next": "50", "time": {"operating": 0.1}}
+    answer = client_of(portal).call("crm.deal.list", {"filter": {">ID": 5}, "order": []}, token=TOKEN)
+    assert answer.result == [{"ID": "1"}]
+    assert (answer.total, answer.next, answer.time) == (7, 50, {"operating": 0.1})
+    verb, path, headers, _ = portal.requests[-1]
+    assert (verb, path.rstrip("?")) == ("POST", "/rest/crm.deal.list")
+    assert headers["Content-Type"] == "application/json"
+    assert headers["User-Agent"].startswith("b24offline/")
+    assert portal.sent == {"filter": {">ID": 5}, "order": [], "auth": TOKEN}
+
+
+@pytest.mark.parametrize("envelope", [{}, {"total": True, "next": "x", "time": []}, {"total": None}])
+def test_the_extras_of_an_envelope_are_optional(portal, envelope):
+    portal.answer = {"result": 1, **envelope}
+    answer = client_of(portal).call("profile", None, token=TOKEN)
+    assert (answer.result, answer.total, answer.next, answer.time) == (1, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "result"),
+    [
+        (b'{"result": {"a": 1, "a": 2}}', {"a": 2}),
+        (b'{"result": "nul \\u0000, emoji \\ud83d\\ude00, half \\ud83d"}', "nul \0, emoji \U0001f600, half \ud83d"),
+        ('{"result": "\U0001f600"}'.encode(), "\U0001f600"),
+        (b'\xef\xbb\xbf{"result": 12345678901234567890123}', 12345678901234567890123),
+    ],
+)
+def test_odd_json_is_read(portal, body, result):
+    portal.answer = body
+    assert client_of(portal).call("m", {}, token=TOKEN).result == result
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b'{"result": [1, 2', b"\xff\xfe\xfa", b"[" * 200_000, b'{"result":' + b"1" * 5000 + b"}"],
+)
+def test_what_cannot_be_read_may_have_been_executed(portal, body):
+    portal.answer = body
+    with pytest.raises(errors.UnknownAnswer) as caught:
+        client_of(portal).call("crm.deal.add", {}, token=TOKEN)
+    assert caught.value.executed == "unknown"
+
+
+def test_a_redirect_is_not_followed_and_names_only_the_host(portal):
+    portal.status, portal.headers = 302, {"Location": f"{portal.url}other?auth={TOKEN}"}
+    with pytest.raises(errors.Moved, match=r"to host 127\.0\.0\.1") as caught:
+        client_of(portal).call("crm.deal.add", {}, token=TOKEN)
+    assert len(portal.requests) == 1
+    assert TOKEN not in str(caught.value)
+
+
+def test_no_cookie_is_kept(portal):
+    portal.headers = {"Set-Cookie": "PHPSESSID=1"}
+    client = client_of(portal)
+    for _ in range(3):
+        client.call("m", {}, token=TOKEN)
+    assert "Cookie" not in portal.requests[-1][2]
+
+
+def test_a_token_is_in_the_body_only(portal, caplog):
+    caplog.set_level(logging.DEBUG)
+    portal.status = 401
+    portal.answer = {"error": "NO_AUTH_FOUND", "error_description": f"unknown token {TOKEN}"}
+    client = client_of(portal)
+    with pytest.raises(errors.AuthLost) as caught:
+        client.call("m", {}, token=TOKEN)
+    assert TOKEN in portal.requests[-1][3].decode()
+    assert TOKEN not in portal.requests[-1][1] + str(portal.requests[-1][2])
+    error = caught.value
+    assert TOKEN not in f"{error} {error!r} {error.description} {error.args} {client!r} {caplog.text}"
+    assert error.__cause__ is None
+
+
+@pytest.mark.parametrize("method", ["", "../m", "m?x=1", "a..b", "a/b", "a b", "m\n", ".a"])
+def test_a_malformed_method_is_refused_before_sending(portal, method):
+    with pytest.raises(ValueError, match="no name of a method"):
+        client_of(portal).call(method, {}, token=TOKEN)
+    assert portal.requests == []
+
+
+@pytest.mark.parametrize(
+    ("params", "words"), [({"auth": "x"}, "parameter auth"), ({"n": float("nan")}, "JSON compliant")]
+)
+def test_impossible_parameters_are_refused_before_sending(portal, params, words):
+    with pytest.raises(ValueError, match=words):
+        client_of(portal).call("m", params, token=TOKEN)
+    assert portal.requests == []
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://portal.example/rest/", "not https"),
+        ("http://127.0.0.1.example/rest/", "not https"),
+        ("ftp://portal.example/rest/", "not an http address"),
+        ("portal.example", "not an http address"),
+        ("http://[::1/rest/", "not an http address"),
+        ("https://user:hidden@portal.example/rest/", "carries a user"),
+        ("https://portal.example/rest/?auth=hidden", "carries"),
+    ],
+)
+def test_an_unsafe_endpoint_is_refused(url, words):
+    with pytest.raises(errors.ConfigError, match=words) as caught:
+        RestClient("acme", url, make_session(), connect_timeout_seconds=1, read_timeout_seconds=1, max_response_bytes=1)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/rest", "http://localhost/rest/", "http://[::1]/", "https://a.b/rest/"]
+)
+def test_a_safe_endpoint_is_taken(url):
+    RestClient("acme", url, make_session(), connect_timeout_seconds=1, read_timeout_seconds=1, max_response_bytes=1)
+
+
+def two_commands():
+    return {"a": Command("crm.deal.get", {"id": 7}), "b": Command("crm.lead.get", {"id": "$result[a][ID]"})}
+
+
+def batch_body(**parts):
+    maps = ("result", "result_error", "result_total", "result_next", "result_time")
+    return {"result": {**{name: [] for name in maps}, **parts}}
+
+
+def test_a_batch_sends_command_lines_and_splits_results_from_errors(portal):
+    portal.answer = batch_body(
+        result={"a": {"ID": "7"}},
+        result_error={"b": {"error": "", "error_description": "Not found"}},
+        result_total={"a": 3, "c": "x"},
+        result_next={"a": 50},
+    )
+    answer = client_of(portal).batch(two_commands(), token=TOKEN, halt=True)
+    assert answer.results == {"a": {"ID": "7"}}
+    assert list(answer.errors) == ["b"]
+    assert type(answer.errors["b"]) is errors.ObjectNotFound
+    assert answer.errors["b"].method == "crm.lead.get"
+    assert (answer.totals, answer.nexts) == ({"a": 3}, {"a": 50})
+    assert portal.sent == {
+        "halt": 1,
+        "cmd": {"a": "crm.deal.get?id=7", "b": "crm.lead.get?id=%24result%5Ba%5D%5BID%5D"},
+        "auth": TOKEN,
+    }
+
+
+def test_a_batch_with_numbered_commands_may_answer_with_lists(portal):
+    portal.answer = batch_body(result=["x", None], result_total=[1, 2])
+    commands = {"0": Command("a", {}), "1": Command("b", {}), "2": Command("c", {})}
+    answer = client_of(portal).batch(commands, token=TOKEN)
+    assert answer.results == {"0": "x", "1": None}
+    assert answer.totals == {"0": 1, "1": 2}
+    assert type(answer.errors["2"]) is errors.UnknownAnswer
+    assert portal.sent["cmd"]["0"] == "a"
+
+
+def test_a_command_in_both_maps_has_failed(portal):
+    portal.answer = batch_body(result={"a": 1, "b": 2}, result_error={"a": {"error": "X"}})
+    answer = client_of(portal).batch(two_commands(), token=TOKEN)
+    assert (answer.results, list(answer.errors)) == ({"b": 2}, ["a"])
+
+
+def test_a_command_in_neither_map_may_have_been_executed(portal):
+    portal.answer = batch_body()
+    answer = client_of(portal).batch(two_commands(), token=TOKEN)
+    assert answer.results == {}
+    assert {name: e.executed for name, e in answer.errors.items()} == {"a": "unknown", "b": "unknown"}
+
+
+@pytest.mark.parametrize("refusal", ["text", None, [], {}, {"error_description": "x"}])
+def test_an_unreadable_error_of_a_command_may_have_been_executed(portal, refusal):
+    portal.answer = batch_body(result={"b": 1}, result_error={"a": refusal})
+    answer = client_of(portal).batch(two_commands(), token=TOKEN)
+    assert type(answer.errors["a"]) is errors.UnknownAnswer
+    assert answer.results == {"b": 1}
+
+
+@pytest.mark.parametrize("result", [[], True, None, {"result": 1}, {"result": [], "result_error": "x"}])
+def test_a_batch_of_another_shape_may_have_been_executed(portal, result):
+    portal.answer = {"result": result}
+    with pytest.raises(errors.UnknownAnswer):
+        client_of(portal).batch(two_commands(), token=TOKEN)
+
+
+def test_a_token_echoed_by_a_command_is_cut_out(portal):
+    portal.answer = batch_body(result_error={"a": {"error": "X", "error_description": f"is {TOKEN}"}})
+    error = client_of(portal).batch(two_commands(), token=TOKEN).errors["a"]
+    assert error.description == "is ***"
+
+
+@pytest.mark.parametrize("count", [0, 51])
+def test_a_batch_of_the_wrong_size_is_refused_before_sending(portal, count):
+    with pytest.raises(ValueError, match="1 to 50 commands"):
+        client_of(portal).batch({str(n): Command("m", {}) for n in range(count)}, token=TOKEN)
+    assert portal.requests == []
+
+
+def test_an_empty_list_cannot_vanish_from_a_batch(portal):
+    with pytest.raises(ValueError, match="empty"):
+        client_of(portal).batch({"a": Command("m", {"id": []})}, token=TOKEN)
+    assert portal.requests == []
+
+
+def php_parse(query):
+    """Read a query string the way PHP does, independently of how it was written."""
+    root = {}
+    for piece in query.split("&") if query else []:
+        name, _, value = piece.partition("=")
+        name = unquote_plus(name)
+        head, *rest = name.split("[")
+        path = [head] + [part.removesuffix("]") for part in rest]
+        node = root
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+        node[path[-1]] = unquote_plus(value)
+    return root
+
+
+def as_php_sees(value):
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, list):
+        return {str(i): as_php_sees(v) for i, v in enumerate(value)}
+    if isinstance(value, dict):
+        return {k: as_php_sees(v) for k, v in value.items()}
+    return str(value)
+
+
+keys = st.text(st.characters(exclude_characters="[]\0", exclude_categories=["Cs"]), min_size=1)
+scalars = (
+    st.text(st.characters(exclude_categories=["Cs"]))
+    | st.integers()
+    | st.booleans()
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, min_size=1, max_size=4) | st.dictionaries(keys, inner, min_size=1, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(keys.filter(lambda k: " " not in k and "." not in k), values, max_size=4))
+def test_a_query_arrives_as_php_reads_it(params):
+    assert php_parse(php_query(params)) == as_php_sees(params)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"a": None}, {"a": []}, {"a": {}}, {"a": {"b": []}}, {"a": float("inf")}, {"a": b"x"}, {"a[b]": 1},
+        {"": 1}, {"a": {"": 1}}, {"a": {"b]": 1}}, {"a\0": 1}, {"a.b": 1}, {"a b": 1},
+    ],
+)  # fmt: skip
+def test_what_a_query_cannot_carry_is_refused(params):
+    with pytest.raises(ValueError, match=r"cannot|PHP renames"):
+        php_query(params)
