@@ -14,7 +14,7 @@ from redis import Redis
 
 from b24offline.ledger import error_lane
 from b24offline.supervisor import child_environ
-from tests.integration import chains
+from tests.support import chains
 from tests.support.stack import CHAINS, PORTAL, Stack, wait_until
 
 OPTIONS: dict[str, Any] = {"variables": {"B24_PIPELINES": CHAINS, "B24_MAX_ATTEMPTS": "1"}, "time_scale": 0.02}

@@ -16,7 +16,7 @@ from b24offline.contract import QUEUES
 from b24offline.supervisor import celery_process as processes
 from b24offline.tasks.step_error import showable
 from b24offline.tasks.steps import Permanent
-from tests.integration import careless_chains
+from tests.support import careless_chains
 from tests.support.onlookers import BrokerLog, Events, Flower
 from tests.support.stack import PORTAL, Stack, wait_until
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from redis import Redis
 
 from b24offline.supervisor import child_environ, worker
-from tests.integration import chains
+from tests.support import chains
 from tests.support.stack import CHAINS, Stack, wait_until
 
 LANES = [

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
-from tests.integration import chains
+from tests.support import chains
 from tests.support.stack import CHAINS, Stack, wait_until
 
 ENTITIES = ("crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_item", "task")

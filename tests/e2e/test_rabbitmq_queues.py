@@ -11,12 +11,12 @@ import pytest
 from amqp.exceptions import PreconditionFailed
 from kombu.transport import native_delayed_delivery
 from redis import Redis
-from tests.integration.test_start import celery
 
 from b24offline.config import Config
 from b24offline.contract import EXCHANGE, QUEUE_EVENTS, QUEUES
 from b24offline.tasks import application
-from tests.integration import chains
+from tests.e2e.test_start import celery
+from tests.support import chains
 from tests.support.rabbit import RabbitNode
 from tests.support.stack import CHAINS, Stack, wait_until
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from tests.integration.test_error_lane import command, dead_letters, hurry
 
 from b24offline.ledger import is_synthetic
 from b24offline.reconciliation import RECONCILE, Job
 from b24offline.rest import bind_events
-from tests.integration import chains
+from tests.e2e.test_error_lane import command, dead_letters, hurry
+from tests.support import chains
 from tests.support.stack import CHAINS, Stack, wait_until
 
 ENTITIES = ("crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_item", "task")

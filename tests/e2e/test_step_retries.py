@@ -9,7 +9,7 @@ from typing import Any, cast
 from redis import Redis
 
 from b24offline.delivery import run_of_dead_letter
-from tests.integration import retry_chains
+from tests.support import retry_chains
 from tests.support.stack import PORTAL, Stack, wait_until
 
 CHAINS = "tests.support.retry_chains"

@@ -8,16 +8,16 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model.explore import explore
-from model.portal_moves import change, network
-from model.rule_table import ASKED_FOR, LINGER, LOSS, NEEDED, PAIR, SPARE, TOGETHER, TWICE, Case
-from model.sentences import reply
-from model.settle_moves import begin, go_on
-from model.state import FREE, Batch, Bounds, Call, Record, Rules, Run, initial
 
 from b24offline.delivery import SettleView
 from b24offline.delivery.settlement import needs_look, plan_settlement
 from b24offline.emulator import Journal, OfflineQueue, Selection, Sequence
+from tests.model.explore import explore
+from tests.model.portal_moves import change, network
+from tests.model.rule_table import ASKED_FOR, LINGER, LOSS, NEEDED, PAIR, SPARE, TOGETHER, TWICE, Case
+from tests.model.sentences import reply
+from tests.model.settle_moves import begin, go_on
+from tests.model.state import FREE, Batch, Bounds, Call, Record, Rules, Run, initial
 from tests.support.core_events import PID, event_of, message_of, record_of
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(900)]  # minutes on a busy machine

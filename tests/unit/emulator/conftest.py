@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from emulator_bench import PortalBench
-from emulator_caller import Caller
 
 from b24offline.emulator import EmulatorProcess
+from tests.unit.emulator.emulator_bench import PortalBench
+from tests.unit.emulator.emulator_caller import Caller
 
 
 @pytest.fixture

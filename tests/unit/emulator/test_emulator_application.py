@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from emulator_bench import PortalBench
+
+from tests.unit.emulator.emulator_bench import PortalBench
 
 
 def test_bindings_are_listed_and_removed_as_they_were_made():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from emulator_bench import START, PortalBench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b24offline.emulator import wait_until
 from b24offline.emulator.state.clock import Clock, iso, parse_moment
 from b24offline.emulator.state.limits import LeakyBucket, OperatingTime
+from tests.unit.emulator.emulator_bench import START, PortalBench
 
 
 def test_clock_runs_at_its_rate_and_can_be_moved():

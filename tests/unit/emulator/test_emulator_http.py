@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from emulator_caller import Caller
 
 from b24offline.emulator import EmulatorError
+from tests.unit.emulator.emulator_caller import Caller
 
 
 @pytest.mark.parametrize("suffix", ["", ".json"])

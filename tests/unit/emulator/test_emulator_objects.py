@@ -5,11 +5,11 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from emulator_bench import START, PortalBench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b24offline.emulator.state.objects import Objects
+from tests.unit.emulator.emulator_bench import START, PortalBench
 
 CLASSIC = ("lead", "deal", "contact", "company")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from emulator_bench import CLEAR, DAY, ERROR, GET, LIST, START, PortalBench, messages
 
 from b24offline.emulator.api.params import Params
 from b24offline.emulator.api.request import RestRequest, execute
 from b24offline.emulator.state.clock import parse_moment
 from b24offline.emulator.state.selection import Selection
+from tests.unit.emulator.emulator_bench import CLEAR, DAY, ERROR, GET, LIST, START, PortalBench, messages
 
 # A record
 

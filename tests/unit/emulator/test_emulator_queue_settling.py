@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from emulator_bench import CLEAR, ERROR, START, PortalBench, messages
 
 from b24offline.emulator.state.clock import parse_moment
 from b24offline.emulator.state.selection import Selection
+from tests.unit.emulator.emulator_bench import CLEAR, ERROR, START, PortalBench, messages
 
 # event.offline.clear
 

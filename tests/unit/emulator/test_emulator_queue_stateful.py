@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulator_bench import DAY, START, PortalBench
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from b24offline.emulator.state.clock import parse_moment
+from tests.unit.emulator.emulator_bench import DAY, START, PortalBench
 
 CONNECTORS = ("", "crm", "erp")
 DEALS = ("1", "2", "3", "4")

@@ -7,9 +7,9 @@ import threading
 from urllib.parse import parse_qs
 
 import pytest
-from emulator_bench import START, PortalBench
 
 from b24offline.emulator import wait_until
+from tests.unit.emulator.emulator_bench import START, PortalBench
 
 
 def test_signals_wait_for_the_least_pause():

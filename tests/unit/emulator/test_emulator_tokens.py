@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from emulator_bench import PortalBench
 
 from b24offline.emulator.api.params import Params
 from b24offline.emulator.api.request import RestRequest, execute
 from b24offline.emulator.server.token_endpoint import Application, grant, portal_of
 from b24offline.emulator.state.tokens import KEPT_ACCESS_TOKENS
+from tests.unit.emulator.emulator_bench import PortalBench
 
 APPLICATION = Application("local.app", "secret")
 
