@@ -87,7 +87,7 @@ class Runtime:
 
     def check_ledger_schema(self) -> None:
         """Raise LedgerSchemaMismatch where another version keeps a portal's ledger; for a process that starts."""
-        if other := other_schema(self.redis, self.config.key_prefix, self.store.portals.names()):
+        if other := other_schema(self.redis, self.config.redis_key_prefix, self.store.portals.names()):
             raise other
 
     def check_ledger_schema_if_reachable(self) -> None:
@@ -103,14 +103,14 @@ class Runtime:
     @cached_property
     def schedule(self) -> PollSchedule:
         """When each portal is due."""
-        return PollSchedule(self.redis, self.config.key_prefix)
+        return PollSchedule(self.redis, self.config.redis_key_prefix)
 
     @cached_property
     def rate_limiter(self) -> RateLimiter:
         """The leaky buckets of all portals."""
         return RateLimiter(
             self.redis,
-            key_prefix=self.config.key_prefix,
+            key_prefix=self.config.redis_key_prefix,
             requests_per_second=self.config.requests_per_second,
             burst=self.config.burst,
             ack_rate_share=self.config.ack_rate_share,
@@ -159,7 +159,7 @@ class Runtime:
 
     def once_per(self, what: str, seconds: float) -> bool:
         """Return whether it is time for this again: true at most once in so many seconds, over all workers."""
-        key = keys.turn(self.config.key_prefix, what)
+        key = keys.turn(self.config.redis_key_prefix, what)
         return bool(self.redis.set(key, "1", nx=True, px=max(1, round(seconds * 1000))))
 
     @cached_property
@@ -179,7 +179,7 @@ class Runtime:
 
     def with_open_work(self, names: Sequence[str]) -> set[str]:
         """Return those of the portals whose ledger holds something that can be overdue."""
-        return with_open_work(self.redis, self.config.key_prefix, names)
+        return with_open_work(self.redis, self.config.redis_key_prefix, names)
 
     def tell_alarms(self) -> None:
         """Log the issues of all portals that began or are over."""

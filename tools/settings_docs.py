@@ -44,12 +44,12 @@ _ENV_HEAD: Final = """\
 
 def markdown() -> str:
     """Return the text of `docs/settings.md`."""
-    return _MARKDOWN_HEAD + "".join(map(_table_row, variables(Config)))
+    return _MARKDOWN_HEAD + "".join(map(_table_row, _settings()))
 
 
 def env_example() -> str:
     """Return the text of `.env.example`: every variable commented out, below its meaning."""
-    return _ENV_HEAD + "".join(map(_env_lines, variables(Config)))
+    return _ENV_HEAD + "".join(map(_env_lines, _settings()))
 
 
 def documents() -> dict[str, str]:
@@ -64,6 +64,10 @@ def outdated(checkout: Path) -> list[str]:
         for name, text in documents().items()
         if not (checkout / name).is_file() or (checkout / name).read_text("utf-8") != text
     ]
+
+
+def _settings() -> list[Variable]:
+    return [variable for variable in variables(Config) if variable.public]
 
 
 def _table_row(variable: Variable) -> str:

@@ -38,7 +38,7 @@ def reset(yes: bool) -> None:
         click.confirm(_WARNING, abort=True)
     config = Config.load()
     with _server(config) as redis:
-        deleted = ledger_schema.reset(redis, config.key_prefix)
+        deleted = ledger_schema.reset(redis, config.redis_key_prefix)
     click.echo(f"{deleted} keys were deleted. Start this version: open events are adopted within minutes.")
 
 

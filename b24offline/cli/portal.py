@@ -203,7 +203,7 @@ def claim(name: str) -> None:
         return
     _poll_soon(runtime, name)
     click.echo(f"Portal {name} belongs to this deployment now. Its reserved records are adopted within minutes.")
-    if not runtime.config.adopt:
+    if not runtime.config.claim_orphans:
         click.echo("Adoption is off (B24_CLAIM_ORPHANS): until it is on, those records stay reserved.")
 
 

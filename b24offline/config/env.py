@@ -38,7 +38,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "events": "ONCRMDEALADD,ONCRMDEALUPDATE",
     "filter": '{"=EVENT_NAME": "ONCRMDEALADD"}',
     "ca_file": "/etc/ssl/certs/portal.pem",
-    "adopt": "true",
+    "claim_orphans": "true",
     "auto_subscribe": "true",
 }
 """A right value for the fields whose default is none; the others' default is the example."""
@@ -56,6 +56,7 @@ class Variable:
         description: what it does, with its unit.
         secret: whether it is never shown, and may come as `<name>_FILE`.
         example: a right value.
+        public: whether it is a setting of a deployment; the others are for tests and the demo.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Variable:
     description: str
     secret: bool
     example: str
+    public: bool
 
 
 def variables(config: type[BaseModel]) -> Iterator[Variable]:
@@ -81,6 +83,7 @@ def variables(config: type[BaseModel]) -> Iterator[Variable]:
             description=info.description or "",
             secret=bool(extra.get("secret", False)),
             example=EXAMPLES.get(field, default),
+            public=bool(extra.get("public", True)),
         )
 
 
@@ -92,6 +95,7 @@ def read_environment(config: type[BaseModel], environ: Mapping[str, str] | None 
     """
     source = os.environ if environ is None else environ
     known = {variable.name: variable for variable in variables(config)}
+    settings = [name for name, variable in known.items() if variable.public]
     files = {name + FILE_SUFFIX: variable for name, variable in known.items() if variable.secret}
     wrong: list[str] = []
     given: dict[str, Any] = {}
@@ -99,7 +103,7 @@ def read_environment(config: type[BaseModel], environ: Mapping[str, str] | None 
         if name in known and source[name].strip():
             given[known[name].field] = source[name].strip()
         elif name.startswith(PREFIX) and name not in known and name not in files:
-            wrong.append(_unknown(name, [*known, *files]))
+            wrong.append(_unknown(name, [*settings, *files]))
     for name, variable in files.items():
         path = source.get(name, "").strip()
         if not path:

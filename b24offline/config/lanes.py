@@ -1,8 +1,8 @@
 """Lanes: several ways of reserving from one portal's queue, that take turns. Pure.
 
-A lane has its own filter, limit, interval and Celery queue, so that a flood of one event does not delay the others.
-Only one reserving call is in flight per portal, so lanes take turns: the one that has waited longest goes first, and a
-priority is worth a second of waiting, which a lane that is always full cannot outbid for ever.
+A lane has its own filter, batch size, interval and Celery queue, so that a flood of one event does not delay the
+others. Only one reserving call is in flight per portal, so lanes take turns: the one that has waited longest goes
+first, and a priority is worth a second of waiting, which a lane that is always full cannot outbid for ever.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Lane(BaseModel):
         name: up to 32 of a-z 0-9 _ -; "default" is the lane of the `B24_*` settings.
         filter: as `B24_FILTER`; filters of lanes may overlap.
         order: as `B24_ORDER`.
-        limit: as `B24_BATCH_SIZE`.
+        batch_size: as `B24_BATCH_SIZE`.
         interval_min_seconds: between polls while records keep coming.
         interval_max_seconds: between polls while the lane stays empty.
         priority: 0 to 60; each step counts as a second of waiting when lanes compete.
@@ -41,7 +41,7 @@ class Lane(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
     filter: Annotated[Mapping[str, str | int], BeforeValidator(values.record_filter)] = {}
     order: Annotated[Mapping[str, Literal["ASC", "DESC"]], BeforeValidator(values.record_order)] = {"ID": "ASC"}
-    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    batch_size: Annotated[int, Field(ge=1, le=500)] = 50
     interval_min_seconds: Seconds = 1.0
     interval_max_seconds: Seconds = 30.0
     priority: Annotated[int, Field(ge=0, le=60)] = 0

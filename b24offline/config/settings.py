@@ -125,7 +125,7 @@ class Config(BaseModel):
         ),
         json_schema_extra={"default": "ID ASC"},
     )
-    limit: Annotated[int, Field(ge=1, le=500)] = Field(
+    batch_size: Annotated[int, Field(ge=1, le=500)] = Field(
         default=50, description="Records reserved by one call, 1 to 500."
     )
     poll_interval_min_seconds: Seconds = Field(
@@ -139,7 +139,7 @@ class Config(BaseModel):
     lanes: Annotated[tuple[Lane, ...], BeforeValidator(lanes_from_json)] = Field(
         default=(),
         description=(
-            "JSON array of further lanes, each with a name and any of filter, order, limit, "
+            "JSON array of further lanes, each with a name and any of filter, order, batch_size, "
             "interval_min_seconds, interval_max_seconds, priority, queue: see docs/lanes.md."
         ),
     )
@@ -152,7 +152,7 @@ class Config(BaseModel):
         default=5.0,
         description=(
             "Seconds to wait for a connection to a portal: its name, all its addresses and TLS together. At most "
-            "15, because a in-doubt window covers no longer one."
+            "15, because the in-doubt window covers no longer one."
         ),
     )
     read_timeout_seconds: Annotated[float, Field(gt=0, le=70)] = Field(
@@ -197,7 +197,7 @@ class Config(BaseModel):
             "stacks declare unless told otherwise. Queues have to be deleted before it changes: see docs/deploy.md."
         ),
     )
-    key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = Field(
+    redis_key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = Field(
         default="b24offline",
         description="First part of every key in Redis, up to 32 of A-Z a-z 0-9 . _ -.",
     )
@@ -218,7 +218,7 @@ class Config(BaseModel):
             "for another number."
         ),
     )
-    adopt: bool = Field(
+    claim_orphans: bool = Field(
         default=True,
         description="Take over reserved records that no batch of ours knows, as a crash leaves them.",
     )
@@ -259,6 +259,7 @@ class Config(BaseModel):
     time_scale: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0,
         description="Shortens every timer of the protocol alike. For tests and the demo only; 1 otherwise.",
+        json_schema_extra={"variable": "B24OFFLINE_TEST_TIME_SCALE", "public": False},
     )
 
     @classmethod
@@ -305,7 +306,7 @@ class Config(BaseModel):
             name=DEFAULT_LANE,
             filter=self.filter,
             order=self.order,
-            limit=self.limit,
+            batch_size=self.batch_size,
             interval_min_seconds=self.poll_interval_min_seconds,
             interval_max_seconds=self.poll_interval_max_seconds,
         )

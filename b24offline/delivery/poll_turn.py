@@ -78,7 +78,7 @@ class PollTurns:
             self._lifecycle.note_success()
             previous = self._lane_schedule.interval_seconds(name)
             wait = next_interval_seconds(
-                previous, polled.received, lane.limit, lane.interval_min_seconds, lane.interval_max_seconds
+                previous, polled.received, lane.batch_size, lane.interval_min_seconds, lane.interval_max_seconds
             )
             self._lane_schedule.set_next(name, wait)
         elif polled.state == "full":

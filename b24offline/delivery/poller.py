@@ -84,7 +84,7 @@ class Poller:
         if isinstance(lease, PollRefused):
             return PollResult(lease.reason)
         failpoint("poll.leased")
-        batch = self._reserved(lease, ReserveOrder(lane.limit, lane.order, lane.filter))
+        batch = self._reserved(lease, ReserveOrder(lane.batch_size, lane.order, lane.filter))
         if not isinstance(batch, Batch):
             return PollResult(batch)
         self._open(batch, BatchKind.POLLED, lease=lease, lane=lane.name)

@@ -99,7 +99,7 @@ def build_kit(shared: Shared, portal: Portal, on_gap: Callable[[int], object]) -
         block_seconds=BLOCK_SECONDS * config.time_scale,
     )
     queue = OfflineQueue(client, name, portal.connector)
-    ledger = Ledger(shared.redis, config.key_prefix, name, timers)
+    ledger = Ledger(shared.redis, config.redis_key_prefix, name, timers)
     fencing = Fencing(shared.redis, ledger, timers, max_in_flight_batches=config.max_in_flight_batches)
     requests = JobQueue(shared.redis, ledger)
     object_cache = ObjectCache(shared.redis, ledger, config.object_cache_ttl_seconds)
@@ -160,7 +160,7 @@ def build_kit(shared: Shared, portal: Portal, on_gap: Callable[[int], object]) -
             dead_letter_queue=dead_letter_queue,
             timers=timers,
             requests_per_second=config.requests_per_second,
-            adopts=config.adopt,
+            adopts=config.claim_orphans,
             once_per=shared.once_per,
         ),
         redriver=Redriver(

@@ -29,7 +29,7 @@ UNTOLD: Final = ""
 def tell_all(store: Store, redis: Redis, config: Config) -> None:
     """Log the issues of all portals that began or are over."""
     for one in portal_statuses(store, redis, config):
-        tell(redis, Ledger(redis, config.key_prefix, one.portal.name, config.timers), one.issues)
+        tell(redis, Ledger(redis, config.redis_key_prefix, one.portal.name, config.timers), one.issues)
 
 
 def tell(redis: Redis, ledger: Ledger, issues: tuple[Issue, ...]) -> tuple[int, int]:

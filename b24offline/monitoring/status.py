@@ -86,15 +86,15 @@ def portal_status(store: Store, redis: Redis, config: Config, portal: Portal) ->
     dead_letters = store.dead_letters.count(portal.name)
     sample = None
     with suppress(RedisError):
-        ledger = Ledger(redis, config.key_prefix, portal.name, config.timers)
-        sample = take_sample(redis, ledger, config.key_prefix)
+        ledger = Ledger(redis, config.redis_key_prefix, portal.name, config.timers)
+        sample = take_sample(redis, ledger, config.redis_key_prefix)
     issues = find_issues(
         portal,
         sample,
         dead_letters,
         datetime.now(UTC),
         dead_letter_seconds=config.timers.dead_letter_after_seconds,
-        adopts=config.adopt,
+        adopts=config.claim_orphans,
     )
     return PortalStatus(portal, dead_letters, sample, issues)
 

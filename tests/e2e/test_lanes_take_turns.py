@@ -15,7 +15,7 @@ LANES = [
     {
         "name": "deals",
         "filter": {"=EVENT_NAME": "ONCRMDEALUPDATE"},
-        "limit": 200,
+        "batch_size": 200,
         "queue": "b24offline.deals",
         "priority": 5,
     },

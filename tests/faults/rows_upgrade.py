@@ -19,7 +19,7 @@ MEETING_SECONDS = 5.0
 
 
 def _reset(stage: Stage) -> None:
-    deleted = ledger_schema.reset(stage.redis, stage.runtime.config.key_prefix)
+    deleted = ledger_schema.reset(stage.redis, stage.runtime.config.redis_key_prefix)
     stage.expect(deleted, "the reset deletes something")
 
 

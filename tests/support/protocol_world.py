@@ -45,7 +45,7 @@ PIPELINES = {
     "ONCRMDEALUPDATE": ("one", "other"),
     "ONCRMDEALDELETE": ("one",),
 }
-LANE = Lane(name="default", limit=3)
+LANE = Lane(name="default", batch_size=3)
 EPOCH = 1_775_000_000.0
 
 

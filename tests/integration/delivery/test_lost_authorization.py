@@ -72,7 +72,7 @@ def runtime(deployed: Callable[..., Runtime], portal: Portal) -> Runtime:
         B24_PORTAL_URL=f"{portal.url}/rest/",
         B24_AUTH_URL=f"{portal.url}/oauth/token/",
         B24_REFRESH_TOKEN="r0",
-        B24_AUTO_BIND="false",
+        B24_AUTO_SUBSCRIBE="false",
     )
     assert "empty" in polled(runtime)
     return runtime

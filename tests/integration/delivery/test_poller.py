@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from b24offline.events import Event, Record
 
-LANE = Lane(name="default", limit=2)
+LANE = Lane(name="default", batch_size=2)
 
 GET = "event.offline.get"
 

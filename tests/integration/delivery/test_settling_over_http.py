@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-LANE = Lane(name="default", limit=50)
+LANE = Lane(name="default", batch_size=50)
 __all__ = ["live"]
 
 

@@ -23,7 +23,7 @@ def test_a_full_batch_is_followed_by_one_poll_though_ticks_go_on(
     deployed: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime, sent = deployed(), list[str]()
-    limit = runtime.config.all_lanes["default"].limit
+    limit = runtime.config.all_lanes["default"].batch_size
     monkeypatch.setattr(Poller, "poll", lambda self, lane: PollResult("opened", limit))
     monkeypatch.setattr(polling.poll, "delay", sent.append)
     monkeypatch.setattr(Subscriber, "due", lambda *_: False)
@@ -32,7 +32,7 @@ def test_a_full_batch_is_followed_by_one_poll_though_ticks_go_on(
     assert polling.poll("acme") == f"default opened: {limit}"
     assert sent == ["acme", "acme"]
     # The next poll waits in a queue, or is under way, for longer than the shortest interval.
-    due = runtime.redis.zscore(f"{runtime.config.key_prefix}:polls", "acme")
-    runtime.redis.zadd(f"{runtime.config.key_prefix}:polls", {"acme": due - 10_000})
-    runtime.redis.delete(f"{runtime.config.key_prefix}:turn:tick")
+    due = runtime.redis.zscore(f"{runtime.config.redis_key_prefix}:polls", "acme")
+    runtime.redis.zadd(f"{runtime.config.redis_key_prefix}:polls", {"acme": due - 10_000})
+    runtime.redis.delete(f"{runtime.config.redis_key_prefix}:turn:tick")
     assert polling.tick() == "nothing due"

@@ -70,7 +70,7 @@ class Turns:
         """Return the next turn; the look at all is due again."""
         self.pages = 0
         self.bench.later(FIRST_WAIT + 1)
-        self.runtime.redis.delete(f"{self.runtime.config.key_prefix}:turn:nacked:{PORTAL}")
+        self.runtime.redis.delete(f"{self.runtime.config.redis_key_prefix}:turn:nacked:{PORTAL}")
         reply: Any = turn.redrive(PORTAL)
         return str(reply)
 

@@ -159,7 +159,7 @@ def test_thousands_of_reserved_records_are_listed_seldom_while_none_is_an_orphan
     for _ in range(3):
         sweeps.play("reserved")
     assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 1
-    key = f"{sweeps.runtime.config.key_prefix}:turn:reserved:{FIRST}"
+    key = f"{sweeps.runtime.config.redis_key_prefix}:turn:reserved:{FIRST}"
     assert sweeps.runtime.redis.pttl(key) == pytest.approx(3 * timers.sighting_seconds * 1000, rel=0.2)
     fencing.sight(["1234"])
     for _ in range(3):

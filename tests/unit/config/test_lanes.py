@@ -22,14 +22,19 @@ def test_without_lanes_there_is_the_default_one() -> None:
     config = Config.load({"B24_FILTER": '{">ID": 5}', "B24_BATCH_SIZE": "7", "B24_ORDER": "TIMESTAMP_X DESC"})
     [(name, only)] = config.all_lanes.items()
     assert name == only.name == "default"
-    assert (dict(only.filter), only.limit, dict(only.order)) == ({">ID": 5}, 7, {"TIMESTAMP_X": "DESC"})
+    assert (dict(only.filter), only.batch_size, dict(only.order)) == ({">ID": 5}, 7, {"TIMESTAMP_X": "DESC"})
 
 
 def test_lanes_stand_beside_the_default_one() -> None:
-    deals = {"name": "deals", "filter": {"=EVENT_NAME": "ONCRMDEALUPDATE"}, "limit": 200, "queue": "b24offline.deals"}
+    deals = {
+        "name": "deals",
+        "filter": {"=EVENT_NAME": "ONCRMDEALUPDATE"},
+        "batch_size": 200,
+        "queue": "b24offline.deals",
+    }
     config = Config.load({"B24_LANES": json.dumps([deals])})
     assert list(config.all_lanes) == ["default", "deals"]
-    assert config.all_lanes["deals"].limit == 200
+    assert config.all_lanes["deals"].batch_size == 200
     assert config.all_lanes["deals"].queue == "b24offline.deals"
 
 
@@ -38,11 +43,11 @@ def test_lanes_stand_beside_the_default_one() -> None:
     [
         "deals",
         "{}",
-        '[{"limit": 5}]',
+        '[{"batch_size": 5}]',
         '[{"name": "default"}]',
         '[{"name": "a"}, {"name": "a"}]',
-        '[{"name": "a", "limt": 5}]',
-        '[{"name": "a", "limit": 0}]',
+        '[{"name": "a", "batch_sise": 5}]',
+        '[{"name": "a", "batch_size": 0}]',
         '[{"name": "a", "filter": {"!ID": 5}}]',
         '[{"name": "a", "filter": {"=EVENT_NAME": ["X"]}}]',
         '[{"name": "a", "order": "NAME ASC"}]',

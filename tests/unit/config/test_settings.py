@@ -75,21 +75,21 @@ def test_values_are_parsed_once() -> None:
     assert config.filter == {"=EVENT_NAME": "ONTASKADD", ">=ID": 7}
     assert list(config.order.items()) == [("TIMESTAMP_X", "DESC"), ("ID", "ASC")]
     assert config.pipelines == ("b24offline.pipelines", "mine.chains")
-    assert (config.log_level, config.adopt, config.unrouted) == ("DEBUG", False, "nack")
+    assert (config.log_level, config.claim_orphans, config.unrouted) == ("DEBUG", False, "nack")
     assert config.database_url == "postgresql+psycopg://user:pw@db/b24"
     assert len(config.secret_keys) == 2
 
 
 def test_it_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Config.load({}).limit = 10  # type: ignore[misc]
+        Config.load({}).batch_size = 10  # type: ignore[misc]
 
 
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("B24_BATCH_SIZE", "7")
-    assert Config.load().limit == 7
-    assert Config.load({}).limit == 50
-    assert Config().limit == 50
+    assert Config.load().batch_size == 7
+    assert Config.load({}).batch_size == 50
+    assert Config().batch_size == 50
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_plain_http_is_for_this_machine() -> None:
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [
-        ("B24_LIMITS", "B24_BATCH_SIZE"),
+        ("B24_BATCHSIZE", "B24_BATCH_SIZE"),
         ("B24_POLL_INTERVAL_SECONDS", "B24_POLL_INTERVAL_M"),
         ("B24_BROKER_URL", "_URL"),
         ("B24_CLIENT_ID_FILE", "B24_CLIENT_"),
