@@ -1,3 +1,5 @@
+"""The command line; each command is imported when it is asked for."""
+
 from b24offline.cli.main import main
 
 __all__ = [

@@ -1,3 +1,5 @@
+"""The configuration: settings with their rules, lanes, and the waiting times of the protocol."""
+
 from b24offline.config.env import FILE_SUFFIX, Variable, variables
 from b24offline.config.lanes import DEFAULT_LANE, Lane, choose
 from b24offline.config.record_filter import checked_filter, checked_order

@@ -1,3 +1,5 @@
+"""The protocol: poll, dispatch, run, settle, redrive."""
+
 from b24offline.delivery.dead_letters import DeadLetterQueue, run_of_dead_letter
 from b24offline.delivery.object_reader import NotReadable
 from b24offline.delivery.portal_lifecycle import PortalLifecycle

@@ -1,3 +1,5 @@
+"""What a portal tells: records, events, the catalogue of their names, routes, and a portal as a value."""
+
 from b24offline.events.catalogue import (
     LISTED_ENTITIES,
     Catalogue,

@@ -1,3 +1,5 @@
+"""What Redis holds of each portal: open batches, runs, leases, due times. All of it may be lost."""
+
 from b24offline.ledger.batch_kinds import SYNTHETIC_PREFIX, BatchKind, is_synthetic
 from b24offline.ledger.fencing import Fencing, PollLease, PollRefused
 from b24offline.ledger.inspect import PLACES, Waiting, error_lane

@@ -1,3 +1,5 @@
+"""How each portal is doing, and what a person must do."""
+
 from b24offline.monitoring.alarms import tell_all
 from b24offline.monitoring.health import LATE_SECONDS, IssueCode
 from b24offline.monitoring.health_sample import HealthSample

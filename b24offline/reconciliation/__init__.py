@@ -1,3 +1,5 @@
+"""Changes that no record tells of: found by comparing the portal with the mirror, and run."""
+
 from b24offline.reconciliation.history import Reconciled, last_reconciled, since_ms, summary
 from b24offline.reconciliation.reconciler import Job, Reconciler
 from b24offline.reconciliation.run_requests import RunRequests

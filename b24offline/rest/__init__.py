@@ -1,3 +1,5 @@
+"""The portal over HTTP: one client, tokens, the rate limit, and the guarded offline queue."""
+
 from b24offline.rest.client import Answer, Command, RestClient
 from b24offline.rest.listing import LIST_PAGE, METHODS, Listed, ObjectLister
 from b24offline.rest.oauth import TokenSource

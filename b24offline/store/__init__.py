@@ -1,3 +1,5 @@
+"""What must not be lost: portals, tokens and dead letters in SQL, and the mirror beside them."""
+
 from b24offline.store.cipher import Cipher, load_or_create_key
 from b24offline.store.dead_letters import DeadLetter, DeadLetters, Selection
 from b24offline.store.mirror import Mirror, MirrorRow

@@ -1,3 +1,5 @@
+"""One machine: processes that are kept alive, and an embedded Valkey."""
+
 from b24offline.supervisor.celery_process import CeleryProcess, child_environ, worker
 from b24offline.supervisor.die_with_parent import tethered
 from b24offline.supervisor.kept_valkey import with_ledger_address
