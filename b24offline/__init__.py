@@ -3,11 +3,8 @@
 A module of pipelines imports what it needs from `b24offline.pipeline`. Nothing here imports Celery.
 """
 
-from importlib.metadata import version
-
+from b24offline.contract import VERSION as __version__
 from b24offline.errors import B24OfflineError, ConfigError, PortalError
 from b24offline.events import Event, ObjectKey
 
 __all__ = ["B24OfflineError", "ConfigError", "Event", "ObjectKey", "PortalError", "__version__"]
-
-__version__ = version("b24offline")

@@ -5,7 +5,11 @@ A host addresses this deployment by these names only, never by import. Renaming 
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Final
+
+VERSION: Final = version("b24offline")
+"""The version of this program; it stands in `pyproject.toml` only."""
 
 LEDGER_SCHEMA: Final = 1
 """Version of what a ledger holds in Redis, kept in each portal's guard.

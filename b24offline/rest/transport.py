@@ -29,7 +29,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family, create_connection
 
-from b24offline import __version__
+from b24offline.contract import VERSION
 from b24offline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
-USER_AGENT: Final = f"b24offline/{__version__}"
+USER_AGENT: Final = f"b24offline/{VERSION}"
 _PIECE_BYTES: Final = 65536
 
 
