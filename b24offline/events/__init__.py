@@ -6,23 +6,14 @@ from b24offline.events.catalogue import (
     EventKind,
     ObjectRead,
     changed_at,
+    event_from_record,
     object_id_from,
     object_in,
     shipped_catalogue,
 )
-from b24offline.events.event import (
-    JSON,
-    Batch,
-    Event,
-    MalformedRecord,
-    ObjectKey,
-    Record,
-    batch_from_rows,
-    event_from_record,
-    parse_record,
-    stamp_seconds,
-)
+from b24offline.events.event import Event, ObjectKey
 from b24offline.events.portal import CLAIMED, DesiredState, ObservedState, Portal, RefreshWait, Tokens
+from b24offline.events.record import JSON, Batch, MalformedRecord, Record, batch_from_rows, parse_record, stamp_seconds
 from b24offline.events.retry import PASSING_LATE, PASSING_SOON, RetryRules
 from b24offline.events.routing import NO_RULES, Routes, route, routes
 

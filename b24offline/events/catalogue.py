@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from b24offline.events.event import ACTIONS, JSON, Action, ObjectKey
+from b24offline.events.event import ACTIONS, Action, Event, ObjectKey
+from b24offline.events.record import JSON, Record, positive_int
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -150,10 +151,6 @@ class Catalogue:
             _put(params, asked, key, value if constant else next(values))
         return ObjectRead(kind.get_method, params, kind.result_path, asked)
 
-    def object_id_from(self, data: JSON, kind: EventKind) -> str | None:
-        """Return the id of the object that a payload of this kind points to; see the function of the same name."""
-        return object_id_from(data, kind)
-
 
 @functools.cache
 def shipped_catalogue() -> Catalogue:
@@ -200,6 +197,27 @@ def object_id_from(data: JSON, kind: EventKind) -> str | None:
             return None
         parts.append(part)
     return ":".join(parts)
+
+
+def event_from_record(portal: str, record: Record, catalogue: Catalogue) -> Event:
+    """Return the event a record carries; an unknown name or an odd id gives one without object, never an error."""
+    kind = catalogue.lookup(record.name)
+    key: ObjectKey | None = None
+    if kind is not None:
+        object_id = object_id_from(record.data, kind)
+        key = None if object_id is None else ObjectKey(portal, kind.entity, object_id)
+    return Event(
+        portal=portal,
+        record_id=record.record_id,
+        stamp=record.stamp,
+        message_id=record.message_id,
+        name=record.name,
+        action="other" if kind is None else kind.action,
+        object=key,
+        data=record.data,
+        user_id=_user_id(record.additional),
+        nacked=record.nacked,
+    )
 
 
 def object_in(result: JSON, read: ObjectRead) -> JSON:
@@ -278,3 +296,7 @@ def _put(params: dict[str, JSON], asked: dict[str, str], name: str, value: str) 
     nested = params.setdefault(outer, {})
     if isinstance(nested, dict):
         nested[field] = value
+
+
+def _user_id(additional: JSON) -> int | None:
+    return positive_int(additional.get("user_id")) if isinstance(additional, dict) else None
