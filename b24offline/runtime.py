@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from b24offline import keys
-from b24offline.delivery import PortalServices, Shared, build_kit
+from b24offline.delivery import PortalServices, Shared, build_services
 from b24offline.errors import ConfigError, StoreError, StoreUnavailable
 from b24offline.events import Catalogue, routes, shipped_catalogue
 from b24offline.ledger import PollSchedule, other_schema, with_open_work
@@ -199,7 +199,7 @@ class Runtime:
             log.warning("portal not read again, the database is away", extra={"portal": name})
             portal = services.portal
         if services is None or _place(services.portal) != _place(portal):
-            services = build_kit(self._shared, portal, partial(self._reconcile_gap, name))
+            services = build_services(self._shared, portal, partial(self._reconcile_gap, name))
         if services.portal.token_version < portal.token_version:
             self.tokens.forget(name)
         services = replace(services, portal=portal)
@@ -279,5 +279,5 @@ class Runtime:
 
 
 def _place(portal: Portal) -> tuple[str, str]:
-    """Return what the kit's objects were built with."""
+    """Return what the services were built with."""
     return portal.client_endpoint, portal.connector

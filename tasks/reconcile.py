@@ -8,7 +8,7 @@ from typing import Final
 from celery import shared_task
 
 from b24offline import contract
-from b24offline.reconciliation import RECONCILE, RUN
+from b24offline.ledger import RECONCILE, RUN
 from b24offline.tasks.process import current_runtime
 from b24offline.tasks.publish import send_dispatch
 

@@ -26,7 +26,7 @@ def redrive(portal: str) -> str:
         return "not redriven: not polled yet"
     taken = 0
     try:
-        for process_id in services.redriver.once_per(fetches):
+        for process_id in services.redriver.turn(fetches):
             send_dispatch(portal, process_id)
             taken += 1
     except (PortalError, RateLimited, StoreError) as error:

@@ -18,4 +18,4 @@ def settle(portal: str, process_id: str) -> str:
     except (PortalError, RateLimited, StoreError) as error:
         services.lifecycle.note_failure(error)
         return f"later: {type(error).__name__}"
-    return f"{reply.state}: {reply.acknowledged} acknowledged, {reply.reported} reported, {reply.kept} kept"
+    return f"{reply.state}: {reply.acknowledged} acknowledged, {reply.nacked} nacked, {reply.kept} kept"

@@ -155,7 +155,7 @@ def _header(request: Any) -> Mapping[str, Any] | None:
 
 
 def _run_in_lease(task: Step, header: StepHeader, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    services = process.runtime().services(header.portal)
+    services = process.current_runtime().services(header.portal)
     position = header.step * STEP_STRIDE + task.request.retries
     begun = services.ledger.begin_step(header.run, header.attempt, position)
     if begun is None:

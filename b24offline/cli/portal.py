@@ -18,7 +18,6 @@ from b24offline.cli.status import TITLES, row
 from b24offline.config import Config
 from b24offline.events import DesiredState
 from b24offline.monitoring import PortalStatus, portal_status, portal_statuses
-from b24offline.reconciliation import summary
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -242,7 +241,7 @@ def _facts(one: PortalStatus) -> list[tuple[str, str]]:
         ("overdue runs", str(sample.overdue_runs) if sample else ""),
         ("next poll", "" if sample is None or sample.next_poll_seconds is None else span(sample.next_poll_seconds)),
         ("dead letters", str(one.dead_letters)),
-        ("reconciled", summary(sample.reconciled) if sample and sample.reconciled else ""),
+        ("reconciled", str(sample.reconciled) if sample and sample.reconciled else ""),
         *((f"  {name}", str(count)) for name, count in sorted(sample.counters.items() if sample else ())),
         *((f"the {issue.actor} must act", f"({issue.code}) {issue.message}") for issue in one.issues),
     ]

@@ -13,7 +13,8 @@ import click
 from b24offline.cli.output import as_sentences, load_runtime, refusal, show_json
 from b24offline.cli.time_span import parsed_span
 from b24offline.cli.trigger import answered, chosen
-from b24offline.reconciliation import BY_HAND, HOUR_MS, RECONCILE, Job, last_reconciled, since_ms
+from b24offline.ledger import RECONCILE, last_reconciled
+from b24offline.reconciliation import BY_HAND, HOUR_MS, Job, since_ms
 
 
 @click.command()

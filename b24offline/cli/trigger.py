@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from b24offline.cli.output import as_sentences, failure, load_runtime, refusal, show_json
-from b24offline.reconciliation import RUN, object_key
+from b24offline.ledger import RUN
+from b24offline.reconciliation import object_key
 
 if TYPE_CHECKING:
     from b24offline.delivery import PortalServices

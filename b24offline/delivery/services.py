@@ -79,7 +79,7 @@ class Shared:
     once_per: Callable[[str, float], bool]
 
 
-def build_kit(shared: Shared, portal: Portal, on_gap: Callable[[int], object]) -> PortalServices:
+def build_services(shared: Shared, portal: Portal, on_gap: Callable[[int], object]) -> PortalServices:
     """Build what works for one portal. ``on_gap``: see `Subscriber`."""
     config, timers, name = shared.config, shared.config.timers, portal.name
     rest = RestClient(

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from b24offline.ledger.ledger import Ledger
 
 ANSWER_SECONDS: Final = 86_400
+RECONCILE: Final = "reconcile"
+"""Kind of a request for a reconciliation."""
+RUN: Final = "run"
+"""Kind of a request to run one object."""
 
 Body = dict[str, Any]
 

@@ -10,8 +10,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from b24offline import keys
-from b24offline.ledger import BatchKind, JobQueue, noted_refused, noted_unreadable, other_schema
-from b24offline.reconciliation import RECONCILE, Reconciled, last_reconciled
+from b24offline.ledger import (
+    RECONCILE,
+    BatchKind,
+    JobQueue,
+    Reconciled,
+    last_reconciled,
+    noted_refused,
+    noted_unreadable,
+    other_schema,
+)
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import LockError
 
 from b24offline.events import ObjectKey
-from b24offline.ledger import SYNTHETIC_PREFIX
-from b24offline.reconciliation.schedule import RUN
+from b24offline.ledger import RUN, SYNTHETIC_PREFIX
 from b24offline.reconciliation.synthetic import event_fits, injected, update_events
 
 if TYPE_CHECKING:

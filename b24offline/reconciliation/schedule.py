@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from b24offline.reconciliation.history import is_due, last_reconciled, since_ms
+from b24offline.ledger import RECONCILE, last_reconciled
+from b24offline.reconciliation.history import is_due, since_ms
 from b24offline.reconciliation.reconciler import Job
 
 if TYPE_CHECKING:
@@ -13,10 +14,6 @@ if TYPE_CHECKING:
     from b24offline.events import Portal
     from b24offline.ledger import JobQueue, Ledger
 
-RECONCILE: Final = "reconcile"
-"""Kind of a request for a reconciliation; its body is that of a `Job`."""
-RUN: Final = "run"
-"""Kind of a request to run one object."""
 BY_HAND: Final = "by hand"
 DAILY: Final = "daily"
 BLIND: Final = "subscriptions had vanished"

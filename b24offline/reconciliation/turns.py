@@ -14,9 +14,10 @@ from redis.exceptions import LockError
 
 from b24offline.delivery import uncounted_wait_seconds
 from b24offline.errors import PortalError, RateLimited
-from b24offline.reconciliation.history import note_reconciled
+from b24offline.ledger import RECONCILE, last_reconciled, save_reconciled
+from b24offline.reconciliation.history import ended
 from b24offline.reconciliation.reconciler import Job
-from b24offline.reconciliation.schedule import BY_HAND, RECONCILE
+from b24offline.reconciliation.schedule import BY_HAND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,7 +151,8 @@ class ReconcileTurns:
         shown = {name: value for name, value in job.body().items() if name not in UNREPORTED}
         if not job.dry_run:
             begin_ms = self._schedule.begin_ms(portal)
-            note_reconciled(self._redis, self._ledger.stem, job, self._ledger.now_ms(), begin_ms)
+            last = last_reconciled(self._redis, self._ledger.stem)
+            save_reconciled(self._redis, self._ledger.stem, ended(job, last, self._ledger.now_ms(), begin_ms))
         self._requests.complete(number, {"state": "done", **shown})
         extra = {"portal": portal.name, **{name: shown[name] for name in REPORTED}}
         if (job.missed or job.gone) and not job.dry_run:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from b24offline.ledger import is_synthetic
-from b24offline.reconciliation import RECONCILE, Job
+from b24offline.ledger import RECONCILE, is_synthetic
+from b24offline.reconciliation import Job
 from b24offline.rest import bind_events
 from tests.e2e.test_error_lane import command, dead_letters, hurry
 from tests.support import chains

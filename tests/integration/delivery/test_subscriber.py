@@ -9,7 +9,7 @@ import pytest
 from b24offline.delivery.subscriber import RETRY_SECONDS, Subscriber
 from b24offline.errors import PortalError
 from b24offline.events import Routes
-from b24offline.reconciliation import RECONCILE
+from b24offline.ledger import RECONCILE
 from b24offline.tasks.bind import bind
 from tests.support.celery_bench import broker, deployed
 from tests.support.live_portal import emulator

@@ -12,10 +12,9 @@ from b24offline.cli.output import show_table
 from b24offline.cli.status import row
 from b24offline.errors import WrongKey
 from b24offline.events import DesiredState, ObservedState, Portal
-from b24offline.ledger import LedgerSchemaMismatch
+from b24offline.ledger import LedgerSchemaMismatch, Reconciled
 from b24offline.monitoring import HealthSample, IssueCode, portal_status, portal_statuses
 from b24offline.monitoring.health import DEAD_LETTER_SLACK_SECONDS, OLD_SECONDS, UNADOPTED_SECONDS, find_issues
-from b24offline.reconciliation import Reconciled
 from b24offline.store import Cipher, Store
 from tests.support.celery_bench import broker, deployed
 

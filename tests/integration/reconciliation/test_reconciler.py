@@ -13,9 +13,9 @@ from b24offline.cli.reconcile import parsed_moment_ms, sentences
 from b24offline.emulator import EmulatorProcess, matching
 from b24offline.errors import NotAdministrator, QueryLimitExceeded
 from b24offline.events import Routes, shipped_catalogue
-from b24offline.ledger import JobQueue
-from b24offline.reconciliation import Injector, Job, Reconciled, Reconciler, last_reconciled, since_ms
-from b24offline.reconciliation.history import covered_ms, is_due, note_reconciled
+from b24offline.ledger import JobQueue, Reconciled, last_reconciled, save_reconciled
+from b24offline.reconciliation import Injector, Job, Reconciler, since_ms
+from b24offline.reconciliation.history import covered_ms, ended, is_due
 from b24offline.reconciliation.reconciler import NO_UPDATE, NOT_LISTED, NOT_MIRRORED, missed
 from b24offline.rest import Listed, ObjectLister, OfflineQueue, bind_events
 from b24offline.store import Mirror
@@ -79,16 +79,15 @@ def test_the_first_one_looks_a_period_back_but_not_before_the_portal_was_added()
     assert is_due(None, created_ms=NOW - 1000, now_ms=NOW, period_ms=1000)
 
 
-def test_short_looks_by_hand_do_not_put_the_regular_one_off(redis: Redis) -> None:
+def test_short_looks_by_hand_do_not_put_the_regular_one_off() -> None:
     hour, period = 3_600_000, 24 * 3_600_000
-    note_reconciled(redis, "b24offline:{acme}", Job("daily", NOW - period, until_ms=NOW), NOW, NOW - period)
+    last = ended(Job("daily", NOW - period, until_ms=NOW), None, NOW, NOW - period)
     for hours in range(2, 30):
         now = NOW + hours * hour
-        by_hand = Job("by hand", now - hour // 2, until_ms=now)
-        last = note_reconciled(redis, "b24offline:{acme}", by_hand, now, NOW)
+        last = ended(Job("by hand", now - hour // 2, until_ms=now), last, now, NOW)
         assert (last.at_ms, last.covered_ms) == (now, NOW)
         assert is_due(last, created_ms=0, now_ms=now, period_ms=period) == (hours >= 24)
-    whole = note_reconciled(redis, "b24offline:{acme}", Job("daily", NOW - 60, until_ms=now), now, NOW)
+    whole = ended(Job("daily", NOW - 60, until_ms=now), last, now, NOW)
     assert not is_due(whole, created_ms=0, now_ms=now + period - 1, period_ms=period)
 
 
@@ -287,14 +286,13 @@ def test_a_refusal_of_the_queue_or_of_the_application_is_none_of_a_list(bench: B
     assert "crm_deal" not in job.not_comparable
 
 
-def test_the_last_one_is_told_until_one_finds_nothing(bench: Bench) -> None:
-    job = Job("daily", 1000, until_ms=5000, missed=2, gone=1)
-    reply = note_reconciled(bench.redis, bench.ledger.stem, job, 6000, 1000)
-    assert last_reconciled(bench.redis, bench.ledger.stem) == reply
-    assert (reply.missed, reply.gone) == (2, 1)
-    clean = note_reconciled(bench.redis, bench.ledger.stem, Job("daily", 4000, until_ms=9000), 9500, 4000)
-    assert (clean.missed, clean.gone) == (0, 0)
-    assert clean.covered_ms == 9000
+def test_how_the_last_one_ended_is_kept_until_the_next_ends(bench: Bench) -> None:
+    last = ended(Job("daily", 1000, until_ms=5000, missed=2, gone=1), None, 6000, 1000)
+    save_reconciled(bench.redis, bench.ledger.stem, last)
+    assert last_reconciled(bench.redis, bench.ledger.stem) == last
+    assert (last.missed, last.gone) == (2, 1)
+    clean = ended(Job("daily", 4000, until_ms=9000), last, 9500, 4000)
+    assert (clean.missed, clean.gone, clean.covered_ms) == (0, 0, 9000)
 
 
 def test_requests_wait_until_they_are_due_and_are_answered(bench: Bench) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from b24offline import runtime as runtimes
 from b24offline.events import Routes
-from b24offline.reconciliation import RECONCILE, Job
+from b24offline.ledger import RECONCILE
+from b24offline.reconciliation import Job
 from b24offline.reconciliation import turns as reconcile_turn
 from b24offline.tasks import chains, mirror, objects, reconcile
 from tests.support.celery_bench import broker, deployed

@@ -38,7 +38,7 @@ class Turns:
         self.pages = 0
         routes = Routes()
         routes.add(lambda event: event, ("ONCRMDEALUPDATE",), "deal_changed")
-        monkeypatch.setattr(turn, "runtime", lambda: runtime)
+        monkeypatch.setattr(turn, "current_runtime", lambda: runtime)
         monkeypatch.setattr(turn.redrive.app, "send_task", self.send)
         self.runtime = runtime
         services = runtime.services(PORTAL)
@@ -104,7 +104,7 @@ def test_what_was_seen_before_is_taken_up_a_page_at_a_time(turns: Turns) -> None
 
 def test_a_portal_too_busy_to_list_them_all_does_not_stop_the_lane(turns: Turns) -> None:
     turns.refuse_pages_after_the_first()
-    assert turns.play() == "later: PaceExceeded"
+    assert turns.play() == "later: RateLimited"
     assert turns.play() == f"redriven {QUEUE_PAGE}"
     assert len(turns.sent) == QUEUE_PAGE
 
