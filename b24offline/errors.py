@@ -12,8 +12,8 @@
     │   ├── WrongKey                 operator              the secret key does not open what is stored
     │   ├── MemberMismatch           operator              the name belongs to another Bitrix24 account
     │   └── UnknownDeadLetter        operator              no such dead letter in the store
-    ├── TakeoverNeeded               operator              another deployment's records are reserved there
-    ├── PaceExceeded                 nobody                not sent: the pace asks for a long wait
+    ├── ClaimNeeded                  operator              another deployment's records are reserved there
+    ├── RateLimited                  nobody                not sent: the rate limit asks for a long wait
     └── PortalError                  developer             a REST call did not bring a result
         ├── Unreachable              nobody                nothing was sent: DNS, refused, TLS
         ├── UnknownAnswer            nobody                timeout, reset, HTML, truncated: perhaps executed
@@ -110,9 +110,9 @@ class UnknownDeadLetter(StoreError):
 
 
 class ClaimNeeded(B24OfflineError):
-    """A first start beside reserved records that no batch of this deployment holds: a person must say whose they are.
+    """At the first poll, reserved records belong to no batch of this deployment: a person must say whose they are.
 
-    It is raised instead of a poll; nothing was reserved.
+    Raised instead of polling; nothing was reserved.
     """
 
     actor: ClassVar[Actor] = "operator"
@@ -131,9 +131,9 @@ class ClaimNeeded(B24OfflineError):
 
 
 class RateLimited(B24OfflineError):
-    """The call was not sent: the pace asks for a wait longer than the caller is willing to sleep.
+    """The call was not sent: the rate limit asks for a longer wait than the caller accepts.
 
-    ``wait_seconds`` is when to come back. Not counted as an attempt.
+    ``wait_seconds`` says when to try again. Does not count as an attempt.
     """
 
     actor: ClassVar[Actor] = "nobody"
@@ -229,7 +229,7 @@ class QueryLimitExceeded(PortalError):
 
     actor: ClassVar[Actor] = "nobody"
     happened: ClassVar[str] = "was refused: too many requests"
-    advice: ClassVar[str] = "The pace slows down by itself."
+    advice: ClassVar[str] = "The rate limiter slows down by itself."
 
 
 class OperationTimeLimit(PortalError):

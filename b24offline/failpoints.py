@@ -1,8 +1,8 @@
-"""Places between two arrows where a fault run may kill a process. Nothing happens in production.
+"""Named places between two steps of the protocol where a fault run may kill the process. Inert in production.
 
 A fault run names a folder in `B24OFFLINE_TEST_FAILPOINTS` and puts a file named after a point into it. The first
-process that comes by takes the file away and dies: alone if the file says "child", else with the whole group of its
-worker.
+process that reaches the point renames the file and dies: alone if the file says "child", else with the whole process
+group of its worker.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _folder: Final = os.environ.get(VARIABLE)
 
 
 def failpoint(name: str) -> None:
-    """Die by SIGKILL when a fault run armed the point ``name``; else returns at once."""
+    """Die by SIGKILL when a fault run armed the point ``name``; return at once otherwise."""
     if _folder is None:
         return
     armed = Path(_folder, name)

@@ -1,7 +1,7 @@
-"""From environment variables to the arguments of `Config`, and from its validation errors to sentences.
+"""Environment variables as the arguments of `Config`, and its validation errors as sentences.
 
 A variable's name follows from its field: `B24_` and the field in upper case, unless the field says otherwise.
-Fields that hold secrets may come as a file instead, by the variable with `_FILE` behind its name.
+A secret may be given as a file instead, by the variable with `_FILE` appended to its name.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "claim_orphans": "true",
     "auto_subscribe": "true",
 }
-"""A right value for the fields whose default is none; the others' default is the example."""
+"""A valid value for each field without a default; for the others the default is the example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class Variable:
     Attributes:
         name: as in the environment.
         field: name of the field of `Config`.
-        default: how the default is written, "" for none.
+        default: the default as text, "" for none.
         derived: where the default comes from when other settings decide it, "" otherwise.
         description: what it does, with its unit.
-        secret: whether it is never shown, and may come as `<name>_FILE`.
-        example: a right value.
+        secret: whether it is never shown and may be given as `<name>_FILE`.
+        example: a valid value.
         public: whether it is a setting of a deployment; the others are for tests and the demo.
     """
 
@@ -91,7 +91,7 @@ def read_environment(config: type[BaseModel], environ: Mapping[str, str] | None 
     """Return the values given in the environment, by field; empty variables count as unset.
 
     Raises:
-        ConfigError: an unknown `B24_*` variable, a secret given twice, or an unreadable file of one.
+        ConfigError: an unknown `B24_*` variable, a secret that is given twice, or whose file cannot be read.
     """
     source = os.environ if environ is None else environ
     known = {variable.name: variable for variable in variables(config)}
@@ -105,31 +105,26 @@ def read_environment(config: type[BaseModel], environ: Mapping[str, str] | None 
         elif name.startswith(PREFIX) and name not in known and name not in files:
             wrong.append(_unknown(name, [*settings, *files]))
     for name, variable in files.items():
-        path = source.get(name, "").strip()
-        if not path:
+        if not (path := source.get(name, "").strip()):
             continue
         if variable.field in given:
             wrong.append(f"{variable.name} and {name} are both set: keep one of them.")
             continue
         try:
-            given[variable.field] = Path(path).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not text"
-            wrong.append(f"{name} names a file that cannot be read ({reason}), e.g. /run/secrets/name.")
-            continue
-        if not given[variable.field]:
-            wrong.append(f"{name} names an empty file; put the value of {variable.name} into it.")
+            given[variable.field] = _file_content(path)
+        except ValueError as error:
+            wrong.append(f"{name} names a file that {error}, e.g. /run/secrets/name with the value of {variable.name}.")
     if wrong:
         raise ConfigError("\n".join(wrong))
     return given
 
 
-def report(config: type[BaseModel], error: ValidationError, given: Mapping[str, Any]) -> ConfigError:
-    """Return a validation error as sentences: variable, what is wrong, a right value; never a secret."""
+def config_error(config: type[BaseModel], error: ValidationError, given: Mapping[str, Any]) -> ConfigError:
+    """Return a validation error as sentences: variable, what is wrong, a valid value; never a secret."""
     known = {variable.field: variable for variable in variables(config)}
     sentences: list[str] = []
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    # A default that follows from a wrong value is as wrong; the one that was given is the one to mend.
+    # A default derived from a wrong value is wrong too; only the value that was given is reported.
     own = [problem for problem in problems if not problem["loc"] or problem["loc"][0] in given]
     for problem in own or problems:
         reason = problem["msg"].removeprefix("Value error, ")
@@ -143,6 +138,19 @@ def report(config: type[BaseModel], error: ValidationError, given: Mapping[str, 
         example = f", e.g. {variable.example}" if variable.example else ""
         sentences.append(f"{variable.name}{shown} {reason}{example}.")
     return ConfigError("\n".join(dict.fromkeys(sentences)))
+
+
+def _file_content(path: str) -> str:
+    """Return the stripped text of a file; raise ValueError that says what is wrong with the file."""
+    try:
+        content = Path(path).read_text("utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ValueError("cannot be read (not text)") from None
+    if not content:
+        raise ValueError("is empty")
+    return content
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -1,8 +1,8 @@
-"""Lanes: several ways of reserving from one portal's queue, that take turns. Pure.
+"""Lanes: several ways of reserving from one portal's queue, which take turns. Pure.
 
 A lane has its own filter, batch size, interval and Celery queue, so that a flood of one event does not delay the
 others. Only one reserving call is in flight per portal, so lanes take turns: the one that has waited longest goes
-first, and a priority is worth a second of waiting, which a lane that is always full cannot outbid for ever.
+first, and a priority is worth a second of waiting, so a lane that is always full cannot starve the others.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Lane(BaseModel):
 
 
 def lanes_from_json(value: object) -> object:
-    """Return the value of `B24_LANES`: a JSON array of lanes with names of their own. Raises ValueError otherwise."""
+    """Return the value of `B24_LANES`: a JSON array of lanes with distinct names. Raise ValueError otherwise."""
     rows: Any = values.parsed_json(value) if isinstance(value, str) else value
     if not isinstance(rows, list | tuple):
         raise ValueError("must be a JSON array of lanes")  # noqa: TRY004 - pydantic reports ValueError
@@ -62,13 +62,9 @@ def lanes_from_json(value: object) -> object:
 
 
 def choose(lanes: Mapping[str, Lane], waited_ms: Mapping[str, int]) -> str | None:
-    """Return the lane that is polled next. ``waited_ms``: lane -> how long it has been due, negative while it is not.
+    """Return the lane to poll next, None when no lane is due.
 
-    None: no lane is due.
+    ``waited_ms``: lane -> how long it has been due, negative while it is not.
     """
     due = [name for name in lanes if waited_ms.get(name, -1) >= 0]
-    return max(due, key=lambda name: (_claim(lanes[name], waited_ms[name]), name), default=None)
-
-
-def _claim(lane: Lane, waited_ms: int) -> int:
-    return waited_ms + lane.priority * PRIORITY_WORTH_MS
+    return max(due, key=lambda name: (waited_ms[name] + lanes[name].priority * PRIORITY_WORTH_MS, name), default=None)

@@ -1,13 +1,16 @@
 """The one configuration of a deployment: frozen, typed, read from the environment once.
 
-`Config.load()` reads `B24_*` and `CELERY_BROKER_URL`; nothing else in the package looks at the environment,
-and no `.env` file is read on its own. The descriptions of the fields are the source of `docs/settings.md` and
+`Config.load()` reads `B24_*` and `CELERY_BROKER_URL`; nothing else in the package reads the environment,
+and no `.env` file is read. The descriptions of the fields are the source of `docs/settings.md` and
 `.env.example`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -22,11 +25,13 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from b24offline.config import validators as values
-from b24offline.config.env import read_environment, report
+from b24offline.config.env import EXAMPLES, config_error, read_environment
 from b24offline.config.lanes import DEFAULT_LANE, Lane, lanes_from_json
 from b24offline.config.timers import Timers
 
 DEFAULT_REDIS_URL: Final = "redis://127.0.0.1:6379/0"
+
+_LONGEST_CALL_SECONDS: Final = 70.0
 
 AMQP: Final = ("amqp:", "amqps:", "pyamqp:")
 """How the address of a RabbitMQ begins."""
@@ -45,7 +50,7 @@ class Config(BaseModel):
 
     redis_url: Annotated[str, AfterValidator(values.redis_url)] = Field(
         default=DEFAULT_REDIS_URL,
-        description="Redis or Valkey that holds the ledger: open batches, leases, due times, pace.",
+        description="Redis or Valkey that holds the ledger: open batches, leases, due times, rate limits.",
         json_schema_extra=SECRET,
     )
     broker_url: Annotated[str, AfterValidator(values.service_url)] = Field(
@@ -267,22 +272,23 @@ class Config(BaseModel):
         """Return the configuration in these variables (default: the process environment); empty ones count as unset.
 
         Raises:
-            ConfigError: sentences that name each wrong variable, what is wrong, and a right value.
+            ConfigError: a sentence for each wrong variable: what is wrong, and a valid value.
         """
         given = read_environment(cls, environ)
         try:
             return cls(**given)
         except ValidationError as error:
-            raise report(cls, error, given) from None
+            raise config_error(cls, error, given) from None
 
     @model_validator(mode="before")
     @classmethod
     def _derive_defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return values.with_derived_defaults(given, DEFAULT_REDIS_URL)
+        return _with_derived_defaults(given)
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        values.check_together(self)
+        if contradictions := list(_contradictions(self)):
+            raise ValueError("\n".join(contradictions))
         return self
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
@@ -321,3 +327,40 @@ class Config(BaseModel):
             sweep_seconds=self.sweep_seconds,
             read_timeout_seconds=self.read_timeout_seconds,
         )
+
+
+def _with_derived_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given values plus the defaults that follow from them: broker, database, name of the portal."""
+    derived = dict(given)
+    derived.setdefault("broker_url", given.get("redis_url", DEFAULT_REDIS_URL))
+    derived.setdefault("database_url", f"sqlite:///{Path(given.get('data_dir', './.data')) / 'b24offline.db'}")
+    if given.get("portal_name") is None and isinstance(given.get("portal_url"), str):
+        host = None
+        with suppress(ValueError):  # a malformed address is reported by its own check
+            host = urlsplit(given["portal_url"]).hostname
+        if host and re.fullmatch(r"[a-z0-9._-]{1,64}", host):
+            derived["portal_name"] = host
+    return derived
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    """Yield a sentence for each rule between several settings that is broken."""
+    if config.portal_url is not None:
+        if config.client_id is None:
+            yield "B24_CLIENT_ID is required because B24_PORTAL_URL is set, e.g. local.5f3a0b6c1d2e.81."
+        if config.client_secret is None:
+            yield (
+                "B24_CLIENT_SECRET (or B24_CLIENT_SECRET_FILE) is required because B24_PORTAL_URL is set: "
+                "the application key shown beside its code in the portal."
+            )
+        if config.portal_name is None:
+            yield "B24_PORTAL_NAME is required because the host cannot serve as a name, e.g. acme."
+    if config.secret_key is None and not config.database_url.startswith("sqlite"):
+        yield (
+            "B24_SECRET_KEY (or B24_SECRET_KEY_FILE) is required because B24_DATABASE_URL is not SQLite; "
+            f"use {EXAMPLES['secret_key']}."
+        )
+    if config.poll_interval_min_seconds > config.poll_interval_max_seconds:
+        yield "B24_POLL_INTERVAL_MIN_SECONDS must not exceed B24_POLL_INTERVAL_MAX_SECONDS, e.g. 1 and 30."
+    if config.connect_timeout_seconds + config.read_timeout_seconds > _LONGEST_CALL_SECONDS:
+        yield "B24_CONNECT_TIMEOUT_SECONDS and B24_READ_TIMEOUT_SECONDS must not exceed 70 s together."

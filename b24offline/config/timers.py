@@ -1,4 +1,4 @@
-"""Every waiting time of the protocol between us and a portal, shortened alike by one factor. Pure."""
+"""Every waiting time of the protocol between a deployment and a portal, scaled by one factor. Pure."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ class Timers:
 
     Attributes:
         lease_seconds: how long a running run may stay silent before it counts as crashed.
-        run_queue_seconds: how long a dispatched run may wait for a worker before it is dispatched again; twice as
-            long the second time, and so on, so that a backlog deeper than this does not multiply itself.
+        run_queue_seconds: how long a dispatched run may wait for a worker before it is dispatched again; doubles
+            with each dispatch, so that a backlog does not multiply itself.
         dispatch_due_seconds: after this an open batch whose dispatch was not confirmed is dispatched again.
-        in_doubt_seconds: no redrive, confirm or clear of a message id for so long after its report was made: the 180 s
-            in which a portal executes what was sent, the longest connect timeout (15 s) before that, and 5 s.
+        in_doubt_seconds: no redrive, confirm or clear of a message id for so long after its nack was sent: the 180 s
+            in which a portal may execute it, the longest connect timeout (15 s) before that, and 5 s.
         nack_age_seconds: a batch must have been seen for so long before a record of it is nacked; longer
             than an overlapping reserving call can live.
         sighting_seconds: how far apart an orphan must be seen twice before it is adopted.
         poll_lease_seconds: how long one reserving call owns the portal; longer than the call can live.
-        recovery_seconds: no reserving call for so long after the ledger was lost.
+        recovery_seconds: no reserving call for so long after the loss of the ledger.
         settle_lease_seconds: how long one settling process owns a batch.
-        settle_due_seconds: after this a settleable batch that did not close is settled again.
-        sweep_seconds: how often overdue work is looked for.
+        settle_due_seconds: after this a batch that is ready but not closed is settled again.
+        sweep_seconds: interval between sweeps for overdue work.
         dead_letter_after_seconds: the age at which a record that keeps failing is dead-lettered.
         read_timeout_seconds: the most one answer of a portal may take.
         step_backoff_seconds: waits before a step is repeated; after the last one it fails.
@@ -57,7 +57,7 @@ class Timers:
     ) -> Timers:
         """Return the timers of a deployment.
 
-        All are multiplied by the same factor, so their order, on which the safety of reports and redrives
+        All are multiplied by the same factor, so their order, on which the safety of nacks and redrives
         rests, is the same at every scale.
 
         Args:

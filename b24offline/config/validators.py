@@ -1,7 +1,7 @@
-"""What a single setting may hold: parsing and checks of values, one function a kind.
+"""Parsing and checks of single settings, one function a kind of value.
 
 Every check raises ValueError whose text completes the sentence "B24_X ..." and never repeats the value, which
-may be a secret. All are pure but `existing_file`.
+may be a secret. All are pure except `existing_file`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import binascii
 import ipaddress
 import json
 import re
-from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
@@ -23,14 +21,11 @@ from sqlalchemy.exc import ArgumentError
 from b24offline.config.record_filter import checked_filter, checked_order
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from b24offline.config.settings import Config
+    from pathlib import Path
 
 _EVENT_NAME: Final = re.compile(r"[A-Z][A-Z0-9_.]{1,127}")
 _MODULE_NAME: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _WEBHOOK_PATH: Final = re.compile(r"/rest/[0-9]+/[^/]+(/.*)?")
-_LONGEST_CALL_SECONDS: Final = 70.0
 
 
 def upper(value: object) -> object:
@@ -54,14 +49,14 @@ def event_names(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def module_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Importable module names, at least one."""
+    """Return importable module names, at least one."""
     if not names or not all(_MODULE_NAME.fullmatch(name) for name in names):
         raise ValueError("must be one or more Python module names")
     return names
 
 
 def one_word(secret: SecretStr) -> SecretStr:
-    """Return a secret without white space inside, the usual trace of a broken copy."""
+    """Return a secret without white space inside, which is the usual sign of a broken copy."""
     text = secret.get_secret_value().strip()
     if not text or len(text.split()) != 1 or not text.isprintable():
         raise ValueError("must be one word without spaces or line breaks")
@@ -69,7 +64,7 @@ def one_word(secret: SecretStr) -> SecretStr:
 
 
 def fernet_keys(secret: SecretStr) -> SecretStr:
-    """Return one or more Fernet keys separated by commas, normalised."""
+    """Return Fernet keys separated by commas, without blanks."""
     keys = [key.strip() for key in secret.get_secret_value().split(",") if key.strip()]
     for number, key in enumerate(keys, start=1):
         try:
@@ -149,61 +144,20 @@ def record_filter(value: object) -> object:
 
 
 def record_order(value: object) -> object:
-    """`FIELD ASC|DESC`, several separated by commas, as the portal's mapping of field to direction."""
+    """Return `FIELD ASC|DESC`, several separated by commas, as a mapping of field to direction."""
     if not isinstance(value, str):
         return value
     words = [part.split() for part in value.upper().split(",")]
     order = {part[0]: part[-1] for part in words if len(part) == 2}
-    # A field that is named twice, or has no direction, is missing here.
+    # A field that is repeated, or has no direction, is missing from the mapping.
     return checked_order(order if len(order) == len(words) else None)
 
 
 def existing_file(path: Path) -> Path:
-    """Return a file that is there."""
+    """Return the path of an existing file."""
     if not path.is_file():
         raise ValueError("names a file that does not exist")
     return path
-
-
-def with_derived_defaults(given: Mapping[str, Any], redis_url: str) -> dict[str, Any]:
-    """Return the given values plus defaults that follow from others: broker, database, name of the portal."""
-    found = dict(given)
-    found.setdefault("broker_url", found.get("redis_url", redis_url))
-    found.setdefault("database_url", f"sqlite:///{Path(found.get('data_dir', './.data')) / 'b24offline.db'}")
-    if found.get("portal_name") is None and isinstance(found.get("portal_url"), str):
-        host = None
-        with suppress(ValueError):  # an address that is none is told by its own check
-            host = urlsplit(found["portal_url"]).hostname
-        if host and re.fullmatch(r"[a-z0-9._-]{1,64}", host):
-            found["portal_name"] = host
-    return found
-
-
-def check_together(config: Config) -> None:
-    """Rules that concern several settings; raises ValueError with whole sentences, one a rule broken."""
-    wrong: list[str] = []
-    if config.portal_url is not None:
-        if config.client_id is None:
-            wrong.append("B24_CLIENT_ID is required because B24_PORTAL_URL is set, e.g. local.5f3a0b6c1d2e.81")
-        if config.client_secret is None:
-            wrong.append(
-                "B24_CLIENT_SECRET (or B24_CLIENT_SECRET_FILE) is required because B24_PORTAL_URL is set: "
-                "the application key shown beside its code in the portal"
-            )
-        if config.portal_name is None:
-            wrong.append("B24_PORTAL_NAME is required because the host cannot serve as a name, e.g. acme")
-    if config.secret_key is None and not config.database_url.startswith("sqlite"):
-        wrong.append(
-            "B24_SECRET_KEY (or B24_SECRET_KEY_FILE) is required because B24_DATABASE_URL is not SQLite; "
-            "make one with: python -c "
-            '"from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
-        )
-    if config.poll_interval_min_seconds > config.poll_interval_max_seconds:
-        wrong.append("B24_POLL_INTERVAL_MIN_SECONDS must not exceed B24_POLL_INTERVAL_MAX_SECONDS, e.g. 1 and 30")
-    if config.connect_timeout_seconds + config.read_timeout_seconds > _LONGEST_CALL_SECONDS:
-        wrong.append("B24_CONNECT_TIMEOUT_SECONDS and B24_READ_TIMEOUT_SECONDS must not exceed 70 s together")
-    if wrong:
-        raise ValueError("\n".join(f"{sentence}." for sentence in wrong))
 
 
 def is_loopback(host: str) -> bool:
@@ -215,7 +169,7 @@ def is_loopback(host: str) -> bool:
 
 
 def masked_url(url: str) -> str:
-    """Return an address with what stands before its host, and any query, replaced by stars."""
+    """Return an address with its credentials and its query replaced by stars."""
     scheme, separator, rest = url.partition("://")
     if "@" in rest:
         rest = "***@" + rest.rpartition("@")[2]

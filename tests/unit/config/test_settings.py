@@ -215,7 +215,7 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
 
     (tmp_path / "empty").write_text("\n")
     assert "cannot be read" in refused({"B24_REFRESH_TOKEN_FILE": str(tmp_path / "missing")})
-    assert "empty file" in refused({"B24_REFRESH_TOKEN_FILE": str(tmp_path / "empty")})
+    assert "is empty" in refused({"B24_REFRESH_TOKEN_FILE": str(tmp_path / "empty")})
     both = {"B24_REFRESH_TOKEN": "a", "B24_REFRESH_TOKEN_FILE": str(tmp_path / "B24_REFRESH_TOKEN")}
     assert "both set" in refused(both)
 
