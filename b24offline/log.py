@@ -13,6 +13,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Final, Literal, TextIO
 
+from b24offline.errors import B24OfflineError
+
 Style = Literal["console", "json"]
 """`console` for people at a terminal, `json` for what collects logs."""
 
@@ -108,6 +110,26 @@ class JsonFormatter(logging.Formatter):
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
     """Return what the caller passed as `extra`, in that order."""
     return {name: value for name, value in vars(record).items() if name not in _NOT_FIELDS}
+
+
+class StepFailed(Exception):
+    """Stand for an error of a step: the class's name and the traceback, which shows code only.
+
+    The text of the error may quote what the step worked on, so it is left out.
+    """
+
+
+def showable(error: Exception) -> Exception:
+    """Return the error to raise or log instead, without its cause: one of this package as it is, else a `StepFailed`.
+
+    The texts of this package's errors hold no customer data; that of a `Permanent` is its author's.
+    """
+    if isinstance(error, B24OfflineError):
+        error.__cause__ = None
+        return error
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return StepFailed(name).with_traceback(error.__traceback__)
 
 
 def configure(level: str = "INFO", style: Style = "console", stream: TextIO | None = None) -> None:

@@ -9,29 +9,29 @@ from b24offline.pipeline import Event, fetch, route, upsert
 
 @route("ONCRMLEADADD", "ONCRMLEADUPDATE", "ONCRMLEADDELETE", mirrors="crm_lead")
 def lead_changed(event: Event) -> Signature:
-    """Return a lead was added, changed or deleted."""
+    """Mirror a lead that was added, changed or deleted."""
     return fetch.s() | upsert.s()
 
 
 @route("ONCRMDEALADD", "ONCRMDEALUPDATE", "ONCRMDEALDELETE", "ONCRMDEALMOVETOCATEGORY", mirrors="crm_deal")
 def deal_changed(event: Event) -> Signature:
-    """Return a deal was added, changed, moved or deleted."""
+    """Mirror a deal that was added, changed, moved or deleted."""
     return fetch.s() | upsert.s()
 
 
 @route("ONCRMCONTACTADD", "ONCRMCONTACTUPDATE", "ONCRMCONTACTDELETE", mirrors="crm_contact")
 def contact_changed(event: Event) -> Signature:
-    """Return a contact was added, changed or deleted."""
+    """Mirror a contact that was added, changed or deleted."""
     return fetch.s() | upsert.s()
 
 
 @route("ONCRMCOMPANYADD", "ONCRMCOMPANYUPDATE", "ONCRMCOMPANYDELETE", mirrors="crm_company")
 def company_changed(event: Event) -> Signature:
-    """Return a company was added, changed or deleted."""
+    """Mirror a company that was added, changed or deleted."""
     return fetch.s() | upsert.s()
 
 
 @route("ONCRMDYNAMICITEMADD", "ONCRMDYNAMICITEMUPDATE", "ONCRMDYNAMICITEMDELETE", mirrors="crm_item")
 def item_changed(event: Event) -> Signature:
-    """Return an item of a smart process was added, changed or deleted."""
+    """Mirror an item of a smart process that was added, changed or deleted."""
     return fetch.s() | upsert.s()

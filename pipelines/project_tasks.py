@@ -9,5 +9,5 @@ from b24offline.pipeline import Event, fetch, route, upsert
 
 @route("ONTASKADD", "ONTASKUPDATE", "ONTASKDELETE", mirrors="task")
 def task_changed(event: Event) -> Signature:
-    """Return a task was added, changed or deleted."""
+    """Mirror a task that was added, changed or deleted."""
     return fetch.s() | upsert.s()

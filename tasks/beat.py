@@ -1,4 +1,4 @@
-"""Beat's scheduler, which does not wait for the clock when that was set back."""
+"""Beat's scheduler, which goes on at once when the clock was set back."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ log = logging.getLogger(__name__)
 
 
 class SteadyScheduler(PersistentScheduler):
-    """Celery's, but an entry that ran in what is now the future counts as run now.
+    """Celery's scheduler, for which an entry that last ran in the future counts as run now.
 
-    Celery would send nothing until the clock is there again, restarted or not: the moment is in the schedule file.
+    Celery's own would send nothing until the clock is there again, even after a restart: the time is in its file.
     """
 
+    schedule_filename: str
+
     def setup_schedule(self) -> None:
-        """As Celery's. Ends the process with a sentence where its file cannot be kept."""
+        """Open the schedule file. End the process with a sentence where it cannot be written."""
         folder = Path(self.schedule_filename).resolve().parent
         if not os.access(folder, os.W_OK | os.X_OK):
             raise SystemExit(
@@ -29,11 +31,13 @@ class SteadyScheduler(PersistentScheduler):
         super().setup_schedule()
 
     def tick(self, *args: Any, **options: Any) -> float:
-        """As Celery's: sends one entry that is due, returns the seconds until the next."""
-        ahead = [entry for entry in self.schedule.values() if entry.last_run_at > entry.default_now()]
+        """Send one entry that is due. Return the seconds until the next."""
+        ahead = [
+            entry for entry in self.schedule.values() if entry.last_run_at and entry.last_run_at > entry.default_now()
+        ]
         if ahead:
             log.warning("clock was set back, the schedule follows it")
             for entry in ahead:
                 entry.last_run_at = entry.default_now()
-            self._heap = None  # made anew from the entries
+            self._heap = None  # Celery builds it again from the entries
         return super().tick(*args, **options)

@@ -1,4 +1,4 @@
-"""From a run to the messages of its chain: pipelines are called, steps get their headers. Nothing is sent."""
+"""Build the messages of a run: call its pipeline, give each step its header. Nothing is sent."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class StepHeader:
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> StepHeader | None:
-        """Return the ticket in a message's header; None when it has another form, as a newer version may write it."""
+        """Read a message's header. Return None when it has another form, as a newer version may write it."""
         try:
             return cls(**{name: header[name] for name in cls.__slots__})
         except KeyError:
@@ -61,109 +61,112 @@ class StepHeader:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The first step of a run, and those behind it in the order in which a message carries them."""
+    """The first step of a run, and the later ones, last first, as Celery carries them in a message."""
 
-    first: Signature
-    rest: tuple[Signature, ...]
+    first: Signature[Any]
+    rest: tuple[Signature[Any], ...]
 
 
-def steps_of(event: Event, pipeline: str) -> list[Signature]:
-    """Return the steps of a pipeline for an event. Raises whatever the pipeline raises, and `ConfigError` for its
-    shape."""
+def steps_of(event: Event, pipeline: str) -> list[Signature[Any]]:
+    """Return the steps of a pipeline for an event. Raise what the pipeline raises, and `ConfigError` for what it
+    returns.
+    """
     function = routes.pipeline(pipeline)
     if function is None:
         raise ConfigError(f"no pipeline {pipeline!r} is loaded: see B24_PIPELINES")
-    made = function(event)
-    steps = list(made.tasks) if isinstance(made, _chain) else [made]
-    for one in steps:
-        if not isinstance(one, Signature) or one.get("subtask_type") not in (None, "chain"):
+    returned = function(event)
+    steps: list[Signature[Any]] = []
+    for step in returned.tasks if isinstance(returned, _chain) else [returned]:
+        if not isinstance(step, Signature) or step.get("subtask_type") not in (None, "chain"):
             raise ConfigError(f"pipeline {pipeline!r} must return a step or a chain of steps: no groups, no chords")
-    return [one.clone() for one in steps]
+        steps.append(step.clone())
+    return steps
 
 
 def fetches(event: Event, pipeline: str) -> bool:
-    """Return whether a pipeline reads the event's object. False for one that cannot be built: its run says why."""
+    """Return whether a pipeline reads the event's object; False where it cannot be built, which its run reports."""
     try:
         return any(step.task == FETCH for step in steps_of(event, pipeline))
-    except Exception:  # noqa: BLE001 - a pipeline is foreign code; publish records its error
+    except Exception:  # noqa: BLE001 - a pipeline is a user's code; `publish` records its error
         return False
 
 
 def title_of(event: Event) -> str:
-    """Return what Flower shows of a run: names and ids only."""
+    """Return what Flower shows for a run: names and ids only."""
     what = str(event.object) if event.object else f"record {event.record_id}"
     return f"portal={event.portal} event={event.name} object={what}"
 
 
-def chain_of(handed: RunRef, event: Event, queue: str) -> Chain:
-    """Build the messages of a run. Raise whatever its pipeline raises, and what keeps them from being sent."""
-    steps = steps_of(event, handed.pipeline)
+def chain_of(ref: RunRef, event: Event, queue: str) -> Chain:
+    """Build the messages of a run. Raise what its pipeline raises, and what would keep the messages from being sent."""
+    steps = steps_of(event, ref.pipeline)
     title = title_of(event)
-    run = {"portal": event.portal, "run": handed.run, "attempt": handed.attempt}
-    ours = [_is_ours(each) for each in steps]
+    run: dict[str, Any] = {"portal": event.portal, "run": ref.run, "attempt": ref.attempt}
+    ours = [_is_ours(step) for step in steps]
     if not ours[-1]:
-        # A step of another stack cannot record: our outcome task follows it.
-        steps.append(_told(contract.TASK_SUCCEEDED, run, by_us=False, immutable=True))
+        # A step of another application cannot record its outcome: our outcome task follows it.
+        steps.append(_outcome(contract.TASK_SUCCEEDED, run, by_us=False, immutable=True))
         ours.append(False)
     root = uuid()
-    for position, each in enumerate(steps):
+    for position, step in enumerate(steps):
         header = StepHeader(
             **run,
             step=position,
             last=position == len(steps) - 1,
-            gives_event=position == 0 and ours[0] and not each.immutable,
+            gives_event=position == 0 and ours[0] and not step.immutable,
             title=title,
         )
         if ours[position]:
-            # Said in each message: a chain may go on in another stack's worker, which does not know our routes.
-            each.options.setdefault("queue", queue)
+            # In each message: the worker that sends it may be another application's, which does not know our routes.
+            step.options.setdefault("queue", queue)
             if position and not ours[position - 1]:
-                _address(each, by_us=False)
-        each.set(
+                _address(step, by_us=False)
+        step.options.update(
             task_id=root if position == 0 else uuid(),
             root_id=root,
-            headers={**(each.options.get("headers") or {}), contract.HEADER_WORK: asdict(header)},
+            headers={**(step.options.get("headers") or {}), contract.HEADER_WORK: asdict(header)},
             argsrepr=title,
             kwargsrepr="",
-            link_error=[_told(contract.TASK_FAILED, run, by_us=ours[position])],
+            link_error=[_outcome(contract.TASK_FAILED, run, by_us=ours[position])],
         )
     first, *rest = steps
     if not ours[0] and not first.immutable:
-        first.args = (reference(event, handed.pipeline), *first.args)
+        first["args"] = (reference(event, ref.pipeline), *first.args)
     chain = Chain(first, tuple(reversed(rest)))
     _check_sendable(chain)
     return chain
 
 
 def _check_sendable(chain: Chain) -> None:
-    """Raise here what Celery would raise while it sends: what comes then is the broker's trouble."""
+    """Raise now what Celery would raise while it sends, so that an error of sending is always the broker's."""
     first, options = chain.first, dict(chain.first.options)
-    task = app.tasks.get(first.task)
+    name = str(first.task)
+    task: Any = app.tasks.get(name)
     if task is not None and task.typing:
         task.__header__(*first.args, **first.kwargs)
-    app.amqp.router.route(dict(options), first.task, first.args, first.kwargs)
+    app.amqp.router.route(dict(options), name, first.args, first.kwargs)
     times = {name: options[name] for name in ("countdown", "eta", "expires") if name in options}
     message = app.amqp.create_task_message(
-        options["task_id"], first.task, first.args, first.kwargs, chain=list(chain.rest), argsrepr="", **times
+        options["task_id"], name, first.args, first.kwargs, chain=list(chain.rest), argsrepr="", **times
     )
     json.dumps((message.body, options["headers"]))
 
 
-def _told(outcome: str, run: Mapping[str, Any], *, by_us: bool, immutable: bool = False) -> Signature:
-    """Return an outcome task. ``by_us``: it is our worker that will send it."""
-    signature: Signature = app.signature(outcome, kwargs=run, immutable=immutable, queue=contract.QUEUE_SETTLE)
+def _outcome(task: str, run: Mapping[str, Any], *, by_us: bool, immutable: bool = False) -> Signature[Any]:
+    """Return an outcome task. ``by_us``: whether one of our workers will send it."""
+    signature: Signature[Any] = app.signature(task, kwargs=run, immutable=immutable, queue=contract.QUEUE_SETTLE)
     _address(signature, by_us=by_us)
     return signature
 
 
-def _address(signature: Signature, *, by_us: bool) -> None:
-    # Whoever sends to a queue declares it. Another stack would declare a classic one, and be refused.
+def _address(signature: Signature[Any], *, by_us: bool) -> None:
+    # The sender declares the queue. Another application would declare a classic one, and be refused.
     if config.quorum_queues and not by_us and signature.options["queue"] in app.amqp.queues:
         signature.set(exchange=contract.EXCHANGE, routing_key=signature.options.pop("queue"))
 
 
 def reference(event: Event, pipeline: str) -> dict[str, Any]:
-    """Return what a first step of another stack receives: names and ids, no payload."""
+    """Return what a first step of another application receives: names and ids, no payload."""
     return {
         "portal": event.portal,
         "event": event.name,
@@ -175,5 +178,5 @@ def reference(event: Event, pipeline: str) -> dict[str, Any]:
     }
 
 
-def _is_ours(signature: Signature) -> bool:
-    return bool(getattr(app.tasks.get(signature.task), "records_outcome", False))
+def _is_ours(signature: Signature[Any]) -> bool:
+    return bool(getattr(app.tasks.get(str(signature.task)), "records_outcome", False))

@@ -1,7 +1,6 @@
-"""From runs that were handed out to messages, and from outcomes to what follows them.
+"""Send the messages of runs and batches.
 
-The ledger is always written before a message is sent; a message is only a hint, and what is lost is sent again by the
-sweep. Many messages go out in one round trip.
+The ledger is written before a message is sent. A lost message is sent again by the sweep.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from b24offline import contract
 from b24offline.config import DEFAULT_LANE
 from b24offline.errors import BrokerUnavailable
 from b24offline.failpoints import failpoint
+from b24offline.log import showable
 from b24offline.settings import config
 from b24offline.tasks.celery_app import app
 from b24offline.tasks.chains import Chain, chain_of
-from b24offline.tasks.step_error import showable
 
 if TYPE_CHECKING:
     from b24offline.delivery import PortalServices
@@ -31,16 +30,17 @@ log = logging.getLogger(__name__)
 
 
 def publish(
-    services: PortalServices, handed: Iterable[RunRef], known: Mapping[str, tuple[Event, str]] | None = None
+    services: PortalServices, runs: Iterable[RunRef], known: Mapping[str, tuple[Event, str]] | None = None
 ) -> int:
-    """Send the first step of each run. A run whose pipeline cannot be built fails, and frees what waited for it.
+    """Send the first step of each run, all in one round trip. Return how many were sent.
 
-    ``known``: run -> its event and lane, as far as the caller has them. Return how many were sent. Raises
-    `BrokerUnavailable`, which is no run's failure: what was not sent is handed out, and the sweep sends it again.
+    A run whose pipeline cannot be built fails, and the next run of its object queue starts. ``known``: run -> its event
+    and lane, as far as the caller has them. Raise `BrokerUnavailable`, which fails no run: the sweep sends it again.
     """
-    chains, settleable = _built(services, handed, known or {})
+    chains, settleable = _built(services, runs, known or {})
     if not chains and not settleable:
         return 0
+    producer: Any  # the stubs lack `batch`
     try:
         with app.producer_pool.acquire(block=True) as producer, producer.batch():
             for chain in chains:
@@ -48,50 +48,50 @@ def publish(
             for process_id in settleable:
                 send_settle(services.portal.name, process_id, producer)
     except (OperationalError, RuntimeError) as error:
-        # RuntimeError is kombu's, when it had to connect anew amid a batch.
+        # kombu raises RuntimeError when it had to reconnect within a batch.
         raise BrokerUnavailable(f"the broker took no message: {type(error).__name__}") from error
     return len(chains)
 
 
 def _built(
-    services: PortalServices, handed: Iterable[RunRef], known: Mapping[str, tuple[Event, str]]
+    services: PortalServices, runs: Iterable[RunRef], known: Mapping[str, tuple[Event, str]]
 ) -> tuple[list[Chain], list[str]]:
-    """Return the chains of runs, and the batches whose last outcome is a run that could not be built."""
-    todo = deque(handed)
+    """Return the chains of runs, and the batches that can be settled because a run could not be built."""
+    todo = deque(runs)
     chains: list[Chain] = []
     settleable: list[str] = []
     while todo:
-        run = todo.popleft()
-        found = known.get(run.run) or services.ledger.event_of(run.run)
+        ref = todo.popleft()
+        found = known.get(ref.run) or services.ledger.event_of(ref.run)
         if found is None:
             continue
         event, lane = found
         try:
-            chains.append(chain_of(run, event, queue_of(lane)))
+            chains.append(chain_of(ref, event, queue_of(lane)))
         except Exception as error:
             log.error(  # noqa: TRY400 - the error's own text may quote the event
                 "pipeline could not be built",
                 exc_info=showable(error),
-                extra={"portal": event.portal, "run": run.run},
+                extra={"portal": event.portal, "run": ref.run},
             )
             if event.retrying:
-                # It was nacked before and must not be again: it waits for a repaired pipeline.
-                services.ledger.back_off(run.run, run.attempt, reason=type(error).__name__)
+                # Its record was nacked and must not be nacked again: it waits for a repaired pipeline.
+                services.ledger.back_off(ref.run, ref.attempt, reason=type(error).__name__)
                 continue
-            concluded = services.ledger.fail(run.run, run.attempt, type(error).__name__, backoff_seconds=0.001)
-            settleable += concluded.settleable
-            if concluded.next:
-                todo.append(concluded.next)
+            completion = services.ledger.fail(ref.run, ref.attempt, type(error).__name__, backoff_seconds=0.001)
+            settleable += completion.settleable
+            if completion.next:
+                todo.append(completion.next)
     return chains, settleable
 
 
-def follow(services: PortalServices, reply: Completion) -> None:
-    """After an outcome: starts the object's next run, settles batches whose last outcome it was."""
-    for process_id in reply.settleable:
+def follow(services: PortalServices, completion: Completion) -> None:
+    """Ask to settle the batches whose last outcome this was, and start the next run of the object queue."""
+    for process_id in completion.settleable:
         failpoint("outcome.settleable")
         send_settle(services.portal.name, process_id)
-    if reply.next:
-        publish(services, [reply.next])
+    if completion.next:
+        publish(services, [completion.next])
 
 
 def send_settle(portal: str, process_id: str, producer: Any = None) -> None:
@@ -105,13 +105,13 @@ def send_settle(portal: str, process_id: str, producer: Any = None) -> None:
 
 
 def send_dispatch(portal: str, process_id: str, *, lane: str = DEFAULT_LANE, wait_seconds: float = 0.0) -> None:
-    """Ask for an open batch to be dispatched, after the wait."""
+    """Ask for an open batch to be dispatched after the wait."""
     app.send_task(
         contract.TASK_DISPATCH, args=(portal, process_id), queue=queue_of(lane), countdown=wait_seconds or None
     )
 
 
 def queue_of(lane: str) -> str:
-    """Return the queue of a lane's steps; that of the default lane when the lane is not configured any more."""
+    """Return the queue of a lane's steps; that of the default lane where the lane is not configured any more."""
     known = config.all_lanes.get(lane)
     return known.queue if known else contract.QUEUE_EVENTS

@@ -1,7 +1,7 @@
-"""The base of every step: takes the run's lease, runs the handler, records the outcome.
+"""Steps: `@step` makes a Celery task that takes its run's lease, runs the handler and records the outcome.
 
-A step is an ordinary Celery task made with `@step`. Sent outside a run it behaves like one. Inside a run, told by a
-message header, its first step receives the event, and `current()` says what it works for.
+Sent outside a run, a step is an ordinary task. A message header says that it belongs to a run: the first step of a run
+receives the event, and `current()` returns what the step works for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, overload
 
 from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject, Retry
@@ -18,24 +18,26 @@ from kombu.utils import json
 
 from b24offline.contract import HEADER_WORK, STEP_PREFIX
 from b24offline.delivery import Permanent, PortalServices, retry_policy
-from b24offline.errors import ConfigError
+from b24offline.errors import Actor, ConfigError
 from b24offline.events import NO_RULES, Event, ObjectKey, RetryRules, routes
 from b24offline.failpoints import failpoint
 from b24offline.ledger import STEP_STRIDE, Snapshot, StepLease
-from b24offline.rest import PortalClient
+from b24offline.log import showable
 from b24offline.settings import config
-from b24offline.tasks import process
-from b24offline.tasks import publish as publishing
 from b24offline.tasks.chains import StepHeader
-from b24offline.tasks.step_error import showable
+from b24offline.tasks.process import current_runtime, lease_renewer
+from b24offline.tasks.publish import follow
+
+if TYPE_CHECKING:
+    from b24offline.rest import PortalClient
 
 __all__ = ["NotTransferable", "Permanent", "Step", "Work", "current", "step"]
 
 
 class NotTransferable(Permanent):
-    """What a step returned for the next one cannot travel in a message; it will be the same the next time."""
+    """A step returned something for the next one that no message can carry."""
 
-    actor = "developer"
+    actor: ClassVar[Actor] = "developer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +65,17 @@ class Work:
 
     @property
     def client(self) -> PortalClient:
-        """The portal's REST client, paced and with tokens."""
+        """The portal's REST client, with tokens and within the portal's rate limit."""
         return self._services.client
 
     @property
     def connector(self) -> str:
-        """The portal's `auth_connector`: send it with what a step writes, or the write comes back as an event."""
+        """The portal's `auth_connector`: a step sends it with what it writes, or the write comes back as an event."""
         return self._services.portal.connector
 
     @property
     def idempotency_key(self) -> str:
-        """Stays the same when this event runs again through this pipeline: give it to whatever you write to."""
+        """A key for what the step writes to: the same whenever this event runs through this pipeline."""
         return self.event.idempotency_key(self.pipeline)
 
     def read(self, key: ObjectKey | None = None, *, not_before_ms: int | None = None) -> Snapshot:
@@ -84,7 +86,7 @@ class Work:
         return self._services.reader.read(wanted, self._seen_ms if not_before_ms is None else not_before_ms)
 
     def now_ms(self) -> int:
-        """Return the ledger's clock in milliseconds; the one that orders reads and writes of all workers."""
+        """Return the ledger's clock in milliseconds, which orders the reads and writes of all workers."""
         return self._services.ledger.now_ms()
 
 
@@ -92,15 +94,15 @@ _current: ContextVar[Work | None] = ContextVar("b24offline_work", default=None)
 
 
 def current() -> Work:
-    """Return what the step that runs now works for. Raises `RuntimeError` outside a run."""
+    """Return what the step that runs now works for. Raise `RuntimeError` outside a run."""
     work = _current.get()
     if work is None:
         raise RuntimeError("no run here: current() works inside a step that a pipeline started")
     return work
 
 
-class Step(Task):
-    """A Celery task that records what becomes of its run."""
+class Step(Task):  # type: ignore[type-arg] # a subscript exists in the stubs only
+    """A Celery task that records the outcome of its run."""
 
     abstract = True
     records_outcome = True
@@ -109,22 +111,31 @@ class Step(Task):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the handler; inside a run under its lease, with its outcome recorded."""
-        header = _header(self.request)
-        if header is None:
+        found = _header(self.request)
+        if found is None:
             return super().__call__(*args, **kwargs)
-        header = StepHeader.from_header(header)
+        header = StepHeader.from_header(found)
         if header is None:
             _end_chain(self)
             return "nothing to do: the header has another form"
         return _run_in_lease(self, header, args, kwargs)
 
     def replace(self, sig: Any) -> Any:
-        """Refused inside a run: the replacement would not know its run, and its outcome would be lost."""
+        """Raise `ConfigError` inside a run: the replacement would not know its run, and its outcome would be lost."""
         if _header(self.request) is None:
             return super().replace(sig)
         raise ConfigError(f"step {self.name} cannot replace itself in a run: put the other step into the pipeline")
 
 
+@overload
+def step(function: Callable[..., Any], /) -> Step: ...
+@overload
+def step(
+    *,
+    attempts: int | None = None,
+    backoff: float | Iterable[float] | None = None,
+    final: type[Exception] | Iterable[type[Exception]] | None = None,
+) -> Callable[[Callable[..., Any]], Step]: ...
 def step(
     function: Callable[..., Any] | None = None,
     /,
@@ -133,18 +144,19 @@ def step(
     backoff: float | Iterable[float] | None = None,
     final: type[Exception] | Iterable[type[Exception]] | None = None,
 ) -> Any:
-    """Make a step of a function: the first step of a chain receives the `Event`, later ones the result before them.
+    """Make a step of a function. The first step of a chain receives the `Event`, later ones the previous result.
 
-    Bare, or with what it asks of its retries: ``@step(attempts=3, backoff=(1, 5, 30), final=ValueError)``, waits in
-    seconds; see `RetryRules`. What it leaves out is as its pipeline says, else as the deployment. Raises `ConfigError`.
+    Used bare, or with its own retry rules: ``@step(attempts=3, backoff=(1, 5, 30), final=ValueError)``, waits in
+    seconds; see `RetryRules`. What is left out is taken from the pipeline, else from the settings. Raise `ConfigError`.
     """
 
-    def make(body: Callable[..., Any]) -> Any:
+    def make(body: Callable[..., Any]) -> Step:
         if not callable(body):
             raise ConfigError(f"@step makes a step of a function, not of {body!r}; what it is given has a name")
         name = f"{STEP_PREFIX}{body.__module__.removeprefix('b24offline.tasks.')}.{body.__name__}"
         rules = RetryRules.checked(f"step {body.__name__!r}", attempts=attempts, backoff=backoff, final=final)
-        return shared_task(base=Step, name=name, max_retries=None, retry_rules=rules)(body)
+        task: Step = shared_task(base=Step, name=name, max_retries=None, retry_rules=rules)(body)
+        return task
 
     return make if function is None else make(function)
 
@@ -155,58 +167,58 @@ def _header(request: Any) -> Mapping[str, Any] | None:
 
 
 def _run_in_lease(task: Step, header: StepHeader, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    services = process.current_runtime().services(header.portal)
+    services = current_runtime().services(header.portal)
     position = header.step * STEP_STRIDE + task.request.retries
-    begun = services.ledger.begin_step(header.run, header.attempt, position)
-    if begun is None:
+    lease = services.ledger.begin_step(header.run, header.attempt, position)
+    if lease is None:
         _end_chain(task)
         return "nothing to do: finished, replaced, or delivered twice"
-    work = Work(begun.event, header.pipeline, begun.tries, begun.failures, services, begun.seen_ms)
+    work = Work(lease.event, header.pipeline, lease.tries, lease.failures, services, lease.seen_ms)
     if header.gives_event:
-        args = (begun.event, *args)
+        args = (lease.event, *args)
     token = _current.set(work)
     ended: Exception | None = None
     try:
-        with process.lease_renewer().holding(services.ledger, header.run, header.attempt, position):
+        with lease_renewer().holding(services.ledger, header.run, header.attempt, position):
             result = task.run(*args, **kwargs)
         _check_transferable(task, result)
-    except Exception as error:  # noqa: BLE001 - the boundary of one event: whatever it raises concerns this run only
+    except Exception as error:  # noqa: BLE001 - whatever a handler raises concerns this run only
         ended = error
     finally:
         _current.reset(token)
-    # Outside of the handler: what ledger and broker raise below would else show this error's text as their context.
+    # After the handler: an error of ledger or broker below would otherwise show this error's text as its context.
     if isinstance(ended, (Retry, Reject, Ignore)):
-        _as_asked(services, header, ended)
+        _end_as_asked(services, header, ended)
     if ended is not None:
-        return _after_error(task, services, header, begun, ended)
+        return _after_error(task, services, header, lease, ended)
     if header.last or not task.request.chain:
-        publishing.follow(services, services.ledger.succeed(header.run, header.attempt))
+        follow(services, services.ledger.succeed(header.run, header.attempt))
     else:
         services.ledger.pass_on(header.run, header.attempt, position)
         failpoint("step.passed")
     return result
 
 
-def _as_asked(services: PortalServices, header: StepHeader, asked: Retry | Reject | Ignore) -> NoReturn:
-    """The handler asked Celery itself: to end the chain here, or for a repeat, and the ledger guards that it comes."""
+def _end_as_asked(services: PortalServices, header: StepHeader, asked: Retry | Reject | Ignore) -> NoReturn:
+    """Do what the handler asked of Celery itself: end the chain, or retry, where the ledger watches that it comes."""
     if isinstance(asked, Ignore):
-        publishing.follow(services, services.ledger.succeed(header.run, header.attempt))
+        follow(services, services.ledger.succeed(header.run, header.attempt))
         raise asked from None
     delay = config.timers.step_backoff_seconds[-1]
     services.ledger.retry_step(header.run, header.attempt, delay, counted=True, reason="asked for a retry")
-    if isinstance(asked, Retry) and asked.exc is not None:
+    if isinstance(asked, Retry) and isinstance(asked.exc, Exception):
         asked = Retry(asked.message, exc=showable(asked.exc), when=asked.when)
     raise asked from None
 
 
-def _after_error(task: Step, services: PortalServices, header: StepHeader, begun: StepLease, error: Exception) -> Any:
+def _after_error(task: Step, services: PortalServices, header: StepHeader, lease: StepLease, error: Exception) -> Any:
     rules = task.retry_rules.over(routes.retry_rules(header.pipeline))
     verdict = retry_policy.decide(
         error,
         rules=rules.scaled(config.time_scale),
-        failures=begun.failures,
-        step_failures=begun.step_failures,
-        retrying=begun.retrying,
+        failures=lease.failures,
+        step_failures=lease.step_failures,
+        retrying=lease.retrying,
         max_attempts=config.max_attempts,
         timers=config.timers,
         now_epoch=time.time(),
@@ -214,7 +226,7 @@ def _after_error(task: Step, services: PortalServices, header: StepHeader, begun
     ledger, run, attempt = services.ledger, header.run, header.attempt
     if isinstance(verdict, retry_policy.Fail):
         reply = ledger.fail(run, attempt, verdict.reason, backoff_seconds=verdict.backoff_seconds)
-        publishing.follow(services, reply)
+        follow(services, reply)
         raise showable(error) from None
     if isinstance(verdict, retry_policy.Exhaust):
         ledger.exhaust(run, attempt, reason=verdict.reason)
@@ -226,13 +238,15 @@ def _after_error(task: Step, services: PortalServices, header: StepHeader, begun
         return f"starts again in {wait:.0f} s: {reason}"
     ledger.retry_step(run, attempt, wait, counted=counted, reason=reason)
     shown = showable(error)
-    again = task.retry(exc=shown, countdown=wait, max_retries=None, argsrepr=header.title, kwargsrepr="", throw=False)
-    raise again.with_traceback(shown.__traceback__) from None
+    shows: dict[str, Any] = {"argsrepr": header.title, "kwargsrepr": ""}
+    retry = task.retry(exc=shown, countdown=wait, max_retries=None, throw=False, **shows)
+    raise retry.with_traceback(shown.__traceback__) from None
 
 
 def _check_transferable(task: Step, result: object) -> None:
-    """Found out here, it is an error of this step; found out by Celery afterwards, it would look like a crash."""
-    if not task.request.chain or task.request.chain[-1].get("immutable"):
+    """Raise `NotTransferable`, an error of this step: found by Celery afterwards, it would look like a crash."""
+    chain: Any = task.request.chain
+    if not chain or chain[-1].get("immutable"):
         return
     try:
         json.dumps(result)

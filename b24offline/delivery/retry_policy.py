@@ -8,7 +8,7 @@ backs off, as the step, its pipeline or the deployment says.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from b24offline import errors
 from b24offline.delivery.object_reader import NotReadable
@@ -23,9 +23,9 @@ LONGEST_REPEAT_SECONDS: Final = 60.0
 
 
 class Permanent(errors.B24OfflineError):
-    """Raised by a step that knows that trying again is useless; the event is nacked as failed at once."""
+    """Raised by a step for which a retry is useless; the event is nacked as failed at once."""
 
-    actor = "operator"
+    actor: ClassVar[errors.Actor] = "operator"
 
 
 @dataclass(frozen=True, slots=True)
