@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from b24offline.config import Timers
+    from b24offline.delivery.intake import Unrouted
     from b24offline.delivery.object_reader import ObjectReader
     from b24offline.events import ObjectKey, Routes
     from b24offline.ledger import Ledger, RunRef
@@ -43,6 +44,8 @@ class Dispatch:
         runs: run -> its event.
         handed: the runs to start now.
         wait_seconds: when to dispatch the batch again, since the portal cannot be read now; 0.0 when it was started.
+        settleable: whether to settle the batch now: no run will ask for it, and its events are to be acknowledged.
+            Events that are to be nacked wait until they are old enough, and the batch's due time asks for it then.
     """
 
     lane: str
@@ -50,24 +53,29 @@ class Dispatch:
     runs: Mapping[str, Event]
     handed: tuple[RunRef, ...] = ()
     wait_seconds: float = 0.0
-
-    @property
-    def settleable(self) -> bool:
-        """Whether no pipeline wants any of the events, so that no outcome will ask for the batch to be settled."""
-        return self.events > 0 and not self.runs
+    settleable: bool = False
 
 
 class Dispatcher:
     """Dispatches the batches of one portal."""
 
     def __init__(
-        self, *, portal: str, redis: Redis, ledger: Ledger, reader: ObjectReader, routes: Routes, timers: Timers
+        self,
+        *,
+        portal: str,
+        redis: Redis,
+        ledger: Ledger,
+        reader: ObjectReader,
+        routes: Routes,
+        unrouted: Unrouted,
+        timers: Timers,
     ) -> None:
         self._portal = portal
         self._redis = redis
         self._ledger = ledger
         self._reader = reader
         self._routes = routes
+        self._unrouted = unrouted
         self._timers = timers
         self._unread = keys.unread(ledger.stem)
 
@@ -81,7 +89,8 @@ class Dispatcher:
             # Started now, each run would read its object by itself: fifty requests where one would do.
             self._ledger.postpone(process_id, wait)
             return Dispatch(lane, len(events), runs, wait_seconds=wait)
-        return Dispatch(lane, len(events), runs, self._ledger.start(process_id))
+        settleable = bool(events) and not runs and self._unrouted == "ack"
+        return Dispatch(lane, len(events), runs, self._ledger.start(process_id), settleable=settleable)
 
     def read_ahead(self, process_ids: Iterable[str], fetches: Fetches) -> None:
         """Read the objects of several batches in one request; each batch reads by itself what is not read here."""

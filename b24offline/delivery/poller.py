@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-UNROUTED_TOLD_SECONDS: Final = 3600.0
-"""How long nothing more is said of an event name that has no route."""
-_told: Final[dict[str, float]] = {}
-"""Event name -> when this process said so, on the clock of `time.monotonic`; of all portals."""
+UNROUTED_LOG_SECONDS: Final = 3600.0
+"""How long nothing more is logged of an event name that has no route."""
+_logged_at: Final[dict[str, float]] = {}
+"""Event name -> when this process logged it, on the clock of `time.monotonic`; of all portals."""
 
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """What a poll brought. ``opened``: process ids to dispatch. "busy", "full", "recovering": no call was made."""
+    """What a poll brought. ``opened``: process ids to dispatch. "busy", "full", "recovering": nothing was sent."""
 
     state: Literal["empty", "opened", "busy", "full", "recovering"]
     received: int = 0
@@ -72,7 +72,7 @@ class Poller:
         self._unrouted = unrouted
 
     def poll(self, lane: Lane) -> PollResult:
-        """Reserve one batch of free records for a lane and opens it.
+        """Reserve one batch of free records for a lane and open it.
 
         Raises `ClaimNeeded`, nothing reserved, when this deployment never polled the portal and somebody else's
         records are reserved there.
@@ -94,7 +94,8 @@ class Poller:
     def adopt(self) -> tuple[str, ...]:
         """Open orphans that were seen twice, far enough apart. Return their process ids.
 
-        Nothing before the first poll, which decides whose they are; so with `redrive`.
+        Nothing before the first poll, which decides whose they are; so with `redrive`. A nacked record that no pipeline
+        takes stays an orphan: it cannot succeed and must not be nacked twice, so it waits for a worker with its route.
         """
         known = self._known_epoch()
         if known is None:
@@ -103,36 +104,50 @@ class Poller:
         if isinstance(lease, PollRefused):
             return ()
         try:
-            groups: dict[str, list[Record | MalformedRecord]] = {}
-            listed = unreadable = 0
-            for listed, row in enumerate(self._queue.reserved(), 1):  # noqa: B007 - the last number is how many
-                if isinstance(row, Record):
-                    groups.setdefault(row.process_id, []).append(row)
-                else:
-                    unreadable += 1
-            self._fencing.note_reserved(listed, unreadable)
+            groups = self._reserved_rows()
             adopted = []
             for process_id, first_seen_ms in self._fencing.sight(groups).items():
-                rows = groups[process_id]
-                self._fencing.open_in_doubt_window({r.message_id for r in rows if isinstance(r, Record)}, None)
-                # Nacked records run for days; counted with new ones they would keep polls out.
-                nacked = all(isinstance(row, Record) and row.nacked for row in rows)
-                kind = BatchKind.RETRYING if nacked else BatchKind.ADOPTED
-                if self._write(process_id, rows, kind, first_seen_ms=first_seen_ms):
+                rows = [row for row in groups[process_id] if self._can_settle(row)]
+                if left := {row.name for row in groups[process_id] if not self._can_settle(row)}:
+                    extra = {"portal": self._portal, "process_id": process_id, "events": sorted(left)}
+                    log.error("orphan not adopted, no pipeline takes its nacked records: load one", extra=extra)
+                if rows and self._adopt(process_id, rows, first_seen_ms):
                     adopted.append(process_id)
-                    log.warning(
-                        "orphaned batch adopted",
-                        extra={"portal": self._portal, "process_id": process_id, "records": len(rows)},
-                    )
             return tuple(adopted)
         finally:
             self._fencing.give_back(lease)
 
-    def redrive(self, due: Iterable[Record]) -> tuple[str, ...]:
-        """Reserve nacked records, one by one, and opens each as held. Return their process ids.
+    def _reserved_rows(self) -> dict[str, list[Record]]:
+        """Return process id -> its records, of all that are reserved on the portal; note how many there are."""
+        groups: dict[str, list[Record]] = {}
+        listed = unreadable = 0
+        for row in self._queue.reserved():
+            listed += 1
+            if isinstance(row, Record):
+                groups.setdefault(row.process_id, []).append(row)
+            else:
+                unreadable += 1
+        self._fencing.note_reserved(listed, unreadable)
+        return groups
 
-        ``due`` may list the portal while it is read. One that no pipeline takes cannot succeed, and could not be
-        reported again: it stays nacked and free.
+    def _can_settle(self, record: Record) -> bool:
+        return not record.nacked or bool(self._routes.pipelines_for(record.name))
+
+    def _adopt(self, process_id: str, records: list[Record], first_seen_ms: int) -> bool:
+        self._fencing.open_in_doubt_window({record.message_id for record in records}, None)
+        # Nacked records run for days; counted with new ones they would keep polls out.
+        kind = BatchKind.RETRYING if all(record.nacked for record in records) else BatchKind.ADOPTED
+        if not self._write(process_id, records, kind, first_seen_ms=first_seen_ms):
+            return False
+        extra = {"portal": self._portal, "process_id": process_id, "records": len(records)}
+        log.warning("orphaned batch adopted", extra=extra)
+        return True
+
+    def redrive(self, due: Iterable[Record]) -> tuple[str, ...]:
+        """Reserve nacked records, one by one, and open each as a retrying batch. Return their process ids.
+
+        ``due`` may list the portal while it is read. A record that no pipeline takes cannot succeed and must not be
+        nacked twice: it stays nacked and free.
         """
         opened: list[str] = []
         try:
@@ -236,10 +251,10 @@ class Poller:
         unrouted = sum(1 for entry in made if not entry.pipelines)
         if unrouted:
             self._ledger.count("events_unrouted", unrouted)
-        fate = "event without a route acknowledged" if self._unrouted == "ack" else "event without a route nacked"
+        message = "event without a route acknowledged" if self._unrouted == "ack" else "event without a route nacked"
         for name in sorted({entry.event.name for entry in made if not entry.pipelines} - {MALFORMED}):
-            if time.monotonic() - _told.get(name, -UNROUTED_TOLD_SECONDS) >= UNROUTED_TOLD_SECONDS:
-                _told[name] = time.monotonic()
-                log.warning(fate, extra={"portal": self._portal, "event": name})
+            if time.monotonic() - _logged_at.get(name, -UNROUTED_LOG_SECONDS) >= UNROUTED_LOG_SECONDS:
+                _logged_at[name] = time.monotonic()
+                log.warning(message, extra={"portal": self._portal, "event": name})
         for row in unusable:
             log.error("record unreadable, it stays reserved", extra={"portal": self._portal, "reason": row.reason})

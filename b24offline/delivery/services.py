@@ -116,7 +116,13 @@ def build_services(shared: Shared, portal: Portal, on_gap: Callable[[int], objec
     reader = ObjectReader(client, shared.catalogue, object_cache, ledger)
     lanes = LaneSchedule(shared.redis, ledger.stem)
     dispatcher = Dispatcher(
-        portal=name, redis=shared.redis, ledger=ledger, reader=reader, routes=shared.routes, timers=timers
+        portal=name,
+        redis=shared.redis,
+        ledger=ledger,
+        reader=reader,
+        routes=shared.routes,
+        unrouted=config.unrouted,
+        timers=timers,
     )
     dead_letter_queue = DeadLetterQueue(ledger, shared.store.dead_letters, timers)
     lifecycle = PortalLifecycle(

@@ -117,7 +117,13 @@ class Ledger:
         poll_token: str = "",
         first_seen_ms: int = 0,
     ) -> int | None:
-        """Open a batch. Return how many runs wait for an outcome; None: open before, or lease lost."""
+        """Open a batch. Return how many runs wait for an outcome; None: open before, or lease lost.
+
+        Nothing asks for a batch to be settled that has nothing but failures from the beginning: it is due when those
+        are old enough to be nacked.
+        """
+        entries = list(entries)
+        only_failed = all(entry.skip == "failed" for entry in entries)
         payload = [
             {
                 "id": str(entry.event.record_id),
@@ -138,7 +144,7 @@ class Ledger:
             kind,
             first_seen_ms,
             _milliseconds(self._timers.dispatch_due_seconds),
-            _milliseconds(self._timers.settle_due_seconds),
+            _milliseconds(self._timers.nack_age_seconds if only_failed else self._timers.settle_due_seconds),
             poll_token,
             json.dumps(payload),
             lane,

@@ -9,7 +9,7 @@ from cryptography.fernet import Fernet
 
 from b24offline.config import Lane
 from b24offline.delivery import Settler
-from b24offline.delivery.poller import UNROUTED_TOLD_SECONDS, Poller, PollResult
+from b24offline.delivery.poller import UNROUTED_LOG_SECONDS, Poller, PollResult
 from b24offline.errors import QueryLimitExceeded, RateLimited, StoreError, UnknownAnswer
 from b24offline.events import Routes, shipped_catalogue
 from b24offline.ledger import BatchKind, PollLease, SettleLease
@@ -65,7 +65,7 @@ class Bench:
             client_secret="secret",
             connector=CONNECTOR,
         )
-        routes = Routes()
+        self.routes = routes = Routes()
         routes.add(pipeline, ("ONCRMDEALUPDATE",), "deal_changed")
         self.poller = Poller(
             portal=PORTAL,
@@ -277,10 +277,10 @@ def test_of_an_event_acknowledged_without_a_route_each_process_tells_once_an_hou
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     reply: dict[str, float] = {}
-    monkeypatch.setattr("b24offline.delivery.poller._told", reply)
+    monkeypatch.setattr("b24offline.delivery.poller._logged_at", reply)
     for deal, name in enumerate(("ONCRMLEADADD", "ONCRMDEALUPDATE", "ONCRMLEADADD", "ONCRMLEADADD"), 1):
         if deal == 4:
-            reply["ONCRMLEADADD"] -= UNROUTED_TOLD_SECONDS
+            reply["ONCRMLEADADD"] -= UNROUTED_LOG_SECONDS
         bench.desk.change(str(deal), name)
         bench.settler.settle(*bench.poller.poll(LANE).opened)
     lines = [vars(one)["event"] for one in caplog.records if one.msg == "event without a route acknowledged"]
@@ -290,7 +290,7 @@ def test_of_an_event_acknowledged_without_a_route_each_process_tells_once_an_hou
 def test_an_event_nacked_for_want_of_a_route_is_told_as_such(
     redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("b24offline.delivery.poller._told", {})
+    monkeypatch.setattr("b24offline.delivery.poller._logged_at", {})
     bench = Bench(redis, tmp_path, unrouted="nack")
     bench.desk.change("1", "ONCRMLEADADD")
     assert bench.poller.poll(LANE).opened
@@ -379,6 +379,43 @@ def test_an_unknown_answer_of_redrive_keeps_the_lease(bench: Bench) -> None:
     begun = bench.ledger.begin_step(handed.run, handed.attempt, 0)
     assert begun is not None
     assert begun.retrying, "an adopted nacked record was taken for a new one"
+
+
+def test_a_nacked_orphan_without_pipeline_waits_for_a_worker_with_its_route(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    nacked(bench, "1", name="ONCRMLEADADD")
+    reserved = reserve_nacked(bench.queue, 1)
+    assert reserved is not None
+    assert bench.adopted() == ()
+    (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert (line.message.partition(",")[0], line.__dict__["events"]) == ("orphan not adopted", ["ONCRMLEADADD"])
+    assert bench.fencing.sighted(), "nobody is told of it"
+    bench.routes.add(pipeline, ("ONCRMLEADADD",), "lead_added")
+    assert bench.poller.adopt() == (reserved.process_id,)
+    assert bench.outcomes(reserved.process_id) == {1: "unfinished"}
+
+
+def test_of_an_orphan_all_but_such_records_are_adopted(bench: Bench) -> None:
+    nacked(bench, "1", name="ONCRMLEADADD")
+    reserved = reserve_nacked(bench.queue, 1)
+    assert reserved is not None
+    bench.changes("2")
+    bench.desk.queue.move(bench.desk.now, bench.desk.rows().values(), reserved.process_id)
+    assert bench.adopted() == (reserved.process_id,)
+    assert bench.outcomes(reserved.process_id) == {2: "unfinished"}
+
+
+def test_a_batch_without_routes_is_nacked_in_a_few_calls(redis: Redis, tmp_path: Path) -> None:
+    bench = Bench(redis, tmp_path, unrouted="nack")
+    bench.desk.change("1", "ONCRMLEADADD")
+    bench.desk.change("2", "ONCRMLEADADD")
+    (pid,) = bench.poller.poll(LANE).opened
+    bench.later(TIMERS.nack_age_seconds + 1)
+    assert bench.ledger.take_overdue().batches == (pid,)
+    assert bench.settler.settle(pid).nacked == 2
+    assert bench.settler.settle(pid).state == "closed"
+    assert bench.desk.methods() == ["get", "list", "list", "error", "list"]
 
 
 def test_redrive_stops_where_a_poll_is_under_way(bench: Bench) -> None:
