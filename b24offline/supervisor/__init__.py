@@ -1,6 +1,6 @@
 """One machine: processes that are kept alive, and an embedded Valkey."""
 
-from b24offline.supervisor.celery_process import CeleryProcess, child_environ, worker
+from b24offline.supervisor.celery_process import CeleryProcess, beat, child_environ, worker
 from b24offline.supervisor.die_with_parent import tethered
 from b24offline.supervisor.kept_valkey import with_ledger_address
 from b24offline.supervisor.lockfile import SingleStart
@@ -16,6 +16,7 @@ __all__ = [
     "Program",
     "SingleStart",
     "Supervisor",
+    "beat",
     "child_environ",
     "free_port",
     "tethered",
