@@ -1,7 +1,7 @@
-"""Every Redis key of the project. ``prefix`` is `B24_REDIS_KEY_PREFIX`, ``stem`` is that of one portal's keys (`stem`).
+"""Every Redis key of the project. ``prefix`` is `B24_REDIS_KEY_PREFIX`, ``stem`` begins all keys of one portal.
 
-The scripts build the same keys in `scripts/prelude.lua`. What each key holds, and for how long, is in
-`docs/architecture.md`.
+`ledger/scripts/prelude.lua` builds the keys that only scripts use, and those they share with Python.
+What each key holds, and for how long, is in `docs/architecture.md`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SubscriptionNote = Literal["", "fresh", "asked", "begun", "look"]
 
 
 def stem(prefix: str, portal: str) -> str:
-    """Return what all keys of one portal begin with; the braces keep them in one slot, for the scripts."""
+    """Return what all keys of one portal begin with; the hash tag keeps them in one slot, for the scripts."""
     return f"{prefix}:{{{portal}}}"
 
 
@@ -29,13 +29,13 @@ def pattern(begin: str) -> str:
 
 
 def polls(prefix: str) -> str:
-    """Return the sorted set of when each portal is polled next."""
+    """Return the sorted set of portals by when they are polled next."""
     return f"{prefix}:polls"
 
 
-def turn(prefix: str, what: str) -> str:
-    """Return the key that says that something had its turn."""
-    return f"{prefix}:turn:{what}"
+def once_per(prefix: str, what: str) -> str:
+    """Return the key that exists while the period of something that happens once per period lasts."""
+    return f"{prefix}:once:{what}"
 
 
 # -- of a portal: the ledger
@@ -67,19 +67,19 @@ def run(stem: str, name: str) -> str:
 
 
 def object_queue(stem: str, event: Event, pipeline: str) -> str:
-    """Return the list that serialises an object and a pipeline; a record without object has its own."""
+    """Return the list of the runs of an object and a pipeline; a record without object has its own queue."""
     name = f"{event.object.entity}:{event.object.object_id}" if event.object else f"record:{event.record_id}"
     return f"{stem}:object_queue:{name}|{pipeline}"
 
 
 def fencing(stem: str) -> str:
-    """Return the hash of what must vanish together: epoch, schema, poll lease and in-doubt windows."""
+    """Return the hash of what must vanish together: epoch, schema, poll lease, in-doubt windows."""
     return f"{stem}:fencing"
 
 
-def sightings(stem: str) -> str:
+def orphans(stem: str) -> str:
     """Return the hash of orphans: process id -> first seen."""
-    return f"{stem}:sightings"
+    return f"{stem}:orphans"
 
 
 def nacked(stem: str) -> str:
@@ -101,17 +101,17 @@ def lanes(stem: str) -> str:
 
 
 def reserved(stem: str) -> str:
-    """Return the number of reserved records in the last whole list."""
+    """Return the key of the number of reserved records in the last whole list."""
     return f"{stem}:reserved"
 
 
 def unreadable(stem: str) -> str:
-    """Return the number of reserved records that cannot be read."""
+    """Return the key of the number of reserved records that cannot be read."""
     return f"{stem}:unreadable"
 
 
 def refused(stem: str) -> str:
-    """Return the events that cannot be subscribed."""
+    """Return the key of the events that cannot be subscribed."""
     return f"{stem}:refused"
 
 
@@ -121,53 +121,53 @@ def alarms(stem: str) -> str:
 
 
 def reconciled(stem: str) -> str:
-    """Return how the last reconciliation ended."""
+    """Return the key of how the last reconciliation ended."""
     return f"{stem}:reconciled"
 
 
 def bound(stem: str, note: SubscriptionNote = "") -> str:
-    """Return what is subscribed, or a note about it."""
+    """Return the key of what is subscribed, or of a note about it."""
     return f"{stem}:bound:{note}" if note else f"{stem}:bound"
 
 
 def unread(stem: str) -> str:
-    """Return the key that says that no objects are read in bulk now."""
+    """Return the key that exists while no objects are read in bulk."""
     return f"{stem}:unread"
 
 
 def snapshot(stem: str, key: ObjectKey) -> str:
-    """Return an object that was read in bulk."""
+    """Return the key of an object that was read in bulk."""
     return f"{stem}:snapshot:{key.entity}:{key.object_id}"
 
 
-def requests(stem: str) -> str:
-    """Return the hash of what commands ask for."""
-    return f"{stem}:requests"
+def jobs(stem: str) -> str:
+    """Return the hash of jobs that are not done: number -> JSON."""
+    return f"{stem}:jobs"
 
 
-def request_lease(stem: str, kind: str) -> str:
-    """Return the right to work on requests of a kind."""
-    return f"{stem}:requests:{kind}"
+def job_lease(stem: str, kind: str) -> str:
+    """Return the lock of whoever works on jobs of a kind."""
+    return f"{stem}:jobs:{kind}"
 
 
 def answer(stem: str, number: str) -> str:
-    """Return what came of a request."""
+    """Return the key of the answer to a job."""
     return f"{stem}:answer:{number}"
 
 
 # -- of a portal: calls
 
 
-def pace_bucket(prefix: str, portal: str) -> str:
-    """Return the leaky bucket."""
-    return f"{stem(prefix, portal)}:pace:bucket"
+def rate_bucket(prefix: str, portal: str) -> str:
+    """Return the key of the leaky bucket of calls."""
+    return f"{stem(prefix, portal)}:rate:bucket"
 
 
-def pace_method(prefix: str, portal: str, method: str) -> str:
-    """Return the pause of one method."""
-    return f"{stem(prefix, portal)}:pace:method:{method.lower()}"
+def rate_method(prefix: str, portal: str, method: str) -> str:
+    """Return the key of the pause of one method."""
+    return f"{stem(prefix, portal)}:rate:method:{method.lower()}"
 
 
-def pace_blocked(prefix: str, portal: str, *, polls: bool) -> str:
-    """Return the key that says that nobody calls the portal; one for polls, one for all other calls."""
-    return f"{stem(prefix, portal)}:pace:blocked{':polls' if polls else ''}"
+def rate_blocked(prefix: str, portal: str, *, polls: bool) -> str:
+    """Return the key that says that no call is sent to the portal: one key for polls, one for all other calls."""
+    return f"{stem(prefix, portal)}:rate:blocked{':polls' if polls else ''}"

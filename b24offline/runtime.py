@@ -159,7 +159,7 @@ class Runtime:
 
     def once_per(self, what: str, seconds: float) -> bool:
         """Return whether it is time for this again: true at most once in so many seconds, over all workers."""
-        key = keys.turn(self.config.redis_key_prefix, what)
+        key = keys.once_per(self.config.redis_key_prefix, what)
         return bool(self.redis.set(key, "1", nx=True, px=max(1, round(seconds * 1000))))
 
     @cached_property

@@ -106,7 +106,7 @@ class Poller:
         try:
             groups = self._reserved_rows()
             adopted = []
-            for process_id, first_seen_ms in self._fencing.sight(groups).items():
+            for process_id, first_seen_ms in self._fencing.orphans_to_adopt(groups).items():
                 rows = [row for row in groups[process_id] if self._can_settle(row)]
                 if left := {row.name for row in groups[process_id] if not self._can_settle(row)}:
                     extra = {"portal": self._portal, "process_id": process_id, "events": sorted(left)}
@@ -115,7 +115,7 @@ class Poller:
                     adopted.append(process_id)
             return tuple(adopted)
         finally:
-            self._fencing.give_back(lease)
+            self._fencing.release(lease)
 
     def _reserved_rows(self) -> dict[str, list[Record]]:
         """Return process id -> its records, of all that are reserved on the portal; note how many there are."""
@@ -177,10 +177,10 @@ class Poller:
         except (PortalError, RateLimited, StoreError) as error:
             # The store is asked for tokens only, before anything is sent.
             if not isinstance(error, PortalError) or error.executed == "no":
-                self._fencing.give_back(lease)
+                self._fencing.release(lease)
             raise
         if reply == "empty":
-            self._fencing.give_back(lease)
+            self._fencing.release(lease)
         return reply
 
     @retry_expired_token

@@ -94,7 +94,7 @@ class Redriver:
         opened = self._poller.redrive(self._while_no_poll_waits(islice(due, AT_ONCE)))
         self._dispatcher.read_ahead(opened, fetches)
         yield from opened
-        seconds = listing_seconds(self._first_wait_seconds, self._fencing.known_nacked())
+        seconds = listing_seconds(self._first_wait_seconds, self._fencing.nacked_count())
         if self._once_per(f"nacked:{self._portal}", seconds):
             # After those that are due: a portal too busy to list thousands would else keep them waiting.
             with suppress(PortalError, RateLimited):

@@ -77,7 +77,7 @@ class Sweeper:
         Those of dead-lettered events are thousands until a person decides, and a whole list keeps polls out.
         """
         wait = self._timers.sighting_seconds
-        seconds = listing_seconds(wait, self._fencing.known_reserved())
-        if seconds == listing_seconds(wait, 0) or self._fencing.sighted():
+        seconds = listing_seconds(wait, self._fencing.reserved_count())
+        if seconds == listing_seconds(wait, 0) or self._fencing.has_orphans():
             return True
         return self._once_per(f"reserved:{portal}", min(seconds, 3 * wait))

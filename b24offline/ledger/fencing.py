@@ -97,7 +97,7 @@ class Fencing:
             return PollRefused("full", self._timers.sweep_seconds)
         return PollRefused(reply.state, reply.wait_ms / 1000, reply.epoch)
 
-    def give_back(self, lease: PollLease) -> bool:
+    def release(self, lease: PollLease) -> bool:
         """End the lease, after an answer that is known. Never after an unknown one: it then runs out by itself."""
         return bool(self._ledger.transition("end_poll", lease.token))
 
@@ -132,22 +132,22 @@ class Fencing:
         ends = {name: max(int(value or 0), int(for_all or 0)) for name, value in zip(names, values, strict=True)}
         return {name: end for name, end in ends.items() if end}
 
-    def sight(self, reserved: Collection[str]) -> dict[str, int]:
+    def orphans_to_adopt(self, reserved: Collection[str]) -> dict[str, int]:
         """Tell of the reserved process ids those to adopt: unknown to us and first seen long enough ago (ms)."""
         age = round(self._timers.sighting_seconds * 1000)
-        orphans = ORPHANS.validate_json(self._ledger.transition("sight_orphans", json.dumps(sorted(reserved)), age))
+        orphans = ORPHANS.validate_json(self._ledger.transition("orphans_to_adopt", json.dumps(sorted(reserved)), age))
         return {orphan.process_id: orphan.first_seen_ms for orphan in orphans}
 
-    def sighted(self) -> bool:
+    def has_orphans(self) -> bool:
         """Return whether orphans were seen that are not adopted yet."""
-        return bool(self._redis.exists(keys.sightings(self._ledger.stem)))
+        return bool(self._redis.exists(keys.orphans(self._ledger.stem)))
 
     def note_reserved(self, count: int, unreadable: int) -> None:
         """Note how many reserved records a whole list had, and how many of them could not be read."""
         self._redis.set(keys.reserved(self._ledger.stem), count)
         note_unreadable(self._redis, self._ledger, unreadable)
 
-    def known_reserved(self) -> int:
+    def reserved_count(self) -> int:
         """Return how many reserved records the last look at all of them found."""
         return int(self._redis.get(keys.reserved(self._ledger.stem)) or 0)
 
@@ -165,12 +165,12 @@ class Fencing:
         if above < _ABOVE_ALL:
             self._sight_nacked((), wait_seconds, above, _ABOVE_ALL)
 
-    def known_nacked(self) -> int:
+    def nacked_count(self) -> int:
         """Return how many nacked records were seen and have not vanished since."""
         return int(self._redis.hlen(keys.nacked(self._ledger.stem)))
 
     def _sight_nacked(self, nacked: Iterable[Record], wait_seconds: float, above: int, upto: int) -> list[Record]:
         records = {record.record_id: record for record in nacked}
         rows = [[str(r.record_id), r.message_id] for r in records.values()]
-        reply = self._ledger.transition("sight_nacked", json.dumps(rows), round(wait_seconds * 1000), above, upto)
+        reply = self._ledger.transition("due_nacked", json.dumps(rows), round(wait_seconds * 1000), above, upto)
         return [records[record_id] for record_id in sorted(int(text) for text in reply)]

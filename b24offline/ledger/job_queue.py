@@ -35,7 +35,7 @@ class JobQueue:
     def __init__(self, redis: Redis, ledger: Ledger) -> None:
         self._redis = redis
         self._ledger = ledger
-        self._key = keys.requests(ledger.stem)
+        self._key = keys.jobs(ledger.stem)
 
     def enqueue(self, kind: str, body: Mapping[str, Any], *, wait_seconds: float = 0.0) -> str:
         """Put a request down, to be looked at after the wait. Return its number."""
@@ -88,7 +88,7 @@ class JobQueue:
     def lease(self, kind: str, seconds: float) -> Lock:
         """Return the right to work on requests of a kind, for one worker at a time. Without waiting: `acquire`
         tells."""
-        lock: Lock = self._redis.lock(keys.request_lease(self._ledger.stem, kind), timeout=seconds, blocking=False)
+        lock: Lock = self._redis.lock(keys.job_lease(self._ledger.stem, kind), timeout=seconds, blocking=False)
         return lock
 
     def _answer_key(self, number: str) -> str:

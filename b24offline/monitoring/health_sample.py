@@ -72,7 +72,7 @@ def take_sample(redis: Redis, ledger: Ledger, key_prefix: str) -> HealthSample:
     now = ledger.now_ms()
     planned = redis.zscore(keys.polls(key_prefix), ledger.portal)
     new, retrying = _batch_ages(redis, ledger, now)
-    orphans = [(now - int(first)) / 1000 for first in redis.hvals(keys.sightings(ledger.stem))]
+    orphans = [(now - int(first)) / 1000 for first in redis.hvals(keys.orphans(ledger.stem))]
     return HealthSample(
         open_batches={pid: (now - opened) / 1000 for pid, opened in ledger.working_batches().items()},
         overdue_runs=ledger.overdue_runs(),

@@ -167,10 +167,10 @@ class RateLimiter:
         return max(0, self._redis.pttl(self._block(portal, kind))) / 1000
 
     def _block(self, portal: str, kind: Kind) -> str:
-        return keys.pace_blocked(self._key_prefix, portal, polls=kind == "poll")
+        return keys.rate_blocked(self._key_prefix, portal, polls=kind == "poll")
 
     def _bucket(self, portal: str) -> str:
-        return keys.pace_bucket(self._key_prefix, portal)
+        return keys.rate_bucket(self._key_prefix, portal)
 
     def _method(self, portal: str, method: str) -> str:
-        return keys.pace_method(self._key_prefix, portal, method)
+        return keys.rate_method(self._key_prefix, portal, method)

@@ -82,7 +82,7 @@ def test_what_always_fails_is_dead_lettered_and_runs_once_it_is_repaired(
     assert [one.id for one in dead_letters(stack, ended=True)] == [dead_letter.id]
     assert len(stack.history("nacked")) == 1, "reported twice"
     assert not stack.history("deleted_by_error")
-    assert not list(redis.scan_iter(f"{stack.services.ledger.stem}:aside:*"))
+    assert not list(redis.scan_iter(f"{stack.services.ledger.stem}:yielded:*"))
 
 
 def test_a_repeat_of_a_dead_lettered_event_is_run_and_its_success_ends_both(

@@ -39,11 +39,11 @@ def _rewritten(script: str, *changes: tuple[str, str]) -> None:
 
 
 def _two_sightings() -> None:
-    def sight(self: Fencing, reserved: Collection[str]) -> dict[str, int]:
+    def orphans_to_adopt(self: Fencing, reserved: Collection[str]) -> dict[str, int]:
         known, now_ms = self._ledger.open_batches(), self._ledger.now_ms()
         return {process_id: now_ms for process_id in reserved if process_id not in known}
 
-    Fencing.sight = sight  # type: ignore[method-assign]
+    Fencing.orphans_to_adopt = orphans_to_adopt  # type: ignore[method-assign]
 
 
 def _adoption_at_once() -> None:

@@ -87,7 +87,7 @@ def _in_doubt_adoption() -> None:
         return dict.fromkeys(set(reserved) - set(self._ledger.open_batches()), now)
 
     Fencing.open_in_doubt_window = not_noted  # type: ignore[method-assign]
-    Fencing.sight = at_once  # type: ignore[method-assign]
+    Fencing.orphans_to_adopt = at_once  # type: ignore[method-assign]
 
 
 def _recovery_pause() -> None:

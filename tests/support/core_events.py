@@ -178,7 +178,7 @@ def pass_time(redis: Redis, ledger: Ledger, seconds: float) -> None:
         if tail in ("due", "batches"):
             for member in redis.zrange(key, 0, -1):
                 redis.zincrby(key, -shift, member)
-        elif tail in ("sightings", "nacked"):
+        elif tail in ("orphans", "nacked"):
             for name in redis.hkeys(key):
                 redis.hincrby(key, name, -shift)
         elif tail.startswith("wait:"):

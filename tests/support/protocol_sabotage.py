@@ -144,7 +144,7 @@ def _newer_is_greater(patch: pytest.MonkeyPatch) -> None:
 
 
 def _adoption(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Fencing, "sight", lambda self, reserved: {})
+    patch.setattr(Fencing, "orphans_to_adopt", lambda self, reserved: {})
 
 
 def _error_lane(patch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,5 @@ local run = ARGV[1]
 if not is_current(run, ARGV[2]) then return 0 end
 redis.call('HSET', run_key(run), 'state', 'waiting', 'reason', ARGV[3])
 count_failure(run)
-if redis.call('HGET', run_key(run), 'nacked') == '1' then
-  wait_aside(run, cjson.decode(ARGV[4]))
-else
-  due('run', run, now)
-end
-count('runs_retried')
+wait_for_retry(run, cjson.decode(ARGV[4]))
 return 1

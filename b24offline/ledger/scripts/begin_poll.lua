@@ -1,5 +1,6 @@
--- due -> requested: takes the poll lease, which outlives the reserving call. ARGV: token, lease ms, gate (open batches), recovery
--- ms, new epoch, epoch the store knows ('' = this portal was never polled), lane, quiet ms, kind of batch to be opened.
+-- due -> requested: takes the poll lease, which outlives the reserving call. ARGV: token, lease ms, most open batches,
+-- recovery ms, new epoch, epoch the store knows ('' = this portal was never polled), lane, in-doubt ms, kind of the
+-- batch to be opened.
 -- Each lane counts its own batches, and retrying ones are counted by themselves: neither a flood nor records that keep
 -- failing keep the others out.
 -- Replies {state = 'taken', epoch} | {state = 'busy', wait_ms} | {state = 'full'}
@@ -10,24 +11,24 @@ if not epoch then
   redis.call('HSET', FENCING, 'epoch', epoch, 'schema', SCHEMA)
 end
 if ARGV[6] ~= '' and ARGV[6] ~= epoch then
-  -- The ledger was lost, or is another one than before. A reserving or marking call of before may still be on its way.
+  -- The ledger was lost, or is another one than before. A get or error call of before may still be on its way.
   redis.call('HSET', FENCING, 'recovery_until', now + tonumber(ARGV[4]))
-  -- Where batches are still open the guard was lost alone. Those that were lost with it come back by adoption, each with
-  -- a in-doubt window of its own.
+  -- Where batches are still open the fencing hash was lost alone. Batches that were lost with it come back by
+  -- adoption, each with an in-doubt window of its own.
   if redis.call('EXISTS', BATCHES) == 1 then all_in_doubt(tonumber(ARGV[8])) end
 end
 local fields = redis.call('HMGET', FENCING, 'recovery_until', 'poll_until')
 if fields[1] and tonumber(fields[1]) > now then
   return cjson.encode({ state = 'recovering', wait_ms = tonumber(fields[1]) - now, epoch = epoch })
 end
-if fields[2] and tonumber(fields[2]) > now then return cjson.encode({ state = 'busy', wait_ms = tonumber(fields[2]) - now }) end
+if fields[2] and tonumber(fields[2]) > now then
+  return cjson.encode({ state = 'busy', wait_ms = tonumber(fields[2]) - now })
+end
 local open = 0
 for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
-  local fields = redis.call('HMGET', batch_key(pid), 'kind', 'lane')
-  local polled = fields[1] == 'polled' or fields[1] == 'adopted'
-  if ARGV[9] == 'retrying' and fields[1] == 'retrying' or ARGV[9] ~= 'retrying' and polled and fields[2] == ARGV[7] then
-    open = open + 1
-  end
+  local kind, lane = unpack(redis.call('HMGET', batch_key(pid), 'kind', 'lane'))
+  local same_lane = (kind == 'polled' or kind == 'adopted') and lane == ARGV[7]
+  if ARGV[9] == 'retrying' and kind == 'retrying' or ARGV[9] ~= 'retrying' and same_lane then open = open + 1 end
 end
 if open >= tonumber(ARGV[3]) then return cjson.encode({ state = 'full' }) end
 redis.call('HSET', FENCING, 'poll_token', ARGV[1], 'poll_until', now + tonumber(ARGV[2]))

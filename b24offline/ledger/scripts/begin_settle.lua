@@ -1,5 +1,5 @@
--- open -> settling: takes the settle lease. ARGV: process id, token, lease ms, quiet ms.
--- Replies {state = 'gone' | 'busy' | 'damaged' (a key of a run is missing)}
+-- open -> settling: takes the settle lease. ARGV: process id, token, lease ms, in-doubt ms.
+-- Replies {state = 'gone' | 'busy' | 'damaged' (the key of a run is missing)}
 -- or {state = 'taken', now_ms, first_seen_ms, records = [{id, event, outcome}]}.
 -- A record's outcome is that of all its runs: failed if one failed, unfinished while one is not final, else succeeded.
 local pid = ARGV[1]
@@ -7,14 +7,15 @@ local key = batch_key(pid)
 local fields = redis.call('HMGET', key, 'first_seen', 'settle_until')
 if not fields[1] then return cjson.encode({ state = 'gone' }) end
 if fields[2] and tonumber(fields[2]) > now then
-  redis.call('HSET', key, 'asked', 1)
+  redis.call('HSET', key, 'settle_again', 1)
   return cjson.encode({ state = 'busy' })
 end
-if not is_synthetic(pid) and not redis.call('HGET', FENCING, 'epoch') and not redis.call('HGET', FENCING, 'in_doubt_all') then
-  -- The guard was lost alone, and no poll has noticed it yet.
+local fencing = redis.call('HMGET', FENCING, 'epoch', 'in_doubt_all')
+if not is_synthetic(pid) and not fencing[1] and not fencing[2] then
+  -- The fencing hash was lost alone, and no poll has noticed it yet.
   all_in_doubt(tonumber(ARGV[4]))
 end
-redis.call('HDEL', key, 'asked')
+redis.call('HDEL', key, 'settle_again')
 redis.call('HSET', key, 'settle_token', ARGV[2], 'settle_until', now + tonumber(ARGV[3]))
 local records = redis.call('HGETALL', records_key(pid))
 local settled = {}
@@ -25,7 +26,7 @@ for i = 1, #records, 2 do
     local state = redis.call('HGET', run_key(run), 'state')
     if not state then return cjson.encode({ state = 'damaged' }) end
     if not FINAL[state] then
-      -- a run that lost its due time would stay unfinished for ever
+      -- A run that lost its due time would stay unfinished for ever.
       if not redis.call('ZSCORE', DUE, 'run:' .. run) then due('run', run, now) end
       outcome = 'unfinished'
       break

@@ -1,18 +1,21 @@
 -- ready | running | waiting -> running. ARGV: run, attempt, position (step * 1000000 + repeat), lease ms.
--- Replies {event, failures, held, seen_ms, tries, step_failures}, or nothing: finished, replaced, or the same delivery once more.
+-- Replies {event, failures, retrying, seen_ms, tries, step_failures}, or nothing: finished, replaced, or the same
+-- delivery once more.
 local run, attempt, position = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local key = run_key(run)
-local fields = redis.call('HMGET', key, 'state', 'attempt', 'position', 'batches', 'record', 'failures', 'nacked', 'seen',
-  'tries', 'failures:' .. math.floor(position / 1000000))
+local fields = redis.call('HMGET', key, 'state', 'attempt', 'position', 'batches', 'record', 'failures', 'nacked',
+  'seen', 'tries', 'failures:' .. math.floor(position / 1000000))
 if not fields[1] or FINAL[fields[1]] then return nil end
 if fields[2] ~= attempt or position <= tonumber(fields[3]) then return nil end
 local text
 for _, pid in ipairs(split(fields[4])) do
-  -- the last batch wins: of a record that was nacked and is held by now, it has the nacked event
+  -- The last batch wins: of a record that was nacked and is retrying by now, it has the nacked event.
   text = redis.call('HGET', records_key(pid), fields[5]) or text
 end
 if not text then return nil end
 redis.call('HSET', key, 'state', 'running', 'position', position)
 due('run', run, now + tonumber(ARGV[4]))
-return cjson.encode({ event = cjson.decode(text).event, failures = fields[6], retrying = fields[7] == '1', seen_ms = fields[8],
-  tries = fields[9] or '1', step_failures = fields[10] or '0' })
+return cjson.encode({
+  event = cjson.decode(text).event, failures = fields[6], retrying = fields[7] == '1', seen_ms = fields[8],
+  tries = fields[9] or '1', step_failures = fields[10] or '0',
+})

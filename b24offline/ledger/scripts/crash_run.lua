@@ -1,6 +1,7 @@
--- ready | running | waiting -> waiting | failed, after the process of an attempt died. Crashes are counted apart from errors.
--- ARGV: run, attempt, backoff ms, queue bound ms, settle_due ms, JSON of the rules of retrying runs. Below the budget of crashes the
--- run starts again from its first step after the backoff; beyond it a retrying run yields its slot, another one has failed.
+-- ready | running | waiting -> waiting | failed, after the process of an attempt died. Crashes are counted apart from
+-- errors. Below the budget of crashes the run starts again from its first step after the backoff; beyond it a retrying
+-- run yields its slot, another one has failed.
+-- ARGV: run, attempt, backoff ms, queue bound ms, settle_due ms, JSON of the rules of retrying runs.
 -- Replies {recorded, next = {run, attempt}, settleable = [process id]}.
 local run, backoff, rules = ARGV[1], tonumber(ARGV[3]), cjson.decode(ARGV[6])
 local key = run_key(run)
@@ -12,7 +13,7 @@ if crashes >= rules.budget and redis.call('HGET', key, 'nacked') ~= '1' then
 end
 redis.call('HSET', key, 'state', 'waiting', 'reason', 'crashed')
 if crashes > rules.budget then
-  wait_aside(run, rules)
+  yield_and_wait(run, rules)
 else
   redis.call('HINCRBY', key, 'attempt', 1)
   due('run', run, now + backoff * crashes)

@@ -1,7 +1,8 @@
--- waiting | ready | dead-lettered -> dead-lettered, after its dead letter was written. ARGV: run, attempt as the sweep answered it, ms until
--- it is looked at again.
--- The new attempt number makes every message of before void. A batch without other unfinished runs becomes a dead-lettered one.
--- Returns 'dead-lettered' | 'kept' (was dead-lettered before) | 'moved' (somebody had it first) | 'done' (closed, or final).
+-- waiting | ready | dead-lettered -> dead-lettered, after its dead letter was written. ARGV: run, attempt as the sweep
+-- replied it, ms until it is looked at again. The new attempt number makes every message of before void. A batch
+-- without other unfinished runs becomes a dead-lettered one.
+-- Returns 'dead_lettered' | 'kept' (was dead-lettered before) | 'moved' (another attempt took it) | 'done' (closed, or
+-- final).
 local run, rest = ARGV[1], tonumber(ARGV[3])
 local key = run_key(run)
 local fields = redis.call('HMGET', key, 'state', 'attempt', 'batches')
@@ -12,7 +13,7 @@ if fields[1] ~= 'dead_lettered' then
   redis.call('HINCRBY', key, 'attempt', 1)
   count('runs_dead_lettered')
 end
-step_aside(run)
+yield_slot(run)
 if FINAL[redis.call('HGET', key, 'state')] then return 'done' end
 due('run', run, now + rest)
 for _, pid in ipairs(split(fields[3])) do

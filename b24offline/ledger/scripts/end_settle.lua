@@ -24,8 +24,9 @@ for _, id in ipairs(cjson.decode(ARGV[4])) do
 end
 if redis.call('HLEN', records_key(pid)) > 0 then
   redis.call('HDEL', key, 'settle_token', 'settle_until')
-  -- An outcome that came during this settle could only ask, and found it busy.
-  due('batch', pid, redis.call('HDEL', key, 'asked') == 1 and now or now + batch_rest(pid, tonumber(ARGV[3])))
+  -- An outcome that came during this settle found it busy.
+  local again = redis.call('HDEL', key, 'settle_again') == 1
+  due('batch', pid, again and now or now + batch_rest(pid, tonumber(ARGV[3])))
   return 'open'
 end
 redis.call('DEL', key, records_key(pid))

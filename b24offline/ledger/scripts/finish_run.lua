@@ -1,5 +1,5 @@
 -- ready | running | waiting -> succeeded | failed. ARGV: run, attempt, outcome, reason, queue bound ms, settle_due ms,
--- backoff ms. A second answer, or one of a replaced attempt, changes nothing.
+-- backoff ms. A second outcome, or one of a replaced attempt, changes nothing.
 -- Replies {recorded, next = {run, attempt}, settleable = [process id]}.
 local run = ARGV[1]
 if not is_current(run, ARGV[2]) then return cjson.encode(NOT_RECORDED) end

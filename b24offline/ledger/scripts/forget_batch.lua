@@ -1,10 +1,10 @@
--- open -> unknown: drops a damaged batch, so that its records are found as orphans and adopted. Its runs
--- leave their object queues; one of another batch stays. ARGV: process id.
+-- open -> unknown: drops a damaged batch, so that its records are found as orphans and adopted. Its runs leave their
+-- object queues; a run that another batch shares stays. ARGV: process id.
 local pid = ARGV[1]
 for _, text in ipairs(redis.call('HVALS', records_key(pid))) do
   for _, run in ipairs(split(cjson.decode(text).runs)) do
     local fields = redis.call('HMGET', run_key(run), 'object_queue', 'batches', 'message', 'pipeline')
-    if fields[3] then redis.call('SREM', aside_key(fields[3], fields[4]), run) end
+    if fields[3] then redis.call('SREM', yielded_key(fields[3], fields[4]), run) end
     if fields[1] and fields[2] == pid then
       redis.call('LREM', fields[1], 0, run)
       redis.call('DEL', run_key(run))

@@ -1,10 +1,10 @@
 -- requested -> open, or orphan -> open. One atomic step, before anything is dispatched.
--- ARGV: process id, kind, first-seen ms (0 = now), dispatch_due ms, settle_due ms, poll lease token ('' = none), payload,
--- lane, first attempt number, counter of batches.
--- An attempt number must never come twice for one run, also when its key is made anew: a handler that hung for long would
--- record its success for a later attempt. So each opening counts from a number of its own, 48 random bits.
--- payload: [{id, event, message, nacked, skip, runs: [{id, pipeline, object queue}]}]. Replies {state =
--- 'opened', pending = runs that are not final}, or {state = 'open before' | 'lease lost'}.
+-- ARGV: process id, kind, first-seen ms (0 = now), dispatch_due ms, settle_due ms, poll lease token ('' = none),
+-- payload, lane, first attempt number, counter of batches.
+-- An attempt number must never come twice for one run, also when its key is made anew: a handler that hung for long
+-- would record its success for a later attempt. So each opening counts from a number of its own, 48 random bits.
+-- payload: [{id, event, message, nacked, skip, runs: [{id, pipeline, object_queue}]}]. Replies {state = 'opened',
+-- pending = runs that are not final}, or {state = 'open before' | 'lease lost'}.
 local pid, kind, first_seen = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local dispatch_due, settle_due, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 if lease ~= '' then
@@ -16,13 +16,13 @@ if redis.call('EXISTS', key) == 1 then return cjson.encode({ state = 'open befor
 local pending = 0
 local records = cjson.decode(ARGV[7])
 if first_seen == 0 then first_seen = now end
--- A portal that was never polled has no guard yet.
+-- A portal that was never polled has no fencing hash yet.
 redis.call('HSETNX', FENCING, 'schema', SCHEMA)
 
 -- A record that arrives nacked was nacked since its runs began: what they saw may be older than the change that stands
 -- for it now, whatever became of them. It leaves the batches it was in, which have nothing left to do for it, and all
 -- its runs start again.
-local function was_reported(record)
+local function newly_nacked(record)
   if not record.nacked then return false end
   for _, run in ipairs(record.runs) do
     if redis.call('HGET', run_key(run.id), 'nacked') == '0' then return true end
@@ -56,28 +56,29 @@ end
 
 for _, record in ipairs(records) do
   local names = {}
-  local reported = was_reported(record)
-  if reported then leave_batches(record) end
+  local restart = newly_nacked(record)
+  if restart then leave_batches(record) end
   for _, run in ipairs(record.runs) do
     names[#names + 1] = run.id
     local hash = run_key(run.id)
     local state = redis.call('HGET', hash, 'state')
     if not state then
       redis.call('HSET', hash, 'state', 'ready', 'pipeline', run.pipeline, 'record', record.id,
-        'batches', pid, 'object_queue', run.object_queue, 'attempt', ARGV[9], 'tries', 0,
-        'position', '-1', 'failures', 0, 'crashes', 0, 'nacked', record.nacked and 1 or 0, 'seen', now, 'reason', '', 'message', record.message)
+        'batches', pid, 'object_queue', run.object_queue, 'attempt', ARGV[9], 'tries', 0, 'position', '-1',
+        'failures', 0, 'crashes', 0, 'nacked', record.nacked and 1 or 0, 'seen', now, 'reason', '',
+        'message', record.message)
       redis.call('RPUSH', run.object_queue, run.id)
       due('run', run.id, now + dispatch_due)
       pending = pending + 1
-    elseif reported then
-      -- The sweep starts it, as a retrying one. A new attempt number, because messages of before may still be on their way.
+    elseif restart then
+      -- The sweep starts it, as a retrying one. Messages of before may still be on their way: a new attempt number.
       redis.call('HINCRBY', hash, 'attempt', 1)
-      redis.call('HSET', hash, 'state', 'waiting', 'batches', pid, 'failures', 0, 'crashes', 0, 'nacked', 1, 'seen', now,
-        'reason', '')
+      redis.call('HSET', hash, 'state', 'waiting', 'batches', pid, 'failures', 0, 'crashes', 0, 'nacked', 1,
+        'seen', now, 'reason', '')
       due('run', run.id, now)
       pending = pending + 1
     else
-      -- the same delivery under a second process id (overlapping reserving calls): one run serves both batches
+      -- The same delivery under a second process id (overlapping reserving calls): one run serves both batches.
       redis.call('HSET', hash, 'batches', redis.call('HGET', hash, 'batches') .. ',' .. pid)
       if not FINAL[state] then pending = pending + 1 end
     end

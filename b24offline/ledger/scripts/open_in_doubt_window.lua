@@ -1,10 +1,11 @@
--- Before an `error` call is sent: nothing may clear, run again or confirm these message ids until the in-doubt window is
--- over. ARGV: process id ('' = adoption, no lease needed), settle token, quiet ms, JSON of message ids.
--- Returns ms left of the settle lease, or 0 when it is not ours (then nothing was noted and nothing may be sent).
+-- Before an `error` call is sent: nothing may clear, run again or confirm these message ids until the in-doubt window
+-- is over. ARGV: process id ('' = adoption, no lease needed), settle token, in-doubt ms, JSON of message ids.
+-- Returns ms left of the settle lease, or 0 when another worker has it: nothing was noted, and nothing may be sent.
 local left = 1
 local noted = redis.call('HGETALL', FENCING)
 for i = 1, #noted, 2 do
-  if string.sub(noted[i], 1, 9) == 'in_doubt:' and tonumber(noted[i + 1]) <= now then redis.call('HDEL', FENCING, noted[i]) end
+  local over = string.sub(noted[i], 1, 9) == 'in_doubt:' and tonumber(noted[i + 1]) <= now
+  if over then redis.call('HDEL', FENCING, noted[i]) end
 end
 if ARGV[1] ~= '' then
   local fields = redis.call('HMGET', batch_key(ARGV[1]), 'settle_token', 'settle_until')

@@ -1,5 +1,5 @@
--- running -> ready, between two steps: the next one waits in a queue, so that it is late by the bound of a queue, and being
--- late is no crash. ARGV: run, attempt, position, queue bound ms. Returns 1 or 0.
+-- running -> ready, between two steps: the next step waits in a queue, so it is late by the bound of a queue, and
+-- lateness is not a crash. ARGV: run, attempt, position, queue bound ms. Returns 1 or 0.
 local fields = redis.call('HMGET', run_key(ARGV[1]), 'state', 'attempt', 'position', 'tries')
 if fields[1] ~= 'running' or fields[2] ~= ARGV[2] or fields[3] ~= ARGV[3] then return 0 end
 redis.call('HSET', run_key(ARGV[1]), 'state', 'ready')

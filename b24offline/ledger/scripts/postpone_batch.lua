@@ -1,5 +1,6 @@
--- open -> open: the objects of a batch cannot be read yet, so its runs are not late yet. Only those that nobody handed out.
--- ARGV: process id, delay ms (the wait and a bound for the dispatch that follows it). Returns how many were postponed.
+-- open -> open: the objects of a batch cannot be read yet, so its runs are not late yet. Only runs that were never
+-- handed out. ARGV: process id, delay ms (the wait and a bound for the dispatch that follows it). Returns how many
+-- were postponed.
 local postponed = 0
 for _, text in ipairs(redis.call('HVALS', records_key(ARGV[1]))) do
   for _, run in ipairs(split(cjson.decode(text).runs)) do

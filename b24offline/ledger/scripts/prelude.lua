@@ -9,15 +9,15 @@ local BATCHES = stem .. ':batches'
 local FENCING = stem .. ':fencing'
 local STATS = stem .. ':stats'
 local NACKED = stem .. ':nacked'
-local SIGHTINGS = stem .. ':sightings'
+local ORPHANS = stem .. ':orphans'
 -- The last record id of an event without a record.
-local SYNTHETIC_IDS = stem .. ':local'
+local SYNTHETIC_IDS = stem .. ':synthetic_ids'
 -- Longer than a portal keeps a reserved record.
-local ASIDE_SECONDS = 40 * 86400
+local YIELDED_SECONDS = 40 * 86400
 local FINAL = { succeeded = true, failed = true, superseded = true }
 
--- The line before this file says SCHEMA, the form that this version works on. The guard names the form that the ledger has;
--- where no guard is, the ledger is empty or was lost.
+-- The line before this file sets SCHEMA, the schema that this version works on. The fencing hash names that of the
+-- ledger; without a fencing hash the ledger is empty or was lost.
 local found_schema = redis.call('HGET', FENCING, 'schema')
 if found_schema and found_schema ~= tostring(SCHEMA) then return redis.error_reply('LEDGERSCHEMA ' .. found_schema) end
 
@@ -25,8 +25,8 @@ local function run_key(run) return stem .. ':run:' .. run end
 local function batch_key(pid) return stem .. ':batch:' .. pid end
 local function records_key(pid) return stem .. ':batch:' .. pid .. ':records' end
 local function wait_key(object_queue) return stem .. ':wait:' .. string.sub(object_queue, #stem + 15) end
-local function aside_key(message, pipeline) return stem .. ':aside:' .. message .. '|' .. pipeline end
--- Until when messages are in doubt that nobody noted: nothing is known of what was sent before the guard was lost.
+local function yielded_key(message, pipeline) return stem .. ':yielded:' .. message .. '|' .. pipeline end
+-- Puts every message in doubt, for when it is not known any more what was sent before the fencing hash was lost.
 local function all_in_doubt(ms) redis.call('HSET', FENCING, 'in_doubt_all', now + ms) end
 -- Whether no portal knows of a batch.
 local function is_synthetic(pid) return string.sub(pid, 1, 10) == 'synthetic:' end
@@ -45,11 +45,12 @@ local function backoff_left(object_queue)
   return math.max(0, tonumber(redis.call('GET', wait_key(object_queue)) or '0') - now)
 end
 
--- How long a message may wait in a queue before the run is handed out again. It grows with the attempts: under a backlog
--- deeper than the bound, a fixed one would make every message stale before it is read.
+-- How long a message may wait in a queue before the run is handed out again. It grows with the attempts: under a
+-- backlog deeper than the bound, a fixed one would make every message stale before it is read.
 local function queue_bound(bound, tries) return bound * math.max(1, math.min(tries, 8)) end
 
--- A run that was handed out, in a reply. Attempts go as text: cjson writes 14 digits of a number, and they may have more.
+-- A run that was handed out, in a reply. Attempts go as text: cjson writes 14 digits of a number, and they may have
+-- more.
 local function handed_out(run, attempt) return { run = run, attempt = string.format('%.0f', attempt) } end
 
 -- Hands a run out: the one place where an attempt token is made. Only the head of an object queue may run.
@@ -79,7 +80,7 @@ local function batch_rest(pid, usual)
   return tonumber(rest)
 end
 
--- A run became final: counts its batches down. Returns those that can settle.
+-- Counts batches down, as one of their runs became final. Returns those that can settle.
 local function count_down(pids, settle_due)
   local settleable = {}
   for _, pid in ipairs(pids) do
@@ -93,43 +94,53 @@ local function count_down(pids, settle_due)
   return settleable
 end
 
--- Writes the outcome of a run that yields its slot, that is, of one that nobody hands out. Its batches are settled by the
--- next sweep.
-local function conclude_aside(run, outcome, reason)
+-- Whether a run has yielded its slot: it is outside its object queue, and only its due time brings it back.
+local function has_yielded(run, state, object_queue)
+  return state == 'dead_lettered' or (state == 'waiting' and not redis.call('LPOS', object_queue, run))
+end
+
+-- Writes the outcome of a run that has yielded its slot. The next sweep settles its batches.
+local function conclude_yielded(run, outcome, reason)
   local fields = redis.call('HMGET', run_key(run), 'object_queue', 'batches', 'message', 'pipeline')
   redis.call('HSET', run_key(run), 'state', outcome, 'reason', reason)
   undue('run', run)
   if fields[1] then redis.call('LREM', fields[1], 0, run) end
-  if fields[3] then redis.call('SREM', aside_key(fields[3], fields[4]), run) end
+  if fields[3] then redis.call('SREM', yielded_key(fields[3], fields[4]), run) end
   count_down(split(fields[2]), 0)
   for _, pid in ipairs(split(fields[2])) do
     if redis.call('EXISTS', batch_key(pid)) == 1 then due('batch', pid, now) end
   end
 end
 
--- Those that yield their slot for one message and pipeline: {run, record id, seen ms, failures, crashes}.
-local function standing_aside(aside)
-  local found = {}
-  for _, other in ipairs(redis.call('SMEMBERS', aside)) do
-    local fields = redis.call('HMGET', run_key(other), 'state', 'record', 'seen', 'failures', 'crashes')
+-- The runs of one message and pipeline that have yielded their slot: {run, record, seen, failures, crashes} each.
+local function yielded_runs(key)
+  local yielded = {}
+  for _, run in ipairs(redis.call('SMEMBERS', key)) do
+    local fields = redis.call('HMGET', run_key(run), 'state', 'record', 'seen', 'failures', 'crashes')
     if fields[1] == 'waiting' or fields[1] == 'dead_lettered' then
-      found[#found + 1] = {
-        other, tonumber(fields[2]), tonumber(fields[3]), tonumber(fields[4]), tonumber(fields[5]),
+      yielded[#yielded + 1] = {
+        run = run, record = tonumber(fields[2]), seen = tonumber(fields[3]),
+        failures = tonumber(fields[4]), crashes = tonumber(fields[5]),
       }
     elseif not fields[1] or FINAL[fields[1]] then
-      redis.call('SREM', aside, other)
+      redis.call('SREM', key, run)
     end
   end
-  return found
+  return yielded
+end
+
+local function supersede(run, reason)
+  conclude_yielded(run, 'superseded', reason)
+  count('runs_superseded')
 end
 
 -- The reply to an outcome that came too late, or twice.
 local NOT_RECORDED = { recorded = false, settleable = {} }
 
--- Writes an outcome, frees the object queue and replies who comes next. `backoff` delays the next run of this object and
--- pipeline, so that an object that always fails and always changes makes no hot loop.
--- A success also covers older records of the same message that yield their slot, if this one was seen after they had been
--- reserved: what they stand for had happened when it began.
+-- Writes an outcome, frees the object queue and replies who comes next. `backoff` delays the next run of this object
+-- and pipeline, so that an object that always fails and always changes makes no hot loop.
+-- A success also covers older records of the same message whose runs have yielded their slot, if this one was seen
+-- after they had been reserved: what they stand for had happened when it began.
 local function conclude(run, outcome, reason, bound, settle_due, backoff)
   local key = run_key(run)
   local fields = redis.call('HMGET', key, 'object_queue', 'batches', 'message', 'pipeline', 'record', 'seen')
@@ -151,12 +162,11 @@ local function conclude(run, outcome, reason, bound, settle_due, backoff)
   end
   local settleable = count_down(split(fields[2]), settle_due)
   if fields[3] then
-    local aside = aside_key(fields[3], fields[4])
-    redis.call('SREM', aside, run)
-    for _, other in ipairs(standing_aside(aside)) do
-      if outcome == 'succeeded' and other[2] < tonumber(fields[5]) and other[3] < tonumber(fields[6]) then
-        conclude_aside(other[1], 'superseded', 'a newer one succeeded')
-        count('runs_superseded')
+    local yielded = yielded_key(fields[3], fields[4])
+    redis.call('SREM', yielded, run)
+    for _, other in ipairs(yielded_runs(yielded)) do
+      if outcome == 'succeeded' and other.record < tonumber(fields[5]) and other.seen < tonumber(fields[6]) then
+        supersede(other.run, 'a newer one succeeded')
       end
     end
   end
@@ -169,7 +179,7 @@ local function is_current(run, attempt)
   return fields[1] and not FINAL[fields[1]] and fields[2] == attempt
 end
 
--- One more counted error of a run, and of the step that it is at. Returns those of the run.
+-- Counts an error of a run, and of the step that it is at. Returns the errors of the run.
 local function count_failure(run)
   local failures = redis.call('HINCRBY', run_key(run), 'failures', 1)
   local step = math.floor(tonumber(redis.call('HGET', run_key(run), 'position') or '-1') / 1000000)
@@ -177,15 +187,16 @@ local function count_failure(run)
   return failures
 end
 
--- Chances that a retrying run has used up: errors, and crashes beyond their budget.
-local function used_up(run, budget)
+-- How many attempts of a retrying run count: errors, and crashes beyond their budget.
+local function counted_attempts(run, budget)
   local fields = redis.call('HMGET', run_key(run), 'failures', 'crashes')
   return tonumber(fields[1]) + math.max(0, tonumber(fields[2]) - budget)
 end
 
--- Takes a retrying run out of its object queue while it waits long or is dead-lettered: newer changes of its object must not wait for it.
--- Of one message and pipeline only the newest record stays; it takes over what the older ones have used up.
-local function step_aside(run)
+-- Takes a retrying run out of its object queue while it waits long or is dead-lettered: newer changes of its object
+-- must not wait for it. Of one message and pipeline only the newest record stays; it takes over the counts of the
+-- older ones.
+local function yield_slot(run)
   local fields = redis.call('HMGET', run_key(run), 'object_queue', 'message', 'pipeline', 'record')
   local first = redis.call('LINDEX', fields[1], 0) == run
   redis.call('LREM', fields[1], 0, run)
@@ -194,33 +205,42 @@ local function step_aside(run)
     due('run', head, now + backoff_left(fields[1]))
   end
   if not fields[2] then return end
-  local aside = aside_key(fields[2], fields[3])
-  redis.call('SADD', aside, run)
-  redis.call('EXPIRE', aside, ASIDE_SECONDS)
-  local newest, number, failures, crashes = run, tonumber(fields[4]), 0, 0
-  local all = standing_aside(aside)
-  for _, one in ipairs(all) do
-    if one[2] > number then newest, number = one[1], one[2] end
-    failures, crashes = math.max(failures, one[4]), math.max(crashes, one[5])
+  local key = yielded_key(fields[2], fields[3])
+  redis.call('SADD', key, run)
+  redis.call('EXPIRE', key, YIELDED_SECONDS)
+  local newest, record, failures, crashes = run, tonumber(fields[4]), 0, 0
+  local yielded = yielded_runs(key)
+  for _, other in ipairs(yielded) do
+    if other.record > record then newest, record = other.run, other.record end
+    failures, crashes = math.max(failures, other.failures), math.max(crashes, other.crashes)
   end
-  for _, one in ipairs(all) do
-    if one[2] < number then
-      conclude_aside(one[1], 'superseded', 'a newer one is retrying')
-      count('runs_superseded')
+  for _, other in ipairs(yielded) do
+    if other.record < record then
+      supersede(other.run, 'a newer one is retrying')
       redis.call('HSET', run_key(newest), 'failures', failures, 'crashes', crashes)
     end
   end
 end
 
--- A retrying run waits aside; a new attempt number makes its messages void, as others may run now. One that has used up its
--- chances is due at once, and the sweep dead-letters it. `rules`: {budget of crashes, chances, waits in ms}. `delay` in ms; where
--- none is given it is the wait for as much as the run has used up.
-local function wait_aside(run, rules, delay)
+-- A retrying run yields its slot and waits; a new attempt number makes its messages void, as others may run now.
+-- Without `delay` (ms) it waits as long as its counted attempts ask for; an exhausted one is due at once, and the
+-- sweep dead-letters it. `rules`: {budget of crashes, attempts at most, waits in ms}.
+local function yield_and_wait(run, rules, delay)
   redis.call('HSET', run_key(run), 'state', 'waiting')
   redis.call('HINCRBY', run_key(run), 'attempt', 1)
-  step_aside(run)
+  yield_slot(run)
   if FINAL[redis.call('HGET', run_key(run), 'state')] then return end
-  local used = used_up(run, rules.budget)
-  delay = delay or rules.waits[math.min(math.max(used, 1), #rules.waits)]
-  due('run', run, used >= rules.attempts and now or now + delay)
+  local attempts = counted_attempts(run, rules.budget)
+  delay = delay or rules.waits[math.min(math.max(attempts, 1), #rules.waits)]
+  due('run', run, attempts >= rules.attempts and now or now + delay)
+end
+
+-- As `yield_and_wait` for a retrying run; another one keeps its slot and waits for `delay`, or not at all.
+local function wait_for_retry(run, rules, delay)
+  if redis.call('HGET', run_key(run), 'nacked') == '1' then
+    yield_and_wait(run, rules, delay)
+  else
+    due('run', run, now + (delay or 0))
+  end
+  count('runs_retried')
 end

@@ -1,11 +1,10 @@
--- dead-lettered, or waiting aside -> waiting, with all its chances again. ARGV: run, delay ms, settle_due ms. Its batch is a retrying one again.
--- Returns 'redriven', the run's state when it is neither, or 'unknown'.
+-- dead-lettered | waiting (slot yielded) -> waiting, as if nothing had failed. Its batch is a retrying one again.
+-- ARGV: run, delay ms, settle_due ms. Returns 'redriven', the run's state when it is neither, or 'unknown'.
 local run, at = ARGV[1], now + tonumber(ARGV[2])
 local key = run_key(run)
 local fields = redis.call('HMGET', key, 'state', 'object_queue', 'batches')
 if not fields[1] then return 'unknown' end
-local aside = fields[1] == 'waiting' and not redis.call('LPOS', fields[2], run)
-if fields[1] ~= 'dead_lettered' and not aside then return fields[1] end
+if not has_yielded(run, fields[1], fields[2]) then return fields[1] end
 redis.call('HSET', key, 'state', 'waiting', 'failures', 0, 'crashes', 0, 'reason', '', 'seen', now)
 due('run', run, at)
 for _, pid in ipairs(split(fields[3])) do

@@ -1,6 +1,5 @@
--- open -> dispatched: hands out those runs of a batch that nobody handed out yet and whose object queue is theirs. One whose
--- object queue waits after a failure is left to the sweep.
--- Repeatable: a run that was handed out before is not handed out again. ARGV: process id, queue bound ms.
+-- open -> dispatched: hands out the runs of a batch that were never handed out and are at the head of their object
+-- queue. A run whose object queue waits after a failure is left to the sweep. ARGV: process id, queue bound ms.
 -- Replies [{run, attempt}].
 local handed = {}
 for _, text in ipairs(redis.call('HVALS', records_key(ARGV[1]))) do

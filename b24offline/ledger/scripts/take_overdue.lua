@@ -1,10 +1,11 @@
 -- What is overdue, taken by one sweep: every entry gets a new due time, so that a second sweep finds nothing.
--- ARGV: queue bound ms, settle_due ms, limit, JSON of the rules of retrying runs, age ms at which a retrying run is dead-lettered.
--- Replies {runs = to publish [{run, attempt}], batches = to look after [process id], hopeless = to dead-letter [{run, attempt}]}.
-local publish, settle, dead_letter, seen_batch, handed = {}, {}, {}, {}, {}
+-- ARGV: queue bound ms, settle_due ms, limit, JSON of the rules of retrying runs, age ms at which a retrying run is
+-- dead-lettered. Replies {runs = to publish [{run, attempt}], batches = to settle [process id],
+-- exhausted = to dead-letter [{run, attempt}]}.
+local publish, settle, exhausted, seen_batch, handed = {}, {}, {}, {}, {}
 local rules, age = cjson.decode(ARGV[4]), tonumber(ARGV[5])
 
--- Whether the run may go: an object queue whose head is gone or final, or that is gone itself, must not block the others.
+-- Whether the run may go. An object queue whose head is gone or final, or that is gone itself, must not block others.
 local function first_in_line(run, object_queue)
   if not redis.call('LPOS', object_queue, run) then redis.call('RPUSH', object_queue, run) end
   local head = redis.call('LINDEX', object_queue, 0)
@@ -17,27 +18,29 @@ local function first_in_line(run, object_queue)
   return true
 end
 
--- Whether a retrying run is given up. What was never tried in vain is not, however old.
-local function exhausted(run, seen, reason)
-  return used_up(run, rules.budget) >= rules.attempts or (reason ~= '' and now - tonumber(seen) >= age)
+-- Whether a retrying run is given up: too many attempts, or too old and failed at least once.
+local function is_exhausted(run, seen, reason)
+  return counted_attempts(run, rules.budget) >= rules.attempts or (reason ~= '' and now - tonumber(seen) >= age)
 end
 
--- Whether a batch still holds the run's record. One whose batch vanished can neither begin nor settle: it would block its
--- object queue for ever. Its record is an orphan on the portal and comes back.
-local function wanted(batches, record)
+-- Whether a batch still holds the run's record. A run whose batch vanished can neither begin nor settle: it would block
+-- its object queue for ever. Its record is an orphan on the portal and comes back.
+local function has_batch(batches, record)
   for _, pid in ipairs(split(batches)) do
     if redis.call('HEXISTS', records_key(pid), record) == 1 then return true end
   end
   return false
 end
 
--- An open batch without a due time (its key was lost) would never be looked at again; one that is only a name would hold
--- a place among the open ones for ever.
+-- An open batch without a due time (its key was lost) would never be looked at again; one that is only a name would
+-- count as open for ever.
 for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
   if redis.call('EXISTS', batch_key(pid)) == 0 then
     redis.call('ZREM', BATCHES, pid)
     redis.call('DEL', records_key(pid))
-  elseif not redis.call('ZSCORE', DUE, 'batch:' .. pid) then due('batch', pid, now) end
+  elseif not redis.call('ZSCORE', DUE, 'batch:' .. pid) then
+    due('batch', pid, now)
+  end
 end
 
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, tonumber(ARGV[3]))) do
@@ -54,17 +57,17 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
       'seen', 'reason', 'attempt')
     if not fields[1] or FINAL[fields[1]] then
       redis.call('ZREM', DUE, member)
-    elseif not wanted(fields[5], fields[6]) then
+    elseif not has_batch(fields[5], fields[6]) then
       redis.call('LREM', fields[2], 0, name)
       redis.call('DEL', run_key(name))
       redis.call('ZREM', DUE, member)
     elseif fields[1] == 'dead_lettered'
-      or (fields[4] == '1' and fields[1] ~= 'running' and exhausted(name, fields[7], fields[8])) then
+      or (fields[4] == '1' and fields[1] ~= 'running' and is_exhausted(name, fields[7], fields[8])) then
       -- Its dead letter is written before it is dead-lettered, and looked for again while it is.
       due('run', name, now + tonumber(ARGV[2]))
-      dead_letter[#dead_letter + 1] = handed_out(name, fields[9])
+      exhausted[#exhausted + 1] = handed_out(name, fields[9])
     elseif not first_in_line(name, fields[2]) then
-      -- One that yielded its slot is handed out like all others when it is its turn.
+      -- A run that had yielded its slot is handed out like all others when its turn comes.
       if fields[1] == 'waiting' then redis.call('HSET', run_key(name), 'state', 'ready') end
       due('run', name, now + tonumber(ARGV[1]))
     elseif fields[1] == 'ready' and backoff_left(fields[2]) > 0 then
@@ -77,7 +80,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
       end
       if fields[1] == 'running' and fields[4] == '1' and crashes > rules.budget then
         redis.call('HSET', run_key(name), 'reason', 'crashed')
-        wait_aside(name, rules)
+        yield_and_wait(name, rules)
       elseif crashes >= rules.budget and fields[4] ~= '1' and fields[1] == 'running' then
         local reply = conclude(name, 'failed', 'lease expired', tonumber(ARGV[1]), tonumber(ARGV[2]), 0)
         if reply.next then
@@ -94,4 +97,4 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
     end
   end
 end
-return cjson.encode({ runs = publish, batches = settle, exhausted = dead_letter })
+return cjson.encode({ runs = publish, batches = settle, exhausted = exhausted })

@@ -69,7 +69,7 @@ def test_success_of_a_newer_record_of_the_message_supersedes(bench: Bench, dead_
     settling = bench.ledger.begin_settle("p1")
     assert isinstance(settling, SettleLease)
     assert settling.outcomes == {1: "succeeded"}
-    assert not list(bench.redis.scan_iter("*:aside:*"))
+    assert not list(bench.redis.scan_iter("*:yielded:*"))
 
 
 @pytest.mark.parametrize("why", ["failed", "older", "other message", "other pipeline", "seen before"])

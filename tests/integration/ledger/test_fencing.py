@@ -44,8 +44,8 @@ def test_one_reserving_call_at_a_time(redis: Redis) -> None:
     assert reply.reason == "busy"
     assert 0 < reply.wait_seconds <= TIMERS.poll_lease_seconds
     assert reply.epoch is None
-    assert fencing.give_back(lease)
-    assert not fencing.give_back(lease), "a lease was given back twice"
+    assert fencing.release(lease)
+    assert not fencing.release(lease), "a lease was given back twice"
     lease_of(fencing, lease.epoch)
 
 
@@ -57,7 +57,7 @@ def test_a_lease_that_ran_out_cannot_end_its_successor(redis: Redis) -> None:
     assert refused(fencing, late.epoch).reason == "busy"
     pass_time(redis, ledger, 2)
     current = lease_of(fencing, late.epoch)
-    assert not fencing.give_back(late)
+    assert not fencing.release(late)
     assert refused(fencing, current.epoch).reason == "busy"
 
 
@@ -75,7 +75,7 @@ def test_a_lease_begins_anew_as_long_as_nobody_else_has_it(redis: Redis) -> None
     pass_time(redis, ledger, TIMERS.poll_lease_seconds + 1)
     other = lease_of(fencing, lease.epoch)
     assert not fencing.renew(lease), "another one's was taken away"
-    assert fencing.give_back(other)
+    assert fencing.release(other)
     assert not fencing.renew(other), "one that was given back"
 
 
@@ -90,7 +90,7 @@ def test_a_lease_does_not_outlive_the_loss_of_the_ledger(redis: Redis) -> None:
 def test_the_epoch_stays_while_the_ledger_lives(redis: Redis) -> None:
     fencing = guard_on(redis, ledger_on(redis))
     first = lease_of(fencing)
-    fencing.give_back(first)
+    fencing.release(first)
     assert lease_of(fencing, first.epoch).epoch == first.epoch
 
 
@@ -167,7 +167,7 @@ def test_too_many_open_batches_refuse_a_poll_but_not_an_adoption(redis: Redis) -
     ledger = ledger_on(redis)
     fencing = guard_on(redis, ledger, gate=2)
     opened(ledger, "p1", entry_of(1))
-    fencing.give_back(lease_of(fencing))
+    fencing.release(lease_of(fencing))
     opened(ledger, "p2", entry_of(2))
     assert refused(fencing).reason == "full"
     assert refused(fencing).wait_seconds > 0
@@ -179,7 +179,7 @@ def test_each_lane_counts_its_own_batches(redis: Redis) -> None:
     fencing = guard_on(redis, ledger, gate=1)
     opened(ledger, "p1", entry_of(1), lane="deals")
     assert refused(fencing, lane="deals").reason == "full"
-    fencing.give_back(lease_of(fencing))
+    fencing.release(lease_of(fencing))
     opened(ledger, "p2", entry_of(2))
     assert refused(fencing).reason == "full"
     ledger.forget("p1")
@@ -190,7 +190,7 @@ def test_retrying_batches_have_a_larger_gate_of_their_own(redis: Redis) -> None:
     ledger = ledger_on(redis)
     fencing = guard_on(redis, ledger, gate=1)
     for number in range(1, MAX_RETRYING_RECORDS + 1):
-        fencing.give_back(lease_of(fencing, kind=BatchKind.RETRYING))
+        fencing.release(lease_of(fencing, kind=BatchKind.RETRYING))
         opened(ledger, f"p{number}", entry_of(number), kind=BatchKind.RETRYING)
     assert refused(fencing, kind=BatchKind.RETRYING).reason == "full"
     lease_of(fencing)
@@ -262,12 +262,12 @@ def test_an_orphan_is_adopted_when_seen_twice_far_enough_apart(redis: Redis) -> 
     ledger = ledger_on(redis)
     fencing = guard_on(redis, ledger)
     before = ledger.now_ms()
-    assert fencing.sight(["a"]) == {}
-    assert fencing.sight(["a"]) == {}
+    assert fencing.orphans_to_adopt(["a"]) == {}
+    assert fencing.orphans_to_adopt(["a"]) == {}
     pass_time(redis, ledger, TIMERS.sighting_seconds - 5)
-    assert fencing.sight(["a", "b"]) == {}
+    assert fencing.orphans_to_adopt(["a", "b"]) == {}
     pass_time(redis, ledger, 6)
-    (adopted,) = fencing.sight(["a", "b"]).items()
+    (adopted,) = fencing.orphans_to_adopt(["a", "b"]).items()
     assert adopted[0] == "a"
     assert abs(adopted[1] - before + (TIMERS.sighting_seconds + 1) * 1000) < 5_000
 
@@ -275,21 +275,21 @@ def test_an_orphan_is_adopted_when_seen_twice_far_enough_apart(redis: Redis) -> 
 def test_what_was_not_listed_in_between_starts_anew(redis: Redis) -> None:
     ledger = ledger_on(redis)
     fencing = guard_on(redis, ledger)
-    fencing.sight(["a"])
+    fencing.orphans_to_adopt(["a"])
     pass_time(redis, ledger, TIMERS.sighting_seconds + 1)
-    fencing.sight([])
-    assert fencing.sight(["a"]) == {}
+    fencing.orphans_to_adopt([])
+    assert fencing.orphans_to_adopt(["a"]) == {}
 
 
 def test_our_own_batches_are_no_orphans(redis: Redis) -> None:
     ledger = ledger_on(redis)
     fencing = guard_on(redis, ledger)
-    fencing.sight(["a"])
+    fencing.orphans_to_adopt(["a"])
     opened(ledger, "a", entry_of(1))
     pass_time(redis, ledger, TIMERS.sighting_seconds + 1)
-    assert fencing.sight(["a"]) == {}
+    assert fencing.orphans_to_adopt(["a"]) == {}
     ledger.forget("a")
-    assert fencing.sight(["a"]) == {}, "a sighting of before the batch was open still counted"
+    assert fencing.orphans_to_adopt(["a"]) == {}, "a sighting of before the batch was open still counted"
 
 
 def test_nacked_records_are_due_after_their_wait_oldest_first(redis: Redis) -> None:
@@ -336,7 +336,7 @@ def test_the_next_due_ones_are_found_without_reading_all(redis: Redis) -> None:
     taken = [record.record_id for record in islice(fencing.due_nacked(left, 300), 20)]
     assert taken == list(range(1, 21))
     assert next(left).record_id == 51, "more than the first page was read"
-    assert fencing.known_nacked() == 180, "what was not looked at was forgotten"
+    assert fencing.nacked_count() == 180, "what was not looked at was forgotten"
 
 
 def test_a_look_at_some_forgets_only_what_it_would_have_seen(redis: Redis) -> None:
@@ -347,11 +347,11 @@ def test_a_look_at_some_forgets_only_what_it_would_have_seen(redis: Redis) -> No
     pass_time(redis, ledger, 301)
     left = [row for row in rows if row.record_id not in {2, 60, 180}]
     next(fencing.due_nacked(left, 300))
-    assert fencing.known_nacked() == 179, "of the first page"
+    assert fencing.nacked_count() == 179, "of the first page"
     assert [row.record_id for row in fencing.due_nacked(left, 300)] == [row.record_id for row in left]
-    assert fencing.known_nacked() == 177
+    assert fencing.nacked_count() == 177
     assert list(fencing.due_nacked([], 300)) == []
-    assert fencing.known_nacked() == 0
+    assert fencing.nacked_count() == 0
 
 
 def test_one_that_is_new_to_a_look_at_some_waits_from_then_on(redis: Redis) -> None:

@@ -73,7 +73,7 @@ CHANGES: list[Callable[[Redis, Ledger], Any]] = [
     lambda _, ledger: ledger.take_overdue(),
     lambda _, ledger: ledger.begin_settle("p1"),
     lambda _, ledger: ledger.forget("p1"),
-    lambda redis, ledger: guard_on(redis, ledger).sight(["p1"]),
+    lambda redis, ledger: guard_on(redis, ledger).orphans_to_adopt(["p1"]),
 ]
 
 

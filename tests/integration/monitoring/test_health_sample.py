@@ -47,12 +47,12 @@ def test_a_dead_letter_that_is_redriven_is_given_its_time_again(redis: Redis) ->
 def test_an_orphan_is_counted_until_it_is_adopted_or_gone(redis: Redis) -> None:
     ledger = ledger_on(redis)
     fencing = guard_on(redis, ledger)
-    fencing.sight(["a", "b"])
-    redis.hincrby(f"{ledger.stem}:sightings", "a", -1_000_000)
+    fencing.orphans_to_adopt(["a", "b"])
+    redis.hincrby(f"{ledger.stem}:orphans", "a", -1_000_000)
     sample = sample_of(redis, ledger)
     assert sample.orphans == 2
     assert 1000 <= sample.oldest_orphan_seconds < 1001
-    fencing.sight([])
+    fencing.orphans_to_adopt([])
     assert sample_of(redis, ledger) == HealthSample()
 
 

@@ -65,7 +65,7 @@ def test_turns_do_not_multiply_however_often_they_are_asked_for(
     assert reconcile.reconcile(PORTAL).endswith("so far")
     after = services.requests.progress(number)
     assert reconcile.reconcile(PORTAL).startswith("another worker is at it")
-    [key] = redis.keys("*:requests:reconcile")
+    [key] = redis.keys("*:jobs:reconcile")
     assert 0 < redis.pttl(key) <= 500, "one call at two in a second"
     redis.delete(key)
     assert reconcile.reconcile(PORTAL).startswith("compared")

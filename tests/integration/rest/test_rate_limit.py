@@ -178,7 +178,7 @@ def test_a_paused_method_says_for_how_long(redis):
 def test_a_server_clock_set_back_does_not_block(redis):
     rate_limiter = make_limiter(redis)
     rate_limiter.take("acme", "run")
-    redis.set("t:{acme}:pace:bucket", time.time() + 86400)
+    redis.set("t:{acme}:rate:bucket", time.time() + 86400)
     assert rate_limiter.take("acme", "run") == 0
 
 
@@ -189,7 +189,7 @@ def test_every_key_is_named_for_its_portal_and_ends_by_itself(redis):
     rate_limiter.pause_method("acme", "m", 0.0)
     rate_limiter.block("acme", 60)
     names = ["blocked", "blocked:polls", "bucket", "method:m"]
-    assert sorted(redis.keys()) == [f"t:{{acme}}:pace:{name}" for name in names]
+    assert sorted(redis.keys()) == [f"t:{{acme}}:rate:{name}" for name in names]
     assert all(0 < redis.pttl(key) <= 61_000 for key in redis.scan_iter())
 
 

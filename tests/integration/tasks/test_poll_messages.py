@@ -34,5 +34,5 @@ def test_a_full_batch_is_followed_by_one_poll_though_ticks_go_on(
     # The next poll waits in a queue, or is under way, for longer than the shortest interval.
     due = runtime.redis.zscore(f"{runtime.config.redis_key_prefix}:polls", "acme")
     runtime.redis.zadd(f"{runtime.config.redis_key_prefix}:polls", {"acme": due - 10_000})
-    runtime.redis.delete(f"{runtime.config.redis_key_prefix}:turn:tick")
+    runtime.redis.delete(f"{runtime.config.redis_key_prefix}:once:tick")
     assert polling.tick() == "nothing due"

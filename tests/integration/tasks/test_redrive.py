@@ -70,7 +70,7 @@ class Turns:
         """Return the next turn; the look at all is due again."""
         self.pages = 0
         self.bench.later(FIRST_WAIT + 1)
-        self.runtime.redis.delete(f"{self.runtime.config.redis_key_prefix}:turn:nacked:{PORTAL}")
+        self.runtime.redis.delete(f"{self.runtime.config.redis_key_prefix}:once:nacked:{PORTAL}")
         reply: Any = turn.redrive(PORTAL)
         return str(reply)
 
@@ -94,12 +94,12 @@ def turns(redis: Redis, valkey: EmbeddedValkey, tmp_path: Path, monkeypatch: pyt
 
 def test_what_was_seen_before_is_taken_up_a_page_at_a_time(turns: Turns) -> None:
     assert turns.play() == "redriven 0", "seen for the first time"
-    assert turns.bench.fencing.known_nacked() == DEALS
+    assert turns.bench.fencing.nacked_count() == DEALS
     assert turns.play() == f"redriven {QUEUE_PAGE}"
     assert len(turns.sent) == len(set(turns.sent)) == QUEUE_PAGE
     assert turns.play() == f"redriven {DEALS - QUEUE_PAGE}"
     assert turns.play() == "redriven 0"
-    assert turns.bench.fencing.known_nacked() == 0
+    assert turns.bench.fencing.nacked_count() == 0
 
 
 def test_a_portal_too_busy_to_list_them_all_does_not_stop_the_lane(turns: Turns) -> None:

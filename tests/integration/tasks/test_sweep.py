@@ -53,8 +53,8 @@ class Sweeps:
 
     def play(self, *still: str) -> str:
         """Return one more sweep; all turns are due again but those of ``still``."""
-        for key in self.runtime.redis.keys("*:turn:*"):
-            if not any(f":turn:{what}" in key for what in still):
+        for key in self.runtime.redis.keys("*:once:*"):
+            if not any(f":once:{what}" in key for what in still):
                 self.runtime.redis.delete(key)
         return sweep()
 
@@ -96,7 +96,7 @@ def test_open_work_is_found_among_more_portals_than_one_page(redis: Redis, key: 
     wanted = {"p0", "p499", "p500", "p1099"}
     for name in wanted:
         redis.zadd(f"x:{{{name}}}:{key}", {"1": 1})
-    redis.zadd("x:{p7}:sightings", {"1": 1})
+    redis.zadd("x:{p7}:orphans", {"1": 1})
     assert with_open_work(redis, "x", names) == wanted
     assert with_open_work(redis, "x", []) == set()
 
@@ -159,9 +159,9 @@ def test_thousands_of_reserved_records_are_listed_seldom_while_none_is_an_orphan
     for _ in range(3):
         sweeps.play("reserved")
     assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 1
-    key = f"{sweeps.runtime.config.redis_key_prefix}:turn:reserved:{FIRST}"
+    key = f"{sweeps.runtime.config.redis_key_prefix}:once:reserved:{FIRST}"
     assert sweeps.runtime.redis.pttl(key) == pytest.approx(3 * timers.sighting_seconds * 1000, rel=0.2)
-    fencing.sight(["1234"])
+    fencing.orphans_to_adopt(["1234"])
     for _ in range(3):
         sweeps.play("reserved")
     assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 4, "an orphan is looked at again in time"

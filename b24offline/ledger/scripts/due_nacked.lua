@@ -1,7 +1,7 @@
 -- Which free nacked records are due: first seen long enough ago, and no in-doubt window of their message. A repeat of
--- its event moves a record's stamp and is no new sighting: an object that keeps changing must not wait for ever.
--- ARGV: JSON of [record id, message id], wait ms, and the ids between which these are all there are: above the first, up
--- to the second. What was seen between them before, and is not there now, is forgotten. Returns the record ids that are due.
+-- the event changes a record's stamp, not its first sighting: an object that keeps changing must not wait for ever.
+-- ARGV: JSON of [record id, message id], wait ms, and the range of ids in which these are all there are: above the
+-- first, up to the second. A sighting in this range that is not among them is forgotten. Returns the ids that are due.
 local listed, due_ids = {}, {}
 local in_doubt_all = tonumber(redis.call('HGET', FENCING, 'in_doubt_all') or '0')
 for _, row in ipairs(cjson.decode(ARGV[1])) do
@@ -17,8 +17,8 @@ for _, row in ipairs(cjson.decode(ARGV[1])) do
   end
 end
 local above, upto = tonumber(ARGV[3]), tonumber(ARGV[4])
-for _, sighting in ipairs(redis.call('HKEYS', NACKED)) do
-  local id = tonumber(string.match(sighting, '^%d+')) or 0
-  if not listed[sighting] and id > above and id <= upto then redis.call('HDEL', NACKED, sighting) end
+for _, seen in ipairs(redis.call('HKEYS', NACKED)) do
+  local id = tonumber(string.match(seen, '^%d+')) or 0
+  if not listed[seen] and id > above and id <= upto then redis.call('HDEL', NACKED, seen) end
 end
 return due_ids
