@@ -390,7 +390,7 @@ def test_a_nacked_orphan_without_pipeline_waits_for_a_worker_with_its_route(
     assert bench.adopted() == ()
     (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert (line.message.partition(",")[0], line.__dict__["events"]) == ("orphan not adopted", ["ONCRMLEADADD"])
-    assert bench.fencing.sighted(), "nobody is told of it"
+    assert bench.fencing.has_orphans(), "nobody is told of it"
     bench.routes.add(pipeline, ("ONCRMLEADADD",), "lead_added")
     assert bench.poller.adopt() == (reserved.process_id,)
     assert bench.outcomes(reserved.process_id) == {1: "unfinished"}
