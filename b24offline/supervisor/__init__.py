@@ -6,7 +6,7 @@ from b24offline.supervisor.kept_valkey import with_ledger_address
 from b24offline.supervisor.lockfile import SingleStart
 from b24offline.supervisor.process import Program
 from b24offline.supervisor.supervisor import HUNG_SECONDS, Grace, Supervisor
-from b24offline.supervisor.valkey import EmbeddedValkey, free_port
+from b24offline.supervisor.valkey import EmbeddedValkey
 
 __all__ = [
     "HUNG_SECONDS",
@@ -18,7 +18,6 @@ __all__ = [
     "Supervisor",
     "beat",
     "child_environ",
-    "free_port",
     "tethered",
     "with_ledger_address",
     "worker",

@@ -15,7 +15,8 @@ from redis import Redis
 from b24offline.ledger import error_lane
 from b24offline.supervisor import child_environ
 from tests.support import chains
-from tests.support.stack import CHAINS, PORTAL, Stack, wait_until
+from tests.support.stack import CHAINS, PORTAL, Stack
+from tests.support.waiting import wait_until
 
 OPTIONS: dict[str, Any] = {"variables": {"B24_PIPELINES": CHAINS, "B24_MAX_ATTEMPTS": "1"}, "time_scale": 0.02}
 
@@ -52,7 +53,7 @@ def dead_letter_one(stack: Stack, redis: Redis, entity: str = "crm_deal") -> str
     # The first change only tells which object it is.
     redis.hset(chains.MODE, f"{entity} {unlucky}", "fail")
     stack.control.change(entity, "update", ids=[unlucky])
-    wait_until(lambda: hurry(stack, redis), "the event is dead-lettered", 90)
+    wait_until(lambda: hurry(stack, redis), "the event is dead-lettered")
     return str(unlucky)
 
 
@@ -77,7 +78,7 @@ def test_what_always_fails_is_dead_lettered_and_runs_once_it_is_repaired(
     redis.delete(chains.MODE)
     redis.set("test:repaired", 1)
     assert command(stack, "dead-letter", "redrive", "--all") == {"dead_letters": {str(dead_letter.id): "redriven"}}
-    wait_until(stack.settled, "it runs, and the queue is empty", 60)
+    wait_until(stack.settled, "it runs, and the queue is empty")
     assert dead_letters(stack) == []
     assert [one.id for one in dead_letters(stack, ended=True)] == [dead_letter.id]
     assert len(stack.history("nacked")) == 1, "reported twice"
@@ -92,7 +93,7 @@ def test_a_repeat_of_a_dead_lettered_event_is_run_and_its_success_ends_both(
     deal = dead_letter_one(stack, redis)
     redis.delete(chains.MODE)
     stack.control.change("crm_deal", "update", ids=[deal])
-    wait_until(stack.settled, "the newer one and the dead-lettered one are cleared", 60)
+    wait_until(stack.settled, "the newer one and the dead-lettered one are cleared")
     assert stack.compare().equal
     assert dead_letters(stack) == []
     assert stack.counters["runs_superseded"] == 1
@@ -106,13 +107,12 @@ def test_an_object_that_always_fails_and_changes_leaves_one_dead_letter(
     deal = dead_letter_one(stack, redis)
     for number in (2, 3):
         stack.control.change("crm_deal", "update", ids=[deal])
-        wait_until(lambda n=number: len(stack.history("nacked")) >= n, "the repeat failed and was nacked", 60)
+        wait_until(lambda n=number: len(stack.history("nacked")) >= n, "the repeat failed and was nacked")
         wait_until(
             lambda n=number: hurry(stack, redis) and stack.counters["runs_dead_lettered"] >= n,
             "it took the place of the other",
-            60,
         )
-    wait_until(lambda: stack.control.state()["records"] == 1, "only the newest record stays", 60)
+    wait_until(lambda: stack.control.state()["records"] == 1, "only the newest record stays")
     wait_until(lambda: len(dead_letters(stack)) == 1, "only its dead letter is open")
     assert not stack.history("deleted_by_error")
 
@@ -125,6 +125,6 @@ def test_what_is_dropped_is_cleared_and_never_runs(start_stack: Callable[..., St
     assert command(stack, "dead-letter", "drop", str(dead_letter.id), "--yes") == {
         "dead_letters": {str(dead_letter.id): "dropped"}
     }
-    wait_until(stack.settled, "its record is cleared", 60)
+    wait_until(stack.settled, "its record is cleared")
     assert redis.llen(chains.RUNS) == runs
     assert "dropped by" in dead_letters(stack, ended=True)[0].reason

@@ -18,7 +18,8 @@ from b24offline.supervisor import celery_process as processes
 from b24offline.tasks.steps import Permanent
 from tests.support import careless_chains
 from tests.support.onlookers import BrokerLog, Events, Flower
-from tests.support.stack import PORTAL, Stack, wait_until
+from tests.support.stack import PORTAL, Stack
+from tests.support.waiting import wait_until
 
 FETCH, UPSERT = "b24offline.step.objects.fetch", "b24offline.step.mirror.upsert"
 QUOTE = careless_chains.quote.name

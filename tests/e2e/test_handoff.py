@@ -11,7 +11,8 @@ import pytest
 from redis import Redis
 
 from b24offline.supervisor import CeleryProcess, EmbeddedValkey
-from tests.support.stack import CHAINS, Stack, wait_until
+from tests.support.stack import CHAINS, Stack
+from tests.support.waiting import wait_until
 
 VARIABLES = {"B24_PIPELINES": CHAINS, "B24_EXTERNAL_QUEUES": "shop"}
 
@@ -51,7 +52,7 @@ def test_a_failure_in_another_stack_is_reported(
     contacts = [one["id"] for one in stack.control.objects("crm_contact")][:3]
     redis.sadd("shop:refuse", contacts[0])
     stack.control.change("crm_contact", "update", ids=contacts)
-    wait_until(lambda: stack.counters.get("events_nacked", 0) == 1, "the failed one is nacked", 90)
+    wait_until(lambda: stack.counters.get("events_nacked", 0) == 1, "the failed one is nacked")
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 2, "the others are acknowledged")
     assert stack.history("nacked")[0]["object"] == contacts[0]
 

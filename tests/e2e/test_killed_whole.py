@@ -21,8 +21,8 @@ from tests.faults import evidence
 from tests.faults.checker import judge
 from tests.faults.evidence import Evidence
 from tests.faults.journal import PIPELINES, VARIABLE, Journal
-from tests.support.stack import wait_until
 from tests.support.up_process import Up, common_variables, portal_variables
+from tests.support.waiting import wait_until
 
 PORTAL = "acme"
 CONNECTOR = "b24offline"
@@ -46,7 +46,7 @@ class Whole:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.up.kill()
-        wait_until(self._nothing_left, "nothing is left", 20)
+        wait_until(self._nothing_left, "nothing is left")
         return len(found)
 
     def _nothing_left(self) -> bool:
@@ -119,7 +119,7 @@ def test_killed_whole_five_times_it_loses_nothing(whole: Whole, seed: int) -> No
     def drained() -> bool:
         return not whole.control.state()["records"] and not runtime.services(PORTAL).ledger.open_batches()
 
-    wait_until(drained, "all of it drains, and nobody lifted a finger", 150)
+    wait_until(drained, "all of it drains, and nobody lifted a finger")
     seen = whole.evidence(frozenset())
     verdict = judge(seen)
     assert len(seen.changes) >= CHANGES, "the judge knows of all of it"

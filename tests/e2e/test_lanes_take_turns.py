@@ -9,7 +9,8 @@ from redis import Redis
 
 from b24offline.supervisor import child_environ, worker
 from tests.support import chains
-from tests.support.stack import CHAINS, Stack, wait_until
+from tests.support.stack import CHAINS, Stack
+from tests.support.waiting import wait_until
 
 LANES = [
     {
@@ -48,9 +49,9 @@ def test_a_flood_of_deals_does_not_delay_leads(start_stack: Callable[..., Stack]
         redis.hset(chains.MODE, "*", "slow")
         redis.set("test:slow_seconds", SLOW_SECONDS)
         stack.control.change("crm_deal", "update", count=450)
-        wait_until(lambda: len(stack.services.ledger.open_batches()) == 2, "the lane of deals is full", 60)
+        wait_until(lambda: len(stack.services.ledger.open_batches()) == 2, "the lane of deals is full")
         stack.control.change("crm_lead", "update", count=5)
-        wait_until(lambda: redis.hlen("test:counted") == 5, "the leads are handled while deals wait", 30)
+        wait_until(lambda: redis.hlen("test:counted") == 5, "the leads are handled while deals wait")
         left = stack.control.state()["records"]
         assert left > 150, "the flood was over before the leads were handled: this test shows nothing"
     finally:

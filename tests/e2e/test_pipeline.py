@@ -8,7 +8,8 @@ import pytest
 from redis import Redis
 
 from tests.support import chains
-from tests.support.stack import CHAINS, Stack, wait_until
+from tests.support.stack import CHAINS, Stack
+from tests.support.waiting import wait_until
 
 ENTITIES = ("crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_item", "task")
 LEISURELY = 0.1
@@ -59,7 +60,7 @@ def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(
     wait_until(lambda: redis.llen(chains.RUNS) >= 4, "handlers run")
     stack.workers[0].kill()
     redis.delete(chains.MODE)
-    wait_until(stack.settled, "the batch settles without the killed worker", 90)
+    wait_until(stack.settled, "the batch settles without the killed worker")
     assert stack.compare().equal
     effects = redis.lrange(chains.EFFECTS, 0, -1)
     assert len(set(effects)) == 20
@@ -71,8 +72,8 @@ def test_handlers_that_crash_fail_alone(start_stack: Callable[..., Stack], broke
     deals = [one["id"] for one in stack.control.objects("crm_deal")][:13]
     redis.hset(chains.MODE, f"crm_deal {deals[0]}", "die")
     stack.control.change("crm_deal", "update", ids=deals)
-    wait_until(lambda: stack.counters.get("runs_failed", 0) == 1, "the crash budget is spent", 90)
-    wait_until(lambda: stack.control.state()["free_nacked"] == 1, "the event is nacked", 60)
+    wait_until(lambda: stack.counters.get("runs_failed", 0) == 1, "the crash budget is spent")
+    wait_until(lambda: stack.control.state()["free_nacked"] == 1, "the event is nacked")
     wait_until(lambda: stack.counters["events_acknowledged"] >= 12, "the others are acknowledged")
     attempts = [int(line.rpartition(" ")[2]) for line in redis.lrange(chains.RUNS, 0, -1)]
     assert max(attempts) >= 3
@@ -85,11 +86,11 @@ def test_a_failed_event_is_reported_and_run_again_until_it_works(
     stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_MAX_ATTEMPTS": "2"}, time_scale=0.02)
     redis.hset(chains.MODE, "*", mode)
     stack.control.change("crm_deal", "update", count=1)
-    wait_until(lambda: stack.counters.get("events_nacked", 0) == 1, "the failure is nacked", 60)
+    wait_until(lambda: stack.counters.get("events_nacked", 0) == 1, "the failure is nacked")
     reported_after = redis.llen(chains.RUNS)
     assert reported_after == (2 if mode == "fail" else 1), "deterministic failures burn no retries"
     redis.delete(chains.MODE)
-    wait_until(stack.settled, "the nacked record runs again and is cleared", 90)
+    wait_until(stack.settled, "the nacked record runs again and is cleared")
     assert stack.compare().equal
     assert len(stack.history("nacked")) == 1, "a record fetched with error=1 is never reported again"
     assert not stack.history("deleted_by_error")
@@ -128,7 +129,7 @@ def test_a_pipeline_that_cannot_be_built_fails_alone_and_runs_once_repaired(
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 5, "the others are acknowledged")
     wait_until(lambda: stack.counters.get("batches_retrying", 0) == 1, "the nacked record is held")
     redis.set("test:repaired", 1)
-    wait_until(stack.settled, "it runs once its pipeline is repaired", 60)
+    wait_until(stack.settled, "it runs once its pipeline is repaired")
 
 
 def test_two_pipelines_of_one_event_and_an_early_end(start_stack: Callable[..., Stack], redis: Redis) -> None:
@@ -150,7 +151,7 @@ def test_runs_of_one_object_do_not_overlap_and_the_last_change_is_seen(
     for _ in range(10):
         wait_until(lambda: stack.control.state()["free"] == 0, "the change before was reserved")
         stack.control.change("crm_deal", "update", ids=[deal])
-    wait_until(stack.settled, "all is settled", 90)
+    wait_until(stack.settled, "all is settled")
     assert stack.compare().equal
     assert redis.llen(chains.RUNS) == redis.llen(chains.EFFECTS), "no run was started twice"
 
@@ -178,7 +179,7 @@ def test_a_backlog_beyond_the_pace_is_read_in_bulk(start_stack: Callable[..., St
     stack.control.limits(drain=2, holds=10, off=False)
     for entity in ("crm_deal", "crm_lead", "task"):
         stack.control.change(entity, "update", count=100)
-    wait_until(stack.settled, "all is settled", 120)
+    wait_until(stack.settled, "all is settled")
     assert stack.compare().equal
     singles = [one for one in stack.control.requests() if one["method"].endswith(".get") and not one.get("batch")]
     reads = [one for one in singles if one["method"].startswith(("crm.", "tasks."))]

@@ -19,8 +19,8 @@ from b24offline.events import DesiredState, ObservedState
 from b24offline.runtime import Runtime
 from b24offline.supervisor import with_ledger_address
 from demo.comparison import compare
-from tests.support.stack import wait_until
 from tests.support.up_process import Up, common_variables
+from tests.support.waiting import wait_until
 
 COUNT = 20
 
@@ -102,11 +102,11 @@ def test_without_a_portal_it_says_how_to_add_one(many: Many) -> None:
 def test_twenty_portals_added_while_running_are_served(many: Many) -> None:
     for name in NAMES:
         many.add(name)
-    wait_until(lambda: all(many.control(name).state()["bindings"] for name in NAMES), "all are bound", 90)
+    wait_until(lambda: all(many.control(name).state()["bindings"] for name in NAMES), "all are bound")
     for name in NAMES:
         many.control(name).change("crm_deal", "update", count=2)
         many.control(name).change("task", "add", count=1)
-    wait_until(lambda: all(many.mirrored(name) for name in NAMES), "all are mirrored", 90)
+    wait_until(lambda: all(many.mirrored(name) for name in NAMES), "all are mirrored")
     listed = json.loads(many.cli("portal", "list", "--json").output)
     assert [one["name"] for one in listed] == NAMES
     assert {one["state"] for one in listed} == {"active"}
@@ -129,7 +129,7 @@ def test_a_paused_portal_is_not_polled_until_resumed(many: Many) -> None:
     assert many.calls("p01") - polls <= 1, "at most one poll was under way"
     assert many.runtime.store.portals.get("p01").desired_state is DesiredState.PAUSED, "no successful call ends a pause"
     many.cli("portal", "resume", "p01")
-    wait_until(lambda: many.mirrored("p01"), "it is served again", 90)
+    wait_until(lambda: many.mirrored("p01"), "it is served again")
 
 
 def test_a_drained_portal_settles_and_pauses_and_is_removed(many: Many) -> None:
@@ -160,9 +160,9 @@ def test_a_removed_portal_comes_back_only_when_added_again(many: Many) -> None:
     about = many.emulator.hello["portals"]["p02"]
     about["refresh_token"] = many.control("p02").issue_token()["refresh_token"]
     many.add("p02")
-    wait_until(lambda: many.control("p02").state()["bindings"], "it is bound again", 60)
+    wait_until(lambda: many.control("p02").state()["bindings"], "it is bound again")
     many.control("p02").change("crm_company", "update", count=2)
-    wait_until(lambda: many.mirrored("p02"), "it is served again", 60)
+    wait_until(lambda: many.mirrored("p02"), "it is served again")
 
 
 def test_a_portal_that_cannot_be_reached_is_removed_by_force_only(many: Many) -> None:
@@ -187,9 +187,9 @@ def test_a_lost_authorization_is_shown_and_mended_without_a_restart(many: Many) 
     control.app(removed=False)
     token = many.secret("p04", control.issue_token()["refresh_token"])
     many.cli("portal", "authorize", "p04", "--refresh-token-file", token)
-    wait_until(lambda: control.state()["bindings"], "the events are bound again", 60)
+    wait_until(lambda: control.state()["bindings"], "the events are bound again")
     control.change("crm_deal", "update", count=1)
-    wait_until(lambda: many.mirrored("p04"), "it is served again", 60)
+    wait_until(lambda: many.mirrored("p04"), "it is served again")
     assert many.runtime.store.portals.get("p04").state is ObservedState.ACTIVE
 
 
@@ -207,7 +207,7 @@ def test_a_new_client_secret_is_taken_without_a_restart(many: Many) -> None:
     assert "the operator must act" in many.cli("status", status=1).output
     assert "p08" in reply(many.emulator.client_secret)
     control.change("crm_deal", "update", count=1)
-    wait_until(lambda: many.mirrored("p08"), "it is served again", 60)
+    wait_until(lambda: many.mirrored("p08"), "it is served again")
     nobody = ("--client-id", "local.nobody", "--client-secret-file", many.secret("new", "x"))
     assert "No portal has the application" in many.cli("portal", "rotate-secret", *nobody, status=2).output
 
@@ -230,7 +230,7 @@ def test_a_moved_portal_is_called_at_its_new_address(many: Many) -> None:
     token = many.secret("p05", many.control("p05").issue_token()["refresh_token"])
     many.cli("portal", "authorize", "p05", "--refresh-token-file", token)
     many.control("p05").change("crm_deal", "update", count=1)
-    wait_until(lambda: many.mirrored("p05"), "it is served again", 60)
+    wait_until(lambda: many.mirrored("p05"), "it is served again")
 
 
 @pytest.mark.parametrize(

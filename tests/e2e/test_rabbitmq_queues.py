@@ -18,7 +18,8 @@ from b24offline.tasks import application
 from tests.e2e.test_start import celery
 from tests.support import chains
 from tests.support.rabbit import RabbitNode
-from tests.support.stack import CHAINS, Stack, wait_until
+from tests.support.stack import CHAINS, Stack
+from tests.support.waiting import wait_until
 
 LANE = {"name": "deals", "filter": {"=EVENT_NAME": "ONCRMDEALADD"}, "queue": "b24offline.deals"}
 
@@ -58,16 +59,16 @@ def test_steps_that_wait_keep_nobody_from_reading(
     redis.hset(chains.MODE, "*", "fail")
     deals = stack.control.change("crm_deal", "add", count=6)
     failed = 4 * len(deals)
-    wait_until(lambda: redis.llen(chains.RUNS) >= failed, "all deals wait for their last repeat, 30 s away", 60)
+    wait_until(lambda: redis.llen(chains.RUNS) >= failed, "all deals wait for their last repeat, 30 s away")
     for deal in deals:
         redis.hset(chains.MODE, f"crm_deal {deal}", "fail")
     redis.hdel(chains.MODE, "*")
     stack.control.change("crm_deal", "add", count=3)
-    wait_until(lambda: redis.llen(chains.EFFECTS) == 3, "other deals are handled meanwhile", 25)
+    wait_until(lambda: redis.llen(chains.EFFECTS) == 3, "other deals are handled meanwhile")
     assert redis.llen(chains.RUNS) == failed + 3, "none of those that waited ran before the others"
     redis.delete(chains.MODE)
-    wait_until(lambda: redis.llen(chains.EFFECTS) == 3 + len(deals), "those that waited come back", 60)
-    wait_until(lambda: not stack.services.ledger.open_batches(), "all are settled", 60)
+    wait_until(lambda: redis.llen(chains.EFFECTS) == 3 + len(deals), "those that waited come back")
+    wait_until(lambda: not stack.services.ledger.open_batches(), "all are settled")
 
 
 def test_a_workers_clock_is_not_asked_about_what_waited_in_the_broker(
@@ -90,7 +91,7 @@ def test_a_workers_clock_is_not_asked_about_what_waited_in_the_broker(
         native_delayed_delivery.bind_queue_to_native_delayed_delivery_exchange(connection, queue)
         began = time.monotonic()
         app.send_task("waits", countdown=0.4, queue=queue.name)
-        message = wait_until(lambda: ours.get(no_ack=True), "the message arrives", 20)
+        message = wait_until(lambda: ours.get(no_ack=True), "the message arrives")
         assert time.monotonic() - began > 0.9
         assert message.headers["eta"] is None
 

@@ -15,7 +15,8 @@ from b24offline.reconciliation import Job
 from b24offline.rest import bind_events
 from tests.e2e.test_error_lane import command, dead_letters, hurry
 from tests.support import chains
-from tests.support.stack import CHAINS, Stack, wait_until
+from tests.support.stack import CHAINS, Stack
+from tests.support.waiting import wait_until
 
 ENTITIES = ("crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_item", "task")
 MIRRORED: dict[str, Any] = {"objects": 0, "time_scale": 0.02, "variables": {"B24_SUBSCRIPTION_CHECK_SECONDS": "86400"}}
@@ -96,7 +97,7 @@ def test_subscriptions_that_vanished_are_found_with_what_changed_meanwhile(
         redis.set(f"{stack.services.ledger.stem}:bound:begun", "1")
     redis.delete(f"{stack.services.ledger.stem}:bound:fresh")
     wait_until(lambda: stack.control.state()["bindings"], "they are bound again")
-    wait_until(lambda: stack.counters.get("events_injected", 0) == 24, "what changed meanwhile is injected", 90)
+    wait_until(lambda: stack.counters.get("events_injected", 0) == 24, "what changed meanwhile is injected")
     wait_until(lambda: stack.compare().equal and all_run(stack), "the mirror equals the portal")
     log = stack.workers[0].log_tail(60000)
     assert "changes whose events never came" in log
@@ -119,9 +120,9 @@ def test_a_worker_that_dies_while_it_reconciles_is_followed_by_another(start_sta
         )
         worker.kill()
         worker.start()
-    reply = wait_until(lambda: stack.services.requests.answer(number), "it is done all the same", 120)
+    reply = wait_until(lambda: stack.services.requests.answer(number), "it is done all the same")
     assert reply["missed"] == 6 * 120
-    wait_until(lambda: all_run(stack) and stack.compare().equal, "the mirror equals the portal", 90)
+    wait_until(lambda: all_run(stack) and stack.compare().equal, "the mirror equals the portal")
     assert stack.counters["events_injected"] >= 6 * 120, "a batch may be injected again, none may be left out"
 
 
@@ -162,7 +163,7 @@ def test_what_fails_by_hand_is_dead_lettered_and_ends_as_a_person_decides(
     deal = stack.control.objects("crm_deal")[0]["id"]
     redis.hset(chains.MODE, f"crm_deal {deal}", "fail")
     reply = command(stack, "trigger", f"crm_deal {deal}")
-    wait_until(lambda: hurry(stack, redis), "it is dead-lettered", 90)
+    wait_until(lambda: hurry(stack, redis), "it is dead-lettered")
     [dead_letter] = dead_letters(stack)
     assert (dead_letter.record_id, dead_letter.object) == (reply["record_id"], f"crm_deal {deal}")
     runs = redis.llen(chains.RUNS)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from b24offline.supervisor import child_environ
-from tests.support.stack import PATIENCE, Stack, wait_until
+from tests.support.stack import Stack
+from tests.support.waiting import GIVE_UP_SECONDS, wait_until
 
 
 def celery(*command: str, variables: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -21,7 +22,7 @@ def celery(*command: str, variables: dict[str, str], cwd: Path | None = None) ->
         env=child_environ(variables),
         capture_output=True,
         text=True,
-        timeout=PATIENCE * 60,
+        timeout=GIVE_UP_SECONDS,
         check=False,
     )
 
@@ -103,5 +104,5 @@ def test_the_documented_commands_serve_a_portal_by_configuration_alone(
             for process in running:
                 process.terminate()
             for process in running:
-                process.wait(PATIENCE * 30)
+                process.wait(GIVE_UP_SECONDS)
     assert not list(Path.cwd().glob("celerybeat*")), "nothing is written outside the data folder"

@@ -10,7 +10,8 @@ from redis import Redis
 
 from b24offline.delivery import run_of_dead_letter
 from tests.support import retry_chains
-from tests.support.stack import PORTAL, Stack, wait_until
+from tests.support.stack import PORTAL, Stack
+from tests.support.waiting import wait_until
 
 CHAINS = "tests.support.retry_chains"
 OPTIONS: dict[str, Any] = {"variables": {"B24_PIPELINES": CHAINS}, "time_scale": 0.05}

@@ -18,8 +18,8 @@ from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
 from b24offline.supervisor import Grace, child_environ, with_ledger_address
 from demo.comparison import compare
-from tests.support.stack import PATIENCE, wait_until
 from tests.support.up_process import Up, common_variables, portal_variables
+from tests.support.waiting import GIVE_UP_SECONDS, wait_until
 
 PORTAL = "acme"
 BUSY_SECONDS = 30
@@ -87,11 +87,11 @@ def test_whatever_is_killed_comes_back(deployment: Deployment, program: str) -> 
     deployment.change(20)
     before = deployment.up.pids()[program]
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: deployment.up.pids()[program] != before, f"{program} is started again", 60)
+    wait_until(lambda: deployment.up.pids()[program] != before, f"{program} is started again")
     deployment.change(20)
-    wait_until(deployment.mirrored, f"changes are mirrored without the old {program}", 60)
+    wait_until(deployment.mirrored, f"changes are mirrored without the old {program}")
     if program == "flower":
-        wait_until(lambda: _answers(deployment.up.flower_port), "Flower answers", 60)
+        wait_until(lambda: _answers(deployment.up.flower_port), "Flower answers")
     others = {name: pid for name, pid in deployment.up.pids().items() if name != program}
     assert all(_alive(pid) for pid in others.values()), "nothing else died of it"
 
@@ -112,8 +112,8 @@ def test_a_worker_that_hangs_is_replaced(deployment: Deployment) -> None:
     before = deployment.up.pids()
     os.killpg(before["work"], signal.SIGSTOP)
     deployment.change(20)
-    wait_until(lambda: deployment.up.pids()["work"] != before["work"], "it is killed and started again", 90)
-    wait_until(deployment.mirrored, "changes are mirrored", 60)
+    wait_until(lambda: deployment.up.pids()["work"] != before["work"], "it is killed and started again")
+    wait_until(deployment.mirrored, "changes are mirrored")
     assert "process hangs, it is killed | program=work" in deployment.up.log()
     assert all(deployment.up.pids()[name] == before[name] for name in before if name != "work"), "the others were heard"
 
@@ -140,7 +140,7 @@ def test_a_killed_supervisor_takes_all_with_it_and_a_new_one_goes_on(deployment:
     Redis.from_url(address).set("canary", "kept")
     deployment.up.pids()
     deployment.up.kill()
-    wait_until(lambda: not deployment.up.left(), "nothing is left running", 20)
+    wait_until(lambda: not deployment.up.left(), "nothing is left running")
     deployment.change()
     assert deployment.control.state()["free"] > 0
     deployment.up.start()
@@ -159,7 +159,7 @@ def test_it_ends_in_time_and_goes_on_after_a_restart(deployment: Deployment, num
     deployment.control.stop_traffic()
     deployment.change()
     deployment.up.start()
-    wait_until(deployment.mirrored, "what changed meanwhile is mirrored", 90)
+    wait_until(deployment.mirrored, "what changed meanwhile is mirrored")
 
 
 def _cli(deployment: Deployment, *command: str) -> subprocess.CompletedProcess[str]:
@@ -168,7 +168,7 @@ def _cli(deployment: Deployment, *command: str) -> subprocess.CompletedProcess[s
         env=child_environ(deployment.up.variables),
         capture_output=True,
         text=True,
-        timeout=PATIENCE * 60,
+        timeout=GIVE_UP_SECONDS,
         check=False,
     )
 

@@ -10,7 +10,8 @@ from typing import Final
 
 import psutil
 
-from tests.faults.stage import NotInTime, Stage
+from tests.faults.stage import Stage
+from tests.support.waiting import NotInTime
 
 LOOK_SECONDS: Final = 1.0
 STANDSTILL_SECONDS: Final = 60.0

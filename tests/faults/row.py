@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from tests.faults.brokers import Broker
 from tests.faults.checker import Verdict, judge, together
-from tests.faults.stage import PORTAL, NotInTime, Plan, Stage, wait_until
+from tests.faults.stage import PORTAL, Plan, Stage
+from tests.support.waiting import NotInTime, wait_until
 
 Play = Callable[[Stage], None]
 PATIENCE: Final = 3

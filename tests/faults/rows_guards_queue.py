@@ -17,7 +17,8 @@ from typing import Any, Final
 from tests.faults.row import fault
 from tests.faults.rows_answers import fail_some
 from tests.faults.rows_guards import without
-from tests.faults.stage import CONNECTOR, NotInTime, Stage, wait_until
+from tests.faults.stage import CONNECTOR, Stage
+from tests.support.waiting import NotInTime, wait_until
 
 LIFE_SECONDS: Final = 180.0
 """How long any call may live, unscaled."""

@@ -10,7 +10,8 @@ from contextlib import suppress
 from b24offline.supervisor import CeleryProcess
 from tests.faults.journal import HARD_LIMIT, SOFT_LIMIT
 from tests.faults.row import Plan, fault
-from tests.faults.stage import NotInTime, Stage, wait_until
+from tests.faults.stage import Stage
+from tests.support.waiting import NotInTime, wait_until
 
 GRACE_SECONDS = 60.0
 FAILS = Plan(variables={"B24_MAX_ATTEMPTS": "1"})

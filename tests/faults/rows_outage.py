@@ -9,9 +9,9 @@ import time
 from sqlalchemy import update
 
 from b24offline.store import PORTALS
-from b24offline.supervisor import free_port
 from tests.faults.row import Plan, fault
 from tests.faults.stage import PORTAL, Stage, wait_until
+from tests.support.ports import free_port
 
 SCALE = 0.03
 HOUR_SECONDS = 3600 * SCALE

@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,26 +27,12 @@ from tests.faults.brokers import Broker, ValkeyBroker, empty_queues
 from tests.faults.evidence import Evidence
 from tests.faults.journal import PIPELINES, VARIABLE, Journal
 from tests.faults.leaks import Wiretap, in_files
+from tests.support.waiting import wait_until
 
 PORTAL: Final = "acme"
 CONNECTOR: Final = "b24offline"
 START_SECONDS: Final = 60.0
 T = TypeVar("T")
-LOOK_SECONDS: Final = 0.1
-
-
-class NotInTime(AssertionError):
-    """Something that a row waited for did not happen."""
-
-
-def wait_until(true: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """Return the first true answer. Raises `NotInTime` with ``what`` when the time is over."""
-    deadline = time.monotonic() + seconds
-    while not (answer := true()):
-        if time.monotonic() > deadline:
-            raise NotInTime(f"not within {seconds:g} s: {what}")
-        time.sleep(LOOK_SECONDS)
-    return answer
 
 
 @dataclass(frozen=True)

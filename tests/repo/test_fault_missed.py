@@ -12,7 +12,8 @@ from b24offline.emulator import EmulatorProcess
 from b24offline.supervisor import EmbeddedValkey
 from tests.faults.gauges import Gauges
 from tests.faults.journal import Journal
-from tests.faults.stage import NotInTime, Plan, Stage
+from tests.faults.stage import Plan, Stage
+from tests.support.waiting import NotInTime
 
 
 @pytest.fixture

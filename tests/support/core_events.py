@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from b24offline.rest import Answer, ReserveOrder, retry_expired_token
 from b24offline.rest.portal_client import Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from redis import Redis
 
@@ -199,11 +198,3 @@ def due_times(redis: Redis, ledger: Ledger) -> dict[str, float]:
 
 def run_state(redis: Redis, ledger: Ledger, run: str) -> str | None:
     return redis.hget(f"{ledger.stem}:run:{run}", "state")
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait for a condition; fails when it does not hold in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "a condition did not hold in time"
-        time.sleep(0.005)

@@ -17,8 +17,9 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from b24offline.supervisor import CeleryProcess, free_port
-from tests.support.stack import PATIENCE, wait_until
+from b24offline.supervisor import CeleryProcess
+from tests.support.ports import free_port
+from tests.support.waiting import GIVE_UP_SECONDS, wait_until
 
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{24,}={0,2}")
 _SNAPSHOT = re.compile(rb":snapshot:")
@@ -127,7 +128,7 @@ class BrokerLog:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(PATIENCE * 20), "the broker's log did not start"
+        assert self._ready.wait(GIVE_UP_SECONDS), "the broker's log did not start"
         return self
 
     def __exit__(

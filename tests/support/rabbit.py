@@ -11,7 +11,7 @@ from pathlib import Path
 
 import kombu
 
-from b24offline.supervisor import free_port
+from tests.support.ports import free_port
 
 _SERVERS = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
 START_SECONDS = 120.0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,21 +17,10 @@ from b24offline.runtime import Runtime
 from b24offline.supervisor import CeleryProcess
 from b24offline.supervisor import celery_process as processes
 from demo.comparison import Comparison, compare
+from tests.support.waiting import wait_until
 
 PORTAL = "acme"
 CHAINS = "tests.support.chains"
-PATIENCE = 4
-"""How much longer than on a quiet machine a condition may take. A deadline only says when to give up."""
-
-
-def wait_until(true: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """Return the first true answer; fails with ``what`` when `PATIENCE` times ``seconds`` are over."""
-    deadline = time.monotonic() + PATIENCE * seconds
-    while not (answer := true()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {PATIENCE * seconds:g} s: {what}")
-        time.sleep(0.1)
-    return answer
 
 
 class Stack:

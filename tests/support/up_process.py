@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 
 from b24offline.emulator import EmulatorProcess
-from b24offline.supervisor import child_environ, free_port
-from tests.support.stack import PATIENCE, wait_until
+from b24offline.supervisor import child_environ
+from tests.support.ports import free_port
+from tests.support.waiting import GIVE_UP_SECONDS, wait_until
 
 _STARTED = re.compile(r"process started \| program=(\w+) process_id=(\d+)")
 
@@ -75,7 +76,7 @@ class Up:
                 start_new_session=True,
             )
         if ready:
-            wait_until(lambda: len(re.findall(r"@\S+ ready", self.log())) >= 2, f"workers are ready: {self.log()}", 60)
+            wait_until(lambda: len(re.findall(r"@\S+ ready", self.log())) >= 2, f"workers are ready: {self.log()}")
         return self
 
     @property
@@ -117,7 +118,7 @@ class Up:
         assert self._process is not None
         began = time.monotonic()
         self._process.send_signal(number)
-        status = self._process.wait(PATIENCE * 40)
+        status = self._process.wait(GIVE_UP_SECONDS)
         assert status == 0, self.log()[-3000:]
         return time.monotonic() - began
 

@@ -11,8 +11,9 @@ import pytest
 from redis import Redis
 
 from b24offline.ledger import LeaseRenewer, Ledger, RunRef
-from b24offline.supervisor import free_port
-from tests.support.core_events import PREFIX, TIMERS, due_times, entry_of, ledger_on, opened, ran, wait_for
+from tests.support.core_events import PREFIX, TIMERS, due_times, entry_of, ledger_on, opened, ran
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     pass
@@ -45,7 +46,7 @@ def test_a_lease_is_renewed_while_the_step_runs_and_not_after(redis: Redis, runn
     with keeper.holding(ledger, handed.run, handed.attempt, 0):
         for _ in range(3):
             expire(redis, ledger, handed.run)
-            wait_for(lambda: lease_left(redis, ledger, handed.run) > 0)
+            wait_until(lambda: lease_left(redis, ledger, handed.run) > 0, "the lease is renewed")
         assert ledger.take_overdue().runs == ()
     other = opened(ledger, "p2", entry_of(2))[0]
     ran(ledger, other)
@@ -55,7 +56,7 @@ def test_a_lease_is_renewed_while_the_step_runs_and_not_after(redis: Redis, runn
         # two rounds of the keeper have passed when a lease was renewed twice
         for _ in range(2):
             expire(redis, ledger, other.run)
-            wait_for(lambda: lease_left(redis, ledger, other.run) > 0)
+            wait_until(lambda: lease_left(redis, ledger, other.run) > 0, "the lease is renewed")
     assert lease_left(redis, ledger, handed.run) < 0
 
 
@@ -69,7 +70,9 @@ def test_one_thread_keeps_all_leases(redis: Redis, running: tuple[Ledger, RunRef
     with keeper.holding(ledger, first.run, 1, 0), keeper.holding(ledger, second.run, 1, 0):
         for run in (first.run, second.run):
             expire(redis, ledger, run)
-        wait_for(lambda: all(lease_left(redis, ledger, run) > 0 for run in (first.run, second.run)))
+        wait_until(
+            lambda: all(lease_left(redis, ledger, run) > 0 for run in (first.run, second.run)), "the lease is renewed"
+        )
     assert len(keepers()) == before + 1
 
 
@@ -81,13 +84,13 @@ def test_a_lost_lease_is_told_once_and_left_alone(
     with caplog.at_level(logging.WARNING), keeper.holding(ledger, handed.run, handed.attempt, 0):
         expire(redis, ledger, handed.run)
         redis.hincrby(f"{ledger.stem}:run:{handed.run}", "attempt", 1)
-        wait_for(lambda: "lease lost while running" in caplog.messages)
+        wait_until(lambda: "lease lost while running" in caplog.messages, "the loss is logged")
         (second,) = opened(ledger, "p2", entry_of(2))
         ran(ledger, second)
         with keeper.holding(ledger, second.run, 1, 0):
             for _ in range(2):
                 expire(redis, ledger, second.run)
-                wait_for(lambda: lease_left(redis, ledger, second.run) > 0)
+                wait_until(lambda: lease_left(redis, ledger, second.run) > 0, "the lease is renewed")
     assert caplog.messages.count("lease lost while running") == 1
 
 
@@ -98,7 +101,7 @@ def test_a_ledger_that_cannot_be_reached_ends_neither_the_thread_nor_the_step(
     nowhere = Ledger(Redis(port=free_port(), decode_responses=True, retry=None), PREFIX, "gone", SHORT)
     keeper = LeaseRenewer(0.01)
     with caplog.at_level(logging.WARNING), keeper.holding(nowhere, "1@1/x", 1, 0):
-        wait_for(lambda: any("cannot be reached" in message for message in caplog.messages))
+        wait_until(lambda: any("cannot be reached" in message for message in caplog.messages), "the outage is logged")
         with keeper.holding(ledger, handed.run, handed.attempt, 0):
             expire(redis, ledger, handed.run)
-            wait_for(lambda: lease_left(redis, ledger, handed.run) > 0)
+            wait_until(lambda: lease_left(redis, ledger, handed.run) > 0, "the lease is renewed")

@@ -13,8 +13,9 @@ from b24offline.reconciliation import Job
 from b24offline.reconciliation import turns as reconcile_turn
 from b24offline.tasks import chains, mirror, objects, reconcile
 from tests.support.celery_bench import broker, deployed
-from tests.support.core_events import PORTAL, wait_for
+from tests.support.core_events import PORTAL
 from tests.support.live_portal import LivePortal, emulator, live
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ def test_turns_do_not_multiply_however_often_they_are_asked_for(
     monkeypatch.setattr(reconcile_turn, "STEPS_A_TURN", 1)
     number = services.requests.enqueue(RECONCILE, Job("by hand", 0, dry_run=True).body())
     # Requests of one millisecond have no order.
-    wait_for(lambda: services.ledger.now_ms() > int(number.partition("-")[0]))
+    wait_until(lambda: services.ledger.now_ms() > int(number.partition("-")[0]), "a later millisecond")
     services.requests.enqueue(RECONCILE, Job("daily", 0, dry_run=True).body())
     assert reconcile.reconcile(PORTAL).endswith("so far")
     after = services.requests.progress(number)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import multiprocessing
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from b24offline import errors
 from b24offline.events import ObservedState, Tokens
 from b24offline.rest import TokenSource, make_session, oauth
 from b24offline.store import Cipher, Store
+from tests.support.ports import free_port
 from tests.support.served import served
 from tests.support.store_bench import bind_member, pass_time
 
@@ -72,11 +72,6 @@ def auth():
     with served(app) as url:
         app.url = f"{url}/oauth/token/"
         yield app
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from b24offline.supervisor import child_environ
-from tests.support.core_events import wait_for
+from tests.support.waiting import wait_until
 
 STARTERS = {
     "Valkey": "process = EmbeddedValkey(folder).start()",
@@ -38,12 +38,14 @@ def test_a_killed_starter_takes_it_along(tmp_path: Path, what: str) -> None:
     )
     assert starter.stdout
     pid = int(starter.stdout.readline())
-    wait_for(lambda: b"tether.py" not in Path(f"/proc/{pid}/cmdline").read_bytes())
+    wait_until(
+        lambda: b"tether.py" not in Path(f"/proc/{pid}/cmdline").read_bytes(), "the tether has become the program"
+    )
     assert alive(pid)
     starter.kill()
     starter.wait()
     starter.stdout.close()
-    wait_for(lambda: not alive(pid))
+    wait_until(lambda: not alive(pid), "the process ended")
 
 
 def test_the_demo_cleans_up_when_its_terminal_is_closed(tmp_path: Path) -> None:
@@ -58,7 +60,7 @@ def test_the_demo_cleans_up_when_its_terminal_is_closed(tmp_path: Path) -> None:
         )
     finally:
         signal.signal(signal.SIGHUP, before)
-    wait_for(lambda: list(tmp_path.glob("b24offline-demo-*/valkey/valkey.log")))
+    wait_until(lambda: list(tmp_path.glob("b24offline-demo-*/valkey/valkey.log")), "the demo started Valkey")
     demo.send_signal(signal.SIGHUP)
     assert demo.wait(30) == 128 + signal.SIGHUP
     assert not list(tmp_path.glob("b24offline-demo-*"))

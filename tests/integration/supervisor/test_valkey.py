@@ -10,8 +10,9 @@ import pytest
 from redis import Redis
 
 from b24offline.errors import ConfigError
-from b24offline.supervisor import EmbeddedValkey, free_port
-from tests.support.core_events import wait_for
+from b24offline.supervisor import EmbeddedValkey
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 
 def alive(pid: int) -> bool:
@@ -33,7 +34,7 @@ def test_it_runs_while_the_context_lasts(tmp_path: Path) -> None:
         assert client.config_get("bind")["bind"] == "127.0.0.1"
         assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
         pid = server.pid
-    wait_for(lambda: not alive(pid))
+    wait_until(lambda: not alive(pid), "the server ended")
     server.stop()
 
 

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from b24offline import errors
 from b24offline.rest import RestClient, make_session
 from b24offline.rest.transport import Lost, NotSent, exchange
+from tests.support.ports import free_port
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"result":true}'
 LIMITS = {"connect_timeout_seconds": 2, "read_timeout_seconds": 0.5, "max_response_bytes": 1000}
@@ -218,11 +219,6 @@ def test_a_connection_closed_while_idle_is_replaced_without_an_error():
         assert closed.wait(5)
         assert client.call("m", {}, token="t").result is True
         assert server.connections == 2
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/rest/", "https://nowhere.invalid/rest/"])

@@ -9,7 +9,8 @@ import pytest
 
 from b24offline import errors
 from b24offline.rest import RestClient, make_session
-from tests.unit.rest.test_client_faults import OK, Script, answering, certificate, free_port
+from tests.support.ports import free_port
+from tests.unit.rest.test_client_faults import OK, Script, answering, certificate
 
 
 def at(monkeypatch, *addresses, seconds=0.0, port=0):

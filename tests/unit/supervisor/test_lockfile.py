@@ -14,7 +14,7 @@ import pytest
 from b24offline.errors import ConfigError
 from b24offline.supervisor import SingleStart
 from b24offline.supervisor import lockfile as single_start
-from tests.support.core_events import wait_for
+from tests.support.waiting import wait_until
 
 HOLD = (
     "import sys,pathlib,time\nfrom b24offline.supervisor import SingleStart\n"
@@ -52,7 +52,10 @@ def test_what_a_killed_one_left_is_killed_and_only_that(tmp_path, holder, monkey
     process.wait()
     os.kill(child, 0)
     with SingleStart(tmp_path):
-        wait_for(lambda: not Path(f"/proc/{child}/fd").exists() or not list(Path(f"/proc/{child}/fd").iterdir()))
+        wait_until(
+            lambda: not Path(f"/proc/{child}/fd").exists() or not list(Path(f"/proc/{child}/fd").iterdir()),
+            "the child has closed its files",
+        )
     assert bystander.poll() is None
     bystander.kill()
     bystander.wait()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from b24offline.supervisor import Grace, Program, Supervisor
 from b24offline.supervisor.heartbeats import HEARD_SECONDS
 from b24offline.supervisor.process import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, WELL_SECONDS, wait_after
-from tests.support.core_events import wait_for
+from tests.support.waiting import wait_until
 
 
 def test_waits_double_up_to_a_bound() -> None:
@@ -54,7 +54,7 @@ class Stage:
         asked = [0.0]
 
         def stop() -> None:
-            wait_for(until)
+            wait_until(until, "the stage may stop")
             asked[0] = time.monotonic()
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -137,7 +137,7 @@ def test_a_process_that_does_not_listen_is_killed_with_its_children(stage: Stage
     )
     took = stage.run([stage.program("deaf", code)], lambda: stage.said("deaf"), grace=Grace(0.5, 0.5))
     assert 0.4 < took < 30
-    wait_for(lambda: not alive(int(stage.said("deaf")[0])))
+    wait_until(lambda: not alive(int(stage.said("deaf")[0])), "the deaf program ended")
 
 
 @pytest.mark.parametrize(("handler", "said"), [(signal.SIG_DFL, ["up"]), (signal.SIG_IGN, ["up", "on"])])
@@ -226,7 +226,7 @@ def test_processes_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     os.close(reading)
-    wait_for(lambda: not alive(child))
+    wait_until(lambda: not alive(child), "the child ended")
 
 
 def alive(pid: int) -> bool:
