@@ -69,7 +69,7 @@ def reduced(state: State, rules: Rules, bounds: Bounds) -> State:
 def _may_matter(call: Call, where: dict[int, int], rules: Rules) -> bool:
     if call.kind == "clear" and rules.process_scope and call.record:
         return where.get(call.record) == call.process
-    return call.kind not in {"picked", "get-marked"} or call.record in where
+    return call.kind not in {"picked", "get-nacked"} or call.record in where
 
 
 def violated(state: State) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from .state import Move
 
-RESERVING = {"get", "get-marked", "picked"}
+RESERVING = {"get", "get-nacked", "picked"}
 
 
 def _may_reserve(state: State, rules: Rules, bounds: Bounds) -> bool:
@@ -64,7 +64,7 @@ def adopt(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
     after = state
     for record in state.records:
         if record.process in due:
-            young = 0 if rules.two_sightings else bounds.report_age
+            young = 0 if rules.two_sightings else bounds.nack_age
             batch = Batch(record.process, record.id, record.stamp, young, 0)
             after = opened(after, batch, rules, bounds, nacked=record.nacked)
     if after is not state:
@@ -77,7 +77,7 @@ def redrive(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
     if not rules.error_lane or not _may_reserve(state, rules, bounds) or (state.in_doubt and rules.in_doubt_redrive):
         return
     for number, left in state.lane:
-        call = Call("get-marked", 0, number, 0, bounds.reserving, owner=True)
+        call = Call("get-nacked", 0, number, 0, bounds.reserving, owner=True)
         if not left and call not in state.calls:
             yield (
                 ("redrive", number),

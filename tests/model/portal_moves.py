@@ -85,7 +85,7 @@ def network(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
         seen = call
         if call.kind == "get":
             yield from _choose(state, call, bounds)
-        elif call.kind == "get-marked":
+        elif call.kind == "get-nacked":
             yield from _take_nacked(state, call, rules, bounds)
         elif call.kind == "picked":
             yield from _reserve(state, call, rules, bounds)
@@ -120,10 +120,10 @@ def _put(state: State, call: Call, record: Record, rules: Rules, bounds: Bounds)
     if not rules.explicit_keep:
         records = tuple(one for one in records if one is not moved)
     after = state._replace(records=records, calls=without(state.calls, call))
-    nacked = call.kind == "get-marked"
+    nacked = call.kind == "get-nacked"
     label = ("reserved_nacked" if nacked else "reserved", record.id, record.process, process)
     if call.owner:
-        batch = Batch(process, record.id, record.stamp, bounds.report_age, 0)
+        batch = Batch(process, record.id, record.stamp, bounds.nack_age, 0)
         yield (*label, "opened"), opened(after, batch, rules, bounds, nacked=nacked)._replace(poll=0)
     yield (*label, "answer lost"), after
 

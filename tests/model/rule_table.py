@@ -60,17 +60,17 @@ NEEDED: Final = (
     Case(("ids_given",), CALM, CLEARED, 6, "`clear` names record ids, at least one"),
     Case(("look_live",), replace(TWICE, linger=True), LOST, 13, "before `error`: the record is still in the batch"),
     Case(("newer_is_greater",), CALM, LOST, 16, "only a record with a greater id supersedes"),
-    Case(("report_age",), TWICE, LOST, 12, "nothing is nacked of a batch younger than 75 s"),
+    Case(("nack_age",), TWICE, LOST, 12, "nothing is nacked of a batch younger than 75 s"),
     Case(("settle_lease",), TWICE, LOST, 13, "a look is good for a call only while its settle lease lasts"),
-    Case(("in_doubt_settle",), CALM, LOST, 15, "no `clear` and no `error` in a in-doubt window"),
+    Case(("in_doubt_settle",), CALM, LOST, 15, "no `clear` and no `error` in an in-doubt window"),
     Case(
         ("in_doubt_superseded",),
         PROMPT_THREE,
         LOST,
         22,
-        "a in-doubt window is noted before a superseded record is cleared",
+        "an in-doubt window is noted before a superseded record is cleared",
     ),
-    Case(("held_never_fails",), CALM, STUCK, 16, "the run of a retrying record never fails for good"),
+    Case(("retrying_never_fails",), CALM, STUCK, 16, "the run of a retrying record never fails for good"),
     Case(("adoption",), CALM, STUCK, 3, "orphans are adopted"),
     Case(("error_lane",), CALM, STUCK, 5, "nacked records are run again"),
 )
@@ -82,14 +82,14 @@ ASKED_FOR: Final = (
     ),
     Case(("unique_attempts",), LOSS, LOST, 25, "the same, after loss of the ledger"),
     Case(
-        ("own_run_when_held",),
+        ("own_run_when_retrying",),
         LINGER,
         STUCK,
         14,
         "a retrying record is run, though an older batch with its failed run is still open",
     ),
     Case(
-        ("all_runs_when_held",),
+        ("all_runs_when_retrying",),
         replace(PAIR, linger=True),
         LOST,
         20,
@@ -115,21 +115,21 @@ ASKED_FOR: Final = (
 TOGETHER: Final = (
     Case(("in_doubt_redrive", "redrive_wait"), TWICE, LOST, 20, "two periods before a nacked record is reserved"),
     Case(("in_doubt_adoption", "two_sightings"), LOSS, LOST, 17, "two periods before an adopted record is cleared"),
-    Case(("report_age", "poll_lease"), PROMPT, LOST, 12, "two guards against overlapping reserving calls"),
-    Case(("report_age", "recovery_pause"), PROMPT_LOSS, LOST, 13, "the same, after loss of the ledger"),
+    Case(("nack_age", "poll_lease"), PROMPT, LOST, 12, "two guards against overlapping reserving calls"),
+    Case(("nack_age", "recovery_pause"), PROMPT_LOSS, LOST, 13, "the same, after loss of the ledger"),
 )
 """Rules that cover for each other: one may be off, both may not."""
 
 SPARE: Final = (
-    Case(("in_doubt_redrive",), TWICE, "", 0, "the wait of a nacked record is longer than a in-doubt window"),
-    Case(("redrive_wait",), TWICE, "", 0, "a in-doubt window ends later than the call that nacked"),
+    Case(("in_doubt_redrive",), TWICE, "", 0, "the wait of a nacked record is longer than an in-doubt window"),
+    Case(("redrive_wait",), TWICE, "", 0, "an in-doubt window ends later than the call that nacked"),
     Case(("in_doubt_adoption",), LOSS, "", 0, "between two sightings every call of before has ended"),
     Case(("two_sightings",), LOSS, "", 0, "the in-doubt window of the adoption is as long"),
     Case(("poll_lease",), TWICE, "", 0, "the age of reports covers overlapping calls"),
-    Case(("report_age",), PROMPT, "", 0, "the poll lease covers, where no call outlives it or is doubled"),
+    Case(("nack_age",), PROMPT, "", 0, "the poll lease covers, where no call outlives it or is doubled"),
     Case(("recovery_pause",), LOSS, "", 0, "the age of reports covers"),
     Case(("look_newer",), CALM, "", 0, "the newer event is deleted, but the older one is nacked and run again"),
-    Case(("unmarked_only",), CALM, "", 0, "a retrying run never fails, so it is never reported"),
+    Case(("nacked_once",), CALM, "", 0, "a retrying run never fails, so it is never reported"),
     Case(("close_when_finished",), LOSS, "", 0, "the records are adopted, and run again"),
 )
 """Rules whose loss alone the model does not notice, and why."""

@@ -46,7 +46,7 @@ SENTENCES: dict[str, Callable[..., str]] = {
     "copied": lambda kind, process, _: f"network  doubles the {kind}" + (f" for {_batch(process)}" if process else ""),
     "clear": lambda process, ids: f"portal   executes clear for {_batch(process)}: deletes {_ids(ids)}",
     "error": lambda process, nacked, deleted: (
-        f"portal   executes error for {_batch(process)}: marks {_ids(nacked)}, deletes {_ids(deleted)}"
+        f"portal   executes error for {_batch(process)}: nacks {_ids(nacked)}, deletes {_ids(deleted)}"
     ),
     "adopted": lambda *due: f"adopt    opens {' and '.join(_batch(one) for one in due)}",
     "ledger_lost": lambda: "ledger   is lost",
@@ -68,11 +68,11 @@ SENTENCES: dict[str, Callable[..., str]] = {
     "settle_finds_gone": lambda process, record: f"settle   {_batch(process)}: record {record} is gone, closes",
     "settle_looks": lambda process, record: f"settle   {_batch(process)}: record {record} failed, looks for it",
     "settle_will_supersede": lambda process, _: f"settle   {_batch(process)}: sees a newer record",
-    "settle_will_report": lambda process, _: f"settle   {_batch(process)}: sees no newer record",
+    "settle_will_nack": lambda process, _: f"settle   {_batch(process)}: sees no newer record",
     "sends_supersede": lambda process, record: (
         f"settle   {_batch(process)}: sends clear for superseded record {record}"
     ),
-    "sends_report": lambda process, record: f"settle   {_batch(process)}: notes quiet, sends error for record {record}",
+    "sends_nack": lambda process, record: f"settle   {_batch(process)}: notes the in-doubt window, sends error for record {record}",
 }
 
 

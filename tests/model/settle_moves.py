@@ -59,7 +59,7 @@ def begin(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
         elif not live and rules.look_live:
             yield ("settle_finds_gone", *name), closed(state, batch, rules)
         elif outcome == "failed" and not in_doubt:
-            if live and record is not None and record.nacked and rules.unmarked_only:
+            if live and record is not None and record.nacked and rules.nacked_once:
                 continue
             settler = Settler(*name, "look")
             if settler not in state.settlers:
@@ -83,7 +83,7 @@ def go_on(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
             )
             if newer:
                 yield _stage(rest, settler, "supersede")
-            elif batch is not None and (not batch.young or not rules.report_age):
+            elif batch is not None and (not batch.young or not rules.nack_age):
                 yield _stage(rest, settler, "nack")
             continue
         if settler.stage == "clear":

@@ -115,7 +115,7 @@ class Bounds:
     life: int = 1
     reserving: int = 1
     choosing: int = 0
-    report_age: int = 1
+    nack_age: int = 1
     poll_lease: int = 1
     recovery: int = 1
     settle_lease: int = 1
@@ -148,7 +148,7 @@ class Rules:
     look_live: bool = True
     look_newer: bool = True
     newer_is_greater: bool = True
-    report_age: bool = True
+    nack_age: bool = True
     in_doubt_settle: bool = True
     in_doubt_redrive: bool = True
     redrive_wait: bool = True
@@ -159,7 +159,7 @@ class Rules:
     poll_lease: bool = True
     settle_lease: bool = True
     lease_to_clear: bool = True
-    unmarked_only: bool = True
+    nacked_once: bool = True
     retrying_never_fails: bool = True
     close_when_finished: bool = True
     adoption: bool = True

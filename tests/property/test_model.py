@@ -51,7 +51,7 @@ def test_another_rule_covers_for_a_spare_one(case: Case) -> None:
 
 
 OUTCOMES = {"fresh": "unfinished", "done": "succeeded", "failed": "failed"}
-SITUATIONS = list(itertools.product(OUTCOMES, ["runtime", "nacked", "gone"], *[[False, True]] * 3))
+SITUATIONS = list(itertools.product(OUTCOMES, ["here", "nacked", "gone"], *[[False, True]] * 3))
 
 
 def fate_in_the_model(run: str, where: str, in_doubt: bool, newer: bool, young: bool) -> str:
@@ -83,7 +83,7 @@ def fate_in_the_plan(run: str, where: str, in_doubt: bool, newer: bool, young: b
         nackable_at_ms=1_000 + int(young),
     )
     plan = plan_settlement(view if needs_look(view) else replace(view, live=None))
-    fates = {"supersede": plan.superseded, "clear": plan.clear, "nack": plan.report, "gone": plan.gone}
+    fates = {"supersede": plan.superseded, "clear": plan.clear, "nack": plan.nack, "gone": plan.gone}
     return next((fate for fate, records in fates.items() if records), "keep")
 
 
@@ -114,7 +114,7 @@ class Twin:
         name, rows = self.queue.reserve(self.now, "c", Selection(), nacked=nacked)
         for record in self.state.records:
             if record.process == FREE and record.nacked == nacked:
-                self.play(Call("get-marked" if nacked else "picked", 0, record.id, 0, 1, owner=False), name)
+                self.play(Call("get-nacked" if nacked else "picked", 0, record.id, 0, 1, owner=False), name)
                 assert [row.id for row in rows] == [self.ids[record.id]]
                 return
         assert not rows
