@@ -26,8 +26,8 @@ QUEUE_SETTLE: Final = "b24offline.settle"
 """Outcomes and settling; kept apart so that a flood of events cannot delay an acknowledgement."""
 QUEUES: Final = (QUEUE_POLL, QUEUE_EVENTS, QUEUE_SETTLE)
 EXCHANGE: Final = "b24offline.tasks"
-"""On RabbitMQ with quorum queues: the topic exchange that routes a message to the queue named by its routing key, so that
-a sender need not declare the queue, nor know its type."""
+"""On RabbitMQ with quorum queues: the topic exchange that routes a message to the queue named by its routing key, so
+that a sender need not declare the queue, nor know its type."""
 
 TASK_TICK: Final = "b24offline.tick"
 TASK_BIND: Final = "b24offline.bind"

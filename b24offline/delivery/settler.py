@@ -154,7 +154,7 @@ class Settler:
     def _nack(self, settling: SettleLease, view: SettleView, plan: SettlePlan) -> bool:
         """S3: mark what failed. False, and nothing sent, when the lease is lost or the look old by the call's turn."""
         records = tuple((view.live or {})[record] for record in plan.nack)
-        with self._queue.reporting() as nack:
+        with self._queue.nacking() as nack:
             if self._ledger.now_ms() - view.now_ms > self._rules.look_valid_ms:
                 return False
             left_seconds = self._own(settling, view, plan.nack)

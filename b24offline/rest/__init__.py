@@ -3,9 +3,9 @@
 from b24offline.rest.client import Answer, Command, RestClient
 from b24offline.rest.listing import LIST_PAGE, METHODS, Listed, ObjectLister
 from b24offline.rest.oauth import TokenSource
-from b24offline.rest.offline_orders import ClearOrder, NackOrder, NackRules, ReserveOrder
+from b24offline.rest.offline_orders import ClearOrder, NackOrder, NackRules, ReserveOrder, UnsafeCall
 from b24offline.rest.offline_queue import MALFORMED, NO_STAMP, QUEUE_PAGE, OfflineQueue
-from b24offline.rest.portal_client import PortalClient, retry_expired_token
+from b24offline.rest.portal_client import PortalClient, Slot, retry_expired_token
 from b24offline.rest.rate_limit import BLOCK_SECONDS, PortalBlocked, RateLimiter
 from b24offline.rest.subscriptions import SyncResult, bind_events, check_plan, fingerprint, unbind_events
 from b24offline.rest.transport import make_session
@@ -30,8 +30,10 @@ __all__ = [
     "RateLimiter",
     "ReserveOrder",
     "RestClient",
+    "Slot",
     "SyncResult",
     "TokenSource",
+    "UnsafeCall",
     "bind_events",
     "check_plan",
     "fingerprint",

@@ -1,7 +1,7 @@
-"""The portal's REST interface: one attempt, one mapping of errors, no policy.
+"""The portal's REST interface: one attempt a call, errors mapped to classes, no policy.
 
-Pace, refresh and retries belong to the callers. A token travels in the body only, never in an address, and
-is cut out of whatever the portal says in an error.
+Rate limit, refresh and retries belong to the callers. A token travels in the body only, never in an address, and
+is removed from the text of errors.
 """
 
 from __future__ import annotations
@@ -15,22 +15,12 @@ from typing import TYPE_CHECKING, Final, cast
 from b24offline.errors import Moved, PortalError, UnknownAnswer, Unreachable
 from b24offline.rest.error_mapping import error_from_answer, without_secrets
 from b24offline.rest.php_query import php_query
-from b24offline.rest.transport import Lost, NotSent, checked_url, exchange, make_session, parsed_json
+from b24offline.rest.transport import Lost, NotSent, checked_url, exchange, parsed_json
 
 if TYPE_CHECKING:
     import requests
 
     from b24offline.events import JSON
-
-__all__ = [
-    "MAX_BATCH_COMMANDS",
-    "Answer",
-    "BatchAnswer",
-    "Command",
-    "RestClient",
-    "make_session",
-    "php_query",
-]
 
 MAX_BATCH_COMMANDS: Final = 50
 """The portal refuses a longer batch."""
@@ -48,7 +38,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a successful call brought: ``result``, for lists ``total`` and ``next``, and ``time`` if sent."""
+    """The reply to a successful call: ``result``, for lists ``total`` and ``next``, and ``time`` if sent."""
 
     result: JSON
     total: int | None = None
@@ -58,7 +48,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class BatchAnswer:
-    """What a batch brought; each command's name is in ``results`` or in ``errors``, never in both."""
+    """The reply to a batch; each command's name is in ``results`` or in ``errors``, never in both."""
 
     results: dict[str, JSON]
     errors: dict[str, PortalError]
@@ -93,14 +83,14 @@ class RestClient:
         self._max_response_bytes = max_response_bytes
 
     def __repr__(self) -> str:
-        return f"PortalClient({self.portal!r})"
+        return f"RestClient({self.portal!r})"
 
     def call(self, method: str, params: Mapping[str, object] | None, *, token: str) -> Answer:
         """Call one method once with JSON.
 
-        Raises the PortalError that the answer means; its ``executed`` says whether the call can have taken
-        effect. ValueError or TypeError, before anything is sent, for a malformed method name or parameters that
-        JSON cannot carry.
+        Raise the PortalError that the reply means; its ``executed`` says whether the call can have taken
+        effect. Raise ValueError or TypeError, before anything is sent, for a malformed method name or parameters
+        that JSON cannot carry.
         """
         body = self._post(method, dict(params or {}), token)
         return Answer(
@@ -113,8 +103,8 @@ class RestClient:
     def batch(self, commands: Mapping[str, Command], *, token: str, halt: bool = False) -> BatchAnswer:
         """Run 1 to 50 commands in one request, in order; with ``halt`` the portal stops at the first failure.
 
-        An error of one command is in ``errors``; a command of which the answer says nothing is there as
-        UnknownAnswer. Raises the PortalError of the request as a whole; ValueError, before anything is
+        An error of one command is in ``errors``; a command that the reply does not mention is there as
+        UnknownAnswer. Raise the PortalError of the request as a whole; ValueError, before anything is
         sent, for too many commands, none, or parameters that a query string cannot carry.
         """
         if not 1 <= len(commands) <= MAX_BATCH_COMMANDS:
@@ -135,7 +125,7 @@ class RestClient:
             elif name in results:
                 answers[name] = results[name]
             else:
-                errors[name] = UnknownAnswer(self.portal, command.method, 200, "", "the batch says nothing of it")
+                errors[name] = UnknownAnswer(self.portal, command.method, 200, "", "the batch does not mention it")
         return BatchAnswer(
             results=answers,
             errors=errors,
@@ -176,7 +166,7 @@ class RestClient:
         raise failure
 
     def _error(self, method: str, status: int, body: object, token: str) -> PortalError | None:
-        """Return the error a body means, with the token cut out of the portal's words."""
+        """Return the error a body means, without the token in its text."""
         if isinstance(body, Mapping) and "error" in body and token:
             body = without_secrets(body, token)
         return error_from_answer(self.portal, method, status, body)

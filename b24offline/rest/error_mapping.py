@@ -1,7 +1,6 @@
-"""From what a server answered to the class of error. Pure.
+"""The error class that a reply means. Pure.
 
-The portal's texts are not stable, so the decision rests on the error code, then on the HTTP status. Two
-cases cannot be told that way and are decided like this:
+The portal's texts are not stable, so the error code decides, then the HTTP status. Two cases need more:
 
 - ``ACCESS_DENIED`` means "no administrator", "REST is not in this plan" or a method's own refusal. On the
   event methods, which only administrators may call, it becomes `NotAdministrator` (whose advice names the
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from b24offline.errors import PortalError
 
 TOKEN_METHOD: Final = "oauth.token"  # noqa: S105 - a name, no password
-"""Stands for the token endpoint where an error or a log line names a method."""
+"""The name of the token endpoint in errors and log lines."""
 
 _BY_CODE: Final[Mapping[str, type[PortalError]]] = {
     "INTERNAL_SERVER_ERROR": errors.ServerError,
@@ -90,9 +89,9 @@ def error_from_answer(portal: str, method: str, status: int, body: object) -> Po
 
 
 def error_from_token_answer(portal: str, status: int, body: object) -> PortalError | None:
-    """Return the error that the token endpoint's answer means, or None when it holds a pair.
+    """Return the error that the token endpoint's answer means, or None when it is a pair of tokens.
 
-    The statuses are not documented, so the body decides; whatever is neither a pair nor an error is
+    The statuses are not documented, so the body decides; anything that is neither a pair nor an error is
     `AuthServerUnavailable`.
     """
     if not isinstance(body, Mapping):
@@ -110,7 +109,7 @@ def error_from_token_answer(portal: str, status: int, body: object) -> PortalErr
 
 
 def without_secrets(value: object, *secrets: str) -> object:
-    """Return an answer's JSON with each secret in its texts replaced by asterisks."""
+    """Return JSON with each secret in its texts replaced by asterisks."""
     if isinstance(value, str):
         for secret in filter(None, secrets):
             value = value.replace(secret, "***")
@@ -136,7 +135,7 @@ def _kind(method: str, status: int, code: str, description: str) -> type[PortalE
 
 
 def _code_and_description(body: object) -> tuple[str, str] | None:
-    """Return the code and the text of an error body, None when it is of no known form."""
+    """Return the code and the text of an error body, None when its form is unknown."""
     if not isinstance(body, Mapping) or "error" not in body:
         return None
     error, description = body["error"], body.get("error_description", "")

@@ -1,8 +1,8 @@
 """Lists objects of a portal by the date of their last change, page by page, ordered by id, never by offset.
 
-Only where the portal has a list method that filters by that date: leads, deals, contacts, companies, items of smart
+Possible for entities with a list method that filters by that date: leads, deals, contacts, companies, items of smart
 processes and tasks. Source: the vendor's pages on `crm.*.list`, `crm.item.list`, `crm.type.list`, `tasks.task.list`.
-Raises `PortalError` of the call, `UnknownAnswer` for an answer of another shape.
+The methods raise `PortalError` of the call, and `UnknownAnswer` for a reply of another shape.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from b24offline.rest.portal_client import PortalClient
 
 LIST_PAGE: Final = 50
-"""Rows of one answer."""
+"""Rows of one reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class ListMethod:
         method: the REST method.
         id_name: the id, in filters, order and selection.
         stamp_name: the date of the last change, the same way.
-        rows_in: where the rows are in the result; "" is the result itself.
+        rows_in: key of the rows in the result; "" is the result itself.
         id_in: the id in a row.
         types: whether objects have an entity type (smart processes), which is the first part of their id.
-        among: what a filter puts before the id to ask for any of a list; "@" is not documented for tasks.
+        among: the filter's prefix for "any of a list"; "@" is not documented for tasks.
     """
 
     method: str
@@ -55,7 +55,7 @@ METHODS: Final[Mapping[str, ListMethod]] = {
     "crm_item": ListMethod("crm.item.list", "id", "updatedTime", "items", "id", types=True),
     "task": ListMethod("tasks.task.list", "ID", "CHANGED_DATE", "tasks", "id", among=""),
 }
-"""Entity -> how it is listed; what is missing here cannot be compared."""
+"""Entity -> how it is listed; other entities cannot be compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +75,14 @@ class Page:
 
 
 class ObjectLister:
-    """Lists objects of one portal at its pace."""
+    """Lists objects of one portal."""
 
     def __init__(self, client: PortalClient, portal: str) -> None:
         self._client = client
         self._portal = portal
 
     def changed(self, entity: str, type_id: str, since_ms: int, after: int) -> Page:
-        """Return a page of the objects that changed at or after ``since_ms`` (epoch), behind the id ``after``."""
+        """Return a page of the objects that changed at or after ``since_ms`` (epoch), with ids above ``after``."""
         how = METHODS[entity]
         since = datetime.fromtimestamp(since_ms // 1000, UTC).isoformat()
         rules = {f">={how.stamp_name}": since, f">{how.id_name}": after}
@@ -99,11 +99,11 @@ class ObjectLister:
     def present(self, entity: str, type_id: str, object_ids: Sequence[str]) -> set[str]:
         """Return which of at most 50 objects the portal lists."""
         how = METHODS[entity]
-        numbers = [int(one.rpartition(":")[2]) for one in object_ids]
+        numbers = [int(object_id.rpartition(":")[2]) for object_id in object_ids]
         rows = self._rows(how, type_id, {f"{how.among}{how.id_name}": numbers}, [how.id_name])
         found = {self._number(how, row) for row in rows}
         if not found <= set(numbers):
-            # A page of others would make all that were asked for look deleted.
+            # A page of other objects would make all requested ones look deleted.
             raise self._unknown(how.method, "it lists objects that were not asked for")
         return {_full_id(type_id, number) for number in found}
 

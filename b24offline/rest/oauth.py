@@ -1,13 +1,13 @@
-"""Access tokens: read from the store, refreshed once for all workers when the portal says that one has
-expired.
+"""Access tokens: read from the store, and refreshed once for all workers when the portal refuses one as expired.
 
-Two gates keep two processes from using one refresh token twice:
+Two checks keep processes from using one refresh token twice:
 
-1. a claim in the store, taken by compare and set, and timed by the store's clock, not by a worker's; who does not get
-   it waits for the other one's pair;
-2. the pair's version: a pair is stored, and the authorization given up, only while the one it was made from is there.
+1. a claim in the store, taken by compare and set and timed by the store's clock, not by a worker's; a process that does
+   not get it waits for the new pair;
+2. the pair's version: a pair is stored, or an authorization recorded as lost, only while the version it was made from
+   is current.
 
-The new pair is in the store before anybody uses it, since the old refresh token may be dead by then.
+A new pair is stored before it is used, since the old refresh token may be invalid by then.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ _log = logging.getLogger(__name__)
 _MAX_ANSWER_BYTES: Final = 1 << 20
 _POLL_SECONDS: Final = 0.05
 _LONGEST_POLL_SECONDS: Final = 0.8
-"""Between two looks for another worker's pair; the first comes soon, and hundreds that wait do not load the store."""
+"""Upper limit of the growing interval at which waiting workers look for the new pair in the store."""
 _PATIENCE_SECONDS: Final = 5.0
-"""How long a worker waits for another one's refresh before it gives its slot back."""
+"""How long a worker waits for another one's refresh before it gives up its slot."""
 _SAVE_SECONDS: Final = 10.0
 _SAVE_RETRY_SECONDS: Final = 0.25
 _MARGIN_SECONDS: Final = _SAVE_SECONDS + 2.0
-"""Time after the answer in which the pair is stored."""
+"""Time for storing the pair after the reply."""
 
 
 class TokenStore(Protocol):
     """Where pairs are kept, for all workers at once.
 
-    Its methods raise UnknownPortal, WrongKey, and StoreUnavailable while it is away.
+    Its methods raise UnknownPortal, WrongKey, and StoreUnavailable while the database does not answer.
     """
 
     def portal(self, name: str) -> Portal:
@@ -63,27 +63,27 @@ class TokenStore(Protocol):
         """Return the pair."""
 
     def save(self, name: str, tokens: Tokens, expected_version: int, *, member_id: str | None = None) -> bool:
-        """Store a pair durably if that version is there; return whether it was. Raise MemberMismatch."""
+        """Store a pair if that version is current; return whether it was. Raise MemberMismatch."""
 
     def claim_refresh(self, name: str, version: int, seconds: float) -> bool:
-        """Reserve the refresh of this version for so long; return False when it is reserved, or must wait."""
+        """Claim the refresh of this version for so long; return False when it is claimed already or must wait."""
 
     def delay_refresh(self, name: str, version: int, seconds: float) -> None:
-        """Give the claim back after a failure, and keep everybody from trying for so long."""
+        """Release the claim after a failure, and refuse new claims for so long."""
 
     def refuse_refresh(self, name: str, version: int, reason: str, *, actor: str) -> bool:
-        """Note for good that this version's refresh token was refused, if it is there; return whether it was."""
+        """Record that this version's refresh token was refused, if it is current; return whether it was."""
 
     def refresh_wait(self, name: str) -> RefreshWait:
-        """Return for how long a refresh must wait."""
+        """Return how long a refresh must wait."""
 
 
 class TokenSource:
     """The tokens of all portals, for one process; safe for its threads.
 
-    A claim must not run out while a request is under way: ``claim_seconds`` is at least both
-    timeouts and a margin (the default is just that; ConfigError for less). After a failed refresh nobody
-    tries that portal's again for ``retry_seconds``. ``clock`` gives epoch seconds, ``sleep`` waits.
+    A claim must not end while a request is under way: ``claim_seconds`` is at least both timeouts and a margin
+    (the default is just that; ConfigError for less). After a failed refresh no process tries again for
+    ``retry_seconds``. ``clock`` returns epoch seconds, ``sleep`` waits.
     """
 
     def __init__(
@@ -128,30 +128,28 @@ class TokenSource:
         return tokens
 
     def version_used(self, portal: str) -> int | None:
-        """Return the version of the pair that this process calls with; None when it has none in hand."""
+        """Return the version of the pair that this process calls with, None when it has none in its cache."""
         tokens = self._cache.get(portal)
         return tokens.version if tokens else None
 
     def forget(self, portal: str) -> None:
-        """Read the pair from the store again before the next call, as after a new authorization."""
+        """Drop the cached pair, so that the next call reads it from the store, as after a new authorization."""
         self._cache.pop(portal, None)
 
     def refresh(self, portal: str, stale_access_token: str) -> Tokens:
-        """Return a pair whose access token is not the stale one, asking the authorization server only if
-        need be.
+        """Return a pair whose access token is not the stale one; ask the authorization server only if necessary.
 
-        Raises AuthLost (the portal's state is set to it, and a refused refresh token is not tried again), another
-        error of the authorization server, MemberMismatch when another account answers, and PaceExceeded
-        when another process is at it for too long, or failed just now. UnknownPortal and WrongKey come from
-        the store.
+        Raise AuthLost (it becomes the portal's state, and a refused refresh token is not tried again), another error
+        of the authorization server, MemberMismatch when another account answers, and RateLimited when another
+        process's refresh takes too long or has just failed. UnknownPortal and WrongKey come from the store.
         """
         self._cache[portal] = tokens = self._refreshed(portal, stale_access_token)
         return tokens
 
     def _refreshed(self, name: str, stale_access_token: str) -> Tokens:
-        """Refresh under a claim in the store, or wait a little for the process that holds it.
+        """Refresh under a claim in the store, or wait a little for the process that has it.
 
-        When somebody authorizes the portal anew meanwhile, it begins again with what that stored.
+        Begin again when another pair, as of a new authorization, is stored meanwhile.
         """
         give_up, pause_seconds = time.monotonic() + _PATIENCE_SECONDS, _POLL_SECONDS
         while True:
@@ -175,11 +173,11 @@ class TokenSource:
             pause_seconds = min(2 * pause_seconds, _LONGEST_POLL_SECONDS)
 
     def _exchanged(self, portal: Portal, tokens: Tokens) -> Tokens | None:
-        """Change the refresh token for a new pair and store it; the claim is ours.
+        """Exchange the refresh token for a new pair and store it; the claim is ours.
 
-        None when another pair has come into the store meanwhile.
+        Return None when another pair was stored meanwhile.
         """
-        body = self._answer(portal, tokens)
+        body = self._reply(portal, tokens)
         if isinstance(body, AuthLost):
             self._give_up(portal, tokens, body)
             return None
@@ -208,8 +206,8 @@ class TokenSource:
         self._warn_of_move(portal, body)
         return pair
 
-    def _answer(self, portal: Portal, tokens: Tokens) -> Mapping[str, object] | PortalError:
-        """Ask the authorization server; return the body that holds a pair, or the error."""
+    def _reply(self, portal: Portal, tokens: Tokens) -> Mapping[str, object] | PortalError:
+        """Ask the authorization server; return the body with the pair, or the error."""
         try:
             raw = exchange(
                 self._session,
@@ -233,7 +231,7 @@ class TokenSource:
         return error_from_token_answer(portal.name, raw.status, body) or cast("Mapping[str, object]", body)
 
     def _save(self, name: str, pair: Tokens, member_id: str | None) -> bool:
-        """Store a pair, patiently: if it is lost, an administrator has to authorize again."""
+        """Store a pair, with retries: if it is lost, an administrator has to authorize again."""
         give_up = time.monotonic() + _SAVE_SECONDS
         while True:
             try:
@@ -248,7 +246,7 @@ class TokenSource:
             self._sleep(_SAVE_RETRY_SECONDS)
 
     def _give_up(self, portal: Portal, tokens: Tokens, error: AuthLost | MemberMismatch) -> None:
-        """Note that the refresh token is refused, and raise, unless another pair has come into the store meanwhile."""
+        """Record that the refresh token is refused, and raise, unless another pair was stored meanwhile."""
         why = str(error)
         if self._store.refuse_refresh(portal.name, tokens.version, why, actor=error.actor):
             self._cache.pop(portal.name, None)
@@ -256,7 +254,7 @@ class TokenSource:
             raise error
 
     def _warn_of_move(self, portal: Portal, body: Mapping[str, object]) -> None:
-        """Log an endpoint other than ours; it is not used, since whoever forged it would get every token."""
+        """Log an endpoint that differs from ours. It is never used: a forged one would receive the tokens."""
         endpoint = body.get("client_endpoint")
         if isinstance(endpoint, str) and endpoint.rstrip("/") != portal.client_endpoint.rstrip("/"):
             _log.warning(

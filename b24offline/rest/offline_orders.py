@@ -1,6 +1,6 @@
-"""What may be asked of a portal's offline queue: orders, values that cannot exist without their proof. Pure.
+"""Orders to a portal's offline queue: values that cannot exist without their proof. Pure.
 
-Several documented calls of that queue destroy events without saying so: an empty id list clears a whole batch, an empty
+Several documented calls of that queue destroy events without an error: an empty id list clears a whole batch, an empty
 process id clears every free record, `error` deletes newer records of the same message and answers true. An order that
 would do so cannot be built: it raises `UnsafeCall`.
 """
@@ -21,30 +21,30 @@ _MESSAGE_ID: Final = re.compile(r"[0-9A-Za-z]{32}")
 
 
 class UnsafeCall(B24OfflineError):
-    """A call that could destroy events was asked for and not built. A defect of the caller, never of the portal."""
+    """A call that could destroy events was refused. A defect of the caller, never of the portal."""
 
     actor = "developer"
 
 
 def is_process_id(process_id: object) -> bool:
-    """Return whether this is a whole process id of a portal; that of a local batch, which has a colon, is none."""
+    """Return whether this is a complete process id of a portal; that of a local batch has a colon and is not."""
     return isinstance(process_id, str) and _PROCESS_ID.fullmatch(process_id) is not None
 
 
 def is_message_id(message_id: object) -> bool:
-    """Return whether this is a whole message id."""
+    """Return whether this is a complete message id."""
     return isinstance(message_id, str) and _MESSAGE_ID.fullmatch(message_id) is not None
 
 
 def check_process_id(process_id: object) -> None:
-    """Raise `UnsafeCall` unless this is a whole process id of a portal."""
+    """Raise `UnsafeCall` unless this is a complete process id of a portal."""
     if not is_process_id(process_id):
         raise UnsafeCall("a process id must be 1 to 128 letters, digits, '.', '_' or '-'; nothing was sent")
 
 
 @dataclass(frozen=True, slots=True)
 class ReserveOrder:
-    """Free, unmarked records to reserve, or with `nacked_record` one nacked one. Send it under the poll lease only."""
+    """Free records to reserve, or by `nacked_record` a single nacked one. Send it under the poll lease only."""
 
     limit: int
     order: Mapping[str, str]
@@ -60,13 +60,13 @@ class ReserveOrder:
         if type(self.limit) is not int or self.limit <= 0:
             raise UnsafeCall("limit must be an integer greater than 0; nothing was sent")
         try:
-            # Copies, which nobody can change after this check.
+            # Copies, which cannot change after this check.
             object.__setattr__(self, "order", checked_order(self.order))
             object.__setattr__(self, "filter_by", checked_filter(self.filter_by))
         except ValueError as error:
             raise UnsafeCall(f"the filter or order of a reserving call {error}; nothing was sent") from None
         if type(self.nacked) is not bool:
-            raise UnsafeCall("whether nacked records are meant must be said; nothing was sent")
+            raise UnsafeCall("nacked must be True or False; nothing was sent")
         if self.nacked:
             _check_record_ids((self.filter_by.get("=ID"),))
             if self.limit != 1 or len(self.filter_by) != 1:
@@ -75,7 +75,7 @@ class ReserveOrder:
 
 @dataclass(frozen=True, slots=True)
 class ClearOrder:
-    """Records of one batch that are done: at least one id, each a positive integer, under a whole process id."""
+    """Finished records of one batch: at least one id, each a positive integer, under a complete process id."""
 
     process_id: str
     record_ids: tuple[int, ...]
@@ -97,16 +97,16 @@ class NackRules:
 
 @dataclass(frozen=True, slots=True)
 class NackOrder:
-    """Failed records that may be nacked. Built with its proof; all times in milliseconds of the ledger's clock.
+    """Failed records that may be nacked, with the proof of it; all times in milliseconds of the ledger's clock.
 
     Attributes:
         process_id: the batch they were seen under.
-        records: as just read with `reread`: unmarked and under this process id.
-        newer: record id -> whether an unmarked record of its message with a greater id exists; known and False.
+        records: as just read by `reread`: not nacked and under this process id.
+        newer: record id -> whether a record of its message with a greater id exists that is not nacked; must be False.
         first_seen_ms: when the batch was reserved or first seen.
-        looked_ms: when the look at `records` and `newer` began.
+        looked_ms: when reading `records` and `newer` began.
         now_ms: now.
-        lease_until_ms: end of the settle lease in hand.
+        lease_until_ms: end of the settle lease.
         rules: ages to respect.
     """
 
@@ -122,7 +122,7 @@ class NackOrder:
     def __post_init__(self) -> None:
         check_process_id(self.process_id)
         if not isinstance(self.records, tuple) or not self.records:
-            raise UnsafeCall("no records to report; nothing was sent")
+            raise UnsafeCall("no records to nack; nothing was sent")
         self._check_times()
         for record in self.records:
             if type(record) is not Record or not isinstance(self.newer, Mapping):
@@ -130,11 +130,11 @@ class NackOrder:
             if record.process_id != self.process_id or record.nacked:
                 raise UnsafeCall(f"record {record.record_id} is nacked or not of this batch; nothing was sent")
             if not is_message_id(record.message_id):
-                raise UnsafeCall(f"record {record.record_id} has no whole message id; nothing was sent")
+                raise UnsafeCall(f"record {record.record_id} has no complete message id; nothing was sent")
             if self.newer.get(record.record_id) is not False:
-                raise UnsafeCall(f"record {record.record_id} has a newer one, or nobody looked; nothing was sent")
+                raise UnsafeCall(f"record {record.record_id} has a newer one, or it is not known; nothing was sent")
         if len(self.message_ids) != len(self.records):
-            raise UnsafeCall("two records of one message in one report; nothing was sent")
+            raise UnsafeCall("two records of one message in one order; nothing was sent")
 
     def _check_times(self) -> None:
         times = (self.first_seen_ms, self.looked_ms, self.now_ms, self.lease_until_ms)
@@ -151,7 +151,7 @@ class NackOrder:
 
     @property
     def message_ids(self) -> tuple[str, ...]:
-        """The message ids to mark, each once."""
+        """The message ids to nack, each once."""
         return tuple(dict.fromkeys(record.message_id for record in self.records))
 
 

@@ -1,16 +1,16 @@
 """The guarded client of a portal's offline queue: the only builder of `event.offline.*` calls.
 
-What could destroy events cannot be built here: a call that reserves, clears or reports takes an order
-(`offline_orders`) that cannot exist without its proof, `clear=0` is always said, every call carries the connector, and
-list rows are filtered again and paged by `>ID`.
+A call that could destroy events cannot be built here: reserving, clearing and nacking take an order (`offline_orders`)
+that cannot exist without its proof, `clear=0` is always sent, every call carries the connector, and list rows are
+filtered again and paged by `>ID`.
 
-Such a call waits first, and is then sent: `with queue.clearing() as clear` has waited for the pace and the token.
-Inside the block the caller looks at its lease, builds the order and sends it, with no wait in between. A token that the
-portal finds expired all the same ends the block with `ExpiredToken`; `retry_expired_token` runs it once more, proof and
-all.
+Such a call waits first and is sent afterwards: on entry, `with queue.clearing() as clear` waits for the rate limiter
+and the token. Inside the block the caller checks its lease, builds the order and sends it, with no wait in between.
+When the portal refuses the token as expired, the block ends with `ExpiredToken`; `retry_expired_token` runs it once
+more, proof included.
 
-Source: the vendor's pages on `event.offline.get`, `.list`, `.clear`, `.error`. Raises `PortalError` of the client's
-call and `UnsafeCall` for what a guard refuses.
+Source: the vendor's pages on `event.offline.get`, `.list`, `.clear`, `.error`. The methods raise `PortalError` of the
+client's call, and `UnsafeCall` for what a guard refuses.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ _ERROR: Final = "event.offline.error"
 QUEUE_PAGE: Final = 50
 """Rows of one answer of `event.offline.list`."""
 MALFORMED: Final = "MALFORMED"
-"""The name given to a listed record whose own name or stamp cannot be read: it can still be nacked."""
+"""Name of a listed record whose own name or stamp cannot be read: it can still be nacked."""
 NO_STAMP: Final = "1970-01-01T00:00:00+00:00"
-"""The stamp of a record whose own cannot be read."""
+"""Stamp of a record whose own cannot be read."""
 
 
 class Caller(Protocol):
-    """What the queue needs of the portal's client."""
+    """The part of the portal's client that the queue uses."""
 
     def call(self, method: str, params: Mapping[str, object], *, kind: Kind = "run") -> Answer:
         """Call one method, at once or after a wait."""
@@ -61,7 +61,7 @@ class Caller(Protocol):
     def slot(
         self, method: str, *, kind: Kind = "run"
     ) -> AbstractContextManager[Callable[[Mapping[str, object]], Answer]]:
-        """Wait for all there is to wait for; the block then sends one request, or none."""
+        """Wait for rate limiter and token; the block then sends one request, or none."""
         ...
 
 
@@ -77,10 +77,10 @@ class OfflineQueue:
 
     @contextmanager
     def reserving(self) -> Iterator[Callable[[ReserveOrder], Batch | None]]:
-        """Wait for a turn, then give what reserves records; it returns None when nothing was free.
+        """Wait for a turn, then yield the function that reserves records; it returns None when none was free.
 
-        Renew the poll lease inside the block, right before. It raises `UnknownAnswer` when the records may be reserved
-        under a process id that the answer does not tell.
+        Renew the poll lease inside the block, just before the call. The function raises `UnknownAnswer` when records
+        may be reserved under a process id that the reply does not tell.
         """
         with self._client.slot(_GET, kind="poll") as send:
 
@@ -112,9 +112,9 @@ class OfflineQueue:
 
     @contextmanager
     def clearing(self) -> Iterator[Callable[[ClearOrder], None]]:
-        """Wait for a turn, then give what deletes the ordered records from the portal. Repeating it is harmless.
+        """Wait for a turn, then yield the function that deletes the ordered records. Repeating it is harmless.
 
-        Look at the settle lease inside the block. It raises when the answer is not true.
+        Check the settle lease inside the block. The function raises when the reply is not true.
         """
         with self._client.slot(_CLEAR, kind="settle") as send:
 
@@ -127,11 +127,11 @@ class OfflineQueue:
             yield clear
 
     @contextmanager
-    def reporting(self) -> Iterator[Callable[[NackOrder], None]]:
-        """Wait for a turn, then give what marks the ordered records and frees them.
+    def nacking(self) -> Iterator[Callable[[NackOrder], None]]:
+        """Wait for a turn, then yield the function that nacks the ordered records, which frees them.
 
-        Note the in-doubt window inside the block, so that it begins with the call. Never repeat a report blindly: look
-        again after the in-doubt window. It raises when the answer is not true.
+        Open the in-doubt window inside the block, so that it begins with the call. Never repeat a nack blindly: look
+        again after the in-doubt window. The function raises when the reply is not true.
         """
         with self._client.slot(_ERROR, kind="settle") as send:
 
@@ -155,15 +155,15 @@ class OfflineQueue:
         return Batch(self._portal, process_id, tuple(records), tuple(malformed))
 
     def newer(self, records: Sequence[Record]) -> dict[int, bool]:
-        """Tell for 1 to 50 unmarked records whether an unmarked one of the message with a greater id exists.
+        """Return for 1 to 50 records whether a record of the message with a greater id exists that is not nacked.
 
-        Free or reserved ones count. Reads only. A record that the answer does not show itself is left out of the
+        Free and reserved ones count. Reads only. A record that the reply does not contain itself is left out of the
         result: a list without it proves nothing about newer ones.
         """
         if not 1 <= len(records) <= QUEUE_PAGE or not all(
             type(record) is Record and is_message_id(record.message_id) and record.record_id > 0 for record in records
         ):
-            raise UnsafeCall("1 to 50 records with whole ids are needed; nothing was sent")
+            raise UnsafeCall("1 to 50 records with complete ids are needed; nothing was sent")
         rules = {"@MESSAGE_ID": sorted({record.message_id for record in records}), "=ERROR": 0}
         before = min(record.record_id for record in records) - 1
         rows = [row for row in self._rows(rules, "settle", after=before) if isinstance(row, Record) and not row.nacked]
@@ -183,7 +183,7 @@ class OfflineQueue:
             if isinstance(row, MalformedRecord) or is_process_id(row.process_id):
                 yield row
             elif row.process_id:
-                # No call can name its batch, so it stays reserved; left out here, nobody would see it.
+                # No call can name its batch, so it stays reserved; left out here, it would be invisible.
                 yield MalformedRecord(row.record_id, "its PROCESS_ID cannot be used", message_id=row.message_id)
 
     def nacked(self) -> Iterator[Record]:
@@ -193,13 +193,13 @@ class OfflineQueue:
                 yield row
 
     def free(self) -> Iterator[Record]:
-        """Yield every free, unmarked record. Reads only."""
+        """Yield every free record that is not nacked. Reads only."""
         for row in self._rows({"=ERROR": 0, "=PROCESS_ID": ""}, "poll"):
             if isinstance(row, Record) and not row.nacked and not row.process_id:
                 yield row
 
     def oldest_free(self) -> datetime | None:
-        """Return the earliest stamp of the free, unmarked records, None when there are none. Reads only."""
+        """Return the earliest stamp of the free records that are not nacked, None without any. Reads only."""
         params = {
             "filter": {"=ERROR": 0, "=PROCESS_ID": ""},
             "order": {"TIMESTAMP_X": "ASC"},
@@ -208,8 +208,8 @@ class OfflineQueue:
         rows = self._client.call(_LIST, params, kind="poll").result
         if not isinstance(rows, list):
             raise self._unknown(_LIST, "its result is no list")
-        found = [row for row in map(_row, rows) if isinstance(row, Record) and row.stamp != NO_STAMP]
-        return min((row.timestamp for row in found if not row.nacked and not row.process_id), default=None)
+        records = [row for row in map(_row, rows) if isinstance(row, Record) and row.stamp != NO_STAMP]
+        return min((row.timestamp for row in records if not row.nacked and not row.process_id), default=None)
 
     def _rows(self, rules: Mapping[str, object], kind: Kind, *, after: int = 0) -> Iterator[Record | MalformedRecord]:
         last = after
@@ -250,7 +250,7 @@ def _row(raw: object) -> Record | MalformedRecord:
     except MalformedRecord as error:
         if not isinstance(raw, Mapping) or error.record_id is None or error.message_id is None:
             return error
-    # Its ids are whole, so it can be adopted and reported; taken for absent, it would stay reserved until it expires.
+    # Its ids are complete, so it can be adopted and nacked; taken for absent, it would stay reserved until it expires.
     try:
         return parse_record({**raw, "EVENT_NAME": MALFORMED, "TIMESTAMP_X": NO_STAMP})
     except MalformedRecord as error:

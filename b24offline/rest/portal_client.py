@@ -1,7 +1,7 @@
-"""A portal's client as the rest of the program uses it: at the shared pace, with a token that is refreshed.
+"""A portal's client as the rest of the program uses it: rate limited, with a token that is refreshed.
 
-Only one thing is ever repeated: what was refused with an expired token, once, after a refresh. The portal did
-not execute it, so that is safe for every method. Whatever else fails is raised, because only the caller knows
+The client repeats a request in one case only: once, after a refresh, when it was refused with an expired token. The
+portal did not execute it, so that is safe for every method. Any other failure is raised, because only the caller knows
 what a second attempt would do.
 """
 
@@ -29,17 +29,15 @@ if TYPE_CHECKING:
     from b24offline.rest.oauth import TokenSource
     from b24offline.rest.rate_limit import Kind, RateLimiter
 
-__all__ = ["PortalClient", "RateLimited", "Slot", "retry_expired_token"]
-
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _SHORTEST_WAIT_SECONDS: Final = 0.001
 
 
 def retry_expired_token(block: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Run a function that uses a slot once more from its start, at once, when the portal found the token expired.
+    """Run a function that uses a slot once more, from its start, when the portal refuses the token as expired.
 
-    The second slot opens with a new token; whatever the request rests on is looked at again in it.
+    The second slot opens with a new token, and the function checks its preconditions again.
     """
 
     @wraps(block)
@@ -53,27 +51,27 @@ def retry_expired_token(block: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 class Slot:
-    """The right to send one request for which all waiting is over. It ends with the request, or with its block."""
+    """The right to send one request without further wait. It ends with the request, or with its block."""
 
     def __init__(self, send: Callable[[Mapping[str, object]], Answer]) -> None:
         self._send: Callable[[Mapping[str, object]], Answer] | None = send
 
     def __call__(self, params: Mapping[str, object]) -> Answer:
-        """Send the request. Raises RuntimeError for a second one, or behind the block."""
+        """Send the request. Raise RuntimeError for a second one, or after the block."""
         send, self._send = self._send, None
         if send is None:
             raise RuntimeError("a slot is good for one request, inside its block; nothing was sent")
         return send(params)
 
     def close(self) -> None:
-        """End the right, used or not."""
+        """End the right, whether it was used or not."""
         self._send = None
 
 
 class PortalClient:
-    """One portal's client with pace and tokens.
+    """One portal's client with rate limiter and tokens.
 
-    A call sleeps (with ``sleep``) up to ``max_wait_seconds`` in all for its turn. After a 503 nobody calls
+    A call sleeps (with ``sleep``) up to ``max_wait_seconds`` in all for its turn. After a 503 no process calls
     the portal for ``slow_down_seconds``, after OVERLOAD_LIMIT for ``block_seconds``.
     """
 
@@ -103,12 +101,11 @@ class PortalClient:
     def slot(self, method: str, *, kind: Kind = "run") -> Iterator[Slot]:
         """Wait for a turn and a token; the block may then send one request of the method, with no further wait.
 
-        What the request rests on (a lease, a fresh look) is looked at inside the block. Where the portal finds the
-        token expired, the block ends with ExpiredToken; `retry_expired_token` around it runs it once more, with a new
-        token.
+        Check the preconditions of the request (a lease, a fresh look) inside the block. When the portal refuses the
+        token as expired, the block ends with ExpiredToken; `retry_expired_token` around it runs it once more.
 
-        Raises PaceExceeded when its turn is too far off (PortalBlocked after OVERLOAD_LIMIT), else what `TokenSource`
-        and, of the request, `RestClient.call` raise.
+        Raise RateLimited when the wait is too long (PortalBlocked after OVERLOAD_LIMIT), and whatever `TokenSource`
+        and `RestClient.call` raise.
         """
         token = self._ready([method], kind)
         slot = Slot(lambda params: self._sent(token, lambda: self._client.call(method, params, token=token)))
@@ -119,7 +116,7 @@ class PortalClient:
 
     @retry_expired_token
     def call(self, method: str, params: Mapping[str, object] | None = None, *, kind: Kind = "run") -> Answer:
-        """Call one method whose parameters rest on nothing that ends; errors as in `slot`."""
+        """Call one method that has no precondition; errors as in `slot`."""
         with self.slot(method, kind=kind) as send:
             return send(params or {})
 
@@ -129,11 +126,11 @@ class PortalClient:
         token = self._ready({"batch", *(command.method for command in commands.values())}, kind)
         answer = self._sent(token, lambda: self._client.batch(commands, token=token, halt=halt))
         for error in answer.errors.values():
-            self._heed(error)
+            self._obey(error)
         return answer
 
     def _ready(self, methods: Iterable[str], kind: Kind) -> str:
-        """Return an access token once the pace has counted the request."""
+        """Return an access token once the rate limiter has counted the request."""
         tokens = self._tokens.current(self._portal)
         if tokens.access == self._expired:
             tokens = self._tokens.refresh(self._portal, tokens.access)
@@ -147,17 +144,17 @@ class PortalClient:
             self._expired = token
             raise
         except PortalError as error:
-            self._heed(error)
+            self._obey(error)
             raise
 
     def _wait_for_turn(self, methods: Iterable[str], kind: Kind) -> None:
-        """Return when the pace has counted this request; raise PaceExceeded when that takes too long."""
+        """Return when the rate limiter has counted this request; raise RateLimited when that takes too long."""
         left_seconds = self._max_wait_seconds
         while True:
             if blocked_seconds := self._rate_limiter.blocked(self._portal, kind):
                 raise PortalBlocked(self._portal, blocked_seconds)
-            wait_seconds = max((self._rate_limiter.method_pause(self._portal, m) for m in methods), default=0.0)
-            wait_seconds = wait_seconds or self._rate_limiter.take(self._portal, kind)
+            pauses = (self._rate_limiter.method_pause(self._portal, method) for method in methods)
+            wait_seconds = max(pauses, default=0.0) or self._rate_limiter.take(self._portal, kind)
             if not wait_seconds:
                 return
             if wait_seconds > left_seconds:
@@ -166,8 +163,8 @@ class PortalClient:
             self._sleep(wait_seconds)
             left_seconds -= wait_seconds
 
-    def _heed(self, error: PortalError) -> None:
-        """Slow or block the portal, or pause a method, for everybody, if that is what an error asks for."""
+    def _obey(self, error: PortalError) -> None:
+        """Slow down or block the portal, or pause a method, for all processes, if the error asks for it."""
         if isinstance(error, QueryLimitExceeded):
             self._rate_limiter.slow_down(self._portal, self._slow_down_seconds)
         elif isinstance(error, Overloaded):

@@ -1,13 +1,12 @@
-"""The pace at which portals are called, shared by all workers through Redis.
+"""The rate limit of each portal, shared by all workers through Redis.
 
-One leaky bucket for a portal, as a single number in Redis: the time at which it will have run empty. Runs
-and polls may fill it up to a ceiling below its rim, settling may fill it to the rim. So a share is always
-free for settling, and what settling does not use is not wasted, as it would be with two separate limiters.
+One leaky bucket for a portal, as a single number in Redis: the time at which it will be empty. Runs and polls may
+fill it up to a ceiling below its capacity, settling may fill it completely. So a share is always free for settling,
+and what settling does not use is not wasted, as it would be with two separate limiters.
 
-The scripts are our own because after a 503 the portal's bucket is full, whatever ours says: ours must be
-filled and blocked in the same step. throttled-py can share one bucket between two ceilings, but cannot fill
-it, and it would need another key and another round trip for the block. All times are those of the Redis
-server, so that a worker with a wrong clock cannot disturb the others.
+The scripts are our own because after a 503 the portal's bucket is full, whatever ours says: ours must be filled and
+blocked in one step, which limiters from PyPI cannot do. All times are those of the Redis server, so that a worker
+with a wrong clock cannot disturb the others.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
     import redis
 
 Kind = Literal["run", "poll", "settle"]
-"""What a request is for; a share of the pace is kept for ``settle``."""
+"""What a request is for; a share of the rate is reserved for ``settle``."""
 
 LONGEST_PAUSE_SECONDS: Final = 660.0
-"""The portal counts a method's time over ten minutes, so a longer pause can only be a mistake."""
+"""The portal counts a method's time over ten minutes, so a longer pause must be a mistake."""
 
 BLOCK_SECONDS: Final = 3600.0
-"""How long nobody calls a portal that the vendor blocked by hand."""
+"""How long a portal that the vendor blocked by hand is not called."""
 
 _NOW: Final = """
 local clock = redis.call('TIME')
@@ -81,7 +80,7 @@ return '0'
 
 
 class PortalBlocked(RateLimited):
-    """The call was not sent: the vendor blocked the portal by hand, and a poll looks first whether that is over."""
+    """The call was not sent: the vendor blocked the portal by hand. Polls are the first to try again."""
 
     actor: ClassVar[Actor] = "operator"
 
@@ -90,10 +89,10 @@ class PortalBlocked(RateLimited):
 
 
 class RateLimiter:
-    """Pace of all portals; holds no state of its own.
+    """The rate limiter of all portals; it keeps no state of its own.
 
     A portal gets ``burst`` requests at once and ``requests_per_second`` after that; ``ack_rate_share`` (0 to
-    below 1) of the burst is for settling alone. Errors of Redis pass through. Raises ConfigError for
+    below 1) of the burst is for settling alone. Errors of Redis pass through. Raise ConfigError for
     impossible numbers.
     """
 
@@ -109,7 +108,7 @@ class RateLimiter:
     ) -> None:
         if requests_per_second <= 0 or burst < 1 or not 0 <= ack_rate_share < 1:
             raise ConfigError(
-                "The pace is impossible. Use more than 0 requests per second, a burst of at least 1 and "
+                "The rate limit is impossible. Use more than 0 requests per second, a burst of at least 1 and "
                 "a share for settling of 0 to below 1, like 2.0, 50 and 0.2."
             )
         self._key_prefix = key_prefix
@@ -133,7 +132,7 @@ class RateLimiter:
         return float(cast("bytes | str", self._take(keys=[self._bucket(portal)], args=arguments)))
 
     def slow_down(self, portal: str, seconds: float) -> None:
-        """Let nobody go for so many seconds, and then no burst but the steady pace, settling first."""
+        """Refuse all requests for so many seconds, then allow the steady rate without a burst, settling first."""
         blocked_seconds = min(seconds, LONGEST_PAUSE_SECONDS)
         arguments = [blocked_seconds, self._ahead_seconds["settle"], self._longest_seconds]
         self._fill(keys=[self._bucket(portal)], args=arguments)
@@ -141,7 +140,7 @@ class RateLimiter:
     def pause_method(self, portal: str, method: str, until_epoch: float) -> None:
         """Pause one method until an epoch time; never shortens a pause.
 
-        For a time that is past (0.0 when the portal told none) or implausibly far, the pause is
+        For a time in the past (0.0 when the portal sent none) or implausibly far ahead, the pause is
         ``method_pause_seconds`` from now.
         """
         arguments = [until_epoch, LONGEST_PAUSE_SECONDS, self._method_pause_seconds]
@@ -152,7 +151,7 @@ class RateLimiter:
         return max(0, self._redis.pttl(self._method(portal, method))) / 1000
 
     def block(self, portal: str, seconds: float) -> None:
-        """Let nobody go for so many seconds; polls a sixtieth less, to see whether it is over, others as much more."""
+        """Refuse all requests for so many seconds; polls for a sixtieth less, so they try first, others for more."""
         with self._redis.pipeline() as pipe:
             pipe.set(self._block(portal, "poll"), "1", px=max(1, round(seconds * 59_000 / 60)))
             pipe.set(self._block(portal, "run"), "1", px=max(1, round(seconds * 61_000 / 60)))

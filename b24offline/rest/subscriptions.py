@@ -1,6 +1,6 @@
-"""Binds the events that this deployment wants, and says why a portal cannot be served.
+"""Binds the events that a deployment wants, and checks whether the portal's plan suffices.
 
-Repeatable: it runs at every start and at each look at the subscriptions. Source: `event.get`, `event.bind`,
+Idempotent: it runs at every start and at each check of the subscriptions. Source: `event.get`, `event.bind`,
 `feature.get`, `events` of the vendor's documentation.
 """
 
@@ -25,7 +25,7 @@ FEATURES: Final = ("rest_offline_extended", "rest_auth_connector")
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What a look at the subscriptions did. ``refused``: event name -> what the portal said."""
+    """Result of binding. ``refused``: event name -> the portal's error."""
 
     present: int
     added: tuple[str, ...]
@@ -33,66 +33,62 @@ class SyncResult:
 
 
 def fingerprint(connector: str, events: Iterable[str]) -> str:
-    """Return a short text that changes when what must be bound changes."""
+    """Return a short text that changes with the connector or the set of events."""
     return hashlib.sha256("\n".join((connector, *sorted(events))).encode()).hexdigest()[:16]
 
 
 def check_plan(client: PortalClient, portal: str) -> None:
     """Raise `PlanTooSmall` when the portal's plan cannot reserve events without deleting them."""
-    answer = client.batch({code: Command("feature.get", {"CODE": code}) for code in FEATURES}, kind="poll")
+    reply = client.batch({code: Command("feature.get", {"CODE": code}) for code in FEATURES}, kind="poll")
     for code in FEATURES:
-        if code in answer.errors:
-            raise answer.errors[code]
-        result = answer.results.get(code)
+        if code in reply.errors:
+            raise reply.errors[code]
+        result = reply.results.get(code)
         if not isinstance(result, dict) or result.get("value") != "Y":
             raise PlanTooSmall(portal, "feature.get", 200, "WRONG_LICENSE", f"the plan has no {code}")
 
 
 def bind_events(client: PortalClient, connector: str, events: Iterable[str]) -> SyncResult:
-    """Bind the events as offline events of this connector; a refusal for one that is listed means it was bound.
+    """Bind the events as offline events of this connector; a refusal of a listed event means that it was bound already.
 
-    The portal's list does not say with which connector an event was bound, and a binding with another connector brings
-    nothing to our queue. So each is bound, listed or not.
+    The portal's list does not tell the connector of a binding, and a binding with another connector brings nothing to
+    our queue. So each event is bound, listed or not.
     """
     wanted = sorted({name.upper() for name in events})
-    listed = client.call("event.get", {}, kind="poll").result
-    have = _offline_names(listed)
+    listed = _listed_names(client)
     errors: dict[str, PortalError] = {}
     for start in range(0, len(wanted), _PART):
-        commands = {
-            name: Command("event.bind", {"event": name, "event_type": "offline", "auth_connector": connector})
-            for name in wanted[start : start + _PART]
-        }
-        errors |= client.batch(commands, kind="poll").errors
-    refused = {name: _why(error) for name, error in errors.items() if name not in have}
+        errors |= client.batch(_commands("event.bind", wanted[start : start + _PART], connector), kind="poll").errors
+    refused = {name: _reason(error) for name, error in errors.items() if name not in listed}
     added = tuple(name for name in wanted if name not in errors)
     return SyncResult(len(wanted) - len(added) - len(refused), added, refused)
 
 
 def unbind_events(client: PortalClient, connector: str) -> int:
-    """End every offline subscription of this connector; answers how many there were.
+    """Remove every offline subscription of this connector; return how many there were.
 
-    Names come from the portal's list, which holds those of other connectors too; theirs stay, since each call names the
-    connector. Raises the first refusal.
+    The portal's list of names includes those of other connectors; these stay, since each call names the connector.
+    Raise the first refusal.
     """
-    listed = client.call("event.get", {}, kind="poll").result
-    names = sorted(_offline_names(listed))
+    names = sorted(_listed_names(client))
     ended = 0
     for start in range(0, len(names), _PART):
-        commands = {
-            name: Command("event.unbind", {"event": name, "event_type": "offline", "auth_connector": connector})
-            for name in names[start : start + _PART]
-        }
-        answer = client.batch(commands, kind="poll")
-        for error in answer.errors.values():
+        reply = client.batch(_commands("event.unbind", names[start : start + _PART], connector), kind="poll")
+        for error in reply.errors.values():
             raise error
-        counts = [row.get("count") for row in answer.results.values() if isinstance(row, dict)]
+        counts = [row.get("count") for row in reply.results.values() if isinstance(row, dict)]
         ended += sum(count for count in counts if isinstance(count, int))
     return ended
 
 
-def _offline_names(listed: object) -> set[str]:
+def _commands(method: str, names: Iterable[str], connector: str) -> dict[str, Command]:
+    params = {"event_type": "offline", "auth_connector": connector}
+    return {name: Command(method, {"event": name, **params}) for name in names}
+
+
+def _listed_names(client: PortalClient) -> set[str]:
     """Return the names of the offline events in the portal's list of subscriptions."""
+    listed = client.call("event.get", {}, kind="poll").result
     return {
         str(row.get("event", "")).upper()
         for row in (listed if isinstance(listed, list) else [])
@@ -100,5 +96,5 @@ def _offline_names(listed: object) -> set[str]:
     }
 
 
-def _why(error: PortalError) -> str:
+def _reason(error: PortalError) -> str:
     return f"{error.code or error.status}: {error.description}"[:200]

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from b24offline.config import Timers
 from b24offline.events import Event, ObjectKey, Record, parse_record
 from b24offline.ledger import BatchKind, Entry, Fencing, Ledger, RunRef, run_id
-from b24offline.rest import Answer, ReserveOrder, retry_expired_token
-from b24offline.rest.portal_client import Slot
+from b24offline.rest import Answer, ReserveOrder, Slot, retry_expired_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

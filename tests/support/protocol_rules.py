@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from b24offline.errors import PortalError, RateLimited
-from b24offline.rest.offline_orders import UnsafeCall
+from b24offline.rest import UnsafeCall
 from tests.faults.checker import Verdict
 from tests.support.core_events import TIMERS
 from tests.support.courses import Course, TimedRedis

@@ -15,8 +15,7 @@ from b24offline.ledger import SYNTHETIC_PREFIX, PollLease, RunRef, is_synthetic
 from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS
 from b24offline.reconciliation import Injector
 from b24offline.reconciliation.synthetic import event_fits, payload_of, synthetic_event, update_events
-from b24offline.rest import ClearOrder, NackOrder, NackRules, OfflineQueue
-from b24offline.rest.offline_orders import UnsafeCall
+from b24offline.rest import ClearOrder, NackOrder, NackRules, OfflineQueue, UnsafeCall
 from b24offline.store import Cipher, Store
 from tests.support.core_events import (
     PIPELINE,

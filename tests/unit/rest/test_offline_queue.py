@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from b24offline.errors import PortalError, UnknownAnswer
 from b24offline.events import Batch
-from b24offline.rest import ClearOrder, NackOrder, NackRules, OfflineQueue, ReserveOrder
-from b24offline.rest.offline_orders import UnsafeCall
+from b24offline.rest import ClearOrder, NackOrder, NackRules, OfflineQueue, ReserveOrder, UnsafeCall
 from tests.support.core_events import PID, Recorder, json_values, message_of, record_of, reserve, reserve_nacked, row_of
 
 if TYPE_CHECKING:
@@ -198,7 +197,7 @@ def test_no_acknowledgement_clears_more_than_it_names(process_id: Any, numbers: 
     )
 )
 def test_no_report_without_its_whole_proof(changes: dict[str, Any]) -> None:
-    recorder = attempted(lambda queue: in_turn(queue.reporting(), lambda: good_order(**changes)))
+    recorder = attempted(lambda queue: in_turn(queue.nacking(), lambda: good_order(**changes)))
     for _, sent in recorder.calls:
         reply = SimpleNamespace(**(GOOD | changes))
         assert sent["process_id"] == reply.process_id
@@ -222,7 +221,7 @@ def test_no_queue_without_connector(connector: str) -> None:
 def test_what_only_looks_like_an_order_is_not_sent() -> None:
     fake: Any = SimpleNamespace(process_id="", record_ids=(), message_ids=())
     assert shown(attempted(lambda queue: in_turn(queue.clearing(), lambda: fake))) == []
-    assert shown(attempted(lambda queue: in_turn(queue.reporting(), lambda: fake))) == []
+    assert shown(attempted(lambda queue: in_turn(queue.nacking(), lambda: fake))) == []
     report: Any = good_order()
     assert shown(attempted(lambda queue: in_turn(queue.clearing(), lambda: report))) == []
     assert shown(attempted(lambda queue: in_turn(queue.reserving(), lambda: report))) == []
@@ -230,7 +229,7 @@ def test_what_only_looks_like_an_order_is_not_sent() -> None:
 
 
 def test_a_report_with_its_proof_is_sent_as_it_is() -> None:
-    recorder = attempted(lambda queue: in_turn(queue.reporting(), good_order))
+    recorder = attempted(lambda queue: in_turn(queue.nacking(), good_order))
     assert recorder.calls == [
         (
             "event.offline.error",
@@ -249,7 +248,7 @@ def test_a_report_with_its_proof_is_sent_as_it_is() -> None:
         ({"records": (record_of(1, PROCESS_ID=""),)}, "not of this batch"),
         ({"records": (record_of(1, "7", PROCESS_ID=PID), record_of(2, "7", PROCESS_ID=PID))}, "two records"),
         ({"newer": {1: False, 2: True}}, "newer"),
-        ({"newer": {1: False}}, "nobody looked"),
+        ({"newer": {1: False}}, "not known"),
         ({"first_seen_ms": 6_001}, "too young"),
         ({"first_seen_ms": 90_000}, "too young"),
         ({"looked_ms": 50_999}, "not fresh"),
@@ -292,7 +291,7 @@ def test_only_true_says_that_it_was_done(result: Any) -> None:
     queue = OfflineQueue(Recorder(result), "acme", "b24")
     for act in (
         lambda: in_turn(queue.clearing(), lambda: ClearOrder(PID, (1,))),
-        lambda: in_turn(queue.reporting(), good_order),
+        lambda: in_turn(queue.nacking(), good_order),
     ):
         with pytest.raises(UnknownAnswer) as caught:
             act()

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from b24offline.errors import PortalError, UnknownAnswer
 from b24offline.events import Batch, MalformedRecord, Record
-from b24offline.rest import QUEUE_PAGE, Answer, OfflineQueue
-from b24offline.rest.offline_orders import UnsafeCall
+from b24offline.rest import QUEUE_PAGE, Answer, OfflineQueue, UnsafeCall
 from tests.support.core_events import (
     PID,
     FakeClient,
