@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from b24offline import keys
-from b24offline.delivery import PortalServices, Shared, build_services
+from b24offline.delivery import PortalServices, Shared
 from b24offline.errors import ConfigError, StoreError, StoreUnavailable
 from b24offline.events import Catalogue, routes, shipped_catalogue
 from b24offline.ledger import PollSchedule, other_schema, with_open_work
@@ -199,10 +198,10 @@ class Runtime:
             log.warning("portal not read again, the database is away", extra={"portal": name})
             portal = services.portal
         if services is None or _place(services.portal) != _place(portal):
-            services = build_services(self._shared, portal, partial(self._reconcile_gap, name))
+            services = PortalServices(self._shared, portal, partial(self._reconcile_gap, name))
         if services.portal.token_version < portal.token_version:
             self.tokens.forget(name)
-        services = replace(services, portal=portal)
+        services.portal = portal
         self._services[name] = (time.monotonic(), services)
         return services
 

@@ -4,7 +4,7 @@ from b24offline.delivery.dead_letters import DeadLetterQueue, run_of_dead_letter
 from b24offline.delivery.object_reader import NotReadable
 from b24offline.delivery.portal_lifecycle import PortalLifecycle
 from b24offline.delivery.retry_policy import Permanent, uncounted_wait_seconds
-from b24offline.delivery.services import TROUBLE_OF_ONE_PORTAL, PortalServices, Shared, build_services
+from b24offline.delivery.services import TROUBLE_OF_ONE_PORTAL, PortalServices, Shared
 from b24offline.delivery.settlement import SettlePlan, SettleView
 from b24offline.delivery.settler import Settler
 
@@ -19,7 +19,6 @@ __all__ = [
     "SettleView",
     "Settler",
     "Shared",
-    "build_services",
     "run_of_dead_letter",
     "uncounted_wait_seconds",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import ResponseError
@@ -40,30 +41,6 @@ TROUBLE_OF_ONE_PORTAL: Final = (B24OfflineError, ResponseError)
 
 
 @dataclass(frozen=True, slots=True)
-class PortalServices:
-    """Everything that works for one portal. ``portal`` is at most a second old."""
-
-    portal: Portal
-    client: PortalClient
-    queue: OfflineQueue
-    ledger: Ledger
-    fencing: Fencing
-    poller: Poller
-    lanes: LaneSchedule
-    settler: Settler
-    dead_letter_queue: DeadLetterQueue
-    object_cache: ObjectCache
-    reader: ObjectReader
-    requests: JobQueue
-    dispatcher: Dispatcher
-    polls: PollTurns
-    redriver: Redriver
-    sweeper: Sweeper
-    subscriber: Subscriber
-    lifecycle: PortalLifecycle
-
-
-@dataclass(frozen=True, slots=True)
 class Shared:
     """What the portals of one process share. ``once_per``: see `Runtime.turn`."""
 
@@ -79,119 +56,183 @@ class Shared:
     once_per: Callable[[str, float], bool]
 
 
-def build_services(shared: Shared, portal: Portal, on_gap: Callable[[int], object]) -> PortalServices:
-    """Build what works for one portal. ``on_gap``: see `Subscriber`."""
-    config, timers, name = shared.config, shared.config.timers, portal.name
-    rest = RestClient(
-        name,
-        portal.client_endpoint,
-        shared.session,
-        connect_timeout_seconds=config.connect_timeout_seconds,
-        read_timeout_seconds=timers.read_timeout_seconds,
-        max_response_bytes=config.max_response_bytes,
-    )
-    client = PortalClient(
-        rest,
-        shared.tokens,
-        shared.rate_limiter,
-        name,
-        max_wait_seconds=LONGEST_SLEEP_SECONDS,
-        block_seconds=BLOCK_SECONDS * config.time_scale,
-    )
-    queue = OfflineQueue(client, name, portal.connector)
-    ledger = Ledger(shared.redis, config.redis_key_prefix, name, timers)
-    fencing = Fencing(shared.redis, ledger, timers, max_in_flight_batches=config.max_in_flight_batches)
-    requests = JobQueue(shared.redis, ledger)
-    object_cache = ObjectCache(shared.redis, ledger, config.object_cache_ttl_seconds)
-    poller = Poller(
-        portal=name,
-        queue=queue,
-        ledger=ledger,
-        fencing=fencing,
-        store=shared.store,
-        catalogue=shared.catalogue,
-        routes=shared.routes,
-        unrouted=config.unrouted,
-    )
-    reader = ObjectReader(client, shared.catalogue, object_cache, ledger)
-    lanes = LaneSchedule(shared.redis, ledger.stem)
-    dispatcher = Dispatcher(
-        portal=name,
-        redis=shared.redis,
-        ledger=ledger,
-        reader=reader,
-        routes=shared.routes,
-        unrouted=config.unrouted,
-        timers=timers,
-    )
-    dead_letter_queue = DeadLetterQueue(ledger, shared.store.dead_letters, timers)
-    lifecycle = PortalLifecycle(
-        portal=name,
-        store=shared.store,
-        ledger=ledger,
-        fencing=fencing,
-        client=client,
-        tokens=shared.tokens,
-        rate_limiter=shared.rate_limiter,
-        poll_interval_min_seconds=config.poll_interval_min_seconds,
-        time_scale=config.time_scale,
-    )
-    return PortalServices(
-        portal=portal,
-        client=client,
-        queue=queue,
-        ledger=ledger,
-        fencing=fencing,
-        poller=poller,
-        lanes=lanes,
-        settler=Settler(ledger, fencing, queue, timers, shared.store.dead_letters),
-        dead_letter_queue=dead_letter_queue,
-        object_cache=object_cache,
-        reader=reader,
-        requests=requests,
-        dispatcher=dispatcher,
-        polls=PollTurns(
-            portal=name,
-            poller=poller,
-            lifecycle=lifecycle,
-            lanes=config.all_lanes,
-            lane_schedule=lanes,
-            schedule=shared.schedule,
-            soonest_seconds=config.poll_interval_min_seconds,
-            latest_seconds=config.poll_interval_max_seconds,
-        ),
-        sweeper=Sweeper(
-            ledger=ledger,
-            fencing=fencing,
-            dead_letter_queue=dead_letter_queue,
-            timers=timers,
-            requests_per_second=config.requests_per_second,
-            adopts=config.claim_orphans,
-            once_per=shared.once_per,
-        ),
-        redriver=Redriver(
-            portal=name,
-            queue=queue,
-            fencing=fencing,
-            poller=poller,
-            schedule=lanes,
-            dispatcher=dispatcher,
-            routes=shared.routes,
-            lanes=tuple(config.all_lanes),
-            first_wait_seconds=timers.redrive_backoff_seconds[0],
-            patience_seconds=config.tick_seconds,
-            once_per=shared.once_per,
-        ),
-        subscriber=Subscriber(
-            redis=shared.redis,
-            ledger=ledger,
-            client=client,
-            routes=shared.routes,
-            events=config.events,
-            enabled=config.auto_subscribe,
-            look_seconds=config.subscription_check_seconds,
-            time_scale=config.time_scale,
-            on_gap=on_gap,
-        ),
-        lifecycle=lifecycle,
-    )
+class PortalServices:
+    """Everything that works for one portal, each part made when first asked for. ``on_gap``: see `Subscriber`.
+
+    ``portal`` is what the runtime read last, at most a second ago.
+    """
+
+    def __init__(self, shared: Shared, portal: Portal, on_gap: Callable[[int], object]) -> None:
+        self.portal = portal
+        self.name = portal.name
+        self._shared = shared
+        self._config = shared.config
+        self._timers = shared.config.timers
+        self._on_gap = on_gap
+
+    @cached_property
+    def client(self) -> PortalClient:
+        """The portal's REST client, within its rate limit and with tokens."""
+        rest = RestClient(
+            self.name,
+            self.portal.client_endpoint,
+            self._shared.session,
+            connect_timeout_seconds=self._config.connect_timeout_seconds,
+            read_timeout_seconds=self._timers.read_timeout_seconds,
+            max_response_bytes=self._config.max_response_bytes,
+        )
+        return PortalClient(
+            rest,
+            self._shared.tokens,
+            self._shared.rate_limiter,
+            self.name,
+            max_wait_seconds=LONGEST_SLEEP_SECONDS,
+            block_seconds=BLOCK_SECONDS * self._config.time_scale,
+        )
+
+    @cached_property
+    def queue(self) -> OfflineQueue:
+        """The portal's offline queue."""
+        return OfflineQueue(self.client, self.name, self.portal.connector)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The portal's ledger."""
+        return Ledger(self._shared.redis, self._config.redis_key_prefix, self.name, self._timers)
+
+    @cached_property
+    def fencing(self) -> Fencing:
+        """Poll lease, in-doubt windows and ledger epoch."""
+        limit = self._config.max_in_flight_batches
+        return Fencing(self._shared.redis, self.ledger, self._timers, max_in_flight_batches=limit)
+
+    @cached_property
+    def requests(self) -> JobQueue:
+        """What commands and the machinery ask the workers to do."""
+        return JobQueue(self._shared.redis, self.ledger)
+
+    @cached_property
+    def object_cache(self) -> ObjectCache:
+        """Objects that were read in bulk and wait for their runs."""
+        return ObjectCache(self._shared.redis, self.ledger, self._config.object_cache_ttl_seconds)
+
+    @cached_property
+    def reader(self) -> ObjectReader:
+        """What reads objects."""
+        return ObjectReader(self.client, self._shared.catalogue, self.object_cache, self.ledger)
+
+    @cached_property
+    def lanes(self) -> LaneSchedule:
+        """When each lane is due."""
+        return LaneSchedule(self._shared.redis, self.ledger.stem)
+
+    @cached_property
+    def poller(self) -> Poller:
+        """What reserves records and opens batches."""
+        return Poller(
+            portal=self.name,
+            queue=self.queue,
+            ledger=self.ledger,
+            fencing=self.fencing,
+            store=self._shared.store,
+            catalogue=self._shared.catalogue,
+            routes=self._shared.routes,
+            unrouted=self._config.unrouted,
+        )
+
+    @cached_property
+    def settler(self) -> Settler:
+        """What acknowledges and nacks batches."""
+        return Settler(self.ledger, self.fencing, self.queue, self._timers, self._shared.store.dead_letters)
+
+    @cached_property
+    def dead_letter_queue(self) -> DeadLetterQueue:
+        """Runs that were given up until a person acts."""
+        return DeadLetterQueue(self.ledger, self._shared.store.dead_letters, self._timers)
+
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        """What hands the runs of a batch out."""
+        return Dispatcher(
+            portal=self.name,
+            redis=self._shared.redis,
+            ledger=self.ledger,
+            reader=self.reader,
+            routes=self._shared.routes,
+            unrouted=self._config.unrouted,
+            timers=self._timers,
+        )
+
+    @cached_property
+    def lifecycle(self) -> PortalLifecycle:
+        """What the portal's answers say of its state."""
+        return PortalLifecycle(
+            portal=self.name,
+            store=self._shared.store,
+            ledger=self.ledger,
+            fencing=self.fencing,
+            client=self.client,
+            tokens=self._shared.tokens,
+            rate_limiter=self._shared.rate_limiter,
+            poll_interval_min_seconds=self._config.poll_interval_min_seconds,
+            time_scale=self._config.time_scale,
+        )
+
+    @cached_property
+    def polls(self) -> PollTurns:
+        """What polls the lane whose turn it is."""
+        return PollTurns(
+            portal=self.name,
+            poller=self.poller,
+            lifecycle=self.lifecycle,
+            lanes=self._config.all_lanes,
+            lane_schedule=self.lanes,
+            schedule=self._shared.schedule,
+            soonest_seconds=self._config.poll_interval_min_seconds,
+            latest_seconds=self._config.poll_interval_max_seconds,
+        )
+
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        """What turns overdue into action."""
+        return Sweeper(
+            ledger=self.ledger,
+            fencing=self.fencing,
+            dead_letter_queue=self.dead_letter_queue,
+            timers=self._timers,
+            requests_per_second=self._config.requests_per_second,
+            adopts=self._config.claim_orphans,
+            once_per=self._shared.once_per,
+        )
+
+    @cached_property
+    def redriver(self) -> Redriver:
+        """What takes nacked records up again."""
+        return Redriver(
+            portal=self.name,
+            queue=self.queue,
+            fencing=self.fencing,
+            poller=self.poller,
+            schedule=self.lanes,
+            dispatcher=self.dispatcher,
+            routes=self._shared.routes,
+            lanes=tuple(self._config.all_lanes),
+            first_wait_seconds=self._timers.redrive_backoff_seconds[0],
+            patience_seconds=self._config.tick_seconds,
+            once_per=self._shared.once_per,
+        )
+
+    @cached_property
+    def subscriber(self) -> Subscriber:
+        """What subscribes the events that the pipelines need."""
+        return Subscriber(
+            redis=self._shared.redis,
+            ledger=self.ledger,
+            client=self.client,
+            routes=self._shared.routes,
+            events=self._config.events,
+            enabled=self._config.auto_subscribe,
+            look_seconds=self._config.subscription_check_seconds,
+            time_scale=self._config.time_scale,
+            on_gap=self._on_gap,
+        )
