@@ -1,4 +1,4 @@
-"""`b24offline db`: the database of the durable store."""
+"""`b24offline db`: the database of portals, tokens and dead letters."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from b24offline.cli.output import as_sentences, load_runtime
 
 @click.group()
 def db() -> None:
-    """The database of portals, tokens and dead letters."""
+    """Upgrade, prune and re-encrypt the database."""
 
 
 @db.command()
 @as_sentences
 def upgrade() -> None:
-    """Bring the tables to this program's version; every process does so at its start, too."""
+    """Upgrade the tables to this version. Every process does so at its start, too."""
     runtime = load_runtime()
     runtime.store.create_schema()
-    click.echo("The store is of this program's version.")
+    click.echo("The database has the tables of this version.")
 
 
 @db.command()
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Default: B24_RETENTION_DAYS.")
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Age in days. Default: B24_RETENTION_DAYS.")
 @as_sentences
 def prune(days: float | None) -> None:
-    """Delete dead letters that ended, and portals that were removed, long ago. The workers do so daily."""
+    """Delete old ended dead letters and removed portals. The workers do so daily."""
     runtime = load_runtime()
     dead_letters, portals = runtime.store.prune(days or runtime.config.retention_days, keep=runtime.config.portal_name)
     click.echo(f"Deleted {dead_letters} dead letters and {portals} removed portals.")
@@ -34,9 +34,9 @@ def prune(days: float | None) -> None:
 @db.command()
 @as_sentences
 def reencrypt() -> None:
-    """Encrypt all secrets anew with the first of B24_SECRET_KEY, so that the keys behind it can be taken away.
+    """Encrypt all secrets with the first key of B24_SECRET_KEY, so that the other keys can be removed.
 
-    Every process must know the first key before.
+    Give the first key to every process before.
     """
     count = load_runtime().store.reencrypt()
-    click.echo(f"{count} secrets are encrypted with the first key; no other one is needed any more.")
+    click.echo(f"{count} secrets are encrypted with the first key. The other keys are no longer needed.")

@@ -1,6 +1,6 @@
-"""`b24offline dead-letter`: events that failed for all their attempts, and what a person decides about them.
+"""`b24offline dead-letter`: events that failed all their attempts, and what a person decides about them.
 
-Commands write into the ledger and the database; the workers' next sweep finds it there. No portal is called.
+The commands write to the ledger and the database, where the workers' next sweep finds it. No portal is called.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from b24offline.cli.dead_letter_options import Order, acting, filters
-from b24offline.cli.dead_letter_view import STATE_WORDS, facts, show_dead_letters, tell_dry_run
+from b24offline.cli.dead_letter_view import STATE_WORDS, facts, show_dead_letters, show_dry_run
 from b24offline.cli.output import as_sentences, failure, load_runtime, refusal, show_json, show_table
 from b24offline.delivery import run_of_dead_letter
 from b24offline.errors import UnknownPortal
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from b24offline.store import DeadLetter
 
 PER_SECOND: Final = 5
-"""Redriven runs that become due in a second: a part of what the sweeps can start, so that new events go first."""
+"""Redriven runs that become due in a second: fewer than the sweeps can start, so that new events go first."""
 _ADOPTED: Final = "If the portal still has its record, the record is adopted within minutes and runs again"
 _LOCAL: Final = {
     "redriven": "is unknown to the ledger and has no record on the portal. Run its object again: b24offline trigger",
-    "dropped": "was ended; the ledger did not know it",
+    "dropped": "was ended; it was unknown to the ledger",
 }
 _UNKNOWN: Final = {
     "redriven": f"is unknown to the ledger. {_ADOPTED}",
-    "dropped": f"was ended; the ledger did not know it. {_ADOPTED}",
+    "dropped": f"was ended; it was unknown to the ledger. {_ADOPTED}",
 }
 
 
@@ -48,16 +48,14 @@ _UNKNOWN: Final = {
 def dead_letter() -> None:
     """List, redrive, drop and export dead letters.
 
-    A dead letter is an event that failed for all its attempts and waits for a decision.
+    A dead letter is an event that failed all its attempts and waits for a decision.
     """
 
 
 @dead_letter.command("list")
 @filters
-@click.option("--ended", is_flag=True, help="Show ended ones instead of open ones.")
-@click.option(
-    "--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Show at most so many; 0: all."
-)
+@click.option("--ended", is_flag=True, help="List ended dead letters instead of open ones.")
+@click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Longest list; 0 shows all.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @as_sentences
 def list_dead_letters(
@@ -79,8 +77,8 @@ def list_dead_letters(
 
 
 @dead_letter.command()
-@click.argument("letter_id", type=click.IntRange(1, sys.maxsize))
-@click.option("--payload", is_flag=True, help="Include what the portal sent; it may be personal data.")
+@click.argument("dead_letter_id", metavar="ID", type=click.IntRange(1, sys.maxsize))
+@click.option("--payload", is_flag=True, help="Include what the portal sent. It may be personal data.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @as_sentences
 def show(dead_letter_id: int, payload: bool, as_json: bool) -> None:
@@ -101,11 +99,14 @@ def show(dead_letter_id: int, payload: bool, as_json: bool) -> None:
 @acting
 @as_sentences
 def redrive(order: Order) -> None:
-    """Run dead letters again, with all their attempts. A dead letter ends when its event succeeds."""
+    """Run dead letters again, with all their attempts.
+
+    A dead letter ends when its event succeeds.
+    """
     runtime = load_runtime()
     dead_letters = _chosen(runtime, order)
     if order.dry_run:
-        tell_dry_run(runtime, dead_letters, "would be redriven", as_json=order.as_json)
+        show_dry_run(runtime, dead_letters, "would be redriven", as_json=order.as_json)
         return
     reply: dict[int, str] = {}
     started = 0
@@ -120,7 +121,7 @@ def redrive(order: Order) -> None:
         started += reply[dead_letter.id] == "redriven"
     _conclude(dead_letters, reply, "redriven", order.as_json)
     if started and not order.as_json:
-        click.echo(f"{started} redriven; the workers' next sweep starts them.")
+        click.echo(f"{started} redriven. The workers' next sweep starts them.")
 
 
 @dead_letter.command()
@@ -128,11 +129,11 @@ def redrive(order: Order) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_sentences
 def drop(order: Order, yes: bool) -> None:
-    """Discard dead letters: their records are acknowledged on the portal, nothing runs."""
+    """Discard dead letters: acknowledge their records without running them."""
     runtime = load_runtime()
     dead_letters = _chosen(runtime, order)
     if order.dry_run:
-        tell_dry_run(runtime, dead_letters, "would be dropped", as_json=order.as_json)
+        show_dry_run(runtime, dead_letters, "would be dropped", as_json=order.as_json)
         return
     if dead_letters and not yes:
         if order.as_json:
@@ -148,19 +149,22 @@ def drop(order: Order, yes: bool) -> None:
             dead_letter_queue.drop(run_of_dead_letter(dead_letter), who) if dead_letter_queue else "unknown"
         )
         if state in {"dropped", "unknown"}:
-            # The ledger first: a death in between leaves a dead letter that the settle ends.
+            # The ledger first: if this process dies in between, settling ends the dead letter.
             runtime.store.dead_letters.end(dead_letter.id, f"dropped by {who}")
     _conclude(dead_letters, reply, "dropped", order.as_json)
     if not order.as_json and (number := list(reply.values()).count("dropped")):
-        click.echo(f"{number} dropped; the workers acknowledge their records.")
+        click.echo(f"{number} dropped. The workers acknowledge their records.")
 
 
 @dead_letter.command()
 @filters
-@click.option("--to", "path", type=click.Path(dir_okay=False), required=True, help="A file that does not exist yet.")
+@click.option("--to", "path", type=click.Path(dir_okay=False), required=True, help="File to create; it must not exist.")
 @as_sentences
 def export(portal: str, event: str, reason: str, older: float, path: str | Path) -> None:
-    """Write open dead letters with their payload to a file, one JSON object a line, readable by its owner only."""
+    """Write open dead letters with their payload to a file, one JSON object a line.
+
+    Only the owner can read the file.
+    """
     runtime = load_runtime()
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -177,9 +181,9 @@ def export(portal: str, event: str, reason: str, older: float, path: str | Path)
         raise failure(f"{path} cannot be written: {error.strerror}. Nothing was exported.") from None
     finally:
         if not complete:
-            # Half of the dead letters would be taken for all of them.
+            # An incomplete file would be taken for a complete one.
             Path(path).unlink()
-    click.echo(f"{number} dead letters were written to {path}; they may hold personal data.")
+    click.echo(f"{number} dead letters were written to {path}. They may hold personal data.")
 
 
 def _chosen(runtime: Runtime, order: Order) -> list[DeadLetter]:
@@ -195,7 +199,7 @@ def _chosen(runtime: Runtime, order: Order) -> list[DeadLetter]:
 
 
 def _dead_letter_queue(runtime: Runtime, dead_letter: DeadLetter) -> DeadLetterQueue | None:
-    """Return that of the dead letter's portal; None when the portal was deleted."""
+    """Return the queue of the dead letter's portal; None when the portal was deleted."""
     try:
         return runtime.services(dead_letter.portal).dead_letter_queue
     except UnknownPortal:
@@ -208,18 +212,18 @@ def _tracked(dead_letters: Sequence[DeadLetter], what: str, *, quiet: bool) -> I
 
 
 def _conclude(dead_letters: Sequence[DeadLetter], reply: dict[int, str], done: str, as_json: bool) -> None:
-    """Print what was not done; exit status 1 then."""
-    others = {dead_letter: state for dead_letter, state in reply.items() if state != done}
+    """Print which dead letters were not redriven or dropped, and why; exit with status 1 if there are any."""
+    others = {number: state for number, state in reply.items() if state != done}
     local = {dead_letter.id for dead_letter in dead_letters if dead_letter.record_id < 0}
     if as_json:
         show_json({"dead_letters": reply})
     else:
-        for dead_letter, state in others.items():
-            unknown = (_LOCAL if dead_letter in local else _UNKNOWN)[done]
+        for number, state in others.items():
+            unknown = (_LOCAL if number in local else _UNKNOWN)[done]
             why = unknown if state == "unknown" else f"was not {done}: its run is {STATE_WORDS.get(state, state)}"
-            click.echo(f"Dead dead letter {dead_letter} {why}.", err=True)
+            click.echo(f"Dead letter {number} {why}.", err=True)
         if not reply:
-            click.echo(f"No open dead letter matches; nothing was {done}.")
+            click.echo(f"No open dead letter matches. Nothing was {done}.")
     if others and as_json:
         sys.exit(1)
     if others:

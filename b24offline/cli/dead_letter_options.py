@@ -1,4 +1,4 @@
-"""The options that say which dead letters a command is about."""
+"""The options that select dead letters."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def _span(ctx: click.Context, param: click.Parameter, value: str) -> float:
 
 
 def filters(command: _F) -> _F:
-    """Add the options that select dead letters by what they are like."""
+    """Add the options that filter dead letters."""
     for option in (
-        click.option("--older-than", "older", callback=_span, default="0s", help="At least this old: 15m, 12h, 7d."),
-        click.option("--reason", default="", help="How the reason begins: ValueError."),
+        click.option("--older-than", "older", callback=_span, default="0s", help="Minimum age: 15m, 12h, 7d."),
+        click.option("--reason", default="", help="Beginning of the reason: ValueError."),
         click.option("--event", default="", help="Name of the event: ONCRMDEALUPDATE."),
         click.option("--portal", default="", help="Name of the portal."),
     ):
@@ -38,7 +38,7 @@ def filters(command: _F) -> _F:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Which dead letters a command changes, and how it answers."""
+    """Which dead letters a command changes, and how it reports."""
 
     selection: Selection
     everything: bool
@@ -47,7 +47,7 @@ class Order:
 
 
 def acting(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an `Order` made of the options that name dead letters."""
+    """Add the options that name dead letters, and pass them to the command as an `Order`."""
 
     @wraps(command)
     def ordered(
@@ -65,7 +65,7 @@ def acting(command: Callable[..., None]) -> Callable[..., None]:
 
     for option in (
         click.option("--json", "as_json", is_flag=True, help="For programs."),
-        click.option("--dry-run", is_flag=True, help="Only show what would be done."),
+        click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing."),
         click.option("--all", "everything", is_flag=True, help="Every open dead letter."),
         click.argument("ids", type=int, nargs=-1),
     ):

@@ -1,4 +1,4 @@
-"""How dead letters are shown: as rows for people, as facts for programs."""
+"""How dead letters are shown: as a table for people, as facts for programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TITLES: Final = ("id", "portal", "record", "event", "object", "pipeline", "reason", "age", "now")
 STATE_WORDS: Final = {"dead_lettered": "dead-lettered"}
-"""State of a run -> the word for it, where they differ."""
+"""State of a run -> how it is shown, where that differs."""
 
 
 def show_dead_letters(runtime: Runtime, dead_letters: Sequence[DeadLetter]) -> None:
@@ -28,7 +28,7 @@ def show_dead_letters(runtime: Runtime, dead_letters: Sequence[DeadLetter]) -> N
     show_table(TITLES, [_row(runtime, dead_letter) for dead_letter in dead_letters])
 
 
-def tell_dry_run(runtime: Runtime, dead_letters: Sequence[DeadLetter], what: str, *, as_json: bool) -> None:
+def show_dry_run(runtime: Runtime, dead_letters: Sequence[DeadLetter], what: str, *, as_json: bool) -> None:
     """Print which dead letters a command would change."""
     if as_json:
         show_json([facts(runtime, dead_letter) for dead_letter in dead_letters])
@@ -39,7 +39,7 @@ def tell_dry_run(runtime: Runtime, dead_letters: Sequence[DeadLetter], what: str
 
 
 def facts(runtime: Runtime, dead_letter: DeadLetter) -> dict[str, Any]:
-    """Return everything about a dead letter but its payload."""
+    """Return everything about a dead letter except its payload."""
     return {
         "id": dead_letter.id,
         "portal": dead_letter.portal,
@@ -63,7 +63,7 @@ def _row(runtime: Runtime, dead_letter: DeadLetter) -> tuple[str, ...]:
 
 
 def _state(runtime: Runtime, dead_letter: DeadLetter) -> str:
-    """Return the state of its run: "unknown" to the ledger, "ended" when it is over, "?" without a ledger."""
+    """Return the state of its run; "unknown" to the ledger, "ended", or "?" where the ledger cannot be reached."""
     if dead_letter.ended_at:
         return "ended"
     try:

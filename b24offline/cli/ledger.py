@@ -1,4 +1,4 @@
-"""`b24offline ledger`: the working memory in Redis, which may be lost and is rebuilt from the portals."""
+"""`b24offline ledger`: the state in Redis, which may be lost and is rebuilt from the portals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from b24offline.cli.output import as_sentences
 from b24offline.config import Config
 from b24offline.ledger import schema as ledger_schema
 from b24offline.runtime import Runtime
-from b24offline.supervisor import SingleStart, kept_valkey
+from b24offline.supervisor import SingleStart, embedded_valkey, with_ledger_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _WARNING = (
-    "This deletes the ledger of all portals. Stop beat and the workers first. Open events run again, including those "
-    "that had finished. Continue?"
+    "This deletes the ledger of all portals. Stop beat and the workers first. Open events run again, also those that "
+    "have run already. Continue?"
 )
 
 
 @click.group()
 def ledger() -> None:
-    """Empty a ledger that another version wrote."""
+    """Reset a ledger that another version wrote."""
 
 
 @ledger.command()
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_sentences
 def reset(yes: bool) -> None:
-    """Delete the ledger of all portals, so that this version begins a new one and adopts open work."""
+    """Delete the ledger of all portals. This version then begins a new one and adopts open events."""
     if not yes:
         click.confirm(_WARNING, abort=True)
     config = Config.load()
@@ -45,9 +45,8 @@ def reset(yes: bool) -> None:
 @contextmanager
 def _server(config: Config) -> Iterator[Redis]:
     """Yield the ledger's server; an embedded one is started, as only `b24offline up` runs it otherwise."""
-    found = kept_valkey.with_ledger_address(config)
-    if found is config:
+    if with_ledger_address(config) is config:
         yield Runtime(config).redis
         return
-    with SingleStart(config.data_dir), kept_valkey.kept_valkey(config) as server:
+    with SingleStart(config.data_dir), embedded_valkey(config) as server:
         yield Runtime(config.model_copy(update={"redis_url": server.url})).redis

@@ -1,4 +1,4 @@
-"""The command line. Each command is imported when it is called, so that a small one starts fast and help needs none."""
+"""The command line. A command is imported when it is called, so that small commands and the help start fast."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ COMMANDS: Final = {
     "up": ("b24offline.cli.up:up", "Run everything on this machine."),
     "portal": ("b24offline.cli.portal:portal", "Add, show, pause, change and remove portals."),
     "status": ("b24offline.cli.status:status", "Show the state of every portal, and who must act."),
-    "nacked": ("b24offline.cli.nacked:nacked", "Show failed events that wait to run again."),
+    "nacked": ("b24offline.cli.nacked:nacked", "Show failed events: nacked, retrying or dead-lettered."),
     "dead-letter": ("b24offline.cli.dead_letter:dead_letter", "List, redrive, drop and export dead letters."),
     "trigger": ("b24offline.cli.trigger:trigger", "Run one object through its pipelines."),
     "reconcile": ("b24offline.cli.reconcile:reconcile", "Find changes whose events never came, and run them."),
-    "ledger": ("b24offline.cli.ledger:ledger", "Empty a ledger that another version wrote."),
+    "ledger": ("b24offline.cli.ledger:ledger", "Reset a ledger that another version wrote."),
     "db": ("b24offline.cli.db:db", "Upgrade, prune and re-encrypt the database."),
 }
-"""Name -> where the command is, and what it does."""
+"""Name -> module and name of the command, and its summary."""
 
 
 class Commands(click.Group):
     """A group whose commands are imported on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return all names, in the order in which a newcomer needs them."""
+        """Return all names, in the order of first use."""
         del ctx
         return list(COMMANDS)
 

@@ -1,4 +1,4 @@
-"""`b24offline nacked`: failed events that wait to run again, with their ages."""
+"""`b24offline nacked`: failed events, with their ages."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 def nacked(portal: str, records: bool, as_json: bool) -> None:
     """Show failed events: nacked on the portal, retrying, or dead-lettered."""
     runtime = load_runtime()
-    portals = (
-        [runtime.store.portals.get(portal)] if portal else [one for one in runtime.store.portals.list() if one.served]
-    )
-    lanes = {one.name: list(error_lane(runtime.redis, runtime.services(one.name).ledger)) for one in portals}
+    portals = runtime.store.portals
+    names = [portals.get(portal).name] if portal else [found.name for found in portals.list() if found.served]
+    lanes = {name: list(error_lane(runtime.redis, runtime.services(name).ledger)) for name in names}
     events = [event for lane in lanes.values() for event in lane]
     if as_json:
         show_json([event.as_json() for event in events])

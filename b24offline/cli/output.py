@@ -1,4 +1,4 @@
-"""What all commands share: the objects of this deployment, errors as sentences, tables for people and for programs."""
+"""What all commands need: the runtime, errors as sentences, tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-START_IT: Final = "Check Redis and B24_REDIS_URL, or start b24offline up."
+_START_IT: Final = "Check Redis and B24_REDIS_URL, or start b24offline up."
 
 WRONG_INPUT: Final = 2
 """Exit status when the command or the configuration must be corrected; nothing was changed."""
 
 
 def load_runtime() -> Runtime:
-    """Return the objects of the deployment that the environment describes. Raise ConfigError."""
+    """Return the runtime that the environment describes. Raise `ConfigError`."""
     return Runtime(with_ledger_address(Config.load()))
 
 
 def refusal(sentence: str) -> click.ClickException:
-    """Return the error to raise for wrong input: the sentence is shown, the exit status is 2."""
+    """Return the error for wrong input: shows the sentence, exit status 2."""
     return _WrongInput(sentence)
 
 
 def failure(sentence: str) -> click.ClickException:
-    """Return the error to raise when the input was right and it did not work: the exit status is 1."""
+    """Return the error for a command that failed on right input: shows the sentence, exit status 1."""
     return _Failed(sentence)
 
 
 def as_sentences(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Show the errors of a command as sentences: exit status 2 for wrong input, 1 for what else went wrong."""
+    """Show the errors of a command as sentences: exit status 2 for wrong input, 1 for all other errors."""
 
     @functools.wraps(command)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -58,18 +58,18 @@ def as_sentences(command: Callable[_P, _T]) -> Callable[_P, _T]:
         except B24OfflineError as error:
             raise _Failed(str(error)) from None
         except RedisError as error:
-            raise _Failed(f"The ledger cannot be reached: {type(error).__name__}. {START_IT}") from None
+            raise _Failed(f"The ledger cannot be reached: {type(error).__name__}. {_START_IT}") from None
 
     return run
 
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: drawn on a terminal, elsewhere aligned columns that are never cut off."""
+    """Print a table: with borders on a terminal, elsewhere as aligned columns that are never cut off."""
     if sys.stdout.isatty():
         table = Table(*titles)
         for row in rows:
             table.add_row(*row)
-        # A portal's own words may look like markup, and an unmatched closing tag would be an error.
+        # A portal's words may look like markup, and an unmatched closing tag would raise an error.
         Console(markup=False, emoji=False).print(table)
         return
     widths = [max(len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]

@@ -1,6 +1,6 @@
-"""`b24offline portal`: add portals, and set what is wanted of them.
+"""`b24offline portal`: add, show, change and remove portals.
 
-Changes go into the database, where beat's next tick finds them; nothing needs a restart.
+Changes are written to the database, where beat's next tick finds them; no restart is needed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import click
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
-from b24offline.cli.output import as_sentences, failure, load_runtime, refusal, show_json, show_table, span
-from b24offline.cli.status import TITLES, row
+from b24offline.cli.output import as_sentences, failure, load_runtime, refusal, show_json, show_table
+from b24offline.cli.portal_view import TITLES, facts, open_batches, row
 from b24offline.config import Config
 from b24offline.events import DesiredState
 from b24offline.monitoring import PortalStatus, portal_status, portal_statuses
@@ -50,7 +50,7 @@ def add(
     auth_url: str | None,
     connector: str | None,
 ) -> None:
-    """Add a portal, or bring back one that was removed."""
+    """Add a portal, or add a removed one again."""
     secret, token = client_secret_file.read(), refresh_token_file.read()
     runtime = load_runtime()
     added = runtime.store.portals.add(
@@ -62,7 +62,7 @@ def add(
         connector=checked("connector", "--connector", connector or runtime.config.connector),
         refresh_token=checked("refresh_token", "--refresh-token-file", token),
     )
-    click.echo(f"Portal {added.name} was added. It is polled as soon as beat and the workers run.")
+    click.echo(f"Portal {added.name} was added. It is polled while beat and the workers run.")
 
 
 @portal.command("list")
@@ -72,11 +72,11 @@ def add(
 def list_portals(removed: bool, as_json: bool) -> None:
     """List the portals."""
     runtime = load_runtime()
-    found = portal_statuses(runtime.store, runtime.redis, runtime.config, removed=removed)
+    statuses = portal_statuses(runtime.store, runtime.redis, runtime.config, removed=removed)
     if as_json:
-        show_json([one.as_json() for one in found])
+        show_json([status.as_json() for status in statuses])
     else:
-        show_table(TITLES, [row(one) for one in found])
+        show_table(TITLES, [row(status) for status in statuses])
 
 
 @portal.command()
@@ -84,60 +84,62 @@ def list_portals(removed: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @as_sentences
 def show(name: str, as_json: bool) -> None:
-    """Show one portal; never its secrets."""
-    one = _overview(load_runtime(), name)
+    """Show one portal, without its secrets."""
+    status = _status(load_runtime(), name)
     if as_json:
-        show_json(one.as_json())
+        show_json(status.as_json())
         return
-    show_table(("field", "value"), [(key, value) for key, value in _facts(one) if value])
+    show_table(("field", "value"), [(key, value) for key, value in facts(status) if value])
 
 
 @portal.command()
 @click.argument("name")
 @as_sentences
 def pause(name: str) -> None:
-    """Stop polling a portal until `portal resume`. What is open still runs and is acknowledged."""
+    """Stop polling a portal until `portal resume`. Open events still run and are acknowledged."""
     load_runtime().store.portals.set_desired_state(name, DesiredState.PAUSED)
-    click.echo(f"Portal {name} is paused: no polls, no adoption, no redrive. What is open is still finished.")
+    click.echo(f"Portal {name} is paused. Open events are still processed.")
 
 
 @portal.command()
 @click.argument("name")
 @as_sentences
 def resume(name: str) -> None:
-    """Poll a portal again, after pause, drain or a suspension."""
+    """Poll a portal again after pause, drain or a suspension."""
     runtime = load_runtime()
     runtime.store.portals.set_desired_state(name, DesiredState.RUN)
     with suppress(RedisError):
         runtime.rate_limiter.unblock(name)
     _poll_soon(runtime, name)
-    click.echo(f"Portal {name} is to be polled.")
+    click.echo(f"Portal {name} is polled again.")
 
 
 @portal.command()
 @click.argument("name")
-@click.option("--wait", is_flag=True, help="Return when nothing is open.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Seconds for --wait.")
+@click.option("--wait", is_flag=True, help="Wait until no batch is open.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Longest wait, seconds."
+)
 @as_sentences
 def drain(name: str, wait: bool, timeout: float) -> None:
-    """Stop polling a portal, finish what is open, then leave it paused."""
+    """Stop polling a portal, process what is open, then pause it."""
     runtime = load_runtime()
     if (
         runtime.store.portals.get(name).desired_state is not DesiredState.PAUSED
         or runtime.services(name).ledger.open_batches()
     ):
         runtime.store.portals.set_desired_state(name, DesiredState.DRAINING)
-    click.echo(f"Portal {name} is draining: {_open(_overview(runtime, name))}.")
+    click.echo(f"Portal {name} is draining: {open_batches(_status(runtime, name))}.")
     if wait:
         _await_drained(runtime, name, timeout)
 
 
 @portal.command()
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Even if something is open or the portal cannot be reached.")
+@click.option("--force", is_flag=True, help="Also when batches are open or the portal cannot be reached.")
 @as_sentences
 def remove(name: str, force: bool) -> None:
-    """Unsubscribe a portal's events and delete its tokens. Drain it first."""
+    """Unsubscribe a portal from its events and delete its tokens. Drain it first."""
     for line in load_runtime().services(name).lifecycle.remove(force=force):
         click.echo(line)
 
@@ -147,12 +149,12 @@ def remove(name: str, force: bool) -> None:
 @click.option("--refresh-token-file", type=click.File("r"), required=True, help="File with the token; - reads stdin.")
 @as_sentences
 def authorize(name: str, refresh_token_file: TextIO) -> None:
-    """Store the refresh token of a new authorization."""
+    """Store a new refresh token, after a new authorization."""
     token = checked("refresh_token", "--refresh-token-file", refresh_token_file.read())
     runtime = load_runtime()
     runtime.store.tokens.authorize(name, token)
     _poll_soon(runtime, name)
-    click.echo(f"Portal {name} has a new refresh token; the next call uses it.")
+    click.echo(f"The new refresh token of portal {name} is stored. The next call uses it.")
 
 
 @portal.command("rotate-secret")
@@ -160,7 +162,7 @@ def authorize(name: str, refresh_token_file: TextIO) -> None:
 @click.option("--client-secret-file", type=click.File("r"), required=True, help="File with its secret; - reads stdin.")
 @as_sentences
 def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
-    """Store an application's new client secret, for all portals of the application."""
+    """Store a new client secret for all portals of an application."""
     value = checked("client_secret", "--client-secret-file", client_secret_file.read())
     runtime = load_runtime()
     names = runtime.store.portals.set_client_secret(checked("client_id", "--client-id", client_id), value)
@@ -170,7 +172,7 @@ def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
         _poll_soon(runtime, name)
     click.echo(f"The new secret is stored for: {', '.join(names)}.")
     if runtime.config.portal_name in names:
-        click.echo("Change B24_CLIENT_SECRET, too: at its start each process stores the secret of the environment.")
+        click.echo("Change B24_CLIENT_SECRET, too: at its start each process stores that secret.")
 
 
 @portal.command("set-url")
@@ -178,32 +180,32 @@ def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
 @click.option("--url", required=True, help="The new REST address.")
 @as_sentences
 def set_url(name: str, url: str) -> None:
-    """Set the new address of a renamed portal. Its tokens will be sent there."""
+    """Set the new address of a renamed portal. Its tokens are sent there."""
     address = checked("portal_url", "--url", url)
     runtime = load_runtime()
     runtime.store.portals.set_endpoint(name, address)
     _poll_soon(runtime, name)
-    click.echo(f"Portal {name} is called at {address} from now on.")
+    click.echo(f"Portal {name} is now called at {address}.")
 
 
 @portal.command()
 @click.argument("name")
 @as_sentences
 def claim(name: str) -> None:
-    """Adopt what another deployment has reserved in a portal. Use it only when that deployment is gone for good.
+    """Take over a portal's queue from another deployment that is gone for good, and adopt its reserved records.
 
-    May be used before the first start. Changes nothing where there is nothing to claim.
+    Can be used before the first start. Does nothing if the queue belongs to this deployment already.
     """
     runtime = load_runtime()
     if runtime.config.portal_name == name:
         runtime.ensure_configured_portal()  # the configuration's portal may not be in the store yet
     if not runtime.store.portals.claim(name):
-        click.echo(f"Portal {name} belongs to this deployment already. Nothing was changed.")
+        click.echo(f"Portal {name} already belongs to this deployment. Nothing was changed.")
         return
     _poll_soon(runtime, name)
-    click.echo(f"Portal {name} belongs to this deployment now. Its reserved records are adopted within minutes.")
+    click.echo(f"Portal {name} now belongs to this deployment. Its reserved records are adopted within minutes.")
     if not runtime.config.claim_orphans:
-        click.echo("Adoption is off (B24_CLAIM_ORPHANS): until it is on, those records stay reserved.")
+        click.echo("Adoption is off: set B24_CLAIM_ORPHANS, or those records stay reserved.")
 
 
 def checked(field: str, option: str, value: str) -> str:
@@ -220,57 +222,26 @@ def checked(field: str, option: str, value: str) -> str:
 
 
 def _poll_soon(runtime: Runtime, name: str) -> None:
-    """Make the portal due now, however long its backoff is; without a ledger it is due anyway."""
+    """Make the portal due now, whatever its backoff. Without a ledger it is due anyway."""
     with suppress(RedisError):
         runtime.schedule.set_next(name, 0)
 
 
-def _facts(one: PortalStatus) -> list[tuple[str, str]]:
-    about, sample = one.portal, one.sample
-    return [
-        ("portal", about.name),
-        ("desired state", f"{about.desired_state} since {about.desired_since:%Y-%m-%d %H:%M:%S} UTC"),
-        ("state", f"{about.state} since {about.state_since:%Y-%m-%d %H:%M:%S} UTC"),
-        ("reason", about.state_reason),
-        ("address", about.client_endpoint),
-        ("authorization server", about.auth_url),
-        ("client id", about.client_id),
-        ("connector", about.connector),
-        ("member id", about.member_id or "unknown until the first token refresh"),
-        ("open", _open(one)),
-        ("overdue runs", str(sample.overdue_runs) if sample else ""),
-        ("next poll", "" if sample is None or sample.next_poll_seconds is None else span(sample.next_poll_seconds)),
-        ("dead letters", str(one.dead_letters)),
-        ("reconciled", str(sample.reconciled) if sample and sample.reconciled else ""),
-        *((f"  {name}", str(count)) for name, count in sorted(sample.counters.items() if sample else ())),
-        *((f"the {issue.actor} must act", f"({issue.code}) {issue.message}") for issue in one.issues),
-    ]
-
-
-def _open(one: PortalStatus) -> str:
-    if one.sample is None:
-        return "unknown, the ledger cannot be reached"
-    batches = one.sample.open_batches
-    if not batches:
-        return "no open batches"
-    return f"{len(batches)} open batches, the oldest for {span(max(batches.values()))}"
-
-
 def _await_drained(runtime: Runtime, name: str, timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
-    reply = ""
-    while (now := _overview(runtime, name)).portal.desired_state is DesiredState.DRAINING:
-        if (line := _open(now).partition(",")[0]) != reply:
+    shown = ""
+    while (status := _status(runtime, name)).portal.desired_state is DesiredState.DRAINING:
+        if (line := open_batches(status).partition(",")[0]) != shown:
             click.echo(line)
-            reply = line
+            shown = line
         if time.monotonic() > deadline:
-            why = f"Portal {name} is not drained after {timeout_seconds:.0f} s: {_open(now)}"
+            why = f"Portal {name} is not drained after {timeout_seconds:.0f} s: {open_batches(status)}"
             raise failure(f"{why}. Check that the workers are running: b24offline status")
         time.sleep(_LOOK_SECONDS)
-    if now.portal.desired_state is not DesiredState.PAUSED:
-        raise failure(f"Portal {name} is no longer draining: its desired state is now {now.portal.desired_state}.")
+    if (state := status.portal.desired_state) is not DesiredState.PAUSED:
+        raise failure(f"Portal {name} is no longer draining: its desired state is now {state}.")
     click.echo(f"Portal {name} is drained and paused.")
 
 
-def _overview(runtime: Runtime, name: str) -> PortalStatus:
+def _status(runtime: Runtime, name: str) -> PortalStatus:
     return portal_status(runtime.store, runtime.redis, runtime.config, runtime.store.portals.get(name))

@@ -1,6 +1,6 @@
-"""`b24offline reconcile`: compare a portal with the mirror now, and run what was missed.
+"""`b24offline reconcile`: compare a portal with the mirror, and run the changes whose events never came.
 
-The command leaves a request in the ledger and waits for the workers' answer; it calls no portal itself.
+The command puts a request into the ledger and waits for the answer of the workers. No portal is called.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ from b24offline.reconciliation import BY_HAND, HOUR_MS, Job, since_ms
 
 
 @click.command()
-@click.option("--portal", default="", help="Name of the portal; needed where there are several.")
-@click.option(
-    "--since", default="", help="36h, 2026-11-20 or 2026-11-20T08:00+02:00. Default: the last reconciliation."
-)
-@click.option("--deleted", is_flag=True, help="Also look for objects of the mirror that the portal has deleted.")
-@click.option("--dry-run", is_flag=True, help="Only show what was missed.")
-@click.option("--wait", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Seconds to wait.")
+@click.option("--portal", default="", help="Name of the portal; required if there are several.")
+@click.option("--since", default="", help="Such as 36h, 2026-11-20 or 2026-11-20T08:00+02:00. Default: the last one.")
+@click.option("--deleted", is_flag=True, help="Also look for objects that the portal has deleted.")
+@click.option("--dry-run", is_flag=True, help="Show what was missed, and run nothing.")
+@click.option("--wait", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Longest wait, seconds.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @as_sentences
 def reconcile(portal: str, since: str, deleted: bool, dry_run: bool, wait: float, as_json: bool) -> None:
@@ -71,7 +69,7 @@ def parsed_moment_ms(text: str, now_ms: int) -> int:
 
 
 def sentences(answer: dict[str, Any]) -> list[str]:
-    """Return what a person is told about a reconciliation that ended. Pure."""
+    """Return what is shown of a reconciliation that ended."""
     span = " to ".join(_utc(answer[name]) for name in ("since_ms", "until_ms"))
     lines = [f"{answer['compared']} objects compared, changed from {span} UTC."]
     if answer["until_ms"] <= answer["since_ms"]:
@@ -81,10 +79,10 @@ def sentences(answer: dict[str, Any]) -> list[str]:
     done = "would be run" if answer["dry_run"] else "are run"
     lines.append(f"{answer['missed']} missed and {answer['gone']} deleted objects {done}.")
     if answer["in_work"]:
-        lines.append(f"{answer['in_work']} are being processed already.")
+        lines.append(f"{answer['in_work']} are already being processed.")
     lines += [f"  {entity}: {number}" for entity, number in sorted(answer["by_entity"].items())]
     if answer["dry_run"]:
-        lines += [f"  {one}" for one in answer["found"]]
+        lines += [f"  {name}" for name in answer["found"]]
     lines += [f"Not comparable: {entity} ({why})." for entity, why in sorted(answer["not_comparable"].items())]
     return lines
 

@@ -1,6 +1,6 @@
 """`b24offline trigger`: run one object through its pipelines, without an event of the portal.
 
-The command leaves a request in the ledger; a worker, which knows the routes, opens a local batch. No portal is called.
+The command puts a request into the ledger. A worker, which knows the routes, opens a batch for it. No portal is called.
 """
 
 from __future__ import annotations
@@ -22,21 +22,19 @@ if TYPE_CHECKING:
     from b24offline.runtime import Runtime
 
 LOOK_SECONDS: Final = 0.5
-"""Between two looks for an answer."""
+"""Between two reads of the answer."""
 
 
 @click.command()
 @click.argument("words", metavar="OBJECT", nargs=-1, required=True)
-@click.option("--portal", default="", help="Name of the portal; needed where there are several.")
-@click.option("--event", default="", help="The event to run. Default: the object's update event that has a route.")
-@click.option("--pipeline", default="", help="Run only this pipeline of the event.")
-@click.option(
-    "--wait", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds to wait for the workers."
-)
+@click.option("--portal", default="", help="Name of the portal; required if there are several.")
+@click.option("--event", default="", help="Name of the event. Default: the update event of the object.")
+@click.option("--pipeline", default="", help="Run only this pipeline.")
+@click.option("--wait", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Longest wait, seconds.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @as_sentences
 def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait: float, as_json: bool) -> None:
-    """Run an OBJECT such as "crm_deal 871" through its pipelines, as if it had changed just now."""
+    """Run OBJECT through its pipelines, as if it had just changed. OBJECT is an entity and an id: crm_deal 871."""
     runtime = load_runtime()
     services = chosen(runtime, portal)
     key = object_key(services.portal.name, " ".join(words))
@@ -61,7 +59,7 @@ def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait
 
 
 def chosen(runtime: Runtime, name: str) -> PortalServices:
-    """Return the portal of that name, or the only one. Raise a refusal when there are several, or it was removed."""
+    """Return the portal of that name, or the only one. Raise a refusal if there are several, or it was removed."""
     names = [name] if name else runtime.store.portals.names()
     if len(names) != 1:
         raise refusal(f"Choose a portal: --portal {' or '.join(names) or 'NAME'}. Nothing was done.")
@@ -71,12 +69,12 @@ def chosen(runtime: Runtime, name: str) -> PortalServices:
     return services
 
 
-def answered(box: JobQueue, number: str, wait_seconds: float) -> dict[str, Any]:
-    """Wait for the answer to a request. Raise a failure when it does not come in time; the request stays."""
+def answered(requests: JobQueue, number: str, wait_seconds: float) -> dict[str, Any]:
+    """Wait for the answer to a request. Raise a failure if it does not come in time; the request stays queued."""
     deadline = time.monotonic() + wait_seconds
-    while (answer := box.answer(number)) is None:
+    while (answer := requests.answer(number)) is None:
         if time.monotonic() > deadline:
-            why = (box.progress(number) or {}).get("later") or "Check that beat and the workers are running."
-            raise failure(f"No answer within {wait_seconds:.0f} s; the request stays queued. {why}")
+            why = (requests.progress(number) or {}).get("later") or "Check that beat and the workers are running."
+            raise failure(f"No answer within {wait_seconds:.0f} s. The request stays queued. {why}")
         time.sleep(LOOK_SECONDS)
     return answer

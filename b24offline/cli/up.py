@@ -27,7 +27,14 @@ from b24offline.config import Config
 from b24offline.contract import QUEUE_EVENTS, QUEUE_POLL, QUEUE_SETTLE
 from b24offline.errors import ConfigError
 from b24offline.runtime import Runtime
-from b24offline.supervisor import HUNG_SECONDS, Program, SingleStart, Supervisor, kept_valkey
+from b24offline.supervisor import (
+    HUNG_SECONDS,
+    Program,
+    SingleStart,
+    Supervisor,
+    embedded_valkey,
+    needs_embedded_valkey,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,7 +44,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 SETTLING_PROCESSES: Final = 2
-"""Settling is light, but it waits its turn at the portal: one process would let one portal delay all others."""
+"""Settling is light, but it waits for the portal: with one process one slow portal would delay all others."""
 _NAME_WIDTH: Final = 6
 _BEATING: Final = ("beat", "work", "settle")
 _LEAST_HUNG_SECONDS: Final = 30.0
@@ -46,18 +53,18 @@ _HUNG_TICKS: Final = 10
 _ROUTINE: Final = re.compile(
     r" INFO +celery\.(?:beat|worker\.strategy|app\.trace) \| .*\bb24offline[.-](?:tick|sweep)\b"
 )
-"""Beat's entries come and go every second; nobody reads that."""
+"""Beat's entries come every second; they are shown with B24_LOG_LEVEL=DEBUG only."""
 _BANNER: Final = re.compile(
     r"^[\s.|*/\\-]*$|SecurityWarning|superuser privileges|absolutely not recommended|--uid option"
     r"|User information: uid=|_warn_or_raise_security_error|Hitting Ctrl\+C again"
 )
-"""What Celery prints for somebody who started a worker by hand."""
+"""What Celery prints for a worker that was started by hand."""
 
 _HOW_TO_ADD: Final = (
-    "No portal is configured yet; everything else runs. Add one, it is noticed without a restart:\n"
+    "No portal is configured yet. Add one; no restart is needed:\n"
     "  b24offline portal add NAME --url https://NAME.bitrix24.com/rest/ --client-id local.5f3a0b6c1d2e.81 \\\n"
     "      --client-secret-file FILE --refresh-token-file FILE\n"
-    "or set B24_PORTAL_URL, B24_CLIENT_ID, B24_CLIENT_SECRET and B24_REFRESH_TOKEN and start again."
+    "Or set B24_PORTAL_URL, B24_CLIENT_ID, B24_CLIENT_SECRET and B24_REFRESH_TOKEN, and start again."
 )
 
 
@@ -66,19 +73,19 @@ _HOW_TO_ADD: Final = (
 def up() -> None:
     """Run everything on this machine until Ctrl-C or SIGTERM.
 
-    Starts an embedded Valkey (unless B24_REDIS_URL is set), beat, the workers, and Flower where it is installed; starts
-    again what dies or hangs; ends everything within 15 seconds.
+    Starts an embedded Valkey unless B24_REDIS_URL is set, beat, the workers, and Flower if it is installed. A process
+    that dies or hangs is started again. Ctrl-C ends everything within 15 seconds.
     """
     config = Config.load()
     log.configure(config.log_level, stream=cast("TextIO", Prefixed("up")))
     with SingleStart(config.data_dir) as start:
-        valkey = kept_valkey.kept_valkey(config) if kept_valkey.needed(config) else None
+        valkey = embedded_valkey(config) if needs_embedded_valkey(config) else None
         served = _prepare(config)
         environ = _environ(config, valkey)
         program = partial(Program, folder=Path.cwd(), environ=environ, descriptors=(start.members,))
         first = program("valkey", (*valkey.command, "--loglevel", "warning")) if valkey else None
         flower = config.flower_port if importlib.util.find_spec("flower") else 0
-        _tell(config, valkey, flower, served)
+        _show_addresses(config, valkey, flower, served)
         Supervisor(
             [_watched(config, program(name, command)) for name, command in commands(config, flower)],
             say=partial(say, everything=config.log_level == "DEBUG"),
@@ -89,11 +96,11 @@ def up() -> None:
 
 
 def commands(config: Config, flower_port: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Name and command of everything but Valkey; ``flower_port`` 0 leaves Flower out."""
+    """Yield name and command of everything but Valkey; ``flower_port`` 0 leaves Flower out."""
     celery = (sys.executable, "-m", "celery", "-A", "b24offline", "-q")
     worker = (*celery, "worker", "--without-mingle", "--without-gossip", *(("-E",) if flower_port else ()))
     queues = dict.fromkeys((QUEUE_POLL, QUEUE_EVENTS, *(lane.queue for lane in config.all_lanes.values())))
-    # Without a pid file: one of a killed beat could name a process that lives.
+    # Without a pid file: that of a killed beat could name another process.
     yield "beat", (*celery, "beat", "--pidfile=")
     yield "work", (*worker, "-n", "work@%h", "-c", str(config.concurrency), "-Q", ",".join(queues))
     yield "settle", (*worker, "-n", "settle@%h", "-c", str(SETTLING_PROCESSES), "-Q", QUEUE_SETTLE)
@@ -103,21 +110,21 @@ def commands(config: Config, flower_port: int) -> Iterator[tuple[str, tuple[str,
 
 
 def hung_seconds(config: Config) -> float:
-    """For how long beat or a worker may be silent while others are heard; beat is heard with each tick."""
+    """Return for how long beat or a worker may be silent while others are heard; beat is heard with each tick."""
     return max(HUNG_SECONDS * config.time_scale, _LEAST_HUNG_SECONDS, _HUNG_TICKS * config.tick_seconds)
 
 
 def say(name: str, line: str, *, everything: bool = True) -> None:
-    """Print one line of a process; without ``everything`` not the routine ones."""
+    """Print one line of a process; without ``everything`` leave routine lines out."""
     if not everything and (_ROUTINE.search(line) or _BANNER.search(line)):
         return
     encoding = sys.stdout.encoding or "utf-8"
     try:
-        # A character that the terminal does not know is escaped: it must not end everything.
+        # A character that the terminal cannot show is escaped: it must not end the deployment.
         sys.stdout.write(f"{name:<{_NAME_WIDTH}} | {line}\n".encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the log has gone, as a terminal that was closed: end as on a hangup, in silence.
+        # The reader of the log has gone, such as a closed terminal: end as on a hangup, without a word.
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the rest of the process
         os.kill(os.getpid(), signal.SIGHUP)
     except OSError:
@@ -125,7 +132,7 @@ def say(name: str, line: str, *, everything: bool = True) -> None:
 
 
 class Prefixed:
-    """A stream that says each line under a name; what the supervisor itself logs goes through it."""
+    """A stream that prints each line under a name; the supervisor logs through it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -137,17 +144,17 @@ class Prefixed:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: no text is buffered."""
 
 
 def _prepare(config: Config) -> list[str]:
-    """Make or migrate the store and bring in the configured portal, before processes race for it."""
+    """Upgrade the database and bring in the configured portal, before processes race for it. Return the portals."""
     runtime = Runtime(config)
     try:
         runtime.ensure_configured_portal()
-        runtime.mirror  # noqa: B018 - what they bring into the database is what is wanted
-        if not kept_valkey.needed(config):
-            with suppress(RedisError):  # the workers wait for it
+        runtime.mirror  # noqa: B018 - makes its table
+        if not needs_embedded_valkey(config):
+            with suppress(RedisError):  # the workers wait for the server
                 runtime.check_ledger_schema()
         store = runtime.store
         return [f"{name} ({store.portals.get_without_secret(name).desired_state})" for name in store.portals.names()]
@@ -157,7 +164,7 @@ def _prepare(config: Config) -> list[str]:
 
 def _ready(config: Config, valkey: EmbeddedValkey, pid: int) -> bool:
     """Return whether the embedded Valkey serves. Raise LedgerSchemaMismatch where another version keeps the ledger."""
-    if not kept_valkey.answers_as(valkey.port, pid):
+    if not valkey.served_by(pid):
         return False
     runtime = Runtime(config.model_copy(update={"redis_url": valkey.url}))
     try:
@@ -180,27 +187,26 @@ def _environ(config: Config, valkey: EmbeddedValkey | None) -> Mapping[str, str]
 
 
 def _watched(config: Config, program: Program) -> Program:
-    """Return the program with a file that it touches while it lives, unless one was configured, which is one for
-    all."""
+    """Return the program with a heartbeat file of its own, unless B24_HEARTBEAT_FILE names one for all."""
     if program.name not in _BEATING or config.heartbeat_file:
         return program
     file = config.data_dir.resolve() / "heartbeats" / program.name
     try:
         file.parent.mkdir(exist_ok=True)
         file.touch()
-    except OSError as error:  # a full disk; the process could not touch it either, and would look as if it hung
+    except OSError as error:  # such as a full disk: the process could not touch it either, and would seem to hang
         raise ConfigError(f"{file}, below B24_DATA_DIR, cannot be written: {error.strerror}.") from None
     return replace(program, heartbeat_file=file, environ={**program.environ, "B24_HEARTBEAT_FILE": str(file)})
 
 
-def _tell(config: Config, valkey: EmbeddedValkey | None, flower_port: int, served: list[str]) -> None:
-    """Say what runs where."""
+def _show_addresses(config: Config, valkey: EmbeddedValkey | None, flower_port: int, served: list[str]) -> None:
+    """Print what runs where."""
     data = config.data_dir.resolve()
     if valkey:
-        say("up", f"Ledger: an embedded Valkey at {valkey.url}, kept in {data}/valkey.")
+        say("up", f"Ledger: an embedded Valkey at {valkey.url}, with its data in {data}/valkey.")
     if flower_port:
         say("up", f"Flower: http://127.0.0.1:{flower_port}")
     elif config.flower_port:
-        say("up", "Flower is not installed; pip install flower, or set B24_FLOWER_PORT=0 to be rid of this line.")
+        say("up", "Flower is not installed; pip install flower, or set B24_FLOWER_PORT=0 to hide this line.")
     for line in [f"Portals: {', '.join(served)}"] if served else _HOW_TO_ADD.splitlines():
         say("up", line)

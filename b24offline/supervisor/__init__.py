@@ -2,11 +2,15 @@
 
 from b24offline.supervisor.celery_process import CeleryProcess, beat, child_environ, worker
 from b24offline.supervisor.die_with_parent import tethered
-from b24offline.supervisor.kept_valkey import with_ledger_address
 from b24offline.supervisor.lockfile import SingleStart
 from b24offline.supervisor.process import Program
 from b24offline.supervisor.supervisor import HUNG_SECONDS, Grace, Supervisor
-from b24offline.supervisor.valkey import EmbeddedValkey
+from b24offline.supervisor.valkey import (
+    EmbeddedValkey,
+    embedded_valkey,
+    needs_embedded_valkey,
+    with_ledger_address,
+)
 
 __all__ = [
     "HUNG_SECONDS",
@@ -18,6 +22,8 @@ __all__ = [
     "Supervisor",
     "beat",
     "child_environ",
+    "embedded_valkey",
+    "needs_embedded_valkey",
     "tethered",
     "with_ledger_address",
     "worker",

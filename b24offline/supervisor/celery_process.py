@@ -1,7 +1,7 @@
-"""Worker and beat processes of this deployment, started and ended from Python: for the demo and the tests.
+"""Worker and beat processes, started and stopped from Python: for the demo and the tests.
 
-Each runs in a process group of its own, so that a kill takes its children with it, as the death of a container does. It
-is tethered to the process that started it: none outlives a demo or a test that was killed.
+Each runs in its own process group, so that a kill takes its children too, as the death of a container does. It dies
+with the process that started it: none outlives a killed demo or test.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class CeleryProcess:
 
     @property
     def pid(self) -> int | None:
-        """Its process id, which is the id of its group as well; None before the first start."""
+        """Its process id, also the id of its group; None before the first start."""
         return self._process.pid if self._process else None
 
     def start(self) -> Self:
-        """Start the process; harmless while it runs."""
+        """Start the process; do nothing while it runs."""
         if not self.alive:
             self.log_path.parent.mkdir(parents=True, exist_ok=True)
             with self.log_path.open("ab") as log:
@@ -67,13 +67,13 @@ class CeleryProcess:
         return self
 
     def kill(self) -> None:
-        """SIGKILL to the whole group: nothing gets to say goodbye."""
+        """Send SIGKILL to the whole group."""
         if self._process is not None:
             _signal_group(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def stop(self, timeout_seconds: float = STOP_SECONDS) -> None:
-        """SIGTERM, then SIGKILL to what is left of the group."""
+        """Send SIGTERM, then SIGKILL to what is left of the group."""
         if self._process is None:
             return
         if self.alive:
@@ -115,7 +115,7 @@ def beat(*, environ: Mapping[str, str], folder: Path, name: str = "beat") -> Cel
 
 
 def child_environ(values: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without settings of ours, and with these."""
+    """Return this process's environment with these settings instead of its own ones."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("B24_", "CELERY_"))}
     return {**kept, **values}
 

@@ -1,7 +1,7 @@
-"""Runs a program that the kernel kills when the process that started it is gone, however that died.
+"""Run a program that the kernel kills when its parent process dies, for whatever reason.
 
-Run as a file, by ``python -I -S tether.py PARENT PROGRAM ARGUMENTS``: it asks the kernel for the signal and becomes the
-program. Linux only; elsewhere the program runs untethered.
+Run as a file, ``python -I -S die_with_parent.py PARENT PROGRAM ARGUMENTS``, it asks the kernel for the signal and
+becomes the program. On Linux only; elsewhere the program outlives its parent.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def tethered(command: Sequence[str]) -> list[str]:
-    """Return the command that runs ``command`` tethered to this process. Start it from the main thread: threads
-    count."""
+    """Return the command that runs ``command`` and dies with this process.
+
+    Start it from the main thread: the kernel sends the signal when the thread ends.
+    """
     return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(os.getpid()), *command]
 
 
 def main(parent: int, command: Sequence[str]) -> None:
-    """Becomes the command, unless the parent is gone already."""
+    """Become the command, unless the parent has died already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() == parent:

@@ -1,7 +1,7 @@
-"""Which of several processes hang: one that is silent while another one is heard.
+"""Which of several processes hang: one whose heartbeat file stays old while that of another is touched.
 
-Each shows that it lives by touching a file, as `tasks.heartbeat` does. When all are silent their broker is away, and
-none of them is broken. The caller counts the seconds: those in which it could have heard something.
+`tasks.heartbeat` touches the files. When all are silent, the broker cannot be reached, and no process hangs. The caller
+passes the seconds in which it was able to look.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEARD_SECONDS: Final = 10.0
-"""A process whose last sign of life is younger than this is heard."""
+"""A process is heard while its last heartbeat is younger than this."""
 
 
 class Heartbeat:
-    """What is heard of one process."""
+    """The heartbeat of one process."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self.begin()
 
     def begin(self) -> None:
-        """Nothing has been heard yet: the process is a new one."""
+        """Begin anew, for a process that was just started."""
         self._touched = self._last_touch()
         self.silent_seconds = math.inf
         self.missed_seconds = 0.0
@@ -33,7 +33,7 @@ class Heartbeat:
 
     @property
     def heard(self) -> bool:
-        """Whether it has shown a moment ago that it lives."""
+        """Whether the last heartbeat is recent."""
         return self.silent_seconds < HEARD_SECONDS
 
     def listen(self, seconds: float) -> None:
@@ -54,8 +54,8 @@ class Heartbeat:
 
 def listen(heartbeats: Sequence[Heartbeat], seconds: float) -> None:
     """Look at all ``seconds`` after the last look; a silence counts only while another one is heard."""
-    for one in heartbeats:
-        one.listen(seconds)
-    for one in heartbeats:
-        if one.silent_seconds and any(other.heard for other in heartbeats if other is not one):
-            one.missed_seconds += seconds
+    for heartbeat in heartbeats:
+        heartbeat.listen(seconds)
+    for heartbeat in heartbeats:
+        if heartbeat.silent_seconds and any(other.heard for other in heartbeats if other is not heartbeat):
+            heartbeat.missed_seconds += seconds

@@ -1,7 +1,8 @@
-"""One supervisor at a time on one data directory, and nothing left running of one that was killed.
+"""One supervisor at a time on a data directory, and no processes left over from a killed one.
 
-Two locked files say so, and the kernel keeps both: ``up.lock`` is held by the supervisor alone, ``up.members`` by
-every process that it started, too. Whoever holds the first and cannot get the second meets the rest of a killed one.
+Two files are locked, and the kernel releases the locks: ``up.lock`` is locked by the supervisor alone, ``up.members``
+also by every process that it started. Where the first can be locked and the second cannot, processes of a killed
+supervisor still run.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PATIENCE_SECONDS: Final = 3.0
-"""How long the rest of a killed supervisor may take to end by itself."""
+"""How long the processes of a killed supervisor may take to end by themselves."""
 KILLED_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.05
 
 
 class SingleStart:
-    """Held while the context lasts. ``members`` is the descriptor to hand to every process that is started."""
+    """Holds the locks while the context lasts. ``members`` is the descriptor that every started process inherits."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
@@ -35,28 +36,28 @@ class SingleStart:
         self.members = -1
 
     def __enter__(self) -> Self:
-        """Raise ConfigError where another supervisor works on this data, its processes cannot be ended, or the folder
-        cannot be used.
+        """Take the locks. Raise `ConfigError` where another supervisor has them, processes of a killed one do not end,
+        or the folder cannot be used.
         """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _opened(self._folder / "up.lock")
         except OSError as error:
             raise ConfigError(
-                f"B24_DATA_DIR, {self._folder}, cannot be used: {error.strerror}. Name a folder that can be written to."
+                f"B24_DATA_DIR {self._folder} cannot be used: {error.strerror}. Set it to a writable folder."
             ) from None
         if not _locked(self._lock):
             pid = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
             os.close(self._lock)
             raise ConfigError(
-                f"b24offline up runs on {self._folder} already, as process {pid or 'of unknown id'}. "
-                "Stop that one first, or give this one another B24_DATA_DIR."
+                f"b24offline up already runs on {self._folder}, as process {pid or 'of unknown id'}. "
+                "Stop it first, or set another B24_DATA_DIR for this one."
             )
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         self.members = _opened(self._folder / "up.members")
         try:
-            self._outlive_the_last()
+            self._await_former_members()
         except ConfigError:
             self.__exit__(None, None, None)
             raise
@@ -68,8 +69,8 @@ class SingleStart:
         for descriptor in (self.members, self._lock):
             os.close(descriptor)
 
-    def _outlive_the_last(self) -> None:
-        """Wait for what a killed supervisor left running, and kill what does not end."""
+    def _await_former_members(self) -> None:
+        """Wait for the processes that a killed supervisor left, and kill those that do not end."""
         began = time.monotonic()
         while not _locked(self.members):
             passed = time.monotonic() - began

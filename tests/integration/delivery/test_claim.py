@@ -173,7 +173,7 @@ def test_the_commands_of_an_operator(redis: Redis, tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/b24offline.db", Cipher([load_or_create_key(tmp_path)]))
     store.create_schema()
     store.portals.seed(PORTAL, **SEED, connector=CONNECTOR)
-    assert "belongs to this deployment now." in cli(tmp_path, redis, "portal", "claim", PORTAL)
+    assert "now belongs to this deployment." in cli(tmp_path, redis, "portal", "claim", PORTAL)
     assert "already" in cli(tmp_path, redis, "portal", "claim", PORTAL)
     assert "No portal named" in cli(tmp_path, redis, "portal", "claim", "nobody", status=2)
 

@@ -17,7 +17,7 @@ from b24offline.ledger import schema as ledger_schema
 from b24offline.ledger.lease_renewer import _Held
 from b24offline.runtime import Runtime
 from b24offline.store import Cipher, Store, load_or_create_key
-from b24offline.supervisor import SingleStart, kept_valkey
+from b24offline.supervisor import SingleStart, embedded_valkey
 from tests.support.core_events import (
     PORTAL,
     PREFIX,
@@ -167,7 +167,7 @@ def test_a_start_without_a_ledger_is_not_refused(tmp_path: Path) -> None:
 def test_a_reset_starts_the_embedded_server_of_a_deployment_that_is_stopped(tmp_path: Path) -> None:
     environ = {"B24_DATA_DIR": str(tmp_path)}
     config = Config.load(environ)
-    with kept_valkey.kept_valkey(config) as server, Redis.from_url(server.url) as redis:
+    with embedded_valkey(config) as server, Redis.from_url(server.url) as redis:
         opened_by = Ledger(Redis.from_url(server.url, decode_responses=True), "b24offline", PORTAL, TIMERS)
         opened_by.schema = NEXT
         opened(opened_by, "p1", entry_of(1))
@@ -177,5 +177,5 @@ def test_a_reset_starts_the_embedded_server_of_a_deployment_that_is_stopped(tmp_
         assert (refused.exit_code, "already" in refused.output) == (2, True), refused.output
     done = CliRunner().invoke(main, ["ledger", "reset", "--yes"], env=environ)
     assert done.exit_code == 0, done.output
-    with kept_valkey.kept_valkey(config) as server, Redis.from_url(server.url) as redis:
+    with embedded_valkey(config) as server, Redis.from_url(server.url) as redis:
         assert redis.dbsize() == 0

@@ -39,7 +39,7 @@ def test_a_killed_starter_takes_it_along(tmp_path: Path, what: str) -> None:
     assert starter.stdout
     pid = int(starter.stdout.readline())
     wait_until(
-        lambda: b"tether.py" not in Path(f"/proc/{pid}/cmdline").read_bytes(), "the tether has become the program"
+        lambda: b"die_with_parent.py" not in Path(f"/proc/{pid}/cmdline").read_bytes(), "it has become the program"
     )
     assert alive(pid)
     starter.kill()

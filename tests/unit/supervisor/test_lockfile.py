@@ -40,7 +40,7 @@ def holder(tmp_path: Path):
 
 
 def test_a_second_one_is_refused_with_the_id_of_the_first(tmp_path, holder):
-    with pytest.raises(ConfigError, match=rf"as process {holder[0].pid}\. Stop that one"), SingleStart(tmp_path):
+    with pytest.raises(ConfigError, match=rf"as process {holder[0].pid}\. Stop it first"), SingleStart(tmp_path):
         pass
 
 
@@ -69,7 +69,7 @@ def test_it_starts_again_after_an_end(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["file/data", "file"])
-def test_a_folder_that_cannot_be_used_is_told_in_a_sentence(tmp_path, folder):
+def test_an_unusable_folder_is_refused_with_a_sentence(tmp_path, folder):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"^B24_DATA_DIR, .*, cannot be used: .*written to\.$"):
+    with pytest.raises(ConfigError, match=r"^B24_DATA_DIR .* cannot be used: .* a writable folder\.$"):
         SingleStart(tmp_path / folder).__enter__()

@@ -85,13 +85,13 @@ def test_lines_are_passed_on_whole_and_named(stage: Stage) -> None:
 
 def test_one_that_cannot_be_started_is_tried_again_and_the_others_live(stage: Stage, tmp_path: Path) -> None:
     folder = tmp_path / "replaced"
-    early = Program("early", (sys.executable, "-u", "-c", "print('here')"), folder, dict(os.environ))
+    early = Program("early", (sys.executable, "-u", "-c", "print('alive')"), folder, dict(os.environ))
     other = stage.program("other", "import time; print('up', flush=True); time.sleep(1); print('on'); time.sleep(60)")
 
     def done() -> bool:
         if "up" in stage.said("other"):
             folder.mkdir(exist_ok=True)
-        return "runtime" in stage.said("early") and stage.said("other") == ["up", "on"]
+        return "alive" in stage.said("early") and stage.said("other") == ["up", "on"]
 
     stage.run([early, other], done)
 

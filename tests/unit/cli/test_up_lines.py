@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SAY = "from b24offline.cli import say; say('work', 'Омар'); say('work', 'next')"
+SAY = "from b24offline.cli.up import say; say('work', 'Омар'); say('work', 'next')"
 
 
 def test_a_character_that_the_terminal_does_not_know_is_escaped() -> None:
