@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,8 @@ class Turns:
         )
 
     def equip(self, **parts: Any) -> None:
-        services = replace(self.runtime.services(PORTAL), **parts)
+        services = copy(self.runtime.services(PORTAL))
+        vars(services).update(parts)
         self.runtime._services[PORTAL] = (time.monotonic() + 3600, services)
 
     def send(self, task: str, *, args: tuple[str, str], **_: Any) -> None:
