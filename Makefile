@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test lowest check compose-test faults model
+.PHONY: help install run demo unit test lowest check compose-test faults model
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,11 +27,17 @@ run: $(RUNTIME) ## serve your portals from this machine: Valkey, beat, workers, 
 demo: $(RUNTIME) ## show the pipeline at work on an emulated portal
 	$(BIN)/python -m demo $(ARGS)
 
-# Most of a test is waiting, so some files are run at a time; those of one file stay together and in order.
-test: $(DEV) ## run the tests (JOBS=1: one at a time)
-	$(BIN)/python -m pytest -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder $(ARGS)
+# The tests of one file stay together and in order.
+PYTEST = $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
-lowest: $(DEV) ## run the unit tests with the lowest versions that pyproject.toml allows
+unit: $(DEV) ## run the unit tests: no server, under a minute
+	$(PYTEST) -n $(or $(JOBS),2) tests/unit $(ARGS)
+
+# More files at a time than cores: most of an end-to-end test is waiting.
+test: $(DEV) ## run all tests but those of faults, model and compose-test (JOBS=1: one file at a time)
+	$(PYTEST) -n $(or $(JOBS),4) $(ARGS)
+
+lowest: $(DEV) ## run the unit tests and one pipeline with the lowest versions that pyproject.toml allows
 	.ci/lowest $(ARGS)
 
 compose-test: $(BIN)/python ## start compose.yaml for real, kill a worker, compare; needs Docker
@@ -40,6 +46,9 @@ compose-test: $(BIN)/python ## start compose.yaml for real, kill a worker, compa
 faults: $(DEV) ## kill, break and repeat everything (ROW=12 SEED=7 MINUTES=5 BROKER=rabbitmq JOBS=2), then judge
 	$(BIN)/python -m tests.faults $(foreach row,$(ROW),--row $(row)) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BROKER),--broker $(BROKER)) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
+
+model: $(DEV) ## explore the protocol for one message, rule by rule; DEPTH=2 takes minutes
+	$(BIN)/python -m tests.model --depth $(or $(DEPTH),1) $(ARGS)
 
 check: $(DEV) ## lint, format, types, generated documents
 	$(BIN)/ruff check .
@@ -81,8 +90,3 @@ $(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
 $(DEV): requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/python
 	$(call install,requirements-dev.lock)
 	@touch $(RUNTIME) $@
-
-DEPTH ?= 1
-
-model: $(DEV) ## explore the protocol for one message, rule by rule; DEPTH=2 takes minutes
-	$(BIN)/python -m tests.model --depth $(DEPTH) $(ARGS)

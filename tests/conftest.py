@@ -1,4 +1,4 @@
-"""What all tests share: an embedded Valkey, and that nothing is skipped where CI runs."""
+"""Fixtures of all tests, the tier of each, and a skip that is a failure in CI."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.rabbit import RabbitNode, server_binary
 from tests.support.stack import Stack
 from tests.support.store_bench import KEY, Clock, postgres_database
 
-GIVE_UP_SECONDS = 900
-"""For tests that wait for processes: after their own deadlines, which say what did not happen."""
+TIERS = {"e2e": 900, "property": 300, "repo": 180, "integration": 300, "unit": 60}
+"""Folder, the longest first as they run -> seconds a test may take. A wait in a test ends before, and says for what."""
 
 # An example that took long says something about the machine, not about the code.
 settings.register_profile("patient", parent=settings(), deadline=None)
@@ -29,7 +29,7 @@ settings.load_profile("patient")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """With CI set a skip is a failure: what CI leaves out, nobody runs."""
+    """Turn a skip into a failure where CI is set: what CI leaves out, nobody runs."""
     report = yield
     if report.skipped and os.environ.get("CI"):
         report.outcome = "failed"
@@ -38,17 +38,21 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folder of a test says its kind, and how long it may take."""
+    """Mark each test with its tier, which is its folder, and bound its time."""
+    tiers = list(TIERS)
+
+    def tier(item: pytest.Item) -> str:
+        return item.path.relative_to(Path(__file__).parent).parts[0]
+
     for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(folder)
-        if folder in ("integration", "e2e"):
-            item.add_marker(pytest.mark.timeout(GIVE_UP_SECONDS))
+        item.add_marker(tier(item))
+        item.add_marker(pytest.mark.timeout(TIERS[tier(item)]))
+    items.sort(key=lambda item: tiers.index(tier(item)))
 
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """A command that is called in this process sets the logs up for all of it."""
+    """Restore the logs: a command that is called in this process configures them for all of it."""
     root, urllib3 = logging.getLogger(), logging.getLogger("urllib3")
     handlers, level, urllib3_level = root.handlers[:], root.level, urllib3.level
     yield
@@ -66,7 +70,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]
 
 @pytest.fixture
 def redis(valkey: EmbeddedValkey) -> Iterator[Redis]:
-    """A client of the embedded Valkey; the server is ours, so it is emptied before each test."""
+    """A client of the embedded Valkey, which is emptied before each test."""
     client = Redis.from_url(valkey.url, decode_responses=True)
     client.flushall()
     yield client
@@ -92,7 +96,7 @@ def broker_url(request: pytest.FixtureRequest, valkey: EmbeddedValkey) -> str:
 
 @pytest.fixture
 def start_stack(tmp_path: Path, valkey: EmbeddedValkey, redis: Any) -> Iterator[Callable[..., Stack]]:
-    """Starts stacks; each ends, with its log shown, after the test. The ledger is empty at first."""
+    """Start stacks on an empty ledger; each ends after the test and shows its log."""
     with ExitStack() as running:
 
         def start(broker: str | None = None, **options: Any) -> Stack:

@@ -15,11 +15,12 @@ import urllib.request
 from collections.abc import Callable
 
 from tests.compose.engine import Failed, NoEngine, run
-from tests.compose.project import WORKERS, Project, wait_until
+from tests.compose.project import WORKERS, Project
+from tests.support import waiting
 
 RATE, SECONDS = 20, 25
 BACKLOG, BUSY = 200, 6
-"""Objects changed at once before the kill, and steps held in the workers' 8 children, so that it strikes busy ones."""
+"""Objects changed at once before the kill, and steps that must wait in the workers' 8 children when it comes."""
 DRAIN_SECONDS = 180
 OUR_SERVICES = ("beat", "flower", "settle", "worker")
 KILL_MAIN = "kill -9 $(cat /proc/1/task/1/children)"
@@ -32,23 +33,27 @@ def say(text: str) -> None:
     print(f"{time.monotonic() - _began:4.0f} s  {text}", flush=True)
 
 
-def expect(true: object, what: str) -> None:
-    if not true:
+def wait_until(condition: Callable[[], object], what: str, seconds: float) -> None:
+    waiting.wait_until(condition, what, seconds, pause_seconds=1)
+
+
+def expect(condition: object, what: str) -> None:
+    if not condition:
         raise Failed(f"expected, but not so: {what}")
 
 
 def changes_survive_the_death_of_workers(project: Project) -> None:
-    """Change arrive; a worker's container is killed, settle's main process too; at the end nothing is missing."""
+    """While changes arrive, kill a worker's container and settle's main process; expect that nothing is missing."""
     wait_until(lambda: project.ask("bound"), "the workers subscribe their events", 120)
     say(f"{RATE} changes a second for {SECONDS} s")
     project.ask("traffic", str(RATE), str(SECONDS))
     wait_until(lambda: project.ask("progress")["counters"].get("events_acknowledged", 0), "events are served", 60)
     project.ask("backlog", str(BACKLOG))
-    project.ask_and_leave("hold", "60")
-    wait_until(lambda: project.ask("retrying") >= BUSY, "the workers' steps wait for the locked mirror", 60)
+    project.ask_and_leave("lock-mirror", "60")
+    wait_until(lambda: project.ask("lock-waiters") >= BUSY, "the workers' steps wait for the locked mirror", 60)
     victim = project.containers("worker")[0]
     run("docker", "kill", "--signal", "KILL", victim.id)
-    [dead] = [one for one in project.containers("worker") if one.id == victim.id]
+    [dead] = [worker for worker in project.containers("worker") if worker.id == victim.id]
     expect((dead.status, dead.exit_code) == ("exited", 137), f"{dead.name} is dead, not {dead.status}")
     say(f"SIGKILL to the container {victim.name}")
     [settle] = project.containers("settle")
@@ -80,18 +85,18 @@ def changes_survive_the_death_of_workers(project: Project) -> None:
 
 
 def containers_are_confined(project: Project) -> None:
-    """No root, no writable image, no capability; published ports on loopback only; secrets in files only."""
+    """Expect no root, no writable image, no capability, ports on loopback only, secrets in files only."""
     texts = [project.logs()]
-    for one in project.containers():
-        texts.append(str(one.raw))
-        host = one.raw["HostConfig"]
+    for container in project.containers():
+        texts.append(str(container.raw))
+        host = container.raw["HostConfig"]
         for published in (host["PortBindings"] or {}).values():
-            expect([port["HostIp"] for port in published] == ["127.0.0.1"], f"{one.name} publishes on loopback")
-        expect(host["Memory"] > 0, f"{one.name} has a memory limit")
-        if one.service in OUR_SERVICES:
-            expect(host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"], f"{one.name} is confined")
-            who = run("docker", "exec", one.id, "sh", "-c", "id -u; command -v gcc hatchling || true").split()
-            expect(who == ["10001"], f"{one.name} is an ordinary user without build tools, not {who}")
+            expect([port["HostIp"] for port in published] == ["127.0.0.1"], f"{container.name} publishes on loopback")
+        expect(host["Memory"] > 0, f"{container.name} has a memory limit")
+        if container.service in OUR_SERVICES:
+            expect(host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"], f"{container.name} is confined")
+            who = run("docker", "exec", container.id, "sh", "-c", "id -u; command -v gcc hatchling || true").split()
+            expect(who == ["10001"], f"{container.name} is an ordinary user without build tools, not {who}")
     for file in project.secrets.iterdir():
         secret = file.read_text("utf-8").strip().rpartition(":")[2]
         if not file.name.startswith("."):
@@ -104,7 +109,7 @@ def containers_are_confined(project: Project) -> None:
 
 
 def flower_shows_and_refuses(project: Project) -> None:
-    """A password is asked, tasks are seen without an option of the workers, and nothing can be revoked."""
+    """Expect that Flower asks for a password, shows tasks, and revokes none."""
     login = (project.secrets / "flower_logins").read_text("utf-8").strip()
 
     def ask(path: str, *, verb: str = "GET", login: str = login) -> tuple[int, str]:
@@ -129,17 +134,14 @@ def flower_shows_and_refuses(project: Project) -> None:
 
 
 def workers_leave_in_time(project: Project) -> None:
-    """SIGTERM ends worker, settle and beat by themselves, before the engine would kill them."""
+    """Expect worker, settle and beat to end after SIGTERM before the engine would kill them."""
     for service in ("worker", "settle", "beat"):
-        one = project.containers(service)[0]
+        container = project.containers(service)[0]
         began = time.monotonic()
-        run("docker", "stop", "--time", "30", one.id)
-        [ended] = [each for each in project.containers(service) if each.id == one.id]
-        expect(
-            ended.status == "exited" and ended.exit_code != 137,
-            f"{one.name} ends by itself: {ended.exit_code}",
-        )
-        say(f"{one.name} left {time.monotonic() - began:.1f} s after SIGTERM")
+        run("docker", "stop", "--time", "30", container.id)
+        [ended] = [found for found in project.containers(service) if found.id == container.id]
+        expect(ended.status == "exited" and ended.exit_code != 137, f"{ended.name} ends by itself: {ended.exit_code}")
+        say(f"{container.name} left {time.monotonic() - began:.1f} s after SIGTERM")
 
 
 STEPS: tuple[Callable[[Project], None], ...] = (
@@ -160,7 +162,7 @@ def main() -> int:
     except NoEngine as error:
         say(str(error))
         return 2
-    except Failed as error:
+    except (Failed, waiting.NotInTime) as error:
         say(f"FAILED: {error}")
         return 1
     say("compose.yaml works, a killed worker included")

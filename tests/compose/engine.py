@@ -1,4 +1,4 @@
-"""The container engine of this machine: its commands, and what to say when there is none."""
+"""The commands of the container engine of this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OURS = ("B24_", "B24OFFLINE_", "CELERY_", "COMPOSE_", "FLOWER_", "WORKER_", "VAL
 
 
 class NoEngine(Exception):
-    """No Docker engine, or no Compose, can be had here; the text says what to do."""
+    """There is no Docker engine or no Compose here; the text says what to do."""
 
 
 class Failed(Exception):
@@ -27,7 +27,7 @@ def run(
     timeout_seconds: float = 120,
     check: bool = True,
 ) -> str:
-    """Return the output of a command, standard output only; raises Failed with both outputs when it fails."""
+    """Return the output of a command, standard output only. Raise `Failed` with both outputs."""
     try:
         done = subprocess.run(
             command,
@@ -54,7 +54,7 @@ def clean_environ(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_compose() -> Sequence[str]:
-    """Return the command of Compose; raises NoEngine when it, or an engine that answers, is missing."""
+    """Return the command of Compose. Raise `NoEngine` where it, or an engine, is missing."""
     if shutil.which("docker") is None:
         raise NoEngine("There is no `docker` command. Install Docker with Compose; nothing was tested.")
     try:

@@ -34,14 +34,14 @@ def backlog(control: Control, _runtime: Runtime, count: str) -> Any:
     return control.backlog(int(count))
 
 
-def hold(_control: Control, runtime: Runtime, seconds: str) -> Any:
+def lock_mirror(_control: Control, runtime: Runtime, seconds: str) -> Any:
     with create_engine(runtime.config.database_url).begin() as connection:
         connection.execute(text("LOCK TABLE objects IN EXCLUSIVE MODE"))
         time.sleep(float(seconds))
     return True
 
 
-def retrying(_control: Control, runtime: Runtime) -> Any:
+def lock_waiters(_control: Control, runtime: Runtime) -> Any:
     with create_engine(runtime.config.database_url).connect() as connection:
         return connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one()
 
@@ -65,8 +65,8 @@ COMMANDS = {
     "bound": bound,
     "traffic": traffic,
     "backlog": backlog,
-    "hold": hold,
-    "retrying": retrying,
+    "lock-mirror": lock_mirror,
+    "lock-waiters": lock_waiters,
     "progress": progress,
     "difference": difference,
 }

@@ -1,18 +1,18 @@
-"""One deployment of compose.yaml with its demo portal: brought up under a name of its own, and taken away again."""
+"""One deployment of compose.yaml with its demo portal, under a project name of its own."""
 
 from __future__ import annotations
 
 import json
 import secrets
-import socket
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from tests.compose.engine import CHECKOUT, Failed, clean_environ, find_compose, run
+from tests.support.ports import free_port
+from tests.support.waiting import NotInTime, wait_until
 
 IMAGE = "b24offline:compose-test"
 WORKERS = 2
@@ -25,7 +25,7 @@ PROBE = Path(__file__).with_name("probe.py").read_text("utf-8")
 
 @dataclass(frozen=True)
 class Container:
-    """What the engine says of one container."""
+    """The state of one container, as the engine reports it."""
 
     id: str
     service: str
@@ -47,25 +47,8 @@ class Container:
         return self.status == "running" and self.health in ("healthy", "")
 
 
-def wait_until(true: Callable[[], Any], what: str, seconds: float) -> Any:
-    """Return the first true answer; raises Failed when the time is over."""
-    deadline = time.monotonic() + seconds
-    while not (answer := true()):
-        if time.monotonic() > deadline:
-            raise Failed(f"not within {seconds:g} s: {what}")
-        time.sleep(1)
-    return answer
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Project:
-    """Builds the image, makes secrets, starts everything; ends all of it on exit, with the logs if it failed."""
+    """Build the image, make secrets and start everything. Remove all of it on exit; show the logs if it failed."""
 
     def __init__(self, say: Callable[[str], None], *, flower: bool = True) -> None:
         self._say = say
@@ -74,7 +57,7 @@ class Project:
         self.secrets = Path(self._folder.name) / "secrets"
         self.name = f"b24offline-{secrets.token_hex(4)}"
         self.flower_port = free_port()
-        # As a user sets it: in the file that Compose reads and that the containers get as well.
+        # Where a user sets it: the file that Compose reads and that the containers get.
         self._variables = Path(self._folder.name) / "demo.env"
         self._variables.write_text(f"{DEMO.read_text('utf-8')}FLOWER_PORT={self.flower_port}\n", "utf-8")
         self._environ = clean_environ(
@@ -125,41 +108,42 @@ class Project:
         label = f"label=com.docker.compose.project={self.name}"
         ids = run("docker", "ps", "--all", "--quiet", "--filter", label).split()
         found = [_container(raw) for raw in json.loads(run("docker", "inspect", *ids))] if ids else []
-        chosen = [one for one in found if service in (None, one.service)]
-        return sorted(chosen, key=lambda one: (one.service, one.number))
+        chosen = [container for container in found if service in (None, container.service)]
+        return sorted(chosen, key=lambda container: (container.service, container.number))
 
     def wait_until_healthy(self, seconds: float = 300) -> None:
-        """Until every container runs and is healthy."""
+        """Wait until every container runs and is healthy. Raise `Failed`."""
 
         def all_serve() -> bool:
             found = self.containers()
-            if any(one.restarts >= HOPELESS_RESTARTS for one in found):
+            if any(container.restarts >= HOPELESS_RESTARTS for container in found):
                 raise Failed("a container does not come up")
-            return bool(found) and all(one.serves for one in found)
+            return bool(found) and all(container.serves for container in found)
 
         try:
-            wait_until(all_serve, "all containers are healthy", seconds)
-        except Failed as error:
-            states = ", ".join(f"{one.name} {one.status} {one.health}" for one in self.containers())
+            wait_until(all_serve, "all containers are healthy", seconds, pause_seconds=1)
+        except NotInTime as error:
+            states = ", ".join(f"{found.name} {found.status} {found.health}" for found in self.containers())
             raise Failed(f"{error}: {states}") from None
 
     def ask(self, *command: str) -> Any:
-        """Return what the probe answers inside the settle container, next to portal, ledger and database."""
+        """Return the probe's reply from inside the settle container, which reaches portal, ledger and database."""
         [settle] = self.containers("settle")
         return json.loads(run("docker", "exec", "-i", settle.id, "python", "-", *command, stdin=PROBE))
 
     def ask_and_leave(self, *command: str) -> None:
-        """The same for a command that lasts; it dies with the settle container's main process at the latest."""
+        """Start a probe command and do not wait for it. It ends with the settle container at the latest."""
         [settle] = self.containers("settle")
         run("docker", "exec", "--detach", settle.id, "python", "-c", PROBE, *command)
 
     def logs(self, lines: int | None = None) -> str:
         """Return the output of all containers."""
         found: list[str] = []
-        for one in self.containers():
-            tail = ("--tail", str(lines)) if lines else ()
-            found.append(f"--- {one.name}: {one.status}, exit code {one.exit_code}, {one.restarts} restarts")
-            found.append(run("sh", "-c", 'exec docker logs "$@" 2>&1', "logs", *tail, one.id, check=False))
+        tail = ("--tail", str(lines)) if lines else ()
+        for container in self.containers():
+            state = f"{container.status}, exit code {container.exit_code}, {container.restarts} restarts"
+            found.append(f"--- {container.name}: {state}")
+            found.append(run("sh", "-c", 'exec docker logs "$@" 2>&1', "logs", *tail, container.id, check=False))
         return "\n".join(found)
 
     def _left(self) -> str:
