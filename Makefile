@@ -50,10 +50,11 @@ faults: $(DEV) ## kill, break and repeat everything (ROW=12 SEED=7 MINUTES=5 BRO
 model: $(DEV) ## explore the protocol for one message, rule by rule; DEPTH=2 takes minutes
 	$(BIN)/python -m tests.model --depth $(or $(DEPTH),1) $(ARGS)
 
-check: $(DEV) ## lint, format, types, generated documents
+check: $(DEV) ## lint, format, types, rooms and doors, generated documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/repo/test_rooms.py tests/repo/test_structure.py tests/repo/test_ledger_keys.py
 	$(BIN)/python -m tools.settings_docs --check
 
 # A directory of an aborted run has no pip yet, and a moved interpreter leaves a dangling link: both are made anew.
