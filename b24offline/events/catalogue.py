@@ -1,4 +1,4 @@
-"""What the portal's event names mean: action, entity, where the id is, how the object is read.
+"""The meaning of the portal's event names: action, entity, path of the id, how the object is read.
 
 The data is `catalogue.csv` beside this file, one row an event. `id_path` is relative to the event's payload
 (`.` is the payload itself, `[0]` the first element of a list); several paths joined by `+` make one composite
@@ -13,7 +13,7 @@ import csv
 import functools
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -31,7 +31,7 @@ _PATH_STEP: Final = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 _MAX_ID_CHARACTERS: Final = 128
 
 LISTED_ENTITIES: Final = frozenset({"crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_item", "task"})
-"""Entities that the portal lists by the date of their last change, so that a mirror of them can be compared."""
+"""Entities that the portal lists by the date of their last change, so that their mirror can be compared."""
 
 _ABSENT: Final = object()
 _MODIFIED_FIELDS: Final = (
@@ -45,7 +45,7 @@ _MODIFIED_FIELDS: Final = (
     "DATE_UPDATE",
     "TIMESTAMP_X",
 )
-"""Where objects keep the moment of their last change; the most telling name first."""
+"""Fields with the time of the last change, the most specific first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ class EventKind:
         scope: the REST scope whose methods raise it.
         action: "add", "update", "delete" or "other".
         entity: our word for the kind of object, "crm_deal".
-        id_path: where the id is in the payload, "" when the event has no object.
+        id_path: path of the id in the payload, "" when the event has no object.
         get_method: the REST method that reads the object, "" when there is none.
         get_params: names of its parameters.
-        result_path: where the object is in its answer.
+        result_path: path of the object in its reply.
         offline: whether the event can be queued as offline.
     """
 
@@ -82,8 +82,8 @@ class ObjectRead:
     Attributes:
         method: the REST method.
         params: its parameters.
-        result_path: where the object is in the answer.
-        asked: field -> value that a list was asked for; the object must have them.
+        result_path: path of the object in the reply.
+        asked: field -> value that the filter asks for; the object must have them.
     """
 
     method: str
@@ -121,22 +121,10 @@ class Catalogue:
             return None if wanted.endswith(_TYPE_SUFFIX) else kind
         typed = _TYPED_NAME.fullmatch(wanted)
         template = self._kinds.get(typed["base"] + _TYPE_SUFFIX) if typed else None
-        if template is None:
-            return None
-        return EventKind(
-            name=wanted,
-            scope=template.scope,
-            action=template.action,
-            entity=template.entity,
-            id_path=template.id_path,
-            get_method=template.get_method,
-            get_params=template.get_params,
-            result_path=template.result_path,
-            offline=template.offline,
-        )
+        return replace(template, name=wanted) if template else None
 
     def getter(self, object_key: ObjectKey) -> ObjectRead | None:
-        """Return the call that reads this object; None where the portal offers none or the id has another shape."""
+        """Return the call that reads this object, None when there is no such method or the id has another shape."""
         parts = object_key.object_id.split(":")
         kind = self._reads.get((object_key.entity, len(parts)))
         if kind is None and len(parts) > 1:
@@ -182,8 +170,8 @@ def parse_catalogue(text: str) -> tuple[EventKind, ...]:
 def object_id_from(data: JSON, kind: EventKind) -> str | None:
     """Return the id of the object that a payload points to, composite ids joined by `:`.
 
-    None when the kind has no object, or the id is missing, zero, too long or not plain text: such an event
-    stays processable, it just belongs to no object.
+    Return None when the kind has no object, or the id is missing, zero, too long or not plain text: such an event
+    can run, it just belongs to no object.
     """
     if not kind.id_path:
         return None
@@ -200,7 +188,7 @@ def object_id_from(data: JSON, kind: EventKind) -> str | None:
 
 
 def event_from_record(portal: str, record: Record, catalogue: Catalogue) -> Event:
-    """Return the event a record carries; an unknown name or an odd id gives one without object, never an error."""
+    """Return the event of a record; an unknown name or a malformed id gives an event without object, not an error."""
     kind = catalogue.lookup(record.name)
     key: ObjectKey | None = None
     if kind is not None:
@@ -221,10 +209,10 @@ def event_from_record(portal: str, record: Record, catalogue: Catalogue) -> Even
 
 
 def object_in(result: JSON, read: ObjectRead) -> JSON:
-    """Return the object in the `result` of an answer; None when it is absent (`[]`, null, false, also at its place).
+    """Return the object in the `result` of a reply, None when it is absent (`[]`, null, false, also at its path).
 
-    Raises ValueError when there is something else: a map without the object's key, or an object that was not asked
-    for, as of a list that ignores its filter. That must not pass for an object that is gone.
+    Raise ValueError for anything else: a map without the object's key, or an object that was not asked for, as from a
+    list that ignores its filter. That must not be taken for an object that is gone.
     """
     if _is_nothing(result):
         return None
@@ -234,7 +222,7 @@ def object_in(result: JSON, read: ObjectRead) -> JSON:
     if isinstance(found, dict):
         other = [name for name, value in read.asked.items() if name in found and str(found[name]) != value]
         if other:
-            raise ValueError(f"the {other[0]} of what came is not the one asked for")
+            raise ValueError(f"the {other[0]} of the object is not the one asked for")
     return None if _is_nothing(found) else found
 
 
@@ -243,10 +231,10 @@ def _is_nothing(value: JSON) -> bool:
 
 
 def changed_at(entity: str, data: JSON) -> str | None:
-    """Return when the object was last modified by its own account, ISO 8601 with offset.
+    """Return when the object was last modified according to its own fields, ISO 8601 with offset.
 
-    None when it does not say, or says it without an offset or in the portal's display format (as
-    calendar entries do).
+    Return None when no field tells, or only without an offset or in the portal's display format (as calendar entries
+    do).
     """
     if not isinstance(data, dict) or not entity:
         return None

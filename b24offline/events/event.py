@@ -40,7 +40,7 @@ class Event:
         object: what changed; None where the event has no object or an unreadable id.
         data: the payload, mostly ids only; never logged, so it has no place in the repr.
         user_id: who caused it; None when no user acted.
-        nacked: whether it comes from a record that was nacked as failed before.
+        nacked: whether its record was nacked before.
     """
 
     portal: str
@@ -61,19 +61,19 @@ class Event:
 
     @property
     def local(self) -> bool:
-        """Whether it was injected here: no record of the portal stands behind it."""
+        """Whether it is synthetic: it has no record on the portal."""
         return self.record_id < 0
 
     @property
     def retrying(self) -> bool:
-        """Whether its runs are held instead of failing: it was nacked before, or there is nothing to report."""
+        """Whether a failed run is retried instead of nacked: its record was nacked before, or it has none."""
         return self.nacked or self.local
 
     def idempotency_key(self, pipeline: str) -> str:
-        """Return the text that stays the same when this event runs again through the given pipeline.
+        """Return a text that is the same whenever this event runs through the given pipeline.
 
-        A repeat of the event in the portal has another stamp, hence another key. That of a local event names the
-        object: it stays the same when the same missed state is injected twice.
+        A repeat of the event in the portal has another stamp, hence another key. The key of a local event names the
+        object, so it is the same when the same missed change is injected twice.
         """
         if self.local and self.object is not None:
             name = f"{self.object.entity}:{self.object.object_id}"
@@ -81,7 +81,7 @@ class Event:
         return f"{self.portal}:{self.delivery}:{pipeline}"
 
     def to_json(self) -> str:
-        """Return the event as one JSON text in ASCII; `from_json` gives it back."""
+        """Return the event as JSON in ASCII; `from_json` is the inverse."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         values["object"] = None if self.object is None else [self.object.entity, self.object.object_id]
         return json.dumps(values, separators=(",", ":"))

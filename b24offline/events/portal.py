@@ -1,4 +1,4 @@
-"""A portal as the store knows it: who it is, what state it is in, which tokens it has."""
+"""A portal as a value: its identity, its states and its tokens."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ if TYPE_CHECKING:
 
 
 class ObservedState(StrEnum):
-    """What a portal lets us do at present, and so what polls, runs and settles may try."""
+    """What a portal allows at present, and so what polls, runs and settles may try."""
 
     ACTIVE = "active"
     PAUSED = "paused"
     """Limits, failures of the portal, the network; it ends by itself."""
     AUTH_LOST = "auth_lost"
-    """Ends when a poll or a refresh succeeds; once the refresh token was refused, when a new one is stored."""
+    """Ends when a poll or a refresh succeeds; after the refresh token was refused, when a new one is stored."""
     NOT_ADMIN = "not_admin"
     PLAN_TOO_SMALL = "plan_too_small"
     UNDECIDED = "undecided"
-    """Never polled by this deployment, and somebody else's records were reserved; ends by claim or by another
-    connector."""
+    """Not yet polled by this deployment, and another one's records are reserved; ends by a claim or a new connector."""
     BLOCKED = "blocked"
     """Blocked by hand at the vendor."""
     REMOVED = "removed"
@@ -30,28 +29,31 @@ class ObservedState(StrEnum):
 
 
 CLAIMED: Final = 0
-"""A epoch that no ledger has: the first poll finds another one, and is as careful as after loss of the ledger."""
+"""An epoch that no ledger has: the first poll finds a different one, and recovers as after the loss of the ledger."""
 
 
 class DesiredState(StrEnum):
-    """What the operator wants of a portal. Kept apart from its state: a call that succeeds ends no wish."""
+    """What the operator wants of a portal. Kept apart from its observed state: no call changes it."""
 
     RUN = "run"
     PAUSED = "paused"
     """No polls, no adoption, no redrive; runs under way finish and settle."""
     DRAINING = "draining"
-    """As paused, until nothing is open; it is paused then."""
+    """As paused; becomes `PAUSED` when no batch is open."""
     REMOVED = "removed"
-    """Not served at all, its tokens deleted; the name is kept so that no configuration brings it back."""
+    """Not served, its tokens deleted; the name is kept so that no configuration adds it again."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """A pair of tokens: ``access`` is ``""`` before the first refresh, ``refresh`` is ``""`` when none is
-    known.
+    """A pair of tokens.
 
-    ``expires_at`` is in epoch seconds, None when unknown. ``version`` counts the pairs a portal has had.
-    ``refused``: the authorization server refused its refresh token, or another account answered to it.
+    Attributes:
+        access: "" before the first refresh.
+        refresh: "" when none is known.
+        expires_at: epoch seconds, None when unknown.
+        version: counts the pairs a portal has had.
+        refused: whether the authorization server refused the refresh token, or answered for another account.
     """
 
     access: str = field(repr=False)
@@ -65,11 +67,12 @@ class Tokens:
 class Portal:
     """One portal as the store knows it; times are aware datetimes.
 
-    ``state`` is what was observed, ``desired_state`` what the operator asked for. ``state_actor`` says who must act
-    before a state ends, in the words of `b24offline.errors.Actor`; ``""`` where the error did not tell.
-    ``ledger_epoch`` is None until the first poll, `CLAIMED` until the first one after a claim.
-    ``authorized_at`` is when a person authorized it last, ``token_version`` counts
-    the pairs it has had.
+    Attributes (of the others the name says all):
+        state: what was observed; `desired_state` is what the operator asked for.
+        state_actor: who must act before the state ends, a `b24offline.errors.Actor`; "" when unknown.
+        authorized_at: when a person authorized it last.
+        token_version: counts the pairs it has had.
+        ledger_epoch: None until the first poll, `CLAIMED` until the first one after a claim.
     """
 
     name: str
@@ -92,18 +95,18 @@ class Portal:
 
     @property
     def polled(self) -> bool:
-        """Whether its queue may be asked for records: polls, adoption and redrive."""
+        """Whether its queue may be read: by polls, adoption and redrive."""
         return self.desired_state is DesiredState.RUN and self.state is not ObservedState.REMOVED
 
     @property
     def served(self) -> bool:
-        """Whether what is open of it is still run and settled."""
+        """Whether its open batches still run and settle."""
         return self.desired_state is not DesiredState.REMOVED
 
 
 @dataclass(frozen=True)
 class RefreshWait:
-    """How long a token refresh has to wait; ``failed`` when that is because the last one failed."""
+    """How long a token refresh must wait; ``failed``: because the last one failed."""
 
     seconds: float
     failed: bool

@@ -1,8 +1,7 @@
 """Records as the portal sends them, typed. Pure.
 
 A record is one row of the portal's offline queue. Its foreign spelling (`EVENT_NAME`, `false` for "nothing",
-numbers as strings) ends here: `parse_record` either returns a typed `Record` or says why it cannot, and nothing
-behind it looks at raw rows again.
+numbers as strings) ends here: `parse_record` returns a typed `Record` or raises, and no other code reads raw rows.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from typing import Final, TypeAlias
 from b24offline.errors import B24OfflineError
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
-"""Any value a portal's answer can hold."""
+"""Any value in a portal's reply."""
 
 _MESSAGE_ID: Final = re.compile(r"[0-9A-Za-z]{32}")
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 
 
 class MalformedRecord(B24OfflineError):
-    """A row of the queue that cannot become an event; it concerns this row only, never its batch.
+    """A row of the queue that cannot become an event. It does not affect the rest of its batch.
 
     Attributes:
         record_id: the row's `ID` when that much could be read, else None.
@@ -57,7 +56,7 @@ class Record:
         additional: `EVENT_ADDITIONAL`, the same way.
         message_id: `MESSAGE_ID`, 32 characters; equal for every record of one event name and data.
         process_id: the reservation the row belongs to, "" while free.
-        nacked: whether the row was nacked as failed (`ERROR`).
+        nacked: whether the record was nacked (`ERROR`).
     """
 
     record_id: int
@@ -73,13 +72,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one reservation holds: records that can run, and rows that cannot be read.
+    """The content of one reservation: records that can run, and rows that cannot be read.
 
     Attributes:
         portal: name of the portal.
         process_id: the portal's name for the reservation, never empty.
-        records: in the order of the answer.
-        malformed: rows that are no records; they fail alone.
+        records: in the order of the reply.
+        malformed: rows that are no records.
     """
 
     portal: str
@@ -89,17 +88,17 @@ class Batch:
 
 
 def stamp_seconds(stamp: str) -> int:
-    """Epoch seconds of a `TIMESTAMP_X` text; raises ValueError where it is none or lacks its offset."""
+    """Return the epoch seconds of a `TIMESTAMP_X`; raise ValueError when it is malformed or has no offset."""
     return int(_parse_stamp(stamp).timestamp())
 
 
 def parse_record(raw: object, *, process_id: str = "", nacked: bool = False) -> Record:
-    """Return one row of an answer as a typed record.
+    """Return one row of a reply as a typed record.
 
     Args:
         raw: the decoded row. Missing, false, null and empty payloads are all "no payload".
-        process_id: the reservation, where the row does not say (`event.offline.get` rows do not).
-        nacked: the mark, where the row does not say.
+        process_id: the reservation, when the row has no PROCESS_ID (rows of `event.offline.get` have none).
+        nacked: whether it was nacked, when the row has no ERROR.
 
     Raises:
         MalformedRecord: id, timestamp, name or message id is missing or has the wrong shape.
@@ -145,7 +144,7 @@ def parse_record(raw: object, *, process_id: str = "", nacked: bool = False) -> 
 
 
 def batch_from_rows(portal: str, process_id: str, rows: Iterable[object], *, nacked: bool = False) -> Batch:
-    """Return the rows of one reservation as a batch; rows that cannot be read are kept apart, not raised."""
+    """Return the rows of one reservation as a batch; malformed rows are collected, not raised."""
     records: list[Record] = []
     malformed: list[MalformedRecord] = []
     for row in rows:

@@ -1,7 +1,7 @@
 """What a pipeline or a step asks of its retries: attempts, waits, and which errors are final. Pure.
 
-Checked where they are written, at import, so that a worker does not start with rules that mean nothing. Errors that
-do not count as an attempt are out of their reach: a limit of the portal is no failure of a step.
+Checked at import, so that a worker does not start with meaningless rules. They do not apply to errors that do not
+count as an attempt: a limit of the portal is not a failure of the step.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from b24offline.errors import ConfigError
 
 MOST_ATTEMPTS: Final = 20
 LONGEST_WAIT_SECONDS: Final = 3600.0
-"""A run that waits keeps its batch open and its object's object queue taken; what needs longer is for the error
-lane."""
+"""A waiting run keeps its batch open and its object queue occupied; longer waits belong to the error lane."""
 
 
 PASSING_SOON: Final = (
@@ -48,17 +47,17 @@ PASSING_LATE: Final = (
 )
 """Errors that last for minutes, or until a person acts."""
 UNCOUNTED: Final = (errors.RateLimited, errors.OperationTimeLimit, *PASSING_SOON, *PASSING_LATE)
-"""Errors that do not count as an attempt, whatever a pipeline or a step asks for."""
+"""Errors that never count as an attempt, whatever a pipeline or a step asks for."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryRules:
-    """Rules of a step or of a pipeline; None leaves a rule to what is below. Made by `RetryRules.checked`.
+    """Rules of a step or of a pipeline; None leaves a rule to the level below. Made by `RetryRules.checked`.
 
     Attributes:
-        attempts: how often a step may fail by counted errors before its run has failed.
-        backoff_seconds: the waits before its repeats; the last one serves all that follow.
-        final: errors after which the run has failed at once, beside those that are always final.
+        attempts: failed attempts of a step after which its run has failed.
+        backoff_seconds: waits before the retries; the last one is used for all further retries.
+        final: errors that fail the run at once, in addition to those that always do.
     """
 
     attempts: int | None = None
@@ -74,9 +73,9 @@ class RetryRules:
         backoff: float | Iterable[float] | None = None,
         final: type[Exception] | Iterable[type[Exception]] | None = None,
     ) -> Self:
-        """Rules as their author wrote them; ``owner`` ("step 'bill'") begins what is said of a mistake.
+        """Return the rules as their author wrote them; ``owner`` ("step 'bill'") begins the message of an error.
 
-        Raises `ConfigError` for anything that is out of range or could never apply.
+        Raise `ConfigError` for anything that is out of range or could never apply.
         """
         if attempts is not None and not (_whole(attempts) and 1 <= attempts <= MOST_ATTEMPTS):
             raise ConfigError(f"{owner}: attempts must be a whole number from 1 to {MOST_ATTEMPTS}, not {attempts!r}")
@@ -87,7 +86,7 @@ class RetryRules:
         )
 
     def over(self, below: RetryRules) -> RetryRules:
-        """These rules, and where they say nothing those of ``below``."""
+        """Return these rules, completed by those of ``below``."""
         return RetryRules(
             below.attempts if self.attempts is None else self.attempts,
             below.backoff_seconds if self.backoff_seconds is None else self.backoff_seconds,
@@ -95,7 +94,7 @@ class RetryRules:
         )
 
     def scaled(self, scale: float) -> RetryRules:
-        """Return the rules with their waits shortened as all timers are."""
+        """Return the rules with their waits scaled like all timers."""
         if self.backoff_seconds is None:
             return self
         return RetryRules(self.attempts, tuple(wait * scale for wait in self.backoff_seconds), self.final)
@@ -116,7 +115,7 @@ def _waits(owner: str, backoff: float | Iterable[float]) -> tuple[float, ...]:
     if not given or len(usable) != len(given):
         raise ConfigError(
             f"{owner}: backoff must be one or more waits in seconds, above 0 and at most {LONGEST_WAIT_SECONDS:.0f}, "
-            f"not {backoff!r}; what needs longer is run again by the error lane"
+            f"not {backoff!r}; longer waits belong to the error lane"
         )
     return tuple(float(wait) for wait in usable)
 

@@ -1,7 +1,7 @@
-"""Which pipelines run for which event. Pipelines register with `@route`; the library never calls Celery.
+"""Which pipelines run for which event. Pipelines register with `@route`.
 
 A pipeline is a function that takes an `Event` and returns a chain of steps. Its name is part of every run, of the
-idempotency key and of the ledger, so renaming one makes its waiting runs fail as unknown.
+idempotency key and of the ledger, so the waiting runs of a renamed pipeline fail as unknown.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ P = TypeVar("P", bound="Callable[[Event], object]")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _TYPED: Final = re.compile(r"(.+)_[1-9][0-9]*")
 NO_RULES: Final = RetryRules()
-"""Of a pipeline or step that leaves its retries to the deployment."""
+"""The rules of a pipeline or step that sets none."""
 
 
 def routed_as(event_name: str) -> tuple[str, ...]:
-    """Return the names that routes may call an event by, its own first: one for all smart processes takes `..._147`
-    too."""
+    """Return the names of an event in routes, its own first; that of all smart processes covers `..._147` too."""
     typed = _TYPED.fullmatch(event_name)
     return (event_name, typed[1]) if typed else (event_name,)
 
@@ -52,7 +51,7 @@ class Routes:
     ) -> None:
         """Add a pipeline. ``mirrors``: the entities whose objects it writes into the mirror.
 
-        Raises `ConfigError` for a name that is taken, no events, an event named twice, or an entity that cannot be
+        Raise `ConfigError` for a name that is taken, no events, an event named twice, or an entity that cannot be
         compared with the mirror.
         """
         if not _NAME.fullmatch(name):
@@ -73,15 +72,15 @@ class Routes:
             self._by_event.setdefault(event, []).append(name)
 
     def pipelines_for(self, event_name: str) -> tuple[str, ...]:
-        """Return the pipelines of an event; one for a single smart process (`..._147`) comes before those for all."""
+        """Return the pipelines of an event; those of a single smart process (`..._147`) replace those for all."""
         return next((tuple(self._by_event[name]) for name in routed_as(event_name) if name in self._by_event), ())
 
     def pipeline(self, name: str) -> Callable[[Event], object] | None:
-        """Return the function behind a name, or None when no such pipeline is loaded."""
+        """Return the pipeline of a name, None when it is not loaded."""
         return self._pipelines.get(name)
 
     def retry_rules(self, name: str) -> RetryRules:
-        """Return what a pipeline asks of the retries of its steps; nothing for one that is not loaded."""
+        """Return the retry rules of a pipeline; no rules for one that is not loaded."""
         return self._rules.get(name, NO_RULES)
 
     def mirrors(self, event_name: str, entity: str) -> bool:
@@ -100,15 +99,15 @@ class Routes:
 
 
 def _refuse_incomparable(name: str, events: Iterable[str], mirrors: frozenset[str]) -> None:
-    """Raise `ConfigError` where reconciliation could not compare what a pipeline mirrors."""
+    """Raise `ConfigError` when reconciliation could not compare what a pipeline mirrors."""
     if unlisted := mirrors - LISTED_ENTITIES:
         raise ConfigError(
             f"pipeline {name!r} mirrors {', '.join(map(repr, sorted(unlisted)))}, which cannot be compared: the portal "
             f"lists by date of change {', '.join(sorted(LISTED_ENTITIES))}"
         )
     kinds = (shipped_catalogue().lookup(event) for event in events)
-    if strange := mirrors - {kind.entity for kind in kinds if kind}:
-        raise ConfigError(f"pipeline {name!r} mirrors {', '.join(sorted(strange))}, and none of its events is of these")
+    if foreign := mirrors - {kind.entity for kind in kinds if kind}:
+        raise ConfigError(f"pipeline {name!r} mirrors {', '.join(sorted(foreign))}, and none of its events is of these")
 
 
 routes: Final = Routes()
@@ -127,7 +126,7 @@ def route(
 
     ``mirrors`` names the entities whose objects the pipeline writes into the mirror: reconciliation compares these.
     ``attempts``, ``backoff`` (seconds) and ``final`` hold for all steps of the pipeline that do not say otherwise; see
-    `RetryRules`. Raises `ConfigError`.
+    `RetryRules`. Raise `ConfigError` when any of it is wrong.
     """
 
     def register(pipeline: P) -> P:

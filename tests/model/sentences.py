@@ -72,7 +72,9 @@ SENTENCES: dict[str, Callable[..., str]] = {
     "sends_supersede": lambda process, record: (
         f"settle   {_batch(process)}: sends clear for superseded record {record}"
     ),
-    "sends_nack": lambda process, record: f"settle   {_batch(process)}: notes the in-doubt window, sends error for record {record}",
+    "sends_nack": lambda process, record: (
+        f"settle   {_batch(process)}: notes the in-doubt window, sends error for record {record}"
+    ),
 }
 
 

@@ -27,7 +27,7 @@ TIMEOUTS = {"connect_timeout_seconds": 2.0, "read_timeout_seconds": 3.0}
 
 
 class AuthServer:
-    """Changes refresh tokens for pairs; an old refresh token dies at once."""
+    """Exchanges refresh tokens for pairs; an old refresh token is invalid at once."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -179,7 +179,7 @@ def test_threads_of_one_process_share_a_refresh(auth, database):
     assert len(auth.asked) == 2
 
 
-def test_who_does_not_get_the_claim_waits_for_the_pair_of_who_has_it(auth, database):
+def test_a_process_without_the_claim_waits_for_the_new_pair(auth, database):
     store = seeded(database, auth)
     source = source_of(store)
     stale = source.current("acme").access
@@ -197,7 +197,7 @@ def test_who_does_not_get_the_claim_waits_for_the_pair_of_who_has_it(auth, datab
 
 
 @pytest.mark.parametrize("off_seconds", [-3600, -60, 60, 3600])
-def test_a_wrong_clock_of_a_worker_does_not_let_a_second_refresh_in(auth, database, monkeypatch, off_seconds):
+def test_a_wrong_worker_clock_allows_no_second_refresh(auth, database, monkeypatch, off_seconds):
     monkeypatch.setattr(oauth, "_PATIENCE_SECONDS", 0.2)
     source = source_of(seeded(database, auth))
     stale = source.current("acme").access
@@ -205,14 +205,14 @@ def test_a_wrong_clock_of_a_worker_does_not_let_a_second_refresh_in(auth, databa
     version = wrong.tokens.get("acme").version
     assert wrong.tokens.claim_refresh("acme", version, 30)
     assert not wrong.tokens.claim_refresh("acme", version, 30)
-    for one in (source, source_of(wrong)):
+    for waiting in (source, source_of(wrong)):
         with pytest.raises(errors.RateLimited) as caught:
-            one.refresh("acme", stale)
+            waiting.refresh("acme", stale)
         assert 20 < caught.value.wait_seconds <= 30
     assert len(auth.asked) == 1
 
 
-def test_two_hundred_that_wait_at_twenty_portals_cost_twenty_refreshes(auth, database):
+def test_200_threads_at_20_portals_make_20_refreshes(auth, database):
     store, names = opened(database), [f"p{number:02d}" for number in range(20)]
     for name in names:
         seed(store, auth, name=name, connector=name)
@@ -243,7 +243,7 @@ def test_a_lost_grant_sets_the_state_and_is_not_tried_again(auth, database, capl
     assert store.portals.get("acme").state is ObservedState.ACTIVE
 
 
-def test_a_lost_grant_of_an_older_pair_changes_nothing_and_the_new_one_is_used(auth, database):
+def test_a_lost_grant_of_an_older_pair_changes_nothing(auth, database):
     store = seeded(database, auth, refresh_token="canary-dead")
 
     def authorize():
@@ -255,7 +255,7 @@ def test_a_lost_grant_of_an_older_pair_changes_nothing_and_the_new_one_is_used(a
     assert store.portals.get("acme").state is ObservedState.ACTIVE
 
 
-def test_a_pair_that_comes_after_a_new_authorization_is_dropped_for_one_of_that(auth, database):
+def test_a_pair_older_than_a_new_authorization_is_dropped(auth, database):
     store = seeded(database, auth)
     source = source_of(store)
     stale = source.current("acme").access
@@ -271,7 +271,7 @@ def test_a_pair_that_comes_after_a_new_authorization_is_dropped_for_one_of_that(
     assert store.tokens.get("acme") == source.current("acme")
 
 
-def test_another_account_told_after_a_new_authorization_changes_nothing(auth, database):
+def test_another_account_after_a_new_authorization_changes_nothing(auth, database):
     store = seeded(database, auth)
     bind_member(store, "acme", "m1")
     auth.extra = {"member_id": "m2"}
@@ -306,7 +306,7 @@ def test_without_a_refresh_token_nothing_is_asked(auth, database):
         (200, {"access_token": "a"}, errors.AuthServerUnavailable),
     ],
 )
-def test_a_failed_refresh_keeps_the_pair_and_rests(auth, database, status, content, kind):
+def test_a_failed_refresh_keeps_the_pair_and_waits(auth, database, status, content, kind):
     store = seeded(database, auth)
     source = source_of(store)
     stale = source.current("acme").access
@@ -323,7 +323,7 @@ def test_a_failed_refresh_keeps_the_pair_and_rests(auth, database, status, conte
     assert source.refresh("acme", stale).access == "canary-a2"
 
 
-def test_an_authorization_server_out_of_reach_costs_nothing(auth, database):
+def test_an_unreachable_authorization_server_changes_nothing(auth, database):
     auth.url = f"http://127.0.0.1:{free_port()}/oauth/token/"
     store = seeded(database, auth)
     with pytest.raises(errors.AuthServerUnavailable) as caught:
@@ -344,7 +344,7 @@ def test_another_account_is_refused_and_its_pair_not_stored(auth, database, capl
 
 
 @pytest.mark.parametrize("member", [{"member_id": None}, {"member_id": ""}, {"member_id": 5}])
-def test_an_answer_without_a_member_id_is_taken(auth, database, member):
+def test_a_reply_without_a_member_id_is_accepted(auth, database, member):
     auth.extra = {**member, "expires_in": "soon", "client_endpoint": None}
     store = seeded(database, auth)
     tokens = source_of(store).current("acme")
@@ -352,7 +352,7 @@ def test_an_answer_without_a_member_id_is_taken(auth, database, member):
     assert store.portals.get("acme").member_id is None
 
 
-def test_another_endpoint_is_told_and_not_used(auth, database, caplog):
+def test_another_endpoint_is_logged_and_not_used(auth, database, caplog):
     auth.extra = {"client_endpoint": "https://elsewhere.example/rest/"}
     store = seeded(database, auth)
     source_of(store).current("acme")

@@ -1,4 +1,4 @@
-"""Pace, refresh and replay around real clients, against a small server that is portal and authorization at once."""
+"""Rate limit, refresh and replay, against a small server that is portal and authorization server at once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def portal():
 
 
 class Parts:
-    """A client with everything it is made of, and the waits it was told to sleep."""
+    """A client with its parts, and the waits that it slept."""
 
     def __init__(self, portal, redis, tmp_path, max_wait_seconds=2.0, **rate_limiter):
         store = Store(f"sqlite:///{tmp_path}/b24.db", Cipher(["A" * 43 + "="]))
@@ -173,7 +173,7 @@ def test_a_batch_is_replayed_too(portal, parts):
     assert portal.calls[1:] == [("batch", "a1"), ("batch", "a2")]
 
 
-def test_a_token_that_expires_again_is_not_chased(portal, parts):
+def test_a_second_expired_token_is_raised(portal, parts):
     portal.script = [(401, {"error": "expired_token"})] * 5
     with pytest.raises(errors.ExpiredToken):
         parts.client.call("m")
@@ -202,7 +202,7 @@ def test_nothing_else_is_sent_twice(portal, parts, status, body, kind):
     assert portal.issued == 1
 
 
-def test_a_503_slows_everybody_down(portal, parts):
+def test_a_503_slows_all_processes_down(portal, parts):
     portal.script = [(503, {"error": "QUERY_LIMIT_EXCEEDED"})]
     with pytest.raises(errors.QueryLimitExceeded):
         parts.client.call("m")
@@ -213,7 +213,7 @@ def test_a_503_slows_everybody_down(portal, parts):
 
 
 @pytest.mark.parametrize("kind", ["run", "poll", "settle"])
-def test_a_portal_that_the_vendor_blocked_is_not_called_again_within_the_hour(portal, parts, redis, kind):
+def test_a_blocked_portal_is_not_called_within_the_hour(portal, parts, redis, kind):
     portal.script = [(503, {"error": "OVERLOAD_LIMIT"})]
     with pytest.raises(errors.Overloaded):
         parts.client.call("m", kind=kind)
@@ -227,7 +227,7 @@ def test_a_portal_that_the_vendor_blocked_is_not_called_again_within_the_hour(po
     assert parts.slept == []
 
 
-def test_after_a_block_a_poll_goes_first_then_everybody(portal, redis, tmp_path):
+def test_after_a_block_a_poll_goes_first(portal, redis, tmp_path):
     parts = Parts(portal, redis, tmp_path)
     parts.client._block_seconds = 6.0
     portal.script = [(503, {"error": "OVERLOAD_LIMIT"})]
@@ -241,7 +241,7 @@ def test_after_a_block_a_poll_goes_first_then_everybody(portal, redis, tmp_path)
     assert parts.client.call("m").result == 3
 
 
-def test_a_block_told_by_one_command_of_a_batch_counts(portal, parts):
+def test_a_block_in_one_command_of_a_batch_counts(portal, parts):
     portal.script = [(200, {"result": {"result": [], "result_error": {"a": {"error": "OVERLOAD_LIMIT"}}}})]
     assert set(parts.client.batch({"a": Command("m", {})}).errors) == {"a"}
     assert parts.rate_limiter.blocked("acme", "settle") > 0
@@ -260,7 +260,7 @@ def test_a_429_pauses_that_method_only(portal, parts, redis):
     assert parts.client.call("crm.lead.list").result == 2
 
 
-def test_limits_of_single_commands_are_heeded(portal, parts):
+def test_limits_of_single_commands_are_obeyed(portal, parts):
     refusals = {"a": {"error": "OPERATION_TIME_LIMIT"}, "b": {"error": "QUERY_LIMIT_EXCEEDED"}}
     portal.script = [(200, {"result": {"result": [], "result_error": refusals}})]
     answer = parts.client.batch({"a": Command("slow.one", {}), "b": Command("other", {})})
@@ -279,7 +279,7 @@ def test_a_limit_of_whole_batches_pauses_them(portal, parts):
     assert parts.client.call("another").result == 2
 
 
-def test_short_waits_are_slept_and_long_ones_told(portal, redis, tmp_path):
+def test_short_waits_are_slept_and_long_ones_raised(portal, redis, tmp_path):
     parts = Parts(portal, redis, tmp_path, requests_per_second=0.5, burst=1, max_wait_seconds=3.0)
     parts.client._sleep = lambda seconds: (parts.slept.append(seconds), threading.Event().wait(seconds))
     for _ in range(2):

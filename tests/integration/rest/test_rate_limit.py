@@ -1,4 +1,4 @@
-"""The pace, measured against an embedded Valkey with its own clock."""
+"""The rate limiter, measured against an embedded Valkey with its own clock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make_limiter(redis, **options):
 
 
 def drained(rate_limiter, kind, limit=1000):
-    """Take at once as many as are free."""
+    """Take as many as are free; return how many."""
     return next(n for n in range(limit) if rate_limiter.take("acme", kind) > 0)
 
 
@@ -49,7 +49,7 @@ def test_a_refused_request_is_not_counted(redis):
         assert rate_limiter.take("acme", "run") <= first
 
 
-def test_waiting_as_told_is_enough(redis):
+def test_the_returned_wait_is_enough(redis):
     rate_limiter = make_limiter(redis, requests_per_second=0.5)
     drained(rate_limiter, "run")
     for _ in range(2):
@@ -63,9 +63,9 @@ GIVE_UP_SECONDS = 60.0
 
 
 def run_threads(valkey, work, count, enough):
-    """Run ``work(pace)`` over and over in threads with clients of their own until ``enough(results)``.
+    """Run ``work(rate_limiter)`` repeatedly in threads with clients of their own until ``enough(results)``.
 
-    Returns the results and the time that it took.
+    Return the results and the time that it took.
     """
     results, begin = [], threading.Barrier(count + 1)
 
@@ -86,7 +86,7 @@ def run_threads(valkey, work, count, enough):
     return results, time.monotonic() - begun
 
 
-def test_many_threads_together_keep_the_pace(valkey, redis):
+def test_many_threads_together_keep_the_rate(valkey, redis):
     taken = 7 + 20 * 2
     results, seconds = run_threads(
         valkey,
@@ -138,7 +138,7 @@ def test_no_order_of_kinds_exceeds_its_ceiling(redis, rate, burst, share, order)
     assert last_other + 1 <= others + leaked
 
 
-def test_after_a_slow_down_nobody_goes_then_settling_first_and_no_burst(redis):
+def test_a_slow_down_refuses_all_then_allows_settling_first(redis):
     rate_limiter = make_limiter(redis, requests_per_second=0.1)
     rate_limiter.slow_down("acme", 4)
     assert rate_limiter.take("acme", "settle") == pytest.approx(4, abs=3)
@@ -158,7 +158,7 @@ def test_a_slow_down_never_shortens_another(redis):
     assert rate_limiter.take("acme", "settle") <= LONGEST_PAUSE_SECONDS
 
 
-def test_a_paused_method_says_for_how_long(redis):
+def test_a_paused_method_is_paused_for_every_caller(redis):
     rate_limiter = make_limiter(redis)
     seconds, microseconds = redis.time()
     now = seconds + microseconds / 1e6
@@ -193,7 +193,7 @@ def test_every_key_is_named_for_its_portal_and_ends_by_itself(redis):
     assert all(0 < redis.pttl(key) <= 61_000 for key in redis.scan_iter())
 
 
-def test_a_block_holds_one_portal_and_can_be_ended(redis):
+def test_a_block_concerns_one_portal_and_can_be_ended(redis):
     rate_limiter = make_limiter(redis)
     rate_limiter.block("acme", 60)
     assert (
@@ -204,7 +204,7 @@ def test_a_block_holds_one_portal_and_can_be_ended(redis):
     assert {rate_limiter.blocked("acme", kind) for kind in ("run", "poll", "settle")} == {0}
 
 
-def test_clients_that_return_bytes_do_as_well(valkey, redis):
+def test_a_client_that_returns_bytes_works(valkey, redis):
     rate_limiter = make_limiter(redis_client.Redis.from_url(valkey.url), requests_per_second=0.1)
     assert drained(rate_limiter, "run") == 7
 
@@ -212,6 +212,6 @@ def test_clients_that_return_bytes_do_as_well(valkey, redis):
 @pytest.mark.parametrize(
     "numbers", [{"requests_per_second": 0}, {"burst": 0}, {"ack_rate_share": 1}, {"ack_rate_share": -0.1}]
 )
-def test_an_impossible_pace_is_refused(redis, numbers):
+def test_an_impossible_rate_is_refused(redis, numbers):
     with pytest.raises(ConfigError, match="impossible"):
         make_limiter(redis, **numbers)

@@ -1,4 +1,4 @@
-"""Lanes: their values, and whose turn it is."""
+"""Lanes: their values, and which is polled next."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_without_lanes_there_is_the_default_one() -> None:
     assert (dict(only.filter), only.batch_size, dict(only.order)) == ({">ID": 5}, 7, {"TIMESTAMP_X": "DESC"})
 
 
-def test_lanes_stand_beside_the_default_one() -> None:
+def test_further_lanes_follow_the_default_one() -> None:
     deals = {
         "name": "deals",
         "filter": {"=EVENT_NAME": "ONCRMDEALUPDATE"},
@@ -80,10 +80,10 @@ def test_a_flood_of_the_highest_priority_does_not_starve_the_others() -> None:
     due = {"flood": 0, "calm": 0}
     turns = []
     for now in range(0, 200_000, 500):
-        name = choose(lanes, {one: now - at for one, at in due.items()})
+        name = choose(lanes, {lane_name: now - at for lane_name, at in due.items()})
         assert name is not None
         turns.append(name)
         due[name] = now if name == "flood" else now + 1000
     assert turns.count("calm") >= 2
-    longest = max(len(run) for run in "".join("f" if one == "flood" else " " for one in turns).split())
+    longest = max(len(run) for run in "".join("f" if name == "flood" else " " for name in turns).split())
     assert longest <= 125, "a lane waited longer than the priority is worth"

@@ -1,4 +1,4 @@
-"""The configuration: what it reads, what it refuses and in which words, and what it never shows."""
+"""The configuration: what it reads, what it refuses, and what it never shows."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
         ("B24_TICK_SECONDS", "nan", "finite number"),
     ],
 )
-def test_a_wrong_value_is_named_explained_and_answered_by_an_example(name: str, value: str, words: str) -> None:
+def test_a_wrong_value_is_explained_with_an_example(name: str, value: str, words: str) -> None:
     text = refused({name: value})
     assert text.startswith(name)
     assert words in text
@@ -143,7 +143,7 @@ def test_a_wrong_value_is_named_explained_and_answered_by_an_example(name: str, 
     assert "\n" not in text
 
 
-def test_all_wrong_values_are_told_at_once() -> None:
+def test_all_wrong_values_are_reported_at_once() -> None:
     text = refused({"B24_BATCH_SIZE": "0", "B24_BURST": "0", "B24_ORDER": "x"})
     assert [line.split()[0] for line in text.splitlines()] == ["B24_ORDER", "B24_BATCH_SIZE", "B24_BURST"]
 
@@ -188,7 +188,7 @@ def test_an_unknown_variable_stops_the_start(name: str, nearest: str) -> None:
     assert CANARY not in text
 
 
-def test_variables_of_others_are_left_alone() -> None:
+def test_foreign_variables_are_ignored() -> None:
     Config.load({"PATH": "/bin", "CELERY_RESULT_BACKEND": "x", "DATABASE_URL": "y"})
 
 
@@ -276,7 +276,7 @@ def test_timers_keep_their_order_at_every_scale(scale: float) -> None:
             assert value == pytest.approx(full * scale)
 
 
-def test_a_in_doubt_period_outlives_the_longest_connect_and_what_is_sent_after_it() -> None:
+def test_the_in_doubt_window_outlives_connect_and_execution() -> None:
     longest = Config.load({"B24_CONNECT_TIMEOUT_SECONDS": "15", "B24_READ_TIMEOUT_SECONDS": "55"})
     assert longest.timers.in_doubt_seconds > longest.connect_timeout_seconds + 180
     assert longest.timers.poll_lease_seconds > longest.connect_timeout_seconds + longest.read_timeout_seconds

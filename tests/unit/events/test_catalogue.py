@@ -75,7 +75,7 @@ def test_every_row_holds_together(kind: EventKind) -> None:
         assert not kind.get_method
 
 
-def test_names_that_are_none() -> None:
+def test_unknown_names_have_no_kind() -> None:
     for name in (
         "",
         "ONNOBODYKNOWS",
@@ -149,7 +149,7 @@ def test_the_object_in_an_answer(result: JSON, path: str, found: JSON) -> None:
         ([{"ID": None}], "result[0]"),
     ],
 )
-def test_another_object_or_shape_is_no_object_that_is_gone(result: JSON, path: str) -> None:
+def test_another_object_or_shape_is_not_taken_for_a_deleted_one(result: JSON, path: str) -> None:
     with pytest.raises(ValueError, match=r"nothing is at its|not the one asked for"):
         object_in(result, ObjectRead("m", {}, path, {"ID": "15"}))
 

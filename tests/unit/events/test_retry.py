@@ -53,7 +53,7 @@ def test_final_are_classes_of_exceptions(final: object) -> None:
         RedisConnectionError,
     ],
 )
-def test_a_limit_of_the_portal_cannot_be_made_final(final: type[Exception]) -> None:
+def test_an_error_that_does_not_count_cannot_be_final(final: type[Exception]) -> None:
     with pytest.raises(ConfigError, match=rf"{final.__name__} does not count as an attempt"):
         RetryRules.checked("step 'bill'", final=(ValueError, final))
 

@@ -1,4 +1,4 @@
-"""What goes wrong on the way, against a server that plays a script on each connection."""
+"""Network faults, against a server that runs a script on each connection."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_lost_answer_is_unknown_in_time_and_never_sent_again(fault):
+def test_a_lost_reply_is_unknown_in_time_and_not_repeated(fault):
     with Script(BROKEN[fault]) as server:
         client = server.client()
         begun = time.monotonic()
@@ -161,7 +161,7 @@ def test_a_lost_answer_is_unknown_in_time_and_never_sent_again(fault):
     assert "canary" not in str(caught.value)
 
 
-def test_silence_after_a_while_of_dripping_is_not_waited_for_in_full():
+def test_dripping_counts_toward_the_read_timeout():
     def play(connection, stop):
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n")
         for _ in range(36):
@@ -176,7 +176,7 @@ def test_silence_after_a_while_of_dripping_is_not_waited_for_in_full():
         assert time.monotonic() - begun < 7, "the 3.6 s of dripping count"
 
 
-def test_an_answer_that_inflates_is_cut_off():
+def test_a_reply_that_inflates_is_cut_off():
     bomb = gzip.compress(b" " * 10_000_000)
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
     with Script(answering(head + bomb)) as server:
@@ -185,14 +185,14 @@ def test_an_answer_that_inflates_is_cut_off():
             client.call("m", {}, token="t")
 
 
-def test_an_answer_of_exactly_the_limit_is_taken():
+def test_a_reply_of_exactly_the_limit_is_accepted():
     with Script(answering(OK)) as server:
         assert server.client(max_response_bytes=15).call("m", {}, token="t").result is True
         with pytest.raises(errors.UnknownAnswer):
             server.client(max_response_bytes=14).call("m", {}, token="t")
 
 
-def test_one_connection_serves_many_calls_each_with_its_own_time():
+def test_each_call_on_a_connection_has_its_own_timeout():
     def play(connection, stop):
         stop.wait(0.3)
         connection.sendall(OK)
@@ -204,7 +204,7 @@ def test_one_connection_serves_many_calls_each_with_its_own_time():
         assert server.connections == 1
 
 
-def test_a_connection_closed_while_idle_is_replaced_without_an_error():
+def test_a_connection_closed_while_idle_is_replaced():
     closed = threading.Event()
 
     def play(connection, stop):
@@ -257,7 +257,7 @@ def certificate(folder):
     return str(pem), context
 
 
-def test_tls_is_verified_and_its_failure_means_that_nothing_was_sent(tmp_path):
+def test_a_failed_tls_verification_sends_nothing(tmp_path):
     pem, context = certificate(tmp_path)
     with Script(answering(OK), context) as server:
         trusted = server.client(make_session(pem), "https")

@@ -14,7 +14,7 @@ from tests.unit.rest.test_client_faults import OK, Script, answering, certificat
 
 
 def at(monkeypatch, *addresses, seconds=0.0, port=0):
-    """The host has these addresses, told after so many seconds; after that each address is its own."""
+    """The host has these addresses, resolved after so many seconds; from then on each address resolves to itself."""
     numeric, asked = socket.getaddrinfo, []
 
     def found(host, named, *rest, **more):
@@ -48,14 +48,12 @@ class Crowded:
         return self
 
     def __exit__(self, *_):
-        for one in self.open:
-            one.close()
+        for opened in self.open:
+            opened.close()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_connection_that_took_longer_than_its_timeout_is_closed_before_anything_is_sent(
-    scheme, monkeypatch, tmp_path
-):
+def test_a_connection_that_took_too_long_is_closed_unused(scheme, monkeypatch, tmp_path):
     pem, context = certificate(tmp_path)
     with Script(answering(OK), context if scheme == "https" else None) as server:
         at(monkeypatch, "127.0.0.1", seconds=0.4)
@@ -66,7 +64,7 @@ def test_a_connection_that_took_longer_than_its_timeout_is_closed_before_anythin
         assert server.requests == 0
 
 
-def test_a_handshake_has_what_is_left_of_the_connect_timeout(monkeypatch, tmp_path):
+def test_the_connect_timeout_covers_the_handshake(monkeypatch, tmp_path):
     with Script(answering(OK)) as server:  # which says nothing before it has a request
         at(monkeypatch, "127.0.0.1", seconds=0.6)
         begun = time.monotonic()
@@ -75,7 +73,7 @@ def test_a_handshake_has_what_is_left_of_the_connect_timeout(monkeypatch, tmp_pa
         assert time.monotonic() - begun < 1.5
 
 
-def test_all_addresses_together_take_no_longer_than_the_connect_timeout(monkeypatch):
+def test_the_connect_timeout_covers_all_addresses(monkeypatch):
     port = free_port()
     dead = "127.0.0.2", "127.0.0.3", "127.0.0.4"
     with Crowded(port, *dead):

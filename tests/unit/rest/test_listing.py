@@ -21,7 +21,7 @@ __all__ = ["emulator", "live"]
 OBJECTS = [("crm_deal", ""), ("task", ""), ("crm_item", "1046")]
 
 
-def test_a_mirror_of_every_entity_that_has_a_list_method_may_be_declared() -> None:
+def test_every_listed_entity_has_a_list_method() -> None:
     assert set(METHODS) == LISTED_ENTITIES
 
 
@@ -42,18 +42,18 @@ def deaf(live: LivePortal, ignored: str) -> ObjectLister:
 
 
 def listed(live: LivePortal, entity: str, type_id: str) -> list[str]:
-    return [one.object_id for one in ObjectLister(live.client, PORTAL).changed(entity, type_id, 0, 0).rows]
+    return [row.object_id for row in ObjectLister(live.client, PORTAL).changed(entity, type_id, 0, 0).rows]
 
 
 @pytest.mark.parametrize(("entity", "type_id"), OBJECTS)
-def test_those_that_are_there_are_told_from_those_that_are_not(live: LivePortal, entity: str, type_id: str) -> None:
+def test_present_returns_the_objects_that_exist(live: LivePortal, entity: str, type_id: str) -> None:
     there = listed(live, entity, type_id)[:3]
     absent = f"{type_id}:999999" if type_id else "999999"
     assert len(there) == 3
     assert ObjectLister(live.client, PORTAL).present(entity, type_id, [*there, absent]) == set(there)
 
 
-def test_tasks_are_asked_for_with_the_documented_operations_only(live: LivePortal) -> None:
+def test_tasks_are_filtered_by_documented_operations_only(live: LivePortal) -> None:
     ids = listed(live, "task", "")[-2:]
     assert deaf(live, "[^A-Z!<>=]").present("task", "", [*ids, "999999"]) == set(ids)
 

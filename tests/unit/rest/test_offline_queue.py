@@ -1,4 +1,4 @@
-"""The guarded client of the queue: what it sends, what it never sends, and what it makes of any answer."""
+"""The guarded client of the queue: what it sends, and what it never sends."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def harmless(method: str, sent: dict[str, Any]) -> None:
         assert_whole(sent["process_id"])
         assert isinstance(sent["id"], list)
         assert sent["id"]
-        assert all(type(one) is int and one > 0 for one in sent["id"])
+        assert all(type(record_id) is int and record_id > 0 for record_id in sent["id"])
     elif method == "event.offline.error":
         assert set(sent) == {"process_id", "message_id", "auth_connector"}
         assert_whole(sent["process_id"])
         assert isinstance(sent["message_id"], list)
         assert sent["message_id"]
-        assert all(isinstance(one, str) and len(one) == MESSAGE_ID_LENGTH for one in sent["message_id"])
+        assert all(isinstance(message, str) and len(message) == MESSAGE_ID_LENGTH for message in sent["message_id"])
     else:
         assert method == "event.offline.list"
 
@@ -75,7 +75,7 @@ def assert_whole(process_id: object) -> None:
     assert isinstance(process_id, str)
     assert process_id
     assert process_id.isascii()
-    assert not any(dead_letter.isspace() or ord(dead_letter) < 0x20 for dead_letter in process_id)
+    assert not any(character.isspace() or ord(character) < 0x20 for character in process_id)
 
 
 ids = st.integers(-2, 5) | st.booleans() | st.none() | st.sampled_from(["1", "", 0.0, 1.0, math.nan])
@@ -124,7 +124,7 @@ def attempted(act: Callable[[OfflineQueue], object], result: Any = True, connect
 
 
 def in_turn(turn: AbstractContextManager[Callable[[Any], Any]], order: Callable[[], object]) -> Any:
-    """Build an order in its turn, and sends it."""
+    """Build an order in its turn and send it."""
     with turn as send:
         return send(order())
 
@@ -148,7 +148,7 @@ def test_no_reserving_call_deletes(limit: Any, order: Any, rule: Any, connector:
 
 
 @pytest.mark.parametrize("limit", [0, -1, True, False, None, "5", 5.0, math.nan])
-def test_no_reserving_call_without_a_whole_limit(limit: Any) -> None:
+def test_a_reserving_call_needs_a_positive_integer_limit(limit: Any) -> None:
     with pytest.raises(UnsafeCall, match="limit"):
         ReserveOrder(limit, {})
 
@@ -156,7 +156,7 @@ def test_no_reserving_call_without_a_whole_limit(limit: Any) -> None:
 @pytest.mark.parametrize(
     "process_id", ["", None, " ", PID + "\n", "\n" + PID, "a b", "a'b", "é", 0, 7, True, "a" * 129]
 )
-def test_no_call_with_a_process_id_that_is_not_whole(process_id: Any) -> None:
+def test_a_call_needs_a_complete_process_id(process_id: Any) -> None:
     queue = OfflineQueue(Recorder([]), "acme", "b24")
     for act in (lambda: ClearOrder(process_id, (1,)), lambda: queue.reread(process_id)):
         with pytest.raises(UnsafeCall, match="process id"):
@@ -196,20 +196,20 @@ def test_no_acknowledgement_clears_more_than_it_names(process_id: Any, numbers: 
         },
     )
 )
-def test_no_report_without_its_whole_proof(changes: dict[str, Any]) -> None:
+def test_no_nack_without_its_complete_proof(changes: dict[str, Any]) -> None:
     recorder = attempted(lambda queue: in_turn(queue.nacking(), lambda: good_order(**changes)))
     for _, sent in recorder.calls:
-        reply = SimpleNamespace(**(GOOD | changes))
-        assert sent["process_id"] == reply.process_id
-        assert sent["message_id"] == [one.message_id for one in reply.records]
-        assert len(set(sent["message_id"])) == len(reply.records)
-        for one in reply.records:
-            assert one.process_id == reply.process_id
-            assert not one.nacked
-            assert reply.newer[one.record_id] is False
-        assert reply.now_ms - reply.first_seen_ms >= reply.rules.minimum_age_ms > 0
-        assert 0 <= reply.now_ms - reply.looked_ms <= reply.rules.look_valid_ms
-        assert reply.lease_until_ms > reply.now_ms
+        order = SimpleNamespace(**(GOOD | changes))
+        assert sent["process_id"] == order.process_id
+        assert sent["message_id"] == [record.message_id for record in order.records]
+        assert len(set(sent["message_id"])) == len(order.records)
+        for record in order.records:
+            assert record.process_id == order.process_id
+            assert not record.nacked
+            assert order.newer[record.record_id] is False
+        assert order.now_ms - order.first_seen_ms >= order.rules.minimum_age_ms > 0
+        assert 0 <= order.now_ms - order.looked_ms <= order.rules.look_valid_ms
+        assert order.lease_until_ms > order.now_ms
 
 
 @pytest.mark.parametrize("connector", ["", " ", "\t"])
@@ -218,17 +218,17 @@ def test_no_queue_without_connector(connector: str) -> None:
         OfflineQueue(Recorder(), "acme", connector)
 
 
-def test_what_only_looks_like_an_order_is_not_sent() -> None:
+def test_only_an_order_of_the_right_type_is_sent() -> None:
     fake: Any = SimpleNamespace(process_id="", record_ids=(), message_ids=())
     assert shown(attempted(lambda queue: in_turn(queue.clearing(), lambda: fake))) == []
     assert shown(attempted(lambda queue: in_turn(queue.nacking(), lambda: fake))) == []
-    report: Any = good_order()
-    assert shown(attempted(lambda queue: in_turn(queue.clearing(), lambda: report))) == []
-    assert shown(attempted(lambda queue: in_turn(queue.reserving(), lambda: report))) == []
+    other: Any = good_order()
+    assert shown(attempted(lambda queue: in_turn(queue.clearing(), lambda: other))) == []
+    assert shown(attempted(lambda queue: in_turn(queue.reserving(), lambda: other))) == []
     assert shown(attempted(lambda queue: in_turn(queue.reserving(), lambda: fake))) == []
 
 
-def test_a_report_with_its_proof_is_sent_as_it_is() -> None:
+def test_a_nack_with_its_proof_is_sent() -> None:
     recorder = attempted(lambda queue: in_turn(queue.nacking(), good_order))
     assert recorder.calls == [
         (
@@ -259,13 +259,13 @@ def test_a_report_with_its_proof_is_sent_as_it_is() -> None:
         ({"rules": NackRules(0, 30_000)}, "must be set"),
     ],
 )
-def test_a_report_lacking_one_thing_is_refused(changes: dict[str, Any], why: str) -> None:
+def test_a_nack_that_lacks_one_part_of_its_proof_is_refused(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(UnsafeCall, match=why):
         good_order(**changes)
 
 
 @pytest.mark.parametrize("ids_", [(), [1], (0,), (-1,), (True,), ("1",), (1, None), None])
-def test_a_clear_without_whole_ids_is_refused(ids_: Any) -> None:
+def test_a_clear_needs_positive_integer_ids(ids_: Any) -> None:
     with pytest.raises(UnsafeCall, match="record id"):
         ClearOrder(PID, ids_)
 
@@ -283,11 +283,11 @@ def test_a_reservation_is_asked_for_without_deleting() -> None:
         "auth_connector": "b24",
     }
     assert isinstance(batch, Batch)
-    assert (batch.process_id, [one.record_id for one in batch.records], len(batch.malformed)) == (PID, [1], 1)
+    assert (batch.process_id, [record.record_id for record in batch.records], len(batch.malformed)) == (PID, [1], 1)
 
 
 @pytest.mark.parametrize("result", [False, None, 1, "true", [], {"result": True}])
-def test_only_true_says_that_it_was_done(result: Any) -> None:
+def test_any_reply_but_true_is_an_unknown_answer(result: Any) -> None:
     queue = OfflineQueue(Recorder(result), "acme", "b24")
     for act in (
         lambda: in_turn(queue.clearing(), lambda: ClearOrder(PID, (1,))),
@@ -312,6 +312,6 @@ def test_only_true_says_that_it_was_done(result: Any) -> None:
         {"events": "x", "process_id": PID},
     ],
 )
-def test_a_reservation_that_cannot_be_understood_is_an_unknown_answer(result: Any) -> None:
+def test_a_malformed_reservation_is_an_unknown_answer(result: Any) -> None:
     with pytest.raises(UnknownAnswer):
         reserve(OfflineQueue(Recorder(result), "acme", "b24"), 1)

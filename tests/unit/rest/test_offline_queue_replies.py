@@ -1,4 +1,4 @@
-"""What the guarded client makes of any answer: pages, foreign rows, rows that cannot be read."""
+"""Replies to the guarded client: pages, rows of others, malformed rows."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def test_any_answer_is_a_typed_result_or_a_portal_error(result: Any) -> None:
     ):
         assert batch is None or (isinstance(batch, Batch) and batch.process_id)
     again = reply(lambda: queue.reread(PID))
-    assert again is None or all(one.process_id == PID for one in again.records)
+    assert again is None or all(record.process_id == PID for record in again.records)
     newer = reply(lambda: queue.newer([record_of(1)])) or {}
     assert newer.keys() <= {1}
-    assert all(type(one) is bool for one in newer.values())
+    assert all(type(value) is bool for value in newer.values())
     reserved = reply(lambda: list(queue.reserved())) or []
-    assert all(isinstance(one, MalformedRecord) or one.process_id not in ("", "a,b") for one in reserved)
+    assert all(isinstance(row, MalformedRecord) or row.process_id not in ("", "a,b") for row in reserved)
     nacked = reply(lambda: list(queue.nacked())) or []
-    assert all(isinstance(one, Record) and one.nacked and not one.process_id for one in nacked)
+    assert all(isinstance(row, Record) and row.nacked and not row.process_id for row in nacked)
     assert all(error.executed == "unknown" for error in failures)
 
 
@@ -99,13 +99,13 @@ class Pages(FakeClient):
 def test_all_pages_are_read_by_id(number: int) -> None:
     pages = Pages([row_of(i * 7, PROCESS_ID=PID) for i in range(1, number + 1)])
     batch = OfflineQueue(pages, "acme", "b24").reread(PID)
-    assert [one.record_id for one in batch.records] == [i * 7 for i in range(1, number + 1)]
+    assert [row.record_id for row in batch.records] == [i * 7 for i in range(1, number + 1)]
     assert len(pages.calls) == number // QUEUE_PAGE + 1
-    assert all(one["filter"]["=PROCESS_ID"] == PID for one in pages.calls)
-    assert all(one["auth_connector"] == "b24" for one in pages.calls)
+    assert all(call["filter"]["=PROCESS_ID"] == PID for call in pages.calls)
+    assert all(call["auth_connector"] == "b24" for call in pages.calls)
 
 
-def test_rows_that_were_not_asked_for_are_left_out() -> None:
+def test_rows_outside_the_filter_are_left_out() -> None:
     pages = Pages(
         [
             row_of(1, PROCESS_ID=PID),
@@ -117,10 +117,10 @@ def test_rows_that_were_not_asked_for_are_left_out() -> None:
         ]
     )
     queue = OfflineQueue(pages, "acme", "b24")
-    assert [one.record_id for one in queue.reread(PID).records] == [1]
-    assert [one.record_id for one in queue.reserved() if isinstance(one, Record)] == [1, 2, 5]
-    assert [one.record_id for one in queue.reserved() if isinstance(one, MalformedRecord)] == [6]
-    assert [one.record_id for one in queue.nacked()] == [4]
+    assert [row.record_id for row in queue.reread(PID).records] == [1]
+    assert [row.record_id for row in queue.reserved() if isinstance(row, Record)] == [1, 2, 5]
+    assert [row.record_id for row in queue.reserved() if isinstance(row, MalformedRecord)] == [6]
+    assert [row.record_id for row in queue.nacked()] == [4]
 
 
 @pytest.mark.parametrize(
@@ -134,13 +134,13 @@ def test_rows_that_were_not_asked_for_are_left_out() -> None:
         (row_of(3, "7"), False),
     ],
 )
-def test_newer_is_unmarked_of_the_same_message_with_a_greater_id(row: dict[str, Any], found: bool) -> None:
+def test_a_newer_record_has_the_same_message_and_a_greater_id(row: dict[str, Any], found: bool) -> None:
     recorder = Recorder([row_of(4, "7", PROCESS_ID=PID), row])
     assert OfflineQueue(recorder, "acme", "b24").newer([record_of(4, "7")]) == {4: found}
     assert recorder.calls[0][1]["filter"] == {"@MESSAGE_ID": [message_of("7")], "=ERROR": 0, ">ID": 3}
 
 
-def test_one_look_tells_of_many_records_page_by_page() -> None:
+def test_newer_covers_many_records_page_by_page() -> None:
     old = [record_of(number, PROCESS_ID=PID) for number in range(1, QUEUE_PAGE + 1)]
     pages = Pages([row_of(number, PROCESS_ID=PID) for number in range(1, QUEUE_PAGE + 1)] + [row_of(90, "7")])
     newer = OfflineQueue(pages, "acme", "b24").newer(old)
@@ -158,7 +158,7 @@ def test_one_look_tells_of_many_records_page_by_page() -> None:
         [{"ID": "4"}],
     ],
 )
-def test_a_look_that_does_not_show_the_record_itself_proves_nothing(rows: list[Any]) -> None:
+def test_a_list_without_the_record_itself_proves_nothing(rows: list[Any]) -> None:
     assert OfflineQueue(Recorder(rows), "acme", "b24").newer([record_of(4, "7")]) == {}
 
 
@@ -174,7 +174,7 @@ def test_a_look_that_does_not_show_the_record_itself_proves_nothing(rows: list[A
         [row_of(1)],
     ],
 )
-def test_newer_needs_records_with_whole_ids(records: Any) -> None:
+def test_newer_needs_records_with_complete_ids(records: Any) -> None:
     recorder = Recorder([])
     with pytest.raises(UnsafeCall):
         OfflineQueue(recorder, "acme", "b24").newer(records)
@@ -187,7 +187,7 @@ def test_pages_that_do_not_advance_are_an_unknown_answer() -> None:
         OfflineQueue(stuck, "acme", "b24").reread(PID)
 
 
-def test_a_row_with_whole_ids_can_be_reported_though_it_cannot_be_read() -> None:
+def test_a_malformed_row_with_complete_ids_can_be_nacked() -> None:
     broken = row_of(1, PROCESS_ID=PID, EVENT_NAME=None, TIMESTAMP_X="yesterday")
     batch = OfflineQueue(Recorder([broken, row_of(2, PROCESS_ID=PID, MESSAGE_ID="x")]), "acme", "b24").reread(PID)
     (record,) = batch.records

@@ -15,7 +15,7 @@ EVENTS = ("ONCRMDEALADD", "ONCRMDEALUPDATE", "onCrmDealDelete")
 
 
 def bindings(live: LivePortal) -> list[tuple[str, str]]:
-    return sorted((one["event"], one["connector"]) for one in live.control.state()["bindings"])
+    return sorted((binding["event"], binding["connector"]) for binding in live.control.state()["bindings"])
 
 
 def test_missing_events_are_bound_with_the_connector(live: LivePortal) -> None:
@@ -45,7 +45,7 @@ def test_a_binding_that_vanished_is_made_again(live: LivePortal) -> None:
     bind_events(live.client, CONNECTOR, EVENTS)
     assert len(bindings(live)) == len(EVENTS)
     live.control.change("crm_deal", "add")
-    assert any(one["EVENT_NAME"] == "ONCRMDEALADD" for one in queued(live))
+    assert any(row["EVENT_NAME"] == "ONCRMDEALADD" for row in queued(live))
 
 
 def queued(live: LivePortal) -> list[dict[str, object]]:
@@ -54,7 +54,7 @@ def queued(live: LivePortal) -> list[dict[str, object]]:
     return [row for row in rows if isinstance(row, dict)]
 
 
-def test_an_event_that_the_portal_does_not_know_spares_the_others(live: LivePortal) -> None:
+def test_an_unknown_event_is_refused_and_the_others_are_bound(live: LivePortal) -> None:
     reply = bind_events(live.client, CONNECTOR, (*EVENTS, "ONNOBODYKNOWS"))
     assert set(reply.refused) == {"ONNOBODYKNOWS"}
     assert "ERROR_EVENT_NOT_FOUND" in reply.refused["ONNOBODYKNOWS"]
@@ -84,7 +84,7 @@ def test_a_plan_without_a_feature_is_refused_by_name(live: LivePortal, feature: 
         check_plan(live.client, "acme")
 
 
-def test_a_plan_that_cannot_be_read_is_not_taken_for_a_small_one(live: LivePortal) -> None:
+def test_a_failed_look_at_the_plan_is_not_a_small_plan(live: LivePortal) -> None:
     live.control.fault("batch/feature.get", "error", status=500)
     with pytest.raises(PortalError) as caught:
         check_plan(live.client, "acme")
