@@ -111,7 +111,7 @@ def takeover_asked(stage: Stage) -> None:
     wait_until(lambda: any(one["process_id"] for one in stage.control.records()), "the first holds reserved records")
     first_call = max(one["seq"] for one in stage.control.requests())
     _start(stage, variables)
-    about = theirs.store.portal
+    about = theirs.store.portals.get
     wait_until(lambda: about(PORTAL).state is ObservedState.UNDECIDED, "the second asks", 60)
     stage.noted("a second deployment with the same connector")
     wait_until(stage.empty, "the first has settled", 90)

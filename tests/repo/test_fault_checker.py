@@ -208,7 +208,7 @@ def test_a_failpoint_kills_once_and_only_where_it_is_armed(tmp_path: Path, whom:
         reply = subprocess.run(command, check=False, env=env, stdout=subprocess.PIPE, start_new_session=True)
         return reply.stdout == b"alive\n"
 
-    armed = tmp_path / "runtime"
+    armed = tmp_path / "here"
     armed.write_text(whom)
     assert passes({}), "nothing happens without the variable"
     assert armed.exists()

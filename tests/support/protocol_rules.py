@@ -175,7 +175,7 @@ class ProtocolMachine(RuleBasedStateMachine):
 
     def redriven(self) -> tuple[str, ...]:
         world = self.world
-        due = world.guard.due_nacked(world.queue.nacked(), REDRIVE_AFTER_SECONDS)
+        due = world.fencing.due_nacked(world.queue.nacked(), REDRIVE_AFTER_SECONDS)
         return world.poller.redrive(islice(due, 20))
 
     def settleable(self) -> list[str]:

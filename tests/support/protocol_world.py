@@ -194,19 +194,19 @@ class World:
         for pipeline in ("one", "other"):
             routes.add(lambda event: event, tuple(e for e, p in PIPELINES.items() if pipeline in p), pipeline)
         self.ledger = Ledger(redis, PREFIX, name, TIMERS, crash_budget=2)
-        self.guard = Fencing(redis, self.ledger, TIMERS, max_in_flight_batches=20)
+        self.fencing = Fencing(redis, self.ledger, TIMERS, max_in_flight_batches=20)
         self.queue = OfflineQueue(self.network, name, CONNECTOR)
         self.poller = Poller(
             portal=name,
             queue=self.queue,
             ledger=self.ledger,
-            guard=self.guard,
+            fencing=self.fencing,
             store=store,
             catalogue=shipped_catalogue(),
             routes=routes,
             unrouted="ack",
         )
-        self.settler = Settler(self.ledger, self.guard, self.queue, TIMERS, store.dead_letters)
+        self.settler = Settler(self.ledger, self.fencing, self.queue, TIMERS, store.dead_letters)
         self.dead_letter_queue = DeadLetterQueue(self.ledger, store.dead_letters, TIMERS)
 
     # -- the portal ------------------------------------------------------------------------------------------
