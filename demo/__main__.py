@@ -1,4 +1,4 @@
-"""Shows the pipeline at work: changes, failing handlers, a killed worker, and a mirror that equals the portal.
+"""Show the pipeline at work: changes, failing handlers, a killed worker, and a mirror that equals the portal.
 
 Exit status 0 only when every change arrived: nothing missing, stale or extra, nothing reserved or nacked.
 """
@@ -30,10 +30,10 @@ DOWN_SECONDS = 2.0
 @click.option("--seconds", default=25.0, help="How long changes arrive.", type=click.FloatRange(min=4))
 @click.option("--rate", default=20.0, help="Changes a second.", type=click.FloatRange(min=0.1))
 @click.option("--objects", default=3000, help="Objects in the portal at the start.", type=click.IntRange(min=1))
-@click.option("--seed", default=1, help="Of the objects and of the traffic.")
+@click.option("--seed", default=1, help="Seed of the objects and of the traffic.")
 @click.option("--keep", is_flag=True, help="Keep everything running afterwards, until Ctrl-C.")
 def main(seconds: float, rate: float, objects: int, seed: int, keep: bool) -> None:
-    """Run a portal's emulator, a broker, two workers and beat, and checks what arrives."""
+    """Run a portal's emulator, a broker, two workers and beat, and check what arrives."""
     console = Console()
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) != signal.SIG_IGN:  # as nohup asks for
@@ -78,12 +78,12 @@ def _run(stack: Stack, console: Console, *, seconds: float, rate: float, seed: i
         now = _drain(stack, view, start, made)
     found = compare(stack.control.objects(since_changes=True), stack.runtime.mirror.rows(PORTAL))
     View(console).result(_rows(made, now), found)
-    fine = found.equal and now.drained
-    if fine:
+    arrived = found.equal and now.drained
+    if arrived:
         console.print(f"[green]Every change arrived[/], in {time.monotonic() - began:.0f} s, a killed worker included.")
     else:
         console.print(f"[red]Not every change arrived.[/] Logs of the workers: {_saved_logs(stack)}")
-    return fine
+    return arrived
 
 
 def _await_bound(stack: Stack) -> None:
@@ -111,7 +111,7 @@ def _rows(made: int, now: Progress) -> dict[str, object]:
         "events seen (repeats merge in the queue)": counters.get("events_seen", 0),
         "acknowledged": counters.get("events_acknowledged", 0),
         "retried": counters.get("runs_retried", 0),
-        "given to another worker after the kill": counters.get("runs_swept", 0),
+        "swept: run by another worker after the kill": counters.get("runs_swept", 0),
         "batches adopted": counters.get("batches_adopted", 0),
         "nacked": counters.get("events_nacked", 0),
         "left in the queue: free, reserved, nacked": f"{now.free}, {now.reserved}, {now.nacked}",

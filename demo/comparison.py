@@ -1,4 +1,4 @@
-"""Compares the mirror with the portal: what is missing, stale or extra. Pure."""
+"""The difference between the mirror and the portal: what is missing, stale or extra. Pure."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Comparison:
     Attributes:
         compared: objects of the portal that changed.
         missing: changed in the portal, unknown to the mirror.
-        stale: known, but with another content, or living here and deleted there, or the other way round.
-        extra: living in the mirror, but not among the portal's changed objects.
+        stale: known, but with another content, or deleted on one side only.
+        extra: not deleted in the mirror, and not among the portal's changed objects.
     """
 
     compared: int
@@ -35,16 +35,16 @@ class Comparison:
 
 
 def compare(portal: Iterable[Mapping[str, Any]], mirror: Iterable[MirrorRow]) -> Comparison:
-    """``portal``: changed objects as the emulator's control API lists them; ``mirror``: all rows of that portal."""
-    there = {(str(one["entity"]), str(one["id"])): one for one in portal}
-    runtime = {(row.entity, row.object_id): row for row in mirror}
-    missing = [name for name in there if name not in runtime]
-    stale = [name for name, one in there.items() if name in runtime and not _same(one, runtime[name])]
-    extra = [name for name, row in runtime.items() if name not in there and row.deleted_at is None]
-    return Comparison(len(there), sorted(missing), sorted(stale), sorted(extra))
+    """Compare the changed objects, as the emulator's control API lists them, with all rows of that portal."""
+    objects = {(str(changed["entity"]), str(changed["id"])): changed for changed in portal}
+    rows = {(row.entity, row.object_id): row for row in mirror}
+    missing = [name for name in objects if name not in rows]
+    stale = [name for name, changed in objects.items() if name in rows and not _same(changed, rows[name])]
+    extra = [name for name, row in rows.items() if name not in objects and row.deleted_at is None]
+    return Comparison(len(objects), sorted(missing), sorted(stale), sorted(extra))
 
 
-def _same(one: Mapping[str, Any], row: MirrorRow) -> bool:
-    if one["deleted"]:
+def _same(changed: Mapping[str, Any], row: MirrorRow) -> bool:
+    if changed["deleted"]:
         return row.deleted_at is not None
-    return row.deleted_at is None and row.data == one["data"]
+    return row.deleted_at is None and row.data == changed["data"]

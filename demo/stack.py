@@ -21,12 +21,12 @@ PORTAL = "demo"
 TIME_SCALE = 0.05
 """Leases and waits of minutes become seconds, so that a killed worker's work comes back within the demo."""
 REQUESTS_PER_SECOND, BURST = 5, 250
-"""The limits of an Enterprise portal, kept by the emulator and by our pace."""
+"""The limits of an Enterprise portal, kept by the emulator and by our rate limiter."""
 
 
 @dataclass
 class Progress:
-    """What the view shows. Counts since the start; ``free``, ``reserved``, ``nacked`` records are now."""
+    """The state that the view shows: records now, counters since the start."""
 
     free: int
     reserved: int
@@ -37,12 +37,12 @@ class Progress:
 
     @property
     def drained(self) -> bool:
-        """Whether nothing waits anywhere."""
+        """Whether no record waits and no batch is open."""
         return not (self.free or self.reserved or self.nacked or self.open_batches)
 
 
 class Stack:
-    """Starts everything on entry and ends it on exit."""
+    """Start everything on entry and end it on exit."""
 
     def __init__(self, folder: Path, *, objects: int, seed: int) -> None:
         self.folder = folder
@@ -63,14 +63,14 @@ class Stack:
             self.config = Config.load(self.variables)
             self.runtime = Runtime(self.config)
             self.runtime.ensure_configured_portal()
-            self.runtime.mirror  # noqa: B018 - made before the workers race for them
+            self.runtime.mirror  # noqa: B018 - its table is made before the workers race for it
             self.workers = [
                 processes.worker(f"worker-{n}", environ=environ, folder=self.folder, concurrency=3, events=True)
                 for n in (1, 2)
             ]
-            for each in (*self.workers, processes.beat(environ=environ, folder=self.folder)):
-                started.callback(each.stop, 10)
-                each.start()
+            for process in (*self.workers, processes.beat(environ=environ, folder=self.folder)):
+                started.callback(process.stop, 10)
+                process.start()
             self._exit = started.pop_all()
         return self
 
@@ -103,7 +103,7 @@ class Stack:
         return bool(ledger.exists(keys.bound(self.runtime.services(PORTAL).ledger.stem)))
 
     def progress(self) -> Progress:
-        """Return how it stands now."""
+        """Return the state now."""
         state = self.control.state()
         ledger = self.runtime.services(PORTAL).ledger
         return Progress(

@@ -35,11 +35,11 @@ class View:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        """A sentence above the table."""
+        """Print a sentence above the table."""
         self._console.print(text)
 
     def show(self, seconds: float, phase: str, changes: int, progress: Progress) -> None:
-        """``seconds`` since the start, ``changes`` made in the portal so far."""
+        """Show the progress ``seconds`` after the start, with ``changes`` made in the portal so far."""
         done = progress.counters.get("events_acknowledged", 0)
         self._marks.append((seconds, done))
         while self._marks[0][0] < seconds - _WINDOW_SECONDS:
@@ -65,11 +65,11 @@ class View:
             self._live.update(table)
         elif seconds - self._printed >= _WINDOW_SECONDS:
             self._printed = seconds
-            reply = "  ".join(f"{name} {value}" for name, value in values.items())
-            self._console.print(f"{seconds:4.0f} s  {phase}: {reply}", highlight=False, soft_wrap=True)
+            line = "  ".join(f"{name} {value}" for name, value in values.items())
+            self._console.print(f"{seconds:4.0f} s  {phase}: {line}", highlight=False, soft_wrap=True)
 
     def result(self, rows: Mapping[str, object], found: Comparison) -> None:
-        """The table at the end."""
+        """Print the table at the end."""
         table = Table(title="What became of it", title_justify="left", show_header=False)
         table.add_column("what")
         table.add_column("count", justify="right")
@@ -81,5 +81,5 @@ class View:
             table.add_row(name, f"[{'red' if what else 'green'}]{len(what)}[/]")
         self._console.print(table)
         for name, what in (("missing", found.missing), ("stale", found.stale), ("extra", found.extra)):
-            for one in what[:_SHOWN]:
-                self._console.print(f"{name}: {one[0]} {one[1]}")
+            for entity, object_id in what[:_SHOWN]:
+                self._console.print(f"{name}: {entity} {object_id}")

@@ -1,4 +1,4 @@
-"""What is shipped, built from this checkout, and an empty environment that holds nothing else."""
+"""The wheel and the sdist of this checkout, and an environment that holds nothing else."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Distributions:
 
 @pytest.fixture(scope="session")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
-    """Both, built from the checkout."""
+    """The distributions, built from the checkout."""
     folder = tmp_path_factory.mktemp("dist")
     sdist = build("sdist", CHECKOUT, folder / "sdist")
     with tarfile.open(sdist) as archive:

@@ -1,5 +1,4 @@
-"""The error lane with real workers: what keeps failing is dead-lettered, what a person decides happens, the others go
-on."""
+"""Dead letters with real workers: what keeps failing is dead-lettered, redriven or dropped; other events go on."""
 
 from __future__ import annotations
 
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from b24offline import keys
 from b24offline.ledger import error_lane
 from b24offline.supervisor import child_environ
 from tests.support import chains
@@ -22,7 +22,7 @@ OPTIONS: dict[str, Any] = {"variables": {"B24_PIPELINES": CHAINS, "B24_MAX_ATTEM
 
 
 def command(stack: Stack, *words: str, code: int = 0) -> Any:
-    """Run `b24offline` as an operator does, and reads its JSON."""
+    """Run `b24offline` as an operator does. Return its JSON."""
     reply = subprocess.run(
         [sys.executable, "-m", "b24offline", *words, "--json"],
         env=child_environ(stack.variables),
@@ -35,22 +35,20 @@ def command(stack: Stack, *words: str, code: int = 0) -> Any:
 
 
 def hurry(stack: Stack, redis: Redis) -> int:
-    """End the waits of retrying runs, which would take days; answers how many runs are dead-lettered."""
-    dead_lettered = 0
+    """End the waits of retrying runs, which would take days. Return how many runs are dead-lettered."""
+    dead_lettered, due = 0, keys.due(stack.services.ledger.stem)
     for row in error_lane(redis, stack.services.ledger):
         if row.state == "waiting":
-            for member in redis.zscan_iter(
-                f"{stack.services.ledger.stem}:due", match=f"run:{row.record_id}@*{row.pipeline}"
-            ):
-                redis.zadd(f"{stack.services.ledger.stem}:due", {member[0]: 1}, xx=True)
+            for member in redis.zscan_iter(due, match=f"run:{row.record_id}@*{row.pipeline}"):
+                redis.zadd(due, {member[0]: 1}, xx=True)
         dead_lettered += row.state == "dead_lettered"
     return dead_lettered
 
 
 def dead_letter_one(stack: Stack, redis: Redis, entity: str = "crm_deal") -> str:
-    """Change an object whose handler always fails, and waits until the event is dead-lettered."""
+    """Change an object whose handler always fails. Return its id once the event is dead-lettered."""
     [unlucky] = stack.control.change(entity, "update", count=1)
-    # The first change only tells which object it is.
+    # The first change only chooses the object.
     redis.hset(chains.MODE, f"{entity} {unlucky}", "fail")
     stack.control.change(entity, "update", ids=[unlucky])
     wait_until(lambda: hurry(stack, redis), "the event is dead-lettered")
@@ -62,7 +60,7 @@ def dead_letters(stack: Stack, *, ended: bool = False) -> list[Any]:
 
 
 @pytest.mark.parametrize(("entity", "reason"), [("crm_deal", "ValueError"), ("crm_company", "KeyError")])
-def test_what_always_fails_is_dead_lettered_and_runs_once_it_is_repaired(
+def test_a_dead_letter_runs_after_its_redrive(
     start_stack: Callable[..., Stack], redis: Redis, entity: str, reason: str
 ) -> None:
     stack = start_stack(**OPTIONS)
@@ -80,29 +78,25 @@ def test_what_always_fails_is_dead_lettered_and_runs_once_it_is_repaired(
     assert command(stack, "dead-letter", "redrive", "--all") == {"dead_letters": {str(dead_letter.id): "redriven"}}
     wait_until(stack.settled, "it runs, and the queue is empty")
     assert dead_letters(stack) == []
-    assert [one.id for one in dead_letters(stack, ended=True)] == [dead_letter.id]
-    assert len(stack.history("nacked")) == 1, "reported twice"
+    assert [ended.id for ended in dead_letters(stack, ended=True)] == [dead_letter.id]
+    assert len(stack.history("nacked")) == 1, "nacked twice"
     assert not stack.history("deleted_by_error")
     assert not list(redis.scan_iter(f"{stack.services.ledger.stem}:yielded:*"))
 
 
-def test_a_repeat_of_a_dead_lettered_event_is_run_and_its_success_ends_both(
-    start_stack: Callable[..., Stack], redis: Redis
-) -> None:
+def test_the_success_of_a_repeat_ends_the_dead_letter(start_stack: Callable[..., Stack], redis: Redis) -> None:
     stack = start_stack(**OPTIONS)
     deal = dead_letter_one(stack, redis)
     redis.delete(chains.MODE)
     stack.control.change("crm_deal", "update", ids=[deal])
-    wait_until(stack.settled, "the newer one and the dead-lettered one are cleared")
+    wait_until(stack.settled, "the repeat and the dead-lettered record are cleared")
     assert stack.compare().equal
     assert dead_letters(stack) == []
     assert stack.counters["runs_superseded"] == 1
     assert not stack.history("deleted_by_error")
 
 
-def test_an_object_that_always_fails_and_changes_leaves_one_dead_letter(
-    start_stack: Callable[..., Stack], redis: Redis
-) -> None:
+def test_an_object_that_keeps_failing_has_one_dead_letter(start_stack: Callable[..., Stack], redis: Redis) -> None:
     stack = start_stack(**OPTIONS)
     deal = dead_letter_one(stack, redis)
     for number in (2, 3):
@@ -110,14 +104,14 @@ def test_an_object_that_always_fails_and_changes_leaves_one_dead_letter(
         wait_until(lambda n=number: len(stack.history("nacked")) >= n, "the repeat failed and was nacked")
         wait_until(
             lambda n=number: hurry(stack, redis) and stack.counters["runs_dead_lettered"] >= n,
-            "it took the place of the other",
+            "it replaces the older dead letter",
         )
     wait_until(lambda: stack.control.state()["records"] == 1, "only the newest record stays")
     wait_until(lambda: len(dead_letters(stack)) == 1, "only its dead letter is open")
     assert not stack.history("deleted_by_error")
 
 
-def test_what_is_dropped_is_cleared_and_never_runs(start_stack: Callable[..., Stack], redis: Redis) -> None:
+def test_a_dropped_dead_letter_is_cleared_and_never_runs(start_stack: Callable[..., Stack], redis: Redis) -> None:
     stack = start_stack(**OPTIONS)
     dead_letter_one(stack, redis)
     runs = redis.llen(chains.RUNS)

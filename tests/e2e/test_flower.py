@@ -1,4 +1,4 @@
-"""Flower beside a deployment: what its rows say, and that no customer's data and no token comes to light anywhere."""
+"""Flower beside a deployment: what its rows say; no customer's data and no token is shown anywhere."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def test_a_row_says_portal_event_and_object(watched, broker_url: str) -> None:
     stack, flower = watched(broker=broker_url)
     ids = stack.control.change("crm_deal", "update", count=5)
     wait_until(lambda: len(flower.rows(UPSERT, state="SUCCESS")) == 5, "all steps are shown")
-    titles = {title("crm_deal", "ONCRMDEALUPDATE", one) for one in ids}
+    titles = {title("crm_deal", "ONCRMDEALUPDATE", deal) for deal in ids}
     for name in (FETCH, QUOTE, UPSERT):
         rows = flower.rows(name)
         assert {row["args"] for row in rows} == titles
         assert {row["kwargs"] for row in rows} == {""}
         assert {row["state"] for row in rows} == {"SUCCESS"}
-    one = title("crm_deal", "ONCRMDEALUPDATE", ids[0])
-    assert [row["args"] for row in flower.rows(FETCH, search=f'"{one}"')] == [one]
+    first = title("crm_deal", "ONCRMDEALUPDATE", ids[0])
+    assert [row["args"] for row in flower.rows(FETCH, search=f'"{first}"')] == [first]
     [worker] = flower.get("/api/workers", refresh=1).json().values()
     assert {queue["name"] for queue in worker["active_queues"]} == set(QUEUES)
 
@@ -82,7 +82,7 @@ def test_retries_keep_the_title_and_failures_name_the_error(watched, redis: Redi
     assert "the title is no number" in refused["exception"]
 
 
-def test_no_customer_data_and_no_token_comes_to_light(watched, redis: Redis, valkey, tmp_path: Path) -> None:
+def test_no_customer_data_and_no_token_is_shown(watched, redis: Redis, valkey, tmp_path: Path) -> None:
     redis.hset(careless_chains.MODE, mapping={"crm_deal": "once", "crm_lead": "fail", "crm_company": "permanent"})
     with ExitStack() as looking:
         log = looking.enter_context(BrokerLog(valkey.url))
@@ -113,7 +113,7 @@ def test_no_customer_data_and_no_token_comes_to_light(watched, redis: Redis, val
     assert b"the title is no number" in seen["w0.log"]
 
 
-def test_the_text_of_an_error_stays_behind_and_its_place_does_not() -> None:
+def test_an_error_shows_its_place_and_not_its_text() -> None:
     try:
         int(CANARY)
     except ValueError as error:
@@ -122,24 +122,25 @@ def test_the_text_of_an_error_stays_behind_and_its_place_does_not() -> None:
         raise Permanent("the title is no number") from cause
     except Permanent as error:
         second = showable(error)
-    reply = ["".join(traceback.format_exception(one)) for one in (first, second)]
-    assert not [text for text in reply if CANARY in text]
-    assert all("test_flower.py" in text for text in reply)
-    assert "StepFailed: ValueError" in reply[0]
-    assert "the title is no number" in reply[1]
+    shown = ["".join(traceback.format_exception(error)) for error in (first, second)]
+    assert not [text for text in shown if CANARY in text]
+    assert all("test_flower.py" in text for text in shown)
+    assert "StepFailed: ValueError" in shown[0]
+    assert "the title is no number" in shown[1]
 
 
 def known_secrets(stack: Stack) -> set[str]:
-    """Return what must never be seen: both tokens of now, the first refresh token, the client's secret, the store's
-    key."""
+    """Return both tokens of now, the first refresh token, the client's secret and the store's key."""
     tokens = stack.runtime.store.tokens.get(PORTAL)
     keys = {path.read_text().strip() for path in (stack.folder / "data").glob("*key*")}
     given = {stack.emulator.client_secret, str(stack.emulator.hello["refresh_token"])}
-    return {one for one in {tokens.access, tokens.refresh, *keys, *given} if one}
+    return {secret for secret in {tokens.access, tokens.refresh, *keys, *given} if secret}
 
 
 def places(text: bytes, secret: str) -> list[bytes]:
-    return [text[max(0, one.start() - 200) : one.end() + 60] for one in re.finditer(re.escape(secret.encode()), text)]
+    return [
+        text[max(0, found.start() - 200) : found.end() + 60] for found in re.finditer(re.escape(secret.encode()), text)
+    ]
 
 
 def test_read_only_shows_and_refuses_and_the_documented_config_shortens_titles(watched, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Steps of another stack: it shares the broker with us and nothing else."""
+"""Steps of another stack, which shares the broker with us and nothing else."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_another_stack_takes_part_in_a_chain(
     assert stack.counters["runs_succeeded"] == 6
 
 
-def test_a_failure_in_another_stack_is_reported(
+def test_a_failure_in_another_stack_is_nacked(
     start_stack: Callable[..., Stack], broker_url: str, shop: CeleryProcess, redis: Redis
 ) -> None:
     stack = start_stack(broker_url, variables=VARIABLES)
-    contacts = [one["id"] for one in stack.control.objects("crm_contact")][:3]
+    contacts = [contact["id"] for contact in stack.control.objects("crm_contact")][:3]
     redis.sadd("shop:refuse", contacts[0])
     stack.control.change("crm_contact", "update", ids=contacts)
-    wait_until(lambda: stack.counters.get("events_nacked", 0) == 1, "the failed one is nacked")
+    wait_until(lambda: stack.counters.get("events_nacked", 0) == 1, "the failed event is nacked")
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 2, "the others are acknowledged")
     assert stack.history("nacked")[0]["object"] == contacts[0]
 

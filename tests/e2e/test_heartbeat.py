@@ -20,7 +20,7 @@ def await_touch(file: Path) -> None:
 
 
 def stays_untouched(file: Path) -> bool:
-    """Return whether nobody touches the file for a while."""
+    """Return whether the file is left untouched for a while."""
     before = file.stat().st_mtime_ns
     time.sleep(SILENCE_SECONDS)
     return file.stat().st_mtime_ns == before

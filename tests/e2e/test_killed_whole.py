@@ -26,13 +26,13 @@ from tests.support.waiting import wait_until
 
 PORTAL = "acme"
 CONNECTOR = "b24offline"
-DEATHS = 5
+KILLS = 5
 CHANGES = 120
-"""What the portal has changed before the traffic ends, however long the deaths take."""
+"""Changes before the traffic ends, however long the kills take."""
 
 
 class Whole:
-    """One data directory, whose supervisor dies with everything it started; and the portal, which does not."""
+    """One data directory, whose supervisor is killed with everything it started, and a portal, which is not."""
 
     def __init__(self, up: Up, control: Control, journal: Journal) -> None:
         self.up = up
@@ -40,8 +40,8 @@ class Whole:
         self.journal = journal
 
     def die(self) -> int:
-        """SIGKILL to all at once, until nothing is left. Return how many processes there were."""
-        found = {self.up.pid, *(one.pid for one in self.up.left())}
+        """Kill all at once. Return how many processes there were."""
+        found = {self.up.pid, *(process.pid for process in self.up.left())}
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -51,22 +51,22 @@ class Whole:
 
     def _nothing_left(self) -> bool:
         left = self.up.left()
-        for one in left:
+        for process in left:
             with suppress(psutil.Error):
-                one.kill()
+                process.kill()
         return not left
 
     def runtime(self) -> Runtime:
-        """For looking at the store and the ledger of the running deployment."""
+        """Return the runtime of the deployment, to look at its store and ledger."""
         return Runtime(
             with_ledger_address(Config.load({k: v for k, v in self.up.variables.items() if "_TEST_" not in k}))
         )
 
     def evidence(self, known: frozenset[int]) -> Evidence:
-        """Return what the portal and the handlers saw, over all lives."""
+        """Return what the portal and the handlers saw, over all starts."""
         return Evidence(
-            moments=evidence.moments(one for one in self.control.history() if one["connector"] == CONNECTOR),
-            changes=evidence.changes(one for one in self.control.changes() if one["connector"] != CONNECTOR),
+            moments=evidence.moments(entry for entry in self.control.history() if entry["connector"] == CONNECTOR),
+            changes=evidence.changes(change for change in self.control.changes() if change["connector"] != CONNECTOR),
             spans=evidence.spans(self.journal.lines(), PORTAL),
             pipelines=PIPELINES,
             known=known,
@@ -97,21 +97,21 @@ def whole(tmp_path: Path) -> Iterator[Whole]:
 @pytest.mark.parametrize("seed", [1])
 def test_killed_whole_five_times_it_loses_nothing(whole: Whole, seed: int) -> None:
     rng = random.Random(int(os.environ.get("B24OFFLINE_TEST_SEED", seed)))
-    whole.journal.tell("slow", 0.3)  # so that every death finds something half done
+    whole.journal.tell("slow", 0.3)  # so that every kill interrupts something
     whole.control.start_traffic(rate=6, seed=seed, hot=20)
     moments: list[float] = []
-    for turn in range(DEATHS):
+    for turn in range(KILLS):
         began = time.monotonic()
         if turn % 2 == 0:
             before = whole.journal.count("effect")
             wait_until(lambda before=before: whole.journal.count("effect") > before, "handlers run")
-        # Every second life ends while it is still starting.
+        # Every second kill comes during the start.
         time.sleep(rng.uniform(0, 3))
         moments.append(round(time.monotonic() - began, 1))
         assert whole.die() > (4 if turn % 2 == 0 else 0), "supervisor, Valkey, beat and workers died together"
         whole.up.start(ready=False)
     print(f"killed after {moments} s")
-    wait_until(lambda: whole.control.traffic()["count"] >= CHANGES, "there is traffic over all lives")
+    wait_until(lambda: whole.control.traffic()["count"] >= CHANGES, "there is traffic over all starts")
     whole.control.stop_traffic()
     whole.journal.tell_nothing()
     runtime = whole.runtime()
@@ -119,7 +119,7 @@ def test_killed_whole_five_times_it_loses_nothing(whole: Whole, seed: int) -> No
     def drained() -> bool:
         return not whole.control.state()["records"] and not runtime.services(PORTAL).ledger.open_batches()
 
-    wait_until(drained, "all of it drains, and nobody lifted a finger")
+    wait_until(drained, "all of it drains by itself")
     seen = whole.evidence(frozenset())
     verdict = judge(seen)
     assert len(seen.changes) >= CHANGES, "the judge knows of all of it"

@@ -1,4 +1,4 @@
-"""Lanes of one portal: a flood in one does not starve the other, neither at polling nor at handling."""
+"""Lanes of a portal: a flood in one starves no other, neither at polling nor at handling."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LANES = [
 ]
 
 SLOW_SECONDS = 1.0
-"""For each of 450 deals, one after the other: longer than anything here is waited for."""
+"""For each of 450 deals in sequence: longer than any wait here."""
 
 
 def test_a_flood_of_deals_does_not_delay_leads(start_stack: Callable[..., Stack], redis: Redis) -> None:
@@ -33,7 +33,7 @@ def test_a_flood_of_deals_does_not_delay_leads(start_stack: Callable[..., Stack]
         variables={
             "B24_PIPELINES": CHAINS,
             "B24_LANES": json.dumps(LANES),
-            # the default lane takes neither of the two, so that a lane can be told from the history
+            # The default lane takes neither of the two events.
             "B24_FILTER": json.dumps({"=EVENT_NAME": "ONTASKADD"}),
             "B24_MAX_IN_FLIGHT_BATCHES": "2",
         },

@@ -12,13 +12,11 @@ from tests.support.stack import CHAINS, Stack
 from tests.support.waiting import wait_until
 
 ENTITIES = ("crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_item", "task")
-LEISURELY = 0.1
-"""The time scale where repeats are counted: with leases of 6 s a process keeps its own, though it waits for a CPU."""
+SLOW_SCALE = 0.1
+"""The time scale where repeats are counted: leases of 6 s outlast a process that waits for a CPU."""
 
 
-def test_changes_of_every_entity_are_mirrored_and_acknowledged(
-    start_stack: Callable[..., Stack], broker_url: str
-) -> None:
+def test_every_entity_is_mirrored_and_acknowledged(start_stack: Callable[..., Stack], broker_url: str) -> None:
     stack = start_stack(broker_url, objects=120)
     for entity in ENTITIES:
         stack.control.change(entity, "update", count=6)
@@ -33,10 +31,10 @@ def test_changes_of_every_entity_are_mirrored_and_acknowledged(
     assert len(stack.history("cleared")) == stack.counters["events_acknowledged"]
 
 
-def test_a_deletion_is_believed_only_of_what_is_gone_or_cannot_be_read(start_stack: Callable[..., Stack]) -> None:
-    """An id may come again (a currency's does), and the deletion before be the last event to run."""
+def test_a_deletion_of_an_object_that_exists_is_ignored(start_stack: Callable[..., Stack]) -> None:
+    """An id may be reused (a currency's is), and the deletion before be the last event to run."""
     stack = start_stack(objects=120)
-    there, hidden = (one["id"] for one in stack.control.objects("crm_deal")[:2])
+    there, hidden = (deal["id"] for deal in stack.control.objects("crm_deal")[:2])
     stack.control.change("crm_deal", "update", ids=[there, hidden])
     wait_until(stack.settled, "both are in the mirror")
     refused = {"status": 400, "code": "ERROR_ARGUMENT", "where": {"id": hidden}}
@@ -53,7 +51,7 @@ def test_a_deletion_is_believed_only_of_what_is_gone_or_cannot_be_read(start_sta
 def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(
     start_stack: Callable[..., Stack], broker_url: str, redis: Redis
 ) -> None:
-    stack = start_stack(broker_url, workers=2, objects=120, variables={"B24_PIPELINES": CHAINS}, time_scale=LEISURELY)
+    stack = start_stack(broker_url, workers=2, objects=120, variables={"B24_PIPELINES": CHAINS}, time_scale=SLOW_SCALE)
     redis.hset(chains.MODE, "*", "slow")
     redis.set("test:slow_seconds", 0.5)
     stack.control.change("crm_deal", "update", count=20)
@@ -69,10 +67,10 @@ def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(
 
 def test_handlers_that_crash_fail_alone(start_stack: Callable[..., Stack], broker_url: str, redis: Redis) -> None:
     stack = start_stack(broker_url, variables={"B24_PIPELINES": CHAINS}, objects=120)
-    deals = [one["id"] for one in stack.control.objects("crm_deal")][:13]
+    deals = [deal["id"] for deal in stack.control.objects("crm_deal")][:13]
     redis.hset(chains.MODE, f"crm_deal {deals[0]}", "die")
     stack.control.change("crm_deal", "update", ids=deals)
-    wait_until(lambda: stack.counters.get("runs_failed", 0) == 1, "the crash budget is spent")
+    wait_until(lambda: stack.counters.get("runs_failed", 0) == 1, "the crash budget is exhausted")
     wait_until(lambda: stack.control.state()["free_nacked"] == 1, "the event is nacked")
     wait_until(lambda: stack.counters["events_acknowledged"] >= 12, "the others are acknowledged")
     attempts = [int(line.rpartition(" ")[2]) for line in redis.lrange(chains.RUNS, 0, -1)]
@@ -80,19 +78,17 @@ def test_handlers_that_crash_fail_alone(start_stack: Callable[..., Stack], broke
 
 
 @pytest.mark.parametrize("mode", ["fail", "permanent"])
-def test_a_failed_event_is_reported_and_run_again_until_it_works(
-    start_stack: Callable[..., Stack], redis: Redis, mode: str
-) -> None:
+def test_a_failed_event_is_nacked_and_runs_again(start_stack: Callable[..., Stack], redis: Redis, mode: str) -> None:
     stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_MAX_ATTEMPTS": "2"}, time_scale=0.02)
     redis.hset(chains.MODE, "*", mode)
     stack.control.change("crm_deal", "update", count=1)
     wait_until(lambda: stack.counters.get("events_nacked", 0) == 1, "the failure is nacked")
-    reported_after = redis.llen(chains.RUNS)
-    assert reported_after == (2 if mode == "fail" else 1), "deterministic failures burn no retries"
+    runs_before = redis.llen(chains.RUNS)
+    assert runs_before == (2 if mode == "fail" else 1), "deterministic failures burn no retries"
     redis.delete(chains.MODE)
     wait_until(stack.settled, "the nacked record runs again and is cleared")
     assert stack.compare().equal
-    assert len(stack.history("nacked")) == 1, "a record fetched with error=1 is never reported again"
+    assert len(stack.history("nacked")) == 1, "a record fetched with error=1 is never nacked again"
     assert not stack.history("deleted_by_error")
     assert stack.counters["batches_retrying"] == 1
 
@@ -106,7 +102,7 @@ def test_unrouted_events_are_acknowledged_when_asked(start_stack: Callable[..., 
     assert stack.counters["events_unrouted"] == 3
 
 
-def test_unrouted_events_wait_on_the_portal_until_they_have_a_route(start_stack: Callable[..., Stack]) -> None:
+def test_unrouted_events_wait_on_the_portal_for_a_route(start_stack: Callable[..., Stack]) -> None:
     stack = start_stack(variables={"B24_PIPELINES": CHAINS, "B24_EVENTS": "ONTASKADD"}, time_scale=0.02)
     stack.control.change("task", "add", count=2)
     wait_until(lambda: stack.control.state()["nacked"] == 2, "they are nacked")
@@ -119,15 +115,13 @@ def test_unrouted_events_wait_on_the_portal_until_they_have_a_route(start_stack:
     assert len(stack.history("nacked")) == 2, "none is nacked a second time"
 
 
-def test_a_pipeline_that_cannot_be_built_fails_alone_and_runs_once_repaired(
-    start_stack: Callable[..., Stack], redis: Redis
-) -> None:
+def test_a_pipeline_that_cannot_be_built_fails_alone(start_stack: Callable[..., Stack], redis: Redis) -> None:
     stack = start_stack(variables={"B24_PIPELINES": CHAINS}, time_scale=0.02)
     stack.control.change("crm_company", "update", count=1)
     stack.control.change("crm_deal", "update", count=5)
     wait_until(lambda: stack.counters.get("events_nacked", 0) == 1, "the broken one is nacked")
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 5, "the others are acknowledged")
-    wait_until(lambda: stack.counters.get("batches_retrying", 0) == 1, "the nacked record is held")
+    wait_until(lambda: stack.counters.get("batches_retrying", 0) == 1, "the nacked record is retried")
     redis.set("test:repaired", 1)
     wait_until(stack.settled, "it runs once its pipeline is repaired")
 
@@ -137,14 +131,12 @@ def test_two_pipelines_of_one_event_and_an_early_end(start_stack: Callable[..., 
     redis.hset(chains.MODE, "*", "ignore")
     ids = stack.control.change("crm_lead", "update", count=4)
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 4, "both pipelines of each are done")
-    assert redis.hgetall("test:counted") == {f"crm_lead {one}": "1" for one in ids}
+    assert redis.hgetall("test:counted") == {f"crm_lead {lead}": "1" for lead in ids}
     assert redis.llen(chains.EFFECTS) == 4
 
 
-def test_runs_of_one_object_do_not_overlap_and_the_last_change_is_seen(
-    start_stack: Callable[..., Stack], redis: Redis
-) -> None:
-    stack = start_stack(variables={"B24_PIPELINES": CHAINS}, workers=2, time_scale=LEISURELY)
+def test_runs_of_an_object_do_not_overlap(start_stack: Callable[..., Stack], redis: Redis) -> None:
+    stack = start_stack(variables={"B24_PIPELINES": CHAINS}, workers=2, time_scale=SLOW_SCALE)
     redis.hset(chains.MODE, "*", "slow")
     redis.set("test:slow_seconds", 0.3)
     [deal] = stack.control.change("crm_deal", "add", count=1)
@@ -168,8 +160,8 @@ def test_expired_tokens_cost_one_refresh(start_stack: Callable[..., Stack]) -> N
     assert stack.control.state()["token_refreshes"] == before + 1
 
 
-def test_a_backlog_beyond_the_pace_is_read_in_bulk(start_stack: Callable[..., Stack]) -> None:
-    """Two requests a second: read one by one, 300 objects would take 150 s."""
+def test_a_backlog_beyond_the_rate_limit_is_read_in_bulk(start_stack: Callable[..., Stack]) -> None:
+    """At two requests a second 300 single reads would take 150 s."""
     stack = start_stack(
         objects=2400,
         concurrency=12,
@@ -181,7 +173,7 @@ def test_a_backlog_beyond_the_pace_is_read_in_bulk(start_stack: Callable[..., St
         stack.control.change(entity, "update", count=100)
     wait_until(stack.settled, "all is settled")
     assert stack.compare().equal
-    singles = [one for one in stack.control.requests() if one["method"].endswith(".get") and not one.get("batch")]
-    reads = [one for one in singles if one["method"].startswith(("crm.", "tasks."))]
-    assert len(reads) < 10, f"{len(reads)} objects were read one by one"
-    assert stack.control.state()["bucket"]["refused"] <= 3, "our pace keeps the portal's limit"
+    calls = [call["method"] for call in stack.control.requests() if not call.get("batch")]
+    reads = [name for name in calls if name.startswith(("crm.", "tasks.")) and name.endswith(".get")]
+    assert len(reads) < 10, f"{len(reads)} single reads"
+    assert stack.control.state()["bucket"]["refused"] <= 3, "the rate limiter keeps the portal's limit"

@@ -1,4 +1,4 @@
-"""Twenty portals added, paused, drained, moved, authorized anew and removed while everything runs."""
+"""Twenty portals added, paused, drained, moved, authorized again and removed while everything runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import text
 
+from b24offline import keys
 from b24offline.cli import main
 from b24offline.config import Config
 from b24offline.emulator import Control, EmulatorProcess
@@ -42,7 +43,7 @@ class Many:
         return done
 
     def control(self, name: str) -> Control:
-        """Return the control client of one portal."""
+        """Return the control client of a portal."""
         return self.emulator.control(name)
 
     def add(self, name: str, *, status: int = 0, url: str = "") -> Result:
@@ -71,8 +72,8 @@ class Many:
         return found.equal and found.compared > 0
 
     def calls(self, name: str, method: str = "event.offline.get") -> int:
-        """Return how often a method was called."""
-        return sum(1 for one in self.control(name).requests() if one["method"] == method)
+        """Return how often the method was called."""
+        return sum(call["method"] == method for call in self.control(name).requests())
 
 
 NAMES = ["default", *(f"p{number:02}" for number in range(1, COUNT))]
@@ -108,8 +109,8 @@ def test_twenty_portals_added_while_running_are_served(many: Many) -> None:
         many.control(name).change("task", "add", count=1)
     wait_until(lambda: all(many.mirrored(name) for name in NAMES), "all are mirrored")
     listed = json.loads(many.cli("portal", "list", "--json").output)
-    assert [one["name"] for one in listed] == NAMES
-    assert {one["state"] for one in listed} == {"active"}
+    assert [row["name"] for row in listed] == NAMES
+    assert {row["state"] for row in listed} == {"active"}
     secrets = [many.emulator.client_secret, *(str(many.runtime.store.tokens.get(name).access) for name in NAMES)]
     shown = many.cli("portal", "list").output + many.cli("portal", "show", "p01").output + many.cli("status").output
     assert "p19" in shown
@@ -119,8 +120,10 @@ def test_twenty_portals_added_while_running_are_served(many: Many) -> None:
 def test_a_paused_portal_is_not_polled_until_resumed(many: Many) -> None:
     many.cli("portal", "pause", "p01")
     control = many.control("p01")
-    wait_until(lambda: "p01" not in many.runtime.redis.zrange("b24offline:polls", 0, -1), "a tick has seen it")
-    wait_until(lambda: many.runtime.services("p01").portal.desired_state is DesiredState.PAUSED, "it is known here")
+    wait_until(lambda: "p01" not in many.runtime.redis.zrange(keys.polls("b24offline"), 0, -1), "a tick has seen it")
+    wait_until(
+        lambda: many.runtime.services("p01").portal.desired_state is DesiredState.PAUSED, "this process knows it"
+    )
     polls = many.calls("p01")
     control.change("crm_deal", "update", count=3)
     control.marks(count=1)
@@ -146,7 +149,7 @@ def test_a_drained_portal_settles_and_pauses_and_is_removed(many: Many) -> None:
     assert "subscriptions of ours were ended" in removed.output
     assert not control.state()["bindings"]
     assert many.runtime.store.tokens.get("p02").refresh == ""
-    assert not many.runtime.redis.keys("b24offline:{p02}:*")
+    assert not many.runtime.redis.keys(keys.pattern(keys.stem("b24offline", "p02")))
     assert "p02" not in many.cli("portal", "list").output
     assert "removed" in many.cli("portal", "list", "--all").output
     left = control.state()["records"]
@@ -165,7 +168,7 @@ def test_a_removed_portal_comes_back_only_when_added_again(many: Many) -> None:
     wait_until(lambda: many.mirrored("p02"), "it is served again")
 
 
-def test_a_portal_that_cannot_be_reached_is_removed_by_force_only(many: Many) -> None:
+def test_an_unreachable_portal_is_removed_by_force_only(many: Many) -> None:
     many.cli("portal", "drain", "p03", "--wait", "--timeout", "240")
     many.control("p03").fault("*", "error", code="ACCESS_DENIED", status=403)
     refused = many.cli("portal", "remove", "p03", status=2)
@@ -178,7 +181,7 @@ def test_a_portal_that_cannot_be_reached_is_removed_by_force_only(many: Many) ->
     many.control("p03").disarm()
 
 
-def test_a_lost_authorization_is_shown_and_mended_without_a_restart(many: Many) -> None:
+def test_a_lost_authorization_needs_no_restart(many: Many) -> None:
     control = many.control("p04")
     control.app(removed=True)
     wait_until(lambda: many.runtime.store.portals.get("p04").state is ObservedState.AUTH_LOST, "it is noticed")
@@ -193,7 +196,7 @@ def test_a_lost_authorization_is_shown_and_mended_without_a_restart(many: Many) 
     assert many.runtime.store.portals.get("p04").state is ObservedState.ACTIVE
 
 
-def test_a_new_client_secret_is_taken_without_a_restart(many: Many) -> None:
+def test_a_new_client_secret_needs_no_restart(many: Many) -> None:
     control, application = many.control("p08"), ("--client-id", many.emulator.client_id)
 
     def reply(secret: str) -> str:
@@ -218,15 +221,15 @@ def test_the_keys_of_the_store_are_changed(many: Many) -> None:
 
 
 def test_a_moved_portal_is_called_at_its_new_address(many: Many) -> None:
-    runtime, there = (many.emulator.hello["portals"][name]["client_endpoint"] for name in ("p05", "p06"))
-    many.cli("portal", "set-url", "p05", "--url", there)
+    right, wrong = (many.emulator.hello["portals"][name]["client_endpoint"] for name in ("p05", "p06"))
+    many.cli("portal", "set-url", "p05", "--url", wrong)
     was = many.calls("p05")
-    wait_until(lambda: many.runtime.store.portals.get("p05").client_endpoint == there, "it is noted")
+    wait_until(lambda: many.runtime.store.portals.get("p05").client_endpoint == wrong, "it is stored")
     wait_until(
         lambda: many.runtime.store.portals.get("p05").state is not ObservedState.ACTIVE, "the other portal refuses it"
     )
     assert many.calls("p05") - was <= 1
-    many.cli("portal", "set-url", "p05", "--url", runtime)
+    many.cli("portal", "set-url", "p05", "--url", right)
     token = many.secret("p05", many.control("p05").issue_token()["refresh_token"])
     many.cli("portal", "authorize", "p05", "--refresh-token-file", token)
     many.control("p05").change("crm_deal", "update", count=1)
@@ -243,7 +246,7 @@ def test_a_moved_portal_is_called_at_its_new_address(many: Many) -> None:
         ("--refresh-token-file", "/nonexistent", "nonexistent"),
     ],
 )
-def test_wrong_input_is_told_and_changes_nothing(many: Many, option: str, value: str, named: str) -> None:
+def test_wrong_input_is_refused_and_changes_nothing(many: Many, option: str, value: str, named: str) -> None:
     good = {
         "--url": "https://new.example/rest/",
         "--client-id": "local.1",
@@ -268,4 +271,6 @@ def test_one_queue_gets_no_second_name(many: Many) -> None:
 
 def _rows(many: Many) -> list[object]:
     with many.runtime.store.engine.connect() as connection:
-        return [tuple(row) for row in connection.execute(text("SELECT name, client_endpoint, wish FROM portals"))]
+        return [
+            tuple(row) for row in connection.execute(text("SELECT name, client_endpoint, desired_state FROM portals"))
+        ]

@@ -1,4 +1,4 @@
-"""RabbitMQ: the type of our queues, what waits in them, and what another type is answered with."""
+"""RabbitMQ: the type of our queues, delayed messages, and queues of another type."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LANE = {"name": "deals", "filter": {"=EVENT_NAME": "ONCRMDEALADD"}, "queue": "b2
 
 
 def is_of_type(url: str, name: str, kind: str) -> bool:
-    """Return whether the broker has a queue as a quorum or a classic one."""
+    """Return whether the broker's queue is of this kind, quorum or classic."""
     arguments = {"x-queue-type": "quorum"} if kind == "quorum" else None
     with kombu.Connection(url) as connection:
         try:
@@ -36,7 +36,7 @@ def is_of_type(url: str, name: str, kind: str) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["quorum", "classic"])
-def test_steps_that_wait_keep_nobody_from_reading(
+def test_steps_that_wait_do_not_block_the_queue(
     start_stack: Callable[..., Stack], rabbit: RabbitNode, redis: Redis, kind: str
 ) -> None:
     with kombu.Connection(rabbit.url) as connection:
@@ -59,7 +59,7 @@ def test_steps_that_wait_keep_nobody_from_reading(
     redis.hset(chains.MODE, "*", "fail")
     deals = stack.control.change("crm_deal", "add", count=6)
     failed = 4 * len(deals)
-    wait_until(lambda: redis.llen(chains.RUNS) >= failed, "all deals wait for their last repeat, 30 s away")
+    wait_until(lambda: redis.llen(chains.RUNS) >= failed, "all deals wait 30 s for their last retry")
     for deal in deals:
         redis.hset(chains.MODE, f"crm_deal {deal}", "fail")
     redis.hdel(chains.MODE, "*")
@@ -71,7 +71,7 @@ def test_steps_that_wait_keep_nobody_from_reading(
     wait_until(lambda: not stack.services.ledger.open_batches(), "all are settled")
 
 
-def test_a_workers_clock_is_not_asked_about_what_waited_in_the_broker(
+def test_a_delayed_message_does_not_wait_for_the_workers_clock(
     rabbit: RabbitNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(application, "config", Config(broker_url=rabbit.url))
@@ -97,7 +97,7 @@ def test_a_workers_clock_is_not_asked_about_what_waited_in_the_broker(
 
 
 @pytest.mark.parametrize(("there", "wanted"), [("classic", "quorum"), ("quorum", "classic")])
-def test_queues_of_another_type_stop_the_start_with_a_sentence(rabbit: RabbitNode, there: str, wanted: str) -> None:
+def test_queues_of_another_type_stop_the_start(rabbit: RabbitNode, there: str, wanted: str) -> None:
     arguments = {"x-queue-type": "quorum"} if there == "quorum" else None
     with kombu.Connection(rabbit.url) as connection:
         channel = connection.default_channel

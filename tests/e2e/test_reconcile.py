@@ -1,4 +1,4 @@
-"""Changes whose events never came, and objects run by hand: real workers, and the mirror against the portal."""
+"""Reconciliation and runs by hand with real workers: the mirror equals the portal."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from b24offline import keys
 from b24offline.ledger import RECONCILE, is_synthetic
 from b24offline.reconciliation import Job
 from b24offline.rest import bind_events
@@ -25,7 +26,7 @@ DELETING = ("event.offline.clear", "event.offline.error")
 
 
 def filled(stack: Stack) -> None:
-    """Six objects of each entity, mirrored, and the next second."""
+    """Add six objects of each entity and wait until they are mirrored and the second has passed."""
     for entity in ENTITIES:
         stack.control.change(entity, "add", count=6)
     wait_until(lambda: stack.settled() and stack.compare().compared == 36 and stack.compare().equal, "all is mirrored")
@@ -33,10 +34,10 @@ def filled(stack: Stack) -> None:
 
 
 def blind(stack: Stack) -> None:
-    """The subscriptions vanish, then four objects of each entity change."""
+    """Drop the subscriptions, then change four objects of each entity."""
     stack.control.drop_subscriptions()
     for entity in ENTITIES:
-        first, second, third, *_ = (one["id"] for one in stack.control.objects(entity))
+        first, second, third, *_ = (changed["id"] for changed in stack.control.objects(entity))
         stack.control.change(entity, "update", ids=[first, second])
         stack.control.change(entity, "add", count=1)
         stack.control.change(entity, "delete", ids=[third])
@@ -52,7 +53,7 @@ def all_run(stack: Stack) -> bool:
     return not stack.services.ledger.open_batches()
 
 
-def test_what_was_missed_is_found_by_hand_and_the_mirror_equals_the_portal(
+def test_missed_changes_are_found_by_hand(
     start_stack: Callable[..., Stack],
 ) -> None:
     stack = start_stack(**MIRRORED)
@@ -85,17 +86,17 @@ def test_what_was_missed_is_found_by_hand_and_the_mirror_equals_the_portal(
 
 
 @pytest.mark.parametrize("died", [False, True], ids=["found", "bound by a worker that died then"])
-def test_subscriptions_that_vanished_are_found_with_what_changed_meanwhile(
+def test_vanished_subscriptions_are_followed_by_reconciliation(
     start_stack: Callable[..., Stack], redis: Redis, died: bool
 ) -> None:
     stack = start_stack(**MIRRORED)
     filled(stack)
-    names = {one["event"] for one in stack.control.state()["bindings"]}
+    names = {binding["event"] for binding in stack.control.state()["bindings"]}
     blind(stack)
     if died:
         bind_events(stack.services.client, stack.services.portal.connector, names)
-        redis.set(f"{stack.services.ledger.stem}:bound:begun", "1")
-    redis.delete(f"{stack.services.ledger.stem}:bound:fresh")
+        redis.set(keys.bound(stack.services.ledger.stem, "begun"), "1")
+    redis.delete(keys.bound(stack.services.ledger.stem, "fresh"))
     wait_until(lambda: stack.control.state()["bindings"], "they are bound again")
     wait_until(lambda: stack.counters.get("events_injected", 0) == 24, "what changed meanwhile is injected")
     wait_until(lambda: stack.compare().equal and all_run(stack), "the mirror equals the portal")
@@ -103,7 +104,7 @@ def test_subscriptions_that_vanished_are_found_with_what_changed_meanwhile(
     assert "changes whose events never came" in log
 
 
-def test_a_worker_that_dies_while_it_reconciles_is_followed_by_another(start_stack: Callable[..., Stack]) -> None:
+def test_a_killed_reconciliation_is_continued(start_stack: Callable[..., Stack]) -> None:
     options = {**MIRRORED["variables"], "B24_REQUESTS_PER_SECOND": "5", "B24_BURST": "5"}
     stack = start_stack(**{**MIRRORED, "variables": options}, workers=2)
     stack.control.drop_subscriptions()
@@ -126,7 +127,7 @@ def test_a_worker_that_dies_while_it_reconciles_is_followed_by_another(start_sta
     assert stack.counters["events_injected"] >= 6 * 120, "a batch may be injected again, none may be left out"
 
 
-def test_what_waits_in_the_queue_or_runs_is_not_missed(start_stack: Callable[..., Stack], redis: Redis) -> None:
+def test_events_in_work_are_not_missed(start_stack: Callable[..., Stack], redis: Redis) -> None:
     stack = start_stack(**HANDLED, objects=0)
     redis.hset(chains.MODE, "*", "fail")
     stack.control.change("crm_deal", "add", count=4)
@@ -137,7 +138,7 @@ def test_what_waits_in_the_queue_or_runs_is_not_missed(start_stack: Callable[...
     assert set(reply["not_comparable"]) == {"crm_lead", "crm_company", "crm_contact", "task"}
 
 
-def test_one_object_runs_by_hand(start_stack: Callable[..., Stack], redis: Redis) -> None:
+def test_an_object_runs_by_hand(start_stack: Callable[..., Stack], redis: Redis) -> None:
     stack = start_stack(**HANDLED, objects=60)
     lead = stack.control.objects("crm_lead")[0]["id"]
     reply = command(stack, "trigger", f"crm_lead {lead}")
@@ -146,7 +147,7 @@ def test_one_object_runs_by_hand(start_stack: Callable[..., Stack], redis: Redis
     assert reply["record_id"] < 0
     wait_until(lambda: redis.hget("test:counted", f"crm_lead {lead}") == "1", "the second pipeline runs")
     command(stack, "trigger", "crm_lead", lead, "--pipeline", "lead_counted")
-    wait_until(lambda: redis.hget("test:counted", f"crm_lead {lead}") == "2", "the one pipeline runs")
+    wait_until(lambda: redis.hget("test:counted", f"crm_lead {lead}") == "2", "only that pipeline runs")
     assert len(redis.lrange(chains.EFFECTS, 0, -1)) == 1
     wait_until(lambda: all_run(stack), "nothing stays open")
     assert stack.control.state()["records"] == 0
@@ -156,9 +157,7 @@ def test_one_object_runs_by_hand(start_stack: Callable[..., Stack], redis: Redis
 
 
 @pytest.mark.parametrize("decision", ["redrive", "drop"])
-def test_what_fails_by_hand_is_dead_lettered_and_ends_as_a_person_decides(
-    start_stack: Callable[..., Stack], redis: Redis, decision: str
-) -> None:
+def test_a_failed_run_by_hand_is_dead_lettered(start_stack: Callable[..., Stack], redis: Redis, decision: str) -> None:
     stack = start_stack(**HANDLED, objects=60)
     deal = stack.control.objects("crm_deal")[0]["id"]
     redis.hset(chains.MODE, f"crm_deal {deal}", "fail")

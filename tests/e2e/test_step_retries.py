@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from redis import Redis
 
+from b24offline import keys
 from b24offline.delivery import run_of_dead_letter
 from tests.support import retry_chains
 from tests.support.stack import PORTAL, Stack
@@ -27,7 +28,7 @@ def nacked(stack: Stack) -> int:
     return len(stack.history("nacked"))
 
 
-def test_each_fails_as_often_as_its_step_or_pipeline_says(start_stack: Callable[..., Stack], redis: Redis) -> None:
+def test_attempts_follow_the_rules_of_step_and_pipeline(start_stack: Callable[..., Stack], redis: Redis) -> None:
     redis.hset(retry_chains.MODE, mapping={"crm_deal": "value", "crm_lead": "value"})
     stack = start_stack(**OPTIONS)
     for entity in ("crm_deal", "crm_lead", "crm_company", "task"):
@@ -41,18 +42,16 @@ def test_each_fails_as_often_as_its_step_or_pipeline_says(start_stack: Callable[
         "task plain": 1,
     }
     assert stack.counters["runs_failed"] == 3
-    assert "runs_crashed" not in stack.counters, "a result that cannot travel was taken for a death"
+    assert "runs_crashed" not in stack.counters, "a result that cannot be encoded was counted as a crash"
 
 
-def test_a_long_wait_is_kept_by_the_ledger_and_starts_the_run_from_its_first_step(
-    start_stack: Callable[..., Stack], redis: Redis
-) -> None:
+def test_a_long_wait_is_in_the_ledger_and_restarts_the_run(start_stack: Callable[..., Stack], redis: Redis) -> None:
     stack = start_stack(**OPTIONS)
     ledger = stack.services.ledger
 
     def waiting() -> list[tuple[str, float]]:
-        """Run that wait for longer than a message would; on a busy machine one may wait for its object before."""
-        rows = redis.zrange(f"{ledger.stem}:due", 0, -1, withscores=True)
+        """Return the runs that wait longer than a message would: a shorter wait may be for the object."""
+        rows = redis.zrange(keys.due(ledger.stem), 0, -1, withscores=True)
         found = [(str(name), (score - ledger.now_ms()) / 1000) for name, score in rows if str(name).startswith("run:")]
         return [
             (name, seconds)
@@ -65,15 +64,13 @@ def test_a_long_wait_is_kept_by_the_ledger_and_starts_the_run_from_its_first_ste
     [(run, seconds)] = wait_until(waiting, "the second step failed, and the run waits")
     assert seconds <= 180, "3600 s at a scale of 0.05"
     redis.hdel(retry_chains.MODE, "crm_contact")
-    redis.zadd(f"{ledger.stem}:due", {run: 1}, xx=True)
+    redis.zadd(keys.due(ledger.stem), {run: 1}, xx=True)
     wait_until(stack.settled, "the sweep starts it again, and it succeeds")
     assert ran(redis) == {"crm_contact plain": 2, "crm_contact patient": 2}
     assert not nacked(stack)
 
 
-def test_what_is_final_waits_for_a_person_after_two_runs_not_after_days(
-    start_stack: Callable[..., Stack], redis: Redis
-) -> None:
+def test_a_final_error_is_dead_lettered_after_two_runs(start_stack: Callable[..., Stack], redis: Redis) -> None:
     redis.hset(retry_chains.MODE, mapping={"crm_deal": "key", "crm_lead": "permanent", "crm_contact": "type"})
     stack = start_stack(**OPTIONS)
     for entity in ("crm_deal", "crm_lead", "crm_contact"):
@@ -89,8 +86,8 @@ def test_what_is_final_waits_for_a_person_after_two_runs_not_after_days(
     assert not stack.history("deleted_by_error")
     assert stack.control.state()["records"] == 3, "a dead-lettered record was cleared"
     log = stack.workers[0].log_path
-    wait_until(lambda: "3 dead letters wait" in log.read_text(), "the alarm is told")
+    wait_until(lambda: "3 dead letters wait" in log.read_text(), "the alarm is logged")
     for dead_letter in stack.runtime.store.dead_letters.list(PORTAL):
         assert stack.services.dead_letter_queue.drop(run_of_dead_letter(dead_letter), "the test") == "dropped"
     wait_until(stack.settled, "what was dropped is cleared")
-    wait_until(lambda: "alarm is over" in log.read_text(), "and the alarm is over")
+    wait_until(lambda: "alarm is over" in log.read_text(), "the alarm ends")

@@ -1,4 +1,4 @@
-"""`b24offline up`: it heals whatever is killed, ends in time, and goes on where it was."""
+"""`b24offline up` restarts what is killed, ends in time, and continues after a restart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.waiting import GIVE_UP_SECONDS, wait_until
 
 PORTAL = "acme"
 BUSY_SECONDS = 30
-"""What a busy machine may add until a killed process is gone and the supervisor has said so."""
+"""What a busy machine may add until a killed process is gone and the supervisor has noticed."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 
 def running(deployment: Deployment) -> None:
-    """Start it when a test before has ended it."""
+    """Start it where an earlier test has ended it."""
     if not deployment.up.left():
         deployment.up.start()
 
@@ -82,7 +82,7 @@ def test_it_serves_the_configured_portal_on_an_embedded_valkey(deployment: Deplo
 
 
 @pytest.mark.parametrize("program", ["valkey", "beat", "work", "settle", "flower"])
-def test_whatever_is_killed_comes_back(deployment: Deployment, program: str) -> None:
+def test_a_killed_program_is_restarted(deployment: Deployment, program: str) -> None:
     running(deployment)
     deployment.change(20)
     before = deployment.up.pids()[program]
@@ -108,14 +108,14 @@ def test_a_killed_worker_leaves_no_children_behind(deployment: Deployment) -> No
 
 def test_a_worker_that_hangs_is_replaced(deployment: Deployment) -> None:
     running(deployment)
-    wait_until(deployment.mirrored, "all is in doubt")
+    wait_until(deployment.mirrored, "nothing is left to do")
     before = deployment.up.pids()
     os.killpg(before["work"], signal.SIGSTOP)
     deployment.change(20)
     wait_until(lambda: deployment.up.pids()["work"] != before["work"], "it is killed and started again")
     wait_until(deployment.mirrored, "changes are mirrored")
     assert "process hangs, it is killed | program=work" in deployment.up.log()
-    assert all(deployment.up.pids()[name] == before[name] for name in before if name != "work"), "the others were heard"
+    assert all(deployment.up.pids()[name] == before[name] for name in before if name != "work"), "no other died"
 
 
 def test_a_second_start_on_the_same_data_is_refused(deployment: Deployment) -> None:
@@ -127,14 +127,14 @@ def test_a_second_start_on_the_same_data_is_refused(deployment: Deployment) -> N
     assert all(_alive(pid) for pid in deployment.up.pids().values())
 
 
-def test_status_tells_that_nobody_must_act(deployment: Deployment) -> None:
+def test_status_is_healthy(deployment: Deployment) -> None:
     running(deployment)
     done = _cli(deployment, "status")
     assert done.returncode == 0, done.stdout + done.stderr
     assert PORTAL in done.stdout
 
 
-def test_a_killed_supervisor_takes_all_with_it_and_a_new_one_goes_on(deployment: Deployment) -> None:
+def test_a_killed_supervisor_ends_all_and_a_new_one_continues(deployment: Deployment) -> None:
     running(deployment)
     address = deployment.runtime.config.redis_url
     Redis.from_url(address).set("canary", "kept")
@@ -149,7 +149,7 @@ def test_a_killed_supervisor_takes_all_with_it_and_a_new_one_goes_on(deployment:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_in_time_and_goes_on_after_a_restart(deployment: Deployment, number: int) -> None:
+def test_it_ends_in_time_and_continues_after_a_restart(deployment: Deployment, number: int) -> None:
     running(deployment)
     deployment.control.start_traffic(rate=20, seconds=600)
     wait_until(deployment.runtime.services(PORTAL).ledger.open_batches, "work is under way")

@@ -1,4 +1,4 @@
-"""The built wheel, installed beside a team's own modules: it holds everything, and every command runs from it."""
+"""The wheel, installed beside a team's own modules: it holds everything, and every command runs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from b24offline.emulator import EmulatorProcess, wait_until
+from b24offline.emulator import EmulatorProcess
 from b24offline.supervisor import EmbeddedValkey, child_environ, tethered
 from tests.e2e.conftest import CHECKOUT, Distributions
+from tests.support.waiting import wait_until
 
-PATIENCE_SECONDS = 240
 TEAM = {
     "tasks.py": "WHO = 'the team'\n",
     "settings/__init__.py": "NOTES = 'notes.txt'\n",
@@ -65,7 +65,7 @@ print(sorted({"celery", "kombu", "tasks", "settings"} & set(sys.modules)))
 
 @pytest.fixture
 def team(tmp_path: Path) -> Path:
-    """A folder with modules of a team, whose names are those of our folders."""
+    """A folder of a team whose modules have the names of our folders."""
     for name, text in TEAM.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -120,13 +120,13 @@ def running(*commands: tuple[str, ...], folder: Path, environ: dict[str, str]) -
 
 
 def expect_an_event_noted(emulator: EmulatorProcess, folder: Path) -> None:
-    """Change a deal; it goes through the team's pipeline and leaves the portal's queue."""
+    """Change a deal and expect it in the team's notes and acknowledged."""
     control = emulator.control()
-    wait_until(lambda: control.state()["bindings"], PATIENCE_SECONDS, 0.1)
+    wait_until(lambda: control.state()["bindings"], "events are bound")
     control.change("crm_deal", "update", count=1)
     notes = folder / TEAM["settings/__init__.py"].split("'")[1]
-    wait_until(notes.exists, PATIENCE_SECONDS, 0.1)
-    wait_until(lambda: not control.state()["records"], PATIENCE_SECONDS, 0.1)
+    wait_until(notes.exists, "the team's step runs")
+    wait_until(lambda: not control.state()["records"], "the event is acknowledged")
     assert notes.read_text().startswith("the team ONCRMDEALUPDATE ")
 
 
@@ -157,7 +157,7 @@ def test_the_sdist_makes_the_same_wheel(distributions: Distributions) -> None:
     assert not tops & {"tasks", "pipelines", "settings", "tests", "tools"}
 
 
-def test_every_command_shows_its_help_and_loads_no_celery(installed: Path, team: Path) -> None:
+def test_every_help_is_shown_without_celery(installed: Path, team: Path) -> None:
     done = subprocess.run(
         [installed / "python", "-c", EVERY_HELP], cwd=team, capture_output=True, text=True, check=False, timeout=120
     )
@@ -166,7 +166,7 @@ def test_every_command_shows_its_help_and_loads_no_celery(installed: Path, team:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_worker_and_beat_run_a_team_s_pipeline(
+def test_worker_and_beat_run_a_teams_pipeline(
     installed: Path, team: Path, emulator: EmulatorProcess, valkey: EmbeddedValkey, redis: object
 ) -> None:
     environ = variables(emulator, team, B24_REDIS_URL=valkey.url)
@@ -186,7 +186,7 @@ def test_worker_and_beat_run_a_team_s_pipeline(
     assert "acme" in status.stdout
 
 
-def test_up_runs_a_team_s_pipeline(installed: Path, team: Path, emulator: EmulatorProcess) -> None:
+def test_up_runs_a_teams_pipeline(installed: Path, team: Path, emulator: EmulatorProcess) -> None:
     environ = variables(emulator, team, B24_FLOWER_PORT="0", B24_CONCURRENCY="2")
     with running((str(installed / "b24offline"), "up"), folder=team, environ=environ):
         expect_an_event_noted(emulator, team)

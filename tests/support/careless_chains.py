@@ -1,4 +1,4 @@
-"""Pipelines whose handlers are careless with customers' data: their errors quote what they read."""
+"""Pipelines whose handlers are careless with customers' data: their errors quote it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODE = "test:careless"
 
 @step
 def quote(reference: dict[str, Any]) -> dict[str, Any]:
-    """Read the object and, when the test asks for it, raises an error that holds the object's title."""
+    """Read the object and, where the test asks for it, raise an error that holds the object's title."""
     data = objects.load(reference).data or {}
     title = data.get("TITLE") or data.get("title")
     redis, entity = current_runtime().redis, reference["entity"]
@@ -36,5 +36,5 @@ def quote(reference: dict[str, Any]) -> dict[str, Any]:
 
 @route("ONCRMDEALADD", "ONCRMDEALUPDATE", "ONCRMLEADADD", "ONCRMLEADUPDATE", "ONCRMCOMPANYADD", "ONCRMCOMPANYUPDATE")
 def quoted(event: Event) -> Signature:
-    """Fetched, quoted, mirrored."""
+    """Fetch, quote and mirror the object."""
     return objects.fetch.s() | quote.s() | mirror.upsert.s()

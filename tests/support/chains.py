@@ -1,6 +1,6 @@
-"""Pipelines of the integration tests: the shipped steps, and handlers that fail, hang or die as a test asks.
+"""Pipelines of the end-to-end tests: the shipped steps, and handlers that fail, hang or die as a test asks.
 
-What a handler does is said by keys in the ledger's Redis, so that a test can change it while workers run.
+Keys in the ledger's Redis say what a handler does, so that a test can change it while workers run.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from b24offline.tasks.process import current_runtime
 RUNS = "test:runs"
 """A list of ``<idempotency key> <attempt>`` lines, one for each handler that began."""
 EFFECTS = "test:effects"
-"""A list of idempotency keys, one for each handler that came to its end."""
+"""A list of idempotency keys, one for each handler that ended."""
 MODE = "test:mode"
 """A hash: object ("crm_deal 7") or "*" -> fail | permanent | slow | die | ignore."""
 
 
 @step
 def handle(reference: dict[str, Any]) -> dict[str, Any]:
-    """Do to the event's object what the test asked for, and keeps a record of it."""
+    """Do what the test asked for this object, and record it."""
     work, redis = current(), current_runtime().redis
     redis.rpush(RUNS, f"{work.idempotency_key} {work.attempt}")
     mode = redis.hget(MODE, str(work.event.object)) or redis.hget(MODE, "*")
@@ -58,7 +58,7 @@ def lead_handled(event: Event) -> Signature:
 
 @route("ONCRMLEADUPDATE")
 def lead_counted(event: Event) -> Signature:
-    """Return a second pipeline of the same event: one step, which is told to ignore nothing."""
+    """Leads again: a second pipeline of the same event, with a single step."""
     return count.s()
 
 
@@ -70,7 +70,7 @@ def count(event: Event) -> None:
 
 @route("ONCRMCOMPANYUPDATE")
 def company_broken(event: Event) -> Signature:
-    """Return a pipeline that cannot be built until a test repairs it."""
+    """Companies: a pipeline that cannot be built until a test repairs it."""
     if not current_runtime().redis.get("test:repaired"):
         raise KeyError("broken, as the test asked")
     return count.s()
@@ -78,11 +78,11 @@ def company_broken(event: Event) -> Signature:
 
 @route("ONCRMCONTACTUPDATE")
 def contact_announced(event: Event) -> Signature:
-    """Contacts: fetched here, announced by another stack, which knows nothing of us."""
+    """Contacts: fetched here, announced by another stack, which does not import b24offline."""
     return fetch.s() | handoff("shop.announce", queue="shop")
 
 
 @route("ONTASKUPDATE", name="task_announced")
 def announced_first(event: Event) -> Signature:
-    """Tasks: given to another stack at once."""
+    """Tasks: the first step is in another stack."""
     return handoff("shop.announce", queue="shop") | handle.s()

@@ -1,4 +1,4 @@
-"""Another Celery stack on the same broker: its own application, queue and settings, and no word of ours."""
+"""Another Celery stack on the same broker: its own application, queue and settings; it does not import b24offline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ app.conf.update(
 
 @app.task(name="shop.announce")
 def announce(what: dict[str, Any]) -> dict[str, Any]:
-    """Keep what it was given; fails for objects whose id a test put into a set."""
+    """Keep the given object. Raise for objects whose id a test put into a set."""
     redis = _busy(what["object_id"])
     if redis.sismember("shop:refuse", str(what["object_id"])):
         raise ValueError("refused, as the test asked")
@@ -31,12 +31,12 @@ def announce(what: dict[str, Any]) -> dict[str, Any]:
 
 @app.task(name="shop.stocktake")
 def stocktake(number: int) -> None:
-    """A task that only this stack knows of."""
+    """Count; only this stack has this task."""
     _busy(number).rpush("shop:counted", number)
 
 
 def _busy(what: object) -> Redis:
-    """Take as long as a test says. Return the test's Redis."""
+    """Sleep as long as the test asks. Return the test's Redis."""
     redis = Redis.from_url(os.environ["SHOP_REDIS_URL"], decode_responses=True)
     redis.rpush("shop:began", str(what))
     time.sleep(float(redis.get("shop:slow") or 0))

@@ -1,4 +1,4 @@
-"""What looks at a running deployment from outside: Flower, a receiver of Celery's events, and the broker's own log."""
+"""Observers of a running deployment: Flower, a receiver of Celery's events, and a monitor of the broker."""
 
 from __future__ import annotations
 
@@ -59,25 +59,25 @@ class Flower:
             return False
 
     def get(self, path: str, **query: Any) -> requests.Response:
-        """Return one page or answer."""
+        """Send a GET request."""
         return self._session.get(f"http://127.0.0.1:{self.port}{path}", params=query, timeout=30)
 
     def post(self, path: str, **form: Any) -> requests.Response:
-        """Return one order."""
+        """Send a POST request."""
         return self._session.post(f"http://127.0.0.1:{self.port}{path}", data=form, timeout=30)
 
     def tasks(self, **query: Any) -> dict[str, dict[str, Any]]:
-        """Tasks by id, as `/api/tasks` shows them."""
+        """Return the tasks by id, as `/api/tasks` shows them."""
         answer = self.get("/api/tasks", **query)
         answer.raise_for_status()
         return dict(answer.json())
 
     def rows(self, name: str, **query: Any) -> list[dict[str, Any]]:
-        """Return the tasks of one name."""
+        """Return the tasks with a name."""
         return list(self.tasks(taskname=name, **query).values())
 
     def everything(self) -> bytes:
-        """Return all that it can show: the API's answers, and the page of every task and worker."""
+        """Return all that it shows: the API's answers, and the page of every task and worker."""
         paths = ["/", "/tasks", "/broker", "/metrics"]
         paths += ["/api/tasks", "/api/workers?refresh=1", "/api/task/types", "/api/queues/length"]
         for task_id in self.tasks():
@@ -87,7 +87,7 @@ class Flower:
 
 
 class Events:
-    """Receives every event that workers and clients send, as any monitor could."""
+    """Receive every event that workers and clients send, as any monitor can."""
 
     def __init__(self, broker_url: str) -> None:
         self.seen: list[dict[str, Any]] = []
@@ -117,11 +117,11 @@ class Events:
 
 
 class BrokerLog:
-    """Every command that a Redis or Valkey server executes, except those that keep a snapshot of an object."""
+    """Every command that a Redis or Valkey server executes, except those that write a snapshot of an object."""
 
     def __init__(self, url: str) -> None:
         self.commands: list[bytes] = []
-        self._redis = Redis.from_url(url, socket_timeout=None)  # it may be silent for as long as processes start
+        self._redis = Redis.from_url(url, socket_timeout=None)  # no command comes while processes start
         self._ready = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -151,13 +151,13 @@ class BrokerLog:
                     self.commands.append(line)
 
     def everything(self) -> bytes:
-        """Return the commands, and what lies in Redis now; messages are readable in it."""
+        """Return the commands and what Redis holds now, with the decoded bodies of messages."""
         text = b"\n".join([*self.commands, *kept_in(self._redis)])
-        return text + b"\n" + b"\n".join(_readable(one) for one in _BASE64.findall(text))
+        return text + b"\n" + b"\n".join(_readable(encoded) for encoded in _BASE64.findall(text))
 
 
 def kept_in(redis: Redis) -> list[bytes]:
-    """Name and content of every key that is no snapshot of an object."""
+    """Return name and content of every key that is no snapshot of an object."""
     read: dict[bytes, Callable[[bytes], list[bytes]]] = {
         b"string": lambda key: [redis.get(key) or b""],
         b"list": lambda key: redis.lrange(key, 0, -1),

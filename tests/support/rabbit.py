@@ -1,4 +1,4 @@
-"""A RabbitMQ node of our own on a free port, from the installed server: nothing that runs already is touched."""
+"""A RabbitMQ node of the installed server on a free port; a node that runs already is left alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.ports import free_port
 _SERVERS = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
 START_SECONDS = 120.0
 START_TRIES = 3
-"""On other ports each: what was free when it was chosen may be taken when the node is ready to listen."""
+"""Each on other ports: a port that was free may be taken before the node listens."""
 
 
 def server_binary() -> str | None:
@@ -28,9 +28,9 @@ def server_binary() -> str | None:
 
 
 class RabbitNode:
-    """Runs one node while the context lasts.
+    """Run one node while the context lasts.
 
-    ``settings``: of the server's application ``rabbit``, as ``consumer_timeout``; used at the next start.
+    ``settings`` of the server's application ``rabbit``, such as ``consumer_timeout``, are used at the next start.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,7 +43,7 @@ class RabbitNode:
 
     @property
     def url(self) -> str:
-        """Its address, as guest."""
+        """The address, as guest."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def __enter__(self) -> RabbitNode:
@@ -58,7 +58,7 @@ class RabbitNode:
         raise RuntimeError(f"RabbitMQ did not start: {(self._folder / 'out.log').read_text()[-2000:]}")
 
     def _start(self) -> bool:
-        """Return whether it answers; when it has ended by itself, or is too slow, nothing of it is left."""
+        """Return whether the node answers; one that has ended or is too slow is killed."""
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / "rabbitmq.conf"
         config.write_text(f"listeners.tcp.default = 127.0.0.1:{self.port}\n")

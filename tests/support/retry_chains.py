@@ -1,4 +1,4 @@
-"""Pipelines whose steps have rules of their own for retries; what they do is said by keys in the ledger's Redis."""
+"""Pipelines whose steps have their own retry rules; keys in the ledger's Redis say what a step does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from b24offline.tasks.steps import Permanent, current, step
 RUNS = "test:retries"
 """A list of ``<entity> <step> <attempt>``, one for each handler that began."""
 MODE = "test:retry_mode"
-"""A hash: entity -> value (ValueError) | key (KeyError) | type (TypeError) | permanent | the name of
-the one step that fails by a ValueError; else the handlers work."""
+"""A hash: entity -> value (ValueError) | key (KeyError) | type (TypeError) | permanent | the name of the only step
+that fails by a ValueError; else the handlers work."""
 
 
 def _do(name: str) -> None:
@@ -34,56 +34,56 @@ def _do(name: str) -> None:
 
 @step(attempts=3, backoff=(1, 2), final=LookupError)
 def choosy(event: Event) -> dict[str, Any]:
-    """Three attempts, and none after a KeyError."""
+    """Try three times, and never after a KeyError."""
     _do("choosy")
     return {}
 
 
 @step
 def plain(before: Any) -> dict[str, Any]:
-    """As its pipeline says."""
+    """Retry by the rules of the pipeline."""
     _do("plain")
     return {}
 
 
 @step(attempts=2, backoff=3600)
 def patient(before: Any) -> None:
-    """Wait long before its second attempt."""
+    """Wait long before the second attempt."""
     _do("patient")
 
 
 @step
 def loose(event: Event) -> set[int]:
-    """Return what JSON cannot carry."""
+    """Return what JSON cannot encode."""
     _do("loose")
     return {1}
 
 
 @route("ONCRMDEALUPDATE", attempts=20, backoff=900)
 def deal_chosen(event: Event) -> Signature:
-    """Return the step's rules go before these."""
+    """Rules that those of the step override."""
     return choosy.s()
 
 
 @route("ONCRMLEADUPDATE", attempts=2)
 def lead_tried(event: Event) -> Signature:
-    """Return a bare step under a pipeline's rules."""
+    """Rules for a step that has none."""
     return plain.s()
 
 
 @route("ONCRMCONTACTUPDATE")
 def contact_awaited(event: Event) -> Signature:
-    """Return a second step that waits."""
+    """A second step that waits."""
     return plain.s() | patient.s()
 
 
 @route("ONCRMCOMPANYUPDATE")
 def company_lost(event: Event) -> Signature:
-    """Return a result that cannot reach the second step."""
+    """A result that cannot reach the second step."""
     return loose.s() | plain.s()
 
 
 @route("ONTASKUPDATE")
 def task_careless(event: Event) -> Signature:
-    """Return a result that the second step does not want."""
+    """A result that the second step does not take."""
     return loose.s() | plain.si({})

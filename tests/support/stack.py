@@ -1,4 +1,4 @@
-"""A deployment under test: emulator, workers and beat as processes, and what can be asked of them."""
+"""A deployment under test: the emulator, workers and beat as processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHAINS = "tests.support.chains"
 
 
 class Stack:
-    """One deployment. ``variables`` are added to its environment, or replace what is there."""
+    """One deployment. ``variables`` are added to its environment, or replace what it has."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Stack:
             self.runtime = Runtime(Config.load(self.variables))
             self.runtime.ensure_configured_portal()  # made before the workers race for it
             environ = processes.child_environ(self.variables)
-            self.workers = self._made_workers(environ)
+            self.workers = self._make_workers(environ)
             self.beat = processes.beat(environ=environ, folder=self.folder)
             for process in (*self.workers, *([self.beat] if self._with_beat else [])):
                 started.callback(process.kill)
@@ -79,7 +79,7 @@ class Stack:
         for process in self.workers:
             print(f"--- {process.name}\n{process.log_tail(6000)}")
 
-    def _made_workers(self, environ: Mapping[str, str], epoch: str = "") -> list[CeleryProcess]:
+    def _make_workers(self, environ: Mapping[str, str], epoch: str = "") -> list[CeleryProcess]:
         return [
             processes.worker(
                 f"w{n}{epoch}",
@@ -93,10 +93,10 @@ class Stack:
         ]
 
     def replace_workers(self, **variables: str) -> None:
-        """Stop all workers, and start as many with these variables changed: another version of the pipelines."""
+        """Stop all workers and start as many with other variables, as a deployment of another version does."""
         for worker in self.workers:
             worker.stop()
-        self.workers = self._made_workers(processes.child_environ({**self.variables, **variables}), "-next")
+        self.workers = self._make_workers(processes.child_environ({**self.variables, **variables}), "-next")
         for worker in self.workers:
             self._exit.callback(worker.kill)
             worker.start()
@@ -119,17 +119,17 @@ class Stack:
         }
 
     def _purge(self) -> None:
-        """Messages of an earlier test in our own broker are nobody's."""
+        """Delete the queues, and so the messages, of earlier tests."""
         with kombu.Connection(self._broker_url) as connection, connection.channel() as channel:
             for name in QUEUES:
-                channel.queue_delete(name)  # whoever comes next declares them, of the type it wants
+                channel.queue_delete(name)  # each test declares them of the type it needs
             queue = kombu.Queue("shop", kombu.Exchange("shop"), routing_key="shop")(channel)
             queue.declare()
             queue.purge()
 
     @property
     def services(self) -> PortalServices:
-        """The portal's objects, for looking at the ledger."""
+        """The services of the portal, to look at its ledger."""
         return self.runtime.services(PORTAL)
 
     @property
@@ -142,9 +142,9 @@ class Stack:
         return self.control.state()["records"] == 0 and not self.services.ledger.open_batches()
 
     def compare(self) -> Comparison:
-        """Return the mirror against the portal."""
+        """Compare the mirror with the portal."""
         return compare(self.control.objects(since_changes=True), self.runtime.mirror.rows(PORTAL))
 
     def history(self, what: str) -> list[dict[str, Any]]:
-        """Return the entries of one kind in the life of all records."""
+        """Return the entries of a kind in the history of all records."""
         return [entry for entry in self.control.history() if entry["kind"] == what]

@@ -1,4 +1,4 @@
-"""`b24offline up` as a process, and what can be asked of it."""
+"""`b24offline up` as a process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STARTED = re.compile(r"process started \| program=(\w+) process_id=(\d+)")
 
 
 def common_variables(folder: Path) -> dict[str, str]:
-    """Settings of every deployment here; no portal, no Redis."""
+    """Return settings that name no portal and no Redis."""
     return {
         "B24_DATA_DIR": str(folder / "data"),
         "B24OFFLINE_TEST_TIME_SCALE": "0.05",
@@ -35,7 +35,7 @@ def common_variables(folder: Path) -> dict[str, str]:
 
 
 def portal_variables(emulator: EmulatorProcess, name: str) -> dict[str, str]:
-    """Return the emulator's default portal as the configured one."""
+    """Return settings that configure the emulator's default portal."""
     return {
         "B24_PORTAL_URL": emulator.rest,
         "B24_PORTAL_NAME": name,
@@ -47,7 +47,7 @@ def portal_variables(emulator: EmulatorProcess, name: str) -> dict[str, str]:
 
 
 class Up:
-    """Starts the supervisor and ends it with everything it started."""
+    """Start the supervisor, and end it with everything it started."""
 
     def __init__(self, folder: Path, variables: dict[str, str]) -> None:
         self.folder = folder
@@ -57,13 +57,13 @@ class Up:
         self._seen: set[int] = set()
 
     def with_flower(self) -> Up:
-        """Flower too, on a free port."""
+        """Run Flower too, on a free port."""
         self.flower_port = free_port()
         self.variables["B24_FLOWER_PORT"] = str(self.flower_port)
         return self
 
     def start(self, *, ready: bool = True) -> Up:
-        """Start it; with ``ready`` waits for both workers."""
+        """Start it. With ``ready`` wait for both workers."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         self._from = self.log_path.stat().st_size if self.log_path.exists() else 0
         with self.log_path.open("ab") as log:
@@ -81,7 +81,7 @@ class Up:
 
     @property
     def log_path(self) -> Path:
-        """Where its output goes, over all starts."""
+        """The file of its output, over all starts."""
         return self.folder / "up.log"
 
     def log(self) -> str:
@@ -95,13 +95,13 @@ class Up:
         return self._process.pid
 
     def pids(self) -> dict[str, int]:
-        """Program -> process id, as of its last start."""
+        """Return program -> process id, as of its last start."""
         found = {name: int(pid) for name, pid in _STARTED.findall(self.log())}
         self._seen |= set(found.values())
         return found
 
     def left(self) -> list[psutil.Process]:
-        """Living processes of this data directory, the children of workers included."""
+        """Return the living processes of this data directory, the children of workers included."""
         members = self.folder / "data" / "up.members"
         left = []
         for process in psutil.process_iter():
@@ -114,7 +114,7 @@ class Up:
         return left
 
     def interrupt(self, number: int = signal.SIGINT) -> float:
-        """Send a signal, waits for the end. Return the seconds it took; fails unless it ended in peace."""
+        """Send a signal and wait for the end. Return the seconds it took; fail unless the status is 0."""
         assert self._process is not None
         began = time.monotonic()
         self._process.send_signal(number)
@@ -123,13 +123,13 @@ class Up:
         return time.monotonic() - began
 
     def kill(self) -> None:
-        """SIGKILL to the supervisor alone."""
+        """Kill the supervisor alone."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def close(self) -> None:
-        """End everything, for the end of a test; shows the log."""
+        """End everything and show the log."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
