@@ -94,7 +94,7 @@ def is_test(block: str) -> bool:
 def run_python(folder: Path, *arguments: str) -> str:
     environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{folder}:{CHECKOUT}", "HOME": str(folder)}
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environ, capture_output=True, text=True, timeout=170, check=False
+        [sys.executable, *arguments], cwd=folder, env=environ, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -111,6 +111,7 @@ def test_pipelines_in_documents_register_and_build_chains(name: str, tmp_path: P
     assert len(code) >= 1
 
 
+@pytest.mark.timeout(700)
 def test_the_test_in_the_documents_passes(tmp_path: Path) -> None:
     (tmp_path / "my_pipelines.py").write_text(blocks(DOCUMENTS["README.md"], "python")[0])
     (tests,) = filter(is_test, blocks(DOCUMENTS["docs/write-a-pipeline.md"], "python"))
@@ -189,6 +190,13 @@ def test_make_targets_and_celery_applications_in_documents_exist() -> None:
 
 
 # -- links, form and words
+
+
+@pytest.mark.parametrize("name", sorted(set(DOCUMENTS) - FOR_OTHERS))
+def test_files_named_in_documents_exist(name: str) -> None:
+    folders = "b24offline|tasks|settings|pipelines|demo|tools|tests|compose|docs"
+    named = set(re.findall(rf"`((?:{folders})/[\w./-]+)`", DOCUMENTS[name]))
+    assert {path for path in named if not (CHECKOUT / path).exists()} == set()
 
 
 def anchors(text: str) -> set[str]:
