@@ -26,7 +26,7 @@ class Verdict:
         stale: objects whose last completed run saw something else than the portal shows now.
         unfinished: records cleared without recorded success, skip or supersession.
         destroyed: records deleted by an `error` call though no nacked record of their message was left free.
-        stuck: records neither free, nor cleared, nor knowingly nacked or held.
+        stuck: records neither free, nor cleared, nor knowingly nacked or retrying.
         overlap: two runs of one object and pipeline at once.
         repeats: effects of one event and pipeline beyond the first.
         invisible: changes that the portal never queued, as without a subscription; nobody can see them.

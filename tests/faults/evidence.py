@@ -83,14 +83,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything the checker looks at. It never sees our ledger, except for what is known to be held or dead-lettered.
+    """What the checker looks at. It never sees our ledger, except for what is known to be retrying or dead-lettered.
 
     Attributes:
         moments: the history of records, in order.
         changes: the changes of objects, in order.
         spans: the handlers' journal.
         pipelines: event name -> pipelines that must run for it; an event that is not in it needs none.
-        known: ids of records that the deployment says it holds or has dead-lettered.
+        known: ids of records that the deployment says is retrying or dead-lettered.
         objects: changed object -> fingerprint of what the portal shows now, or `GONE`.
     """
 

@@ -33,7 +33,7 @@ class Row:
         plan: the deployment.
         repeats: how many effects may happen again; None: any.
         overlap: whether runs of one object may overlap, as when the ledger is lost.
-        leaves: whether nacked, held or dead-lettered records may be left after the drain.
+        leaves: whether nacked, retrying or dead-lettered records may be left after the drain.
         invisible: whether there may be changes that the portal never queued.
         red: numbers of which one must not be zero, because a guard is off; then that is what makes the row green.
         by_chance: whether some of what is armed may meet nothing, because chance decides when and what.

@@ -13,7 +13,7 @@ from tests.faults.stage import Stage, wait_until
 
 FAILS = Plan(variables={"B24_MAX_ATTEMPTS": "1"})
 CALL_LIFE_SECONDS = 9.0
-"""How long what was sent may still be executed, at the scale of a row; a in-doubt window is a second longer."""
+"""How long what was sent may still be executed, at the scale of a row; an in-doubt window is a second longer."""
 
 
 def break_calls(stage: Stage, match: str, kind: str, seconds: float = 60.0, **plan: Any) -> int:

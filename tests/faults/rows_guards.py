@@ -60,10 +60,10 @@ def no_look(stage: Stage) -> None:
     wait_until(lambda: stage.counters.get("runs_failed", 0) >= 4, "all failed")
     stage.control.steal(connector=CONNECTOR, ids=[one["id"] for one in stage.control.records()])
     stage.noted("records moved away before the report")
-    wait_until(lambda: stage.history("deleted_by_error"), "error deletes what it should mark", 60)
+    wait_until(lambda: stage.history("deleted_by_error"), "error deletes what it should nack", 60)
 
 
-@fault(40, "without the object queue", plan=without("object_queue"), red=("overlap",), drain_seconds=60)
+@fault(40, "without the object queue", plan=without("object queue"), red=("overlap",), drain_seconds=60)
 def no_object_queue(stage: Stage) -> None:
     stage.journal.tell("slow", 5)
     deals = stage.change(2)

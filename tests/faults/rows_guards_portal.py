@@ -44,7 +44,7 @@ def adopted_at_first_sight(stage: Stage) -> None:
     40,
     "without two sightings and the in-doubt window of adoption",
     # Adoption must come before the report: what a busy machine takes longer for weighs less, the longer the timers are.
-    plan=_without("two sightings and quiet of adoption", variables={"B24_MAX_ATTEMPTS": "1"}, scale=0.2),
+    plan=_without("two sightings and in-doubt window of adoption", variables={"B24_MAX_ATTEMPTS": "1"}, scale=0.2),
     red=("destroyed",),
     drain_seconds=60,
 )
@@ -219,5 +219,5 @@ def late_messages(stage: Stage) -> None:
     drain_seconds=40,
 )
 def unknown_run(stage: Stage) -> None:
-    """The absence of a closed run is what silences late messages; no mark of the closed batch is asked."""
+    """The absence of a closed run is what silences late messages; nothing about the closed batch is asked."""
     _closed_long_ago(stage)

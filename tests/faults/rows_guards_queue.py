@@ -91,7 +91,7 @@ def reports_young_batch(stage: Stage) -> None:
     drain_seconds=20,
 )
 def empty_process_id(stage: Stage) -> None:
-    """A report without its process id deletes the reserved records that it should mark."""
+    """A report without its process id deletes the reserved records that it should nack."""
     stage.journal.tell("permanent", times=4)
     stage.change(4)
     stage.noted("the process id is lost on the way to the call")
@@ -160,7 +160,7 @@ def superseded_by_older(stage: Stage) -> None:
     drain_seconds=40,
 )
 def redriven_at_once(stage: Stage) -> None:
-    """The network delivers a report twice, the second time while the nacked record is held and has a newer one.
+    """The network delivers a report twice, the second time while the nacked record is retrying and has a newer one.
 
     Off with it: the wait of a nacked record before it is redriven, which alone is longer than any call lives.
     """
@@ -181,14 +181,14 @@ def redriven_at_once(stage: Stage) -> None:
     40,
     "adopting at once after ledger loss",
     # An adoption that recovery refused comes again after a third of a sighting: 135 of the 162 s that the report waits.
-    plan=without("quiet after ledger loss", scale=0.25),
+    plan=without("in-doubt window after ledger loss", scale=0.25),
     red=("destroyed",),
     drain_seconds=60,
 )
 def adopted_at_once(stage: Stage) -> None:
     """A report is under way when the ledger is lost; its batch is adopted and cleared, and there is a newer change.
 
-    Off with it: that an orphan is seen twice, a in-doubt window apart, before it is adopted.
+    Off with it: that an orphan is seen twice, an in-doubt window apart, before it is adopted.
     """
     stage.settle_some()
     report = _hold_reports(stage, times=1)

@@ -182,7 +182,7 @@ LANE_SECONDS: Final = 320.0
     drain_seconds=240,
 )
 def bad_deploy(stage: Stage) -> None:
-    """The lane takes its share of the pace, and listing it costs little; new events go first all the while."""
+    """The lane takes its share of the request rate, and listing it costs little; new events go first all the while."""
     stage.settle_some()
     stage.kill()
     stage.control.backlog(5_000, entities=["crm_contact", "crm_company"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
+from contextlib import closing
 
 from b24offline.ledger import schema as ledger_schema
 from b24offline.supervisor import CeleryProcess
@@ -28,6 +30,22 @@ def _adopted(stage: Stage) -> None:
     wait_until(lambda: stage.counters.get("batches_adopted", 0), "what was open is adopted", 120)
     found = stage.redis.hget(f"{stage.services.ledger.stem}:fencing", "schema")
     stage.expect(found == str(next_version.SCHEMA), f"the ledger has the next schema: {found}")
+
+
+def _freeze(stage: Stage, worker: CeleryProcess) -> None:
+    """Stop a worker, but not inside a transaction: on SQLite the others could not write until it goes on."""
+
+    def stopped() -> bool:
+        os.killpg(worker.pid or 0, signal.SIGSTOP)
+        with closing(sqlite3.connect(stage.runtime.store.engine.url.database or "", timeout=0.5)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                os.killpg(worker.pid or 0, signal.SIGCONT)
+                return False
+        return True
+
+    wait_until(stopped, "the worker stands still outside of a transaction")
 
 
 def _busy(stage: Stage) -> CeleryProcess:
@@ -62,7 +80,7 @@ def upgraded(stage: Stage) -> None:
 def met(stage: Stage) -> None:
     """The old version stands still while the ledger is reset and the next one starts; then it is refused."""
     old = _busy(stage)
-    os.killpg(old.pid or 0, signal.SIGSTOP)
+    _freeze(stage, old)
     _reset(stage)
     stage.noted("the old version stands still, reset, start of the next one")
     stage.workers.append(stage.new_worker("next", {next_version.VARIABLE: "1"}).start())

@@ -113,7 +113,7 @@ GUARDS: Final[dict[str, Callable[[], None]]] = {
     "empty-list guard": _empty_list,
     "close only when finished": _close_only_finished,
     "look before error": _look,
-    "object_queue": _object_queue,
+    "object queue": _object_queue,
     "attempt token": _attempt_token,
     "in-doubt window": _in_doubt,
     **sabotage_queue.GUARDS,

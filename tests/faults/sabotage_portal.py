@@ -129,12 +129,12 @@ def _reserve_before_run() -> None:
 
 
 def _unknown_run() -> None:
-    """A step whose run the ledger does not know any more works with what it was told of it before."""
+    """A step whose run the ledger does not know any more works with what it read of it before."""
     honest = Ledger.begin_step
 
     def begin_step(self: Ledger, run: str, attempt: int, position: int) -> StepLease | None:
         begun = honest(self, run, attempt, position)
-        memory = f"{self.stem}:told:{run}"
+        memory = f"{self.stem}:remembered:{run}"
         if begun is not None:
             self._redis.set(memory, pickle.dumps(begun).hex())
         elif not self._redis.exists(f"{self.stem}:run:{run}") and (text := self._redis.get(memory)):
@@ -146,7 +146,7 @@ def _unknown_run() -> None:
 
 GUARDS: Final[Mapping[str, Callable[[], None]]] = {
     "two sightings": _two_sightings,
-    "two sightings and quiet of adoption": _adoption_at_once,
+    "two sightings and in-doubt window of adoption": _adoption_at_once,
     "poll lease": _poll_lease,
     "refresh single flight": _single_flight,
     "durable before use": _durable_before_use,

@@ -91,7 +91,7 @@ def _in_doubt_adoption() -> None:
 
 
 def _recovery_pause() -> None:
-    """With it the age of reports, which covers for every overlap of reserving calls."""
+    """With it the nack age, which covers for every overlap of reserving calls."""
     honest = Fencing.__init__
 
     def made(self: Fencing, *given: Any, **more: Any) -> None:
@@ -108,7 +108,7 @@ GUARDS: Final[dict[str, Callable[[], None]]] = {
     "no report of nacked records": _nacked_reported,
     "supersede by greater id only": _greater_id,
     "in-doubt window of redrive": _in_doubt_redrive,
-    "quiet after ledger loss": _in_doubt_adoption,
+    "in-doubt window after ledger loss": _in_doubt_adoption,
     "recovery pause": _recovery_pause,
 }
 """Guard -> how it is switched off in this process."""

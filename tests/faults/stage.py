@@ -273,7 +273,7 @@ class Stage:
         return self.services.ledger.counters()
 
     def known(self, portal: str = PORTAL) -> frozenset[int]:
-        """Record that the deployment says it holds or has dead-lettered."""
+        """Record that the deployment says is retrying or dead-lettered."""
         ledger = self.runtime.services(portal).ledger
         retrying = {
             record
@@ -294,7 +294,7 @@ class Stage:
         return False
 
     def at_rest(self) -> bool:
-        """Return whether all that is left in the portal's queue is nacked, held or dead-lettered."""
+        """Return whether all that is left in the portal's queue is nacked, retrying or dead-lettered."""
         with suppress(RedisError):
             if self.control.state()["late_calls"]:
                 return False

@@ -31,7 +31,7 @@ FINE = Bounds(
     sighting=3,
     redrive_wait=5,
 )
-"""A tick of a minute: life 180 s, overlap 60 s, report age, poll lease and recovery 75 s rounded up, redrive 300 s."""
+"""A tick of a minute: life 180 s, overlap 60 s, nack age, poll lease and recovery 75 s rounded up, redrive 300 s."""
 WHOLE: dict[int, tuple[tuple[str, Bounds], ...]] = {
     1: (
         ("two changes, one loss, one call twice", BOTH),

@@ -58,9 +58,9 @@ def tick(state: State, rules: Rules) -> Iterator[Move]:
         for one in state.settlers
         if one.process in leased or not (rules.lease_to_clear if one.stage == "clear" else rules.settle_lease)
     )
-    held = bool(poll) or not rules.poll_lease
+    polling = bool(poll) or not rules.poll_lease
     calls = tuple(
-        sorted(call._replace(life=call.life - 1, owner=call.owner and held) for call in state.calls if call.life)
+        sorted(call._replace(life=call.life - 1, owner=call.owner and polling) for call in state.calls if call.life)
     )
     later = state._replace(
         batches=batches,

@@ -125,11 +125,11 @@ SPARE: Final = (
     Case(("redrive_wait",), TWICE, "", 0, "an in-doubt window ends later than the call that nacked"),
     Case(("in_doubt_adoption",), LOSS, "", 0, "between two sightings every call of before has ended"),
     Case(("two_sightings",), LOSS, "", 0, "the in-doubt window of the adoption is as long"),
-    Case(("poll_lease",), TWICE, "", 0, "the age of reports covers overlapping calls"),
+    Case(("poll_lease",), TWICE, "", 0, "the nack age covers overlapping calls"),
     Case(("nack_age",), PROMPT, "", 0, "the poll lease covers, where no call outlives it or is doubled"),
-    Case(("recovery_pause",), LOSS, "", 0, "the age of reports covers"),
+    Case(("recovery_pause",), LOSS, "", 0, "the nack age covers"),
     Case(("look_newer",), CALM, "", 0, "the newer event is deleted, but the older one is nacked and run again"),
-    Case(("nacked_once",), CALM, "", 0, "a retrying run never fails, so it is never reported"),
+    Case(("nacked_once",), CALM, "", 0, "a retrying run never fails, so it is never nacked again"),
     Case(("close_when_finished",), LOSS, "", 0, "the records are adopted, and run again"),
 )
 """Rules whose loss alone the model does not notice, and why."""

@@ -39,7 +39,7 @@ class Run(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """An open batch with its one record of the message. `young`: ticks until a report is allowed."""
+    """An open batch with its one record of the message. `young`: ticks until it may be nacked."""
 
     process: int
     record: int
@@ -49,7 +49,7 @@ class Batch(NamedTuple):
 
 
 class Settler(NamedTuple):
-    """A process that settles. `stage`: look (live was seen), supersede, report, or clear (nothing left to look at)."""
+    """A process that settles. `stage`: look (live was seen), supersede, nack, or clear (nothing left to look at)."""
 
     process: int
     record: int

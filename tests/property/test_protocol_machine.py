@@ -2,7 +2,7 @@
 
 The histories are the same every time. Other ones:
 
-    pytest tests/unit/test_protocol_machine.py -k any_order --hypothesis-seed=random
+    pytest tests/property/test_protocol_machine.py -k any_order --hypothesis-seed=random
 """
 
 from __future__ import annotations

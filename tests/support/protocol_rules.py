@@ -102,7 +102,7 @@ class ProtocolMachine(RuleBasedStateMachine):
     @rule(
         which=st.sampled_from([0, 0, 1]),
         fate=fates,
-        how=st.sampled_from(["fail", "fail", "ok", "held up"]),
+        how=st.sampled_from(["fail", "fail", "ok", "stalls"]),
         passing=st.sampled_from([1.0, TIMERS.nack_age_seconds + 1]),
         steps=stops,
         settle_fate=fates,
@@ -114,7 +114,7 @@ class ProtocolMachine(RuleBasedStateMachine):
             "poll", lambda: self.world.poller.poll(LANE), lambda polled: self.dispatch(polled.opened), END, fate
         )
         for number in range(min(3, len(self.messages))):
-            self.run(number, how == "held up", how)
+            self.run(number, how == "stalls", how)
         self.pass_time(passing, alive=True)
         if self.asked:
             self.settle(0, steps, settle_fate)

@@ -1,6 +1,6 @@
 """Guards of the protocol, each with a way to switch it off in this process, for a machine that must notice.
 
-What random histories do not find in reasonable time is not here: in-doubt windows, the age of reports, the settle
+What random histories do not find in reasonable time is not here: in-doubt windows, the nack age, the settle
 lease, attempt numbers that come back, runs of other pipelines that start again with a failed one, and pairs of rules
 that cover for each other. Such a loss takes 12 to 25 steps, each the right one; the model (`tests/model`) finds
 those of one pipeline, because it leaves nothing out.
@@ -107,7 +107,7 @@ def _object_queue(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-def _unmarked_only(patch: pytest.MonkeyPatch) -> None:
+def _nacked_once(patch: pytest.MonkeyPatch) -> None:
     """A retrying run fails like any other, and its record is nacked once more."""
     _retrying_never_fails(patch)
     honest_plan = settlement.plan_settlement
@@ -173,13 +173,13 @@ GUARDS: Final[dict[str, tuple[Off, tuple[str, ...]]]] = {
     "only what is finished is cleared": (_close_only_finished, EVERY),
     "look before error": (_look_live, EVERY),
     "attempt token": (_attempt_token, OVERLAPS),
-    "object_queue": (_object_queue, OVERLAPS),
-    "no report of nacked records": (_unmarked_only, EVERY),
+    "object queue": (_object_queue, OVERLAPS),
+    "no report of nacked records": (_nacked_once, EVERY),
     "retrying runs never fail": (_retrying_never_fails, EVERY),
     "only a greater id supersedes": (_newer_is_greater, EVERY),
     "adoption": (_adoption, EVERY),
     "error lane": (_error_lane, EVERY),
-    "own run when held": (_own_run_when_retrying, EVERY),
+    "own run when retrying": (_own_run_when_retrying, EVERY),
     "sweep of runs": (_due_times, EVERY),
 }
 """Guard -> how it is switched off, and the rules whose histories show it."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Fate = Literal["answered", "lost", "late", "dropped", "twice", "refused"]
 """Of a call: as it should be; executed, answer lost; executed later; never; executed again later; refused."""
 LIFE_SECONDS = 170.0
-"""A portal executes no request later than that after it was sent; less than a in-doubt window."""
+"""A portal executes no request later than that after it was sent; less than an in-doubt window."""
 OVERLAP_SECONDS = 60.0
 """So long may a reserving call take on the portal: it may hand out again what was reserved meanwhile."""
 PIPELINES = {
