@@ -51,6 +51,8 @@ OLD_WORDS = (
     r"tickets?",
     r"reported",
     r"local (events?|batch(es)?)",
+    r"paced?",
+    r"uncounted|nobody's attempts?",
 )
 BUILD_CHAINS = """
 import importlib, sys
@@ -124,6 +126,12 @@ def test_a_first_pipeline_takes_less_reading_than_the_limit() -> None:
     assert len(f"{DOCUMENTS['README.md']} {first_part}".split()) < FIRST_PIPELINE_WORDS
 
 
+def test_the_promise_is_the_same_in_both_documents() -> None:
+    quoted = re.findall(r"^> (.+)$", DOCUMENTS["docs/guarantees.md"], re.MULTILINE)
+    assert len(quoted) > 2
+    assert " ".join(quoted) in " ".join(DOCUMENTS["README.md"].split())
+
+
 # -- commands
 
 
@@ -179,6 +187,12 @@ def test_settings_in_documents_exist() -> None:
         for variable in re.findall(r"\b(?:B24|CELERY)_[A-Z_]*[A-Z]\b(?![*_])", text)
     }
     assert {each for each in named if each[1] not in known} == set()
+
+
+def test_lanes_in_the_documents_are_a_right_setting() -> None:
+    (block,) = blocks(DOCUMENTS["docs/lanes.md"], "sh")
+    text = block.partition("B24_LANES='")[2].partition("'\n")[0]
+    assert [lane.name for lane in Config.load({"B24_LANES": text}).lanes] == ["deals", "tasks"]
 
 
 def test_make_targets_and_celery_applications_in_documents_exist() -> None:
