@@ -18,7 +18,8 @@ from redis.exceptions import RedisError
 from b24offline import keys
 from b24offline.delivery import PortalServices, Shared
 from b24offline.errors import ConfigError, StoreError, StoreUnavailable
-from b24offline.events import Catalogue, routes, shipped_catalogue
+from b24offline.events import Catalogue, Routes, shipped_catalogue
+from b24offline.events import routes as loaded_routes
 from b24offline.ledger import PollSchedule, other_schema, with_open_work
 from b24offline.monitoring import tell_all
 from b24offline.reconciliation import Injector, Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests
@@ -41,11 +42,12 @@ _PORTAL_TTL_SECONDS: Final = 1.0
 
 
 class Runtime:
-    """The objects of one process, made when first asked for."""
+    """The objects of one process, made when first asked for. ``routes``: by default those of the loaded pipelines."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, routes: Routes = loaded_routes) -> None:
         self.config = config
         self.timers = config.timers
+        self.routes = routes
         self._services: dict[str, tuple[float, PortalServices]] = {}
 
     @cached_property
@@ -165,6 +167,7 @@ class Runtime:
     def _shared(self) -> Shared:
         return Shared(
             config=self.config,
+            timers=self.timers,
             redis=self.redis,
             store=self.store,
             session=self.session,
@@ -172,7 +175,7 @@ class Runtime:
             rate_limiter=self.rate_limiter,
             schedule=self.schedule,
             catalogue=self.catalogue,
-            routes=routes,
+            routes=self.routes,
             once_per=self.once_per,
         )
 
@@ -241,7 +244,7 @@ class Runtime:
             mirror=self.mirror,
             injector=self.injector(name),
             catalogue=self.catalogue,
-            routes=routes,
+            routes=self.routes,
             grace_ms=round(self.grace_seconds * 1000),
         )
 
@@ -271,7 +274,7 @@ class Runtime:
             requests=services.requests,
             injector=self.injector(name),
             catalogue=self.catalogue,
-            routes=routes,
+            routes=self.routes,
             dispatch=dispatch,
             lease_seconds=self.timers.settle_lease_seconds,
         )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import requests
     from redis import Redis
 
-    from b24offline.config import Config
+    from b24offline.config import Config, Timers
     from b24offline.events import Catalogue, Portal, Routes
     from b24offline.ledger import PollSchedule
     from b24offline.rest import RateLimiter, TokenSource
@@ -42,9 +42,10 @@ TROUBLE_OF_ONE_PORTAL: Final = (B24OfflineError, ResponseError)
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the portals of one process share. ``once_per``: see `Runtime.turn`."""
+    """What the portals of one process share. ``once_per``: see `Runtime.once_per`."""
 
     config: Config
+    timers: Timers
     redis: Redis
     store: Store
     session: requests.Session
@@ -67,7 +68,7 @@ class PortalServices:
         self.name = portal.name
         self._shared = shared
         self._config = shared.config
-        self._timers = shared.config.timers
+        self._timers = shared.timers
         self._on_gap = on_gap
 
     @cached_property

@@ -74,10 +74,11 @@ class Subscriber:
         """Check the portal's plan and bind all wanted events. Raise the `PortalError` or `RateLimited` of a call."""
         began_ms = self._ledger.now_ms()
         check_plan(self._client, portal.name)
-        # A sync that died after its calls has perhaps bound what had vanished, and left no other trace of it.
+        # A sync that died may have subscribed again what had vanished, before it could note the gap.
         interrupted = not self._redis.set(keys.bound(self._ledger.stem, "begun"), "1", nx=True)
         bound = bind_events(self._client, portal.connector, self._wanted())
-        self._nack(portal, bound)
+        self._log(portal, bound)
+        note_refused(self._redis, self._ledger, bound.refused)
         standing = sorted(set(self._wanted()) - set(bound.refused))
         self._note_look(standing, standing if interrupted else bound.added, began_ms)
         self._redis.delete(keys.bound(self._ledger.stem, "begun"))
@@ -94,10 +95,9 @@ class Subscriber:
         """Change with the wanted events, and with a new authorization: a new installation begins with none."""
         return fingerprint(f"{portal.connector}@{portal.authorized_at.timestamp()}", self._wanted())
 
-    def _nack(self, portal: Portal, bound: SyncResult) -> None:
+    def _log(self, portal: Portal, bound: SyncResult) -> None:
         for name, why in bound.refused.items():
             log.error("event cannot be bound", extra={"portal": portal.name, "event": name, "why": why})
-        note_refused(self._redis, self._ledger, bound.refused)
         if bound.added and self._redis.get(self._key) == self._fingerprint(portal):
             extra = {"portal": portal.name, "bound": len(bound.added)}
             log.error("subscriptions had vanished and are bound again", extra=extra)

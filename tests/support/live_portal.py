@@ -29,6 +29,15 @@ class LivePortal:
     control: Control
     client: PortalClient
     store: Store
+    since: int = 0
+
+    def begin(self) -> None:
+        """Forget the calls so far."""
+        self.since = self.seq()
+
+    def calls(self) -> list[str]:
+        """Return the methods that were called since `begin`."""
+        return self.calls_since(self.since)
 
     def seq(self) -> int:
         return int(self.control.state()["seq"])

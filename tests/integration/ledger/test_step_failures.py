@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from b24offline.ledger import STEP_STRIDE
 from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS
 from tests.support.core_events import due_times, entry_of, ledger_on, opened, pass_time, run_of
-from tests.support.dead_letter_bench import RUN, Bench
+from tests.support.deployment import Deployment
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from redis import Redis
+
+RUN = run_of(1)
 
 
 def test_a_step_knows_its_own_failures_also_after_the_run_started_again(redis: Redis) -> None:
@@ -48,19 +50,20 @@ def test_what_fails_before_a_step_began_is_no_steps_failure(redis: Redis) -> Non
 
 
 def test_a_retrying_run_without_hope_is_given_to_the_next_sweep(redis: Redis, tmp_path: Path) -> None:
-    bench = Bench(redis, tmp_path)
-    bench.fail_once(bench.handed)
-    bench.until_due(RUN)
-    (handed,) = bench.ledger.take_overdue().runs
-    begun = bench.ledger.begin_step(handed.run, handed.attempt, 0)
+    acme = Deployment(redis, tmp_path)
+    acme.handed = acme.retry(1)
+    acme.fail_once(acme.handed)
+    acme.until_due(RUN)
+    (handed,) = acme.ledger.take_overdue().runs
+    begun = acme.ledger.begin_step(handed.run, handed.attempt, 0)
     assert begun is not None
-    assert bench.ledger.exhaust(handed.run, handed.attempt, reason="Permanent")
-    assert due_times(redis, bench.ledger)[f"run:{RUN}"] <= 0
-    (exhausted,) = bench.ledger.take_overdue().exhausted
-    assert bench.dead_letter_queue.dead_letter(exhausted) == "dead_lettered"
-    [dead_letter] = bench.store.dead_letters.list("acme")
+    assert acme.ledger.exhaust(handed.run, handed.attempt, reason="Permanent")
+    assert due_times(redis, acme.ledger)[f"run:{RUN}"] <= 0
+    (exhausted,) = acme.ledger.take_overdue().exhausted
+    assert acme.dead_letter_queue.dead_letter(exhausted) == "dead_lettered"
+    [dead_letter] = acme.store.dead_letters.list("acme")
     assert dead_letter.reason == "Permanent"
-    assert bench.ledger.run_fields(RUN, "failures") == (str(MAX_HELD_ATTEMPTS),)
-    assert bench.dead_letter_queue.redrive(RUN) == "redriven", "a person may give it all its chances again"
-    bench.later(1)
-    assert [one.run for one in bench.ledger.take_overdue().runs] == [RUN]
+    assert acme.ledger.run_fields(RUN, "failures") == (str(MAX_HELD_ATTEMPTS),)
+    assert acme.dead_letter_queue.redrive(RUN) == "redriven", "a person may give it all its chances again"
+    acme.later(1)
+    assert [one.run for one in acme.ledger.take_overdue().runs] == [RUN]
