@@ -1,4 +1,4 @@
-"""The chapter of what to do quotes what the code prints, and leaves out no line that calls somebody."""
+"""The chapter "What to do when" quotes what the code prints, and has every error that the code logs."""
 
 from __future__ import annotations
 
