@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from b24offline import keys
-from b24offline.delivery import PortalServices, Shared
+from b24offline.delivery import PortalRounds, PortalServices, Shared
 from b24offline.errors import ConfigError, StoreError, StoreUnavailable
 from b24offline.events import Catalogue, Routes, shipped_catalogue
 from b24offline.events import routes as loaded_routes
@@ -27,7 +27,7 @@ from b24offline.rest import ObjectLister, RateLimiter, TokenSource, make_session
 from b24offline.store import Cipher, Mirror, Store, load_or_create_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import requests
 
@@ -148,7 +148,7 @@ class Runtime:
             refresh_token=config.refresh_token.get_secret_value() if config.refresh_token else None,
         )
         if not portal.served:
-            log.warning("the configured portal was removed and stays so", extra={"portal": portal.name})
+            log.warning("configured portal is removed, not served", extra={"portal": portal.name})
         return portal
 
     def close(self) -> None:
@@ -179,9 +179,19 @@ class Runtime:
             once_per=self.once_per,
         )
 
-    def with_open_work(self, names: Sequence[str]) -> set[str]:
-        """Return those of the portals whose ledger holds something that can be overdue."""
-        return with_open_work(self.redis, self.config.redis_key_prefix, names)
+    @cached_property
+    def rounds(self) -> PortalRounds:
+        """What goes through all portals."""
+        return PortalRounds(
+            config=self.config,
+            store=self.store,
+            schedule=self.schedule,
+            services=self.services,
+            once_per=self.once_per,
+            with_open_work=partial(with_open_work, self.redis, self.config.redis_key_prefix),
+            due_requests=lambda portal: self.reconcile_schedule(portal.name).due_kinds(portal),
+            tell_alarms=self.tell_alarms,
+        )
 
     def tell_alarms(self) -> None:
         """Log the issues of all portals that began or are over."""
@@ -198,7 +208,7 @@ class Runtime:
             if services is None:
                 raise
             # Steps that run need no database: an outage of it is nothing that should fail them.
-            log.warning("portal not read again, the database is away", extra={"portal": name})
+            log.warning("portal not refreshed, the database cannot be reached", extra={"portal": name})
             portal = services.portal
         if services is None or _place(services.portal) != _place(portal):
             services = PortalServices(self._shared, portal, partial(self._reconcile_gap, name))

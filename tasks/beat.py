@@ -36,7 +36,7 @@ class SteadyScheduler(PersistentScheduler):
             entry for entry in self.schedule.values() if entry.last_run_at and entry.last_run_at > entry.default_now()
         ]
         if ahead:
-            log.warning("clock was set back, the schedule follows it")
+            log.warning("clock was set back, schedule adjusted")
             for entry in ahead:
                 entry.last_run_at = entry.default_now()
             self._heap = None  # Celery builds it again from the entries

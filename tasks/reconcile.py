@@ -8,21 +8,11 @@ from typing import Final
 from celery import shared_task
 
 from b24offline import contract
-from b24offline.ledger import RECONCILE, RUN
 from b24offline.tasks.process import current_runtime
 from b24offline.tasks.publish import send_dispatch
 
 SLACK_SECONDS: Final = 0.5
 """A message that comes a moment too early would find the lease, and the sweep would have to ask."""
-
-
-def ask_if_due(portal: str) -> None:
-    """For the sweep: asks for a turn of what waits to be done, and for the daily reconciliation when it is time."""
-    runtime = current_runtime()
-    due = runtime.reconcile_schedule(portal).due_kinds(runtime.services(portal).portal)
-    for kind, task in ((RUN, inject), (RECONCILE, reconcile)):
-        if kind in due:
-            task.delay(portal)
 
 
 @shared_task(name=contract.TASK_RECONCILE)

@@ -86,7 +86,7 @@ class Supervised:
         try:
             self._process, self._output = self._launch()
         except OSError as error:  # no memory, no descriptors, or an interpreter that is being replaced
-            self._start_later("process cannot be started, it is tried again", why=error.strerror)
+            self._start_later("process cannot be started, retrying", why=error.strerror)
             return
         self._selector.register(self._output, selectors.EVENT_READ, self)
         log.info("process started", extra={"program": self._program.name, "process_id": self._process.pid})
@@ -99,14 +99,14 @@ class Supervised:
         elif self._process is not None and self._process.poll() is not None:
             status = self._process.returncode
             self._bury()
-            self._start_later("process died, it is started again", status=status)
+            self._start_later("process died, restarting", status=status)
 
     def kill_hung(self) -> None:
         """Kill the process without waiting for its death: it may be blocked in the kernel and die later."""
         if self._process is None or self.heartbeat is None:
             return
         log.warning(
-            "process hangs, it is killed",
+            "process hangs, killing it",
             extra={"program": self._program.name, "silent_seconds": round(self.heartbeat.missed_seconds)},
         )
         self.heartbeat.begin()

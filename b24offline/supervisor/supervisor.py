@@ -140,7 +140,7 @@ class Supervisor:
                     os.read(key.fd, 4096)
 
     def _stop(self) -> None:
-        log.info("stopping, a second signal ends everything at once")
+        log.info("stopping, a second signal kills all processes")
         self._end(self._others, self._grace.others_seconds)
         if self._first:
             self._end([self._first], self._grace.last_seconds)

@@ -22,7 +22,6 @@ FILES = [
 ELSEWHERE = {
     "alarm": "told above the tables",
     "heartbeat file cannot be written": "names its path",
-    "process died, it is started again": "of one machine",
     "changes whose events never came were found and are run": "docs/reconciliation.md",
 }
 

@@ -11,8 +11,10 @@ from sqlalchemy import update
 
 from b24offline import contract
 from b24offline.delivery.redriver import LISTED_FREELY
+from b24offline.delivery.sweeper import Sweeper
 from b24offline.events import ObservedState
-from b24offline.ledger import with_open_work
+from b24offline.ledger import Overdue, with_open_work
+from b24offline.reconciliation import ReconcileSchedule
 from b24offline.store import PORTALS, Cipher
 from b24offline.tasks import sweep as sweeping
 from b24offline.tasks.poll import poll, tick
@@ -71,7 +73,7 @@ def test_a_portal_whose_keys_are_damaged_does_not_keep_the_others_waiting(
     sweeps.play()
     assert (contract.TASK_ADOPT, SECOND) in sweeps.asked
     assert (contract.TASK_ADOPT, FIRST) not in sweeps.asked
-    reply = [one for one in caplog.records if one.msg == "portal not swept, the others are"]
+    reply = [one for one in caplog.records if one.msg == "portal skipped by the sweep"]
     assert [vars(one)["portal"] for one in reply] == [FIRST]
 
 
@@ -79,7 +81,8 @@ def test_only_portals_with_open_work_are_asked_for_what_is_overdue(
     sweeps: Sweeps, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(sweeping, "_start_again", lambda services: (asked.append(services.portal.name), (0, 0))[1])
+    nothing = Overdue((), ())
+    monkeypatch.setattr(Sweeper, "take_overdue", lambda self: (asked.append(self._ledger.portal), nothing)[1])
     sweeps.play()
     assert asked == []
     redis.zadd(f"{sweeps.runtime.services(SECOND).ledger.stem}:due", {"run:1@2/p": 1})
@@ -117,7 +120,7 @@ def test_a_portal_whose_secret_cannot_be_opened_does_not_keep_the_others_waiting
         sweeps.play()
     assert (contract.TASK_ADOPT, SECOND) in sweeps.asked
     assert (contract.TASK_ADOPT, FIRST) not in sweeps.asked
-    reply = [vars(one) for one in caplog.records if one.msg == "portal not swept, the others are"]
+    reply = [vars(one) for one in caplog.records if one.msg == "portal skipped by the sweep"]
     assert {one["portal"] for one in reply} == {FIRST}
     assert "does not open the client secret of portal acme" in reply[0]["why"]
     alarms = [vars(one) for one in caplog.records if one.msg == "alarm"]
@@ -132,14 +135,14 @@ def test_a_portal_whose_secret_cannot_be_opened_does_not_keep_the_others_unpolle
     monkeypatch.setattr(sweeps.runtime, "ensure_configured_portal", lambda: None)
     assert tick() == f"due: {FIRST}, {SECOND}"
     assert {portal for name, portal in sweeps.asked if name == contract.TASK_POLL} == {SECOND}
-    assert [vars(one)["portal"] for one in caplog.records if one.msg == "portal not polled, the others are"] == [FIRST]
+    assert [vars(one)["portal"] for one in caplog.records if one.msg == "portal skipped by the tick"] == [FIRST]
 
 
 def test_a_broker_or_a_ledger_that_is_away_ends_the_sweep(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: Any) -> None:
         raise ConnectionError("away")
 
-    monkeypatch.setattr(sweeping, "_ask_for_looks", away)
+    monkeypatch.setattr(sweeping, "_ask", away)
     with pytest.raises(ConnectionError):
         sweeps.play()
 
@@ -147,7 +150,7 @@ def test_a_broker_or_a_ledger_that_is_away_ends_the_sweep(sweeps: Sweeps, monkey
 def test_who_is_blocked_for_overload_is_asked_by_polls_alone(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
     sweeps.runtime.store.portals.set_state(FIRST, ObservedState.BLOCKED, "OVERLOAD_LIMIT", actor="operator")
     reconciled: list[str] = []
-    monkeypatch.setattr(sweeping.reconcile, "ask_if_due", reconciled.append)
+    monkeypatch.setattr(ReconcileSchedule, "due_kinds", lambda _, portal: reconciled.append(portal.name) or ())
     sweeps.play()
     assert reconciled == [SECOND]
     assert {portal for name, portal in sweeps.asked if name in (contract.TASK_ADOPT, contract.TASK_REDRIVE)} == {SECOND}

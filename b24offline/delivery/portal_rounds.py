@@ -1,0 +1,131 @@
+"""Go through all portals, for the tick and for the sweep. An error of one portal is logged and stops no other."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from b24offline.delivery.services import TROUBLE_OF_ONE_PORTAL
+from b24offline.errors import BrokerUnavailable
+from b24offline.events import ObservedState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from b24offline.config import Config
+    from b24offline.delivery.services import PortalServices
+    from b24offline.events import Portal
+    from b24offline.ledger import Overdue, PollSchedule
+    from b24offline.store import Store
+
+log = logging.getLogger(__name__)
+
+DAY_SECONDS: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class DuePolls:
+    """The portals to poll, those whose subscriptions are to be checked before, and what to log."""
+
+    reply: str
+    polls: tuple[str, ...] = ()
+    subscriptions: tuple[str, ...] = ()
+
+
+class PortalRounds:
+    """Finds out what is due at all portals of a deployment.
+
+    Args:
+        config: the deployment's.
+        store: the portals.
+        schedule: when each portal is due.
+        services: returns what works for a portal.
+        once_per: returns whether it is time, at most once in so many seconds over all workers.
+        with_open_work: returns those of the portals at which something can be overdue.
+        due_requests: returns the kinds of requests to work on at a portal.
+        tell_alarms: logs issues that began or are over.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        store: Store,
+        schedule: PollSchedule,
+        services: Callable[[str], PortalServices],
+        once_per: Callable[[str, float], bool],
+        with_open_work: Callable[[Sequence[str]], Collection[str]],
+        due_requests: Callable[[Portal], Iterable[str]],
+        tell_alarms: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._schedule = schedule
+        self._services = services
+        self._once_per = once_per
+        self._with_open_work = with_open_work
+        self._due_requests = due_requests
+        self._tell_alarms = tell_alarms
+
+    def take_due_polls(self) -> DuePolls:
+        """Return the portals that are due, and plan their next polls."""
+        if not self._once_per("tick", self._config.tick_seconds / 2):
+            return DuePolls("ticked just now")
+        portals = self._store.portals.polled_names()
+        if not portals and self._once_per("nothing-to-serve", 60):
+            log.warning("no portal to serve: set B24_PORTAL_URL, or add one with b24offline portal add")
+        self._schedule.seed(portals)
+        due = self._schedule.take_due(self._config.poll_interval_max_seconds)
+        polls: list[str] = []
+        subscriptions: list[str] = []
+        for name in due:
+            try:
+                services = self._services(name)
+                if services.subscriber.due(services.portal):
+                    subscriptions.append(name)
+            except TROUBLE_OF_ONE_PORTAL as error:
+                log.error("portal skipped by the tick", extra={"portal": name, "why": str(error)})  # noqa: TRY400
+            else:
+                polls.append(name)
+        return DuePolls(f"due: {', '.join(due)}" if due else "nothing due", tuple(polls), tuple(subscriptions))
+
+    def sweep(self, start: Callable[[PortalServices, Overdue], int], ask: Callable[[str, str], object]) -> str:
+        """Look at every portal once. Return what was overdue.
+
+        ``start`` sends what is overdue at a portal and returns the number of runs, ``ask`` asks for a kind of work at a
+        portal. `BrokerUnavailable` and an unreachable ledger end the sweep.
+        """
+        if not self._once_per("sweep", self._config.timers.sweep_seconds / 2):
+            return "swept just now"
+        runs = batches = 0
+        names = self._store.portals.names()
+        working = self._with_open_work(names)
+        for name in names:
+            try:
+                services = self._services(name)
+                if name in working:
+                    overdue = services.sweeper.take_overdue()
+                    runs, batches = runs + start(services, overdue), batches + len(overdue.batches)
+                    services.sweeper.dead_letter(overdue)
+                for work in self._due_work(services):
+                    ask(name, work)
+            except BrokerUnavailable:
+                raise
+            except TROUBLE_OF_ONE_PORTAL as error:
+                log.error("portal skipped by the sweep", extra={"portal": name, "why": str(error)})  # noqa: TRY400
+        if self._once_per("clean", DAY_SECONDS):
+            kept = self._config.portal_name
+            dead_letters, portals = self._store.prune(self._config.retention_days, keep=kept)
+            log.info("store pruned", extra={"dead_letters": dead_letters, "portals": portals})
+        if self._once_per("alarms", self._config.timers.sweep_seconds * 4):
+            self._tell_alarms()
+        return f"overdue: {runs} runs, {batches} batches"
+
+    def _due_work(self, services: PortalServices) -> list[str]:
+        portal = services.portal
+        services.lifecycle.finish_drain(portal, self._config.timers.sweep_seconds)
+        if portal.state is ObservedState.BLOCKED:
+            # Only polls call a portal that is blocked for overload, once an hour.
+            return []
+        return [*self._due_requests(portal), *services.sweeper.due_looks(portal)]
