@@ -58,9 +58,7 @@ class Whole:
 
     def runtime(self) -> Runtime:
         """Return the runtime of the deployment, to look at its store and ledger."""
-        return Runtime(
-            with_ledger_address(Config.load({k: v for k, v in self.up.variables.items() if "_TEST_" not in k}))
-        )
+        return Runtime(with_ledger_address(Config.load(self.up.variables)))
 
     def evidence(self, known: frozenset[int]) -> Evidence:
         """Return what the portal and the handlers saw, over all starts."""

@@ -71,7 +71,7 @@ def _second(stage: Stage, **differences: str) -> tuple[Runtime, dict[str, str]]:
         "B24_REFRESH_TOKEN": stage.control.issue_token()["refresh_token"],
         **differences,
     }
-    theirs = Runtime(Config.load({name: value for name, value in variables.items() if "_TEST_" not in name}))
+    theirs = Runtime(Config.load(variables))
     theirs.ensure_configured_portal()  # made before the worker races for it
     return theirs, variables
 

@@ -88,7 +88,7 @@ def _authorize_again(stage: Stage) -> None:
         worker.kill()
     stage.environ["B24_REFRESH_TOKEN"] = token
     stage.workers = [stage.new_worker(f"w{n}-again").start() for n in range(len(stage.workers))]
-    stage.runtime = Runtime(Config.load({k: v for k, v in stage.variables.items() if "_TEST_" not in k}))
+    stage.runtime = Runtime(Config.load(stage.variables))
     stage.runtime.ensure_configured_portal()  # brings the token into the store
 
 

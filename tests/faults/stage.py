@@ -93,7 +93,7 @@ class Stage:
             self.crashes.mkdir(parents=True)
             self.variables = {**self._variables(journal.url), **self.plan.variables}
             empty_queues(self.broker.url)
-            self.runtime = Runtime(Config.load({k: v for k, v in self.variables.items() if "_TEST_" not in k}))
+            self.runtime = Runtime(Config.load(self.variables))
             self.runtime.ensure_configured_portal()
             self.runtime.mirror  # noqa: B018 - made before the workers race for them
             self.environ = processes.child_environ(self.variables)
