@@ -179,7 +179,7 @@ def _run_in_lease(task: Step, header: StepHeader, args: tuple[Any, ...], kwargs:
     token = _current.set(work)
     ended: Exception | None = None
     try:
-        with lease_renewer().holding(services.ledger, header.run, header.attempt, position):
+        with lease_renewer().renewing(services.ledger, header.run, header.attempt, position):
             result = task.run(*args, **kwargs)
         _check_transferable(task, result)
     except Exception as error:  # noqa: BLE001 - whatever a handler raises concerns this run only

@@ -9,7 +9,7 @@ import click
 
 from b24offline.cli.output import as_sentences
 from b24offline.config import Config
-from b24offline.ledger import schema as ledger_schema
+from b24offline.ledger import reset_ledgers
 from b24offline.runtime import Runtime
 from b24offline.supervisor import SingleStart, embedded_valkey, with_ledger_address
 
@@ -38,7 +38,7 @@ def reset(yes: bool) -> None:
         click.confirm(_WARNING, abort=True)
     config = Config.load()
     with _server(config) as redis:
-        deleted = ledger_schema.reset(redis, config.redis_key_prefix)
+        deleted = reset_ledgers(redis, config.redis_key_prefix)
     click.echo(f"{deleted} keys were deleted. Start this version: open events are adopted within minutes.")
 
 

@@ -8,30 +8,26 @@ its record is neither cleared nor adopted. Drawn in `docs/error-lane.md`.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from b24offline.events import stamp_seconds
 
 if TYPE_CHECKING:
-    from b24offline.config import Timers
     from b24offline.events import Event
-    from b24offline.ledger import Ledger, RunRef
+    from b24offline.ledger import DeadLettered, Ledger, RunRef
     from b24offline.store import DeadLetter, DeadLetters
 
 log = logging.getLogger(__name__)
 
 UNTRIED: Final = "never ran"
 
-DeadLettered = Literal["dead_lettered", "kept", "moved", "done"]
-
 
 class DeadLetterQueue:
     """The dead-lettering of one portal. ``dead letters`` are those of the durable store."""
 
-    def __init__(self, ledger: Ledger, dead_letters: DeadLetters, timers: Timers) -> None:
+    def __init__(self, ledger: Ledger, dead_letters: DeadLetters) -> None:
         self._ledger = ledger
         self._dead_letters = dead_letters
-        self._timers = timers
 
     def dead_letter(self, one: RunRef) -> DeadLettered:
         """Park a retrying run that the sweep found hopeless, or looks after one that is dead-lettered; may be repeated.
@@ -45,8 +41,7 @@ class DeadLetterQueue:
             return "done"
         event = found[0]
         dead_letter = self._write(event, one.pipeline, reason or UNTRIED)
-        rest = round(self._timers.redrive_backoff_seconds[-1] * 1000)
-        reply: DeadLettered = self._ledger.transition("dead_letter_run", one.run, one.attempt, rest)
+        reply = self._ledger.dead_letter(one.run, one.attempt)
         if reply == "done" and not self.state_of(one.run)[0]:
             # It was settled meanwhile; nobody else would end a dead letter written after that.
             self._dead_letters.end(dead_letter)
@@ -70,15 +65,14 @@ class DeadLetterQueue:
         Return "redriven", the state that forbids it ("ready", "running", "succeeded", ...), or "unknown" when the
         ledger does not know the run.
         """
-        due = round(self._timers.settle_due_seconds * 1000)
-        return str(self._ledger.transition("redrive_run", run, round(delay_seconds * 1000), due))
+        return self._ledger.redrive(run, delay_seconds=delay_seconds)
 
     def drop(self, run: str, who: str) -> str:
         """Give a dead-lettered run, or one that waits aside, up for good: its record is cleared by the next settle.
 
         Return "dropped", or as `redrive`.
         """
-        return str(self._ledger.transition("drop_run", run, f"dropped by {who}"))
+        return self._ledger.drop(run, reason=f"dropped by {who}")
 
     def state_of(self, run: str) -> tuple[str, str]:
         """Return the state of a run and the reason for it; ``""`` for one that the ledger does not know."""

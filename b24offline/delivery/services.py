@@ -149,7 +149,7 @@ class PortalServices:
     @cached_property
     def dead_letter_queue(self) -> DeadLetterQueue:
         """Runs that were given up until a person acts."""
-        return DeadLetterQueue(self.ledger, self._shared.store.dead_letters, self._timers)
+        return DeadLetterQueue(self.ledger, self._shared.store.dead_letters)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:

@@ -1,20 +1,21 @@
 """What Redis holds of each portal: open batches, runs, leases, due times. All of it may be lost."""
 
-from b24offline.ledger.batch_kinds import SYNTHETIC_PREFIX, BatchKind, is_synthetic
-from b24offline.ledger.fencing import Fencing, PollLease, PollRefused
+from b24offline.ledger.batches import SYNTHETIC_PREFIX, BatchKind, Entry, is_synthetic, run_id
+from b24offline.ledger.fencing import MAX_RETRYING_RECORDS, Fencing, PollLease, PollRefused
 from b24offline.ledger.inspect import PLACES, Waiting, error_lane
 from b24offline.ledger.job_queue import RECONCILE, RUN, Body, JobQueue
 from b24offline.ledger.lease_renewer import LeaseRenewer
-from b24offline.ledger.ledger import STEP_STRIDE, Entry, Ledger, run_id
-from b24offline.ledger.notes import note_refused, noted_refused, noted_unreadable
+from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS, STEP_STRIDE, Ledger
+from b24offline.ledger.notes import note_refused, note_unreadable, noted_refused, noted_unreadable
 from b24offline.ledger.object_cache import ObjectCache, Snapshot
-from b24offline.ledger.open_work import with_open_work
 from b24offline.ledger.reconciled import Reconciled, last_reconciled, save_reconciled
-from b24offline.ledger.replies import Completion, Outcome, Overdue, RunRef, SettleLease, StepLease
-from b24offline.ledger.schedule import LaneSchedule, PollSchedule, next_interval_seconds
-from b24offline.ledger.schema import LedgerSchemaMismatch, other_schema
+from b24offline.ledger.replies import Completion, DeadLettered, Outcome, Overdue, RunRef, SettleLease, StepLease
+from b24offline.ledger.schedule import LaneSchedule, PollSchedule, next_interval_seconds, with_open_work
+from b24offline.ledger.schema import LedgerSchemaMismatch, other_schema, reset_ledgers
 
 __all__ = [
+    "MAX_HELD_ATTEMPTS",
+    "MAX_RETRYING_RECORDS",
     "PLACES",
     "RECONCILE",
     "RUN",
@@ -23,6 +24,7 @@ __all__ = [
     "BatchKind",
     "Body",
     "Completion",
+    "DeadLettered",
     "Entry",
     "Fencing",
     "JobQueue",
@@ -47,9 +49,11 @@ __all__ = [
     "last_reconciled",
     "next_interval_seconds",
     "note_refused",
+    "note_unreadable",
     "noted_refused",
     "noted_unreadable",
     "other_schema",
+    "reset_ledgers",
     "run_id",
     "save_reconciled",
     "with_open_work",

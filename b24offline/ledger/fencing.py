@@ -1,8 +1,8 @@
-"""What protects a portal's queue from our own calls: the poll lease, in-doubt windows, epoch and sightings.
+"""What protects a portal's queue from our own calls: epoch, poll lease, in-doubt windows, and who is an orphan.
 
-Epoch, in-doubt windows and the poll lease live in one Redis key, so that none vanishes alone: whoever finds the
-epoch missing knows that the leases and in-doubt windows are gone too. No reserving call is let out for a while then,
-and every message is in a in-doubt window where batches are still open.
+Epoch, in-doubt windows and the poll lease live in one Redis key, the fencing hash, so that none vanishes alone: a
+missing epoch means that leases and in-doubt windows are gone, too. For a while no reserving call is sent then, and
+where batches are still open every message is in doubt.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from b24offline import keys
 from b24offline.config import DEFAULT_LANE
-from b24offline.ledger.batch_kinds import BatchKind
+from b24offline.ledger.batches import BatchKind
 from b24offline.ledger.notes import note_unreadable
 from b24offline.ledger.replies import ORPHANS, POLL
+from b24offline.ledger.transitions import milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -30,16 +31,17 @@ if TYPE_CHECKING:
     from b24offline.ledger.replies import SettleLease
 
 MAX_RETRYING_RECORDS: Final = 50
-"""Held batches have one record each, so that many of them weigh as much as one batch of a poll."""
+"""Retrying batches that count as one batch of a poll: each has one record."""
 _PAGE: Final = 50
-"""Nacked records sighted together: as many as one page of the portal's list, so that no page is read in vain."""
+"""Nacked records looked at together: as many as a page of the portal's list, so that no page is read in vain."""
+_NO_LIMIT: Final = 1 << 30
 _ABOVE_ALL: Final = (1 << 53) - 1
 """Greater than any record id that a script can compare."""
 
 
 @dataclass(frozen=True, slots=True)
 class PollLease:
-    """The right to one reserving call. ``token`` is given back after an answer that is known."""
+    """The right to one reserving call, released after an answer that is known."""
 
     token: str
     epoch: int
@@ -55,7 +57,7 @@ class PollRefused:
 
 
 class Fencing:
-    """The guard of one portal, beside its ledger."""
+    """The fencing hash of one portal, beside its ledger."""
 
     def __init__(self, redis: Redis, ledger: Ledger, timers: Timers, *, max_in_flight_batches: int) -> None:
         self._redis = redis
@@ -75,19 +77,20 @@ class Fencing:
         """Take the poll lease. ``known_epoch``: what the store remembers, None for a portal never polled.
 
         The lease outlives the longest reserving call. A new epoch must be durable before the call is sent.
-        ``gate``: whether too many open batches refuse it: those of the lane, or retrying ones where ``kind`` is that.
+        ``gate``: whether too many open batches refuse it: those of the lane, or the retrying ones for that ``kind``.
         """
         token = secrets.token_hex(8)
+        most = self._gate * MAX_RETRYING_RECORDS if kind is BatchKind.RETRYING else self._gate
         text = self._ledger.transition(
             "begin_poll",
             token,
-            round(self._timers.poll_lease_seconds * 1000),
-            (self._gate * MAX_RETRYING_RECORDS if kind is BatchKind.RETRYING else self._gate) if gate else 1 << 30,
+            milliseconds(self._timers.poll_lease_seconds),
+            most if gate else _NO_LIMIT,
             round(self._timers.recovery_seconds * 1000),
             secrets.randbits(48),
             "" if known_epoch is None else known_epoch,
             lane,
-            round(self._timers.in_doubt_seconds * 1000),
+            milliseconds(self._timers.in_doubt_seconds),
             kind,
         )
         reply = POLL.validate_json(text)
@@ -98,15 +101,15 @@ class Fencing:
         return PollRefused(reply.state, reply.wait_ms / 1000, reply.epoch)
 
     def release(self, lease: PollLease) -> bool:
-        """End the lease, after an answer that is known. Never after an unknown one: it then runs out by itself."""
+        """End the lease, after an answer that is known; after an unknown one it must run out by itself."""
         return bool(self._ledger.transition("end_poll", lease.token))
 
     def renew(self, lease: PollLease) -> bool:
-        """Begin the lease anew, right before the reserving call is sent; False when somebody else has it by now.
+        """Begin the lease anew, right before the reserving call is sent; return False when another poll has it.
 
         The call may have waited for its turn, or for a token: from here on the lease outlives it.
         """
-        return bool(self._ledger.transition("renew_poll", lease.token, round(self._timers.poll_lease_seconds * 1000)))
+        return bool(self._ledger.transition("renew_poll", lease.token, milliseconds(self._timers.poll_lease_seconds)))
 
     def poll_lease_left_seconds(self) -> float:
         """Return how long a reserving call may still be under way; 0.0 when none is."""
@@ -114,17 +117,17 @@ class Fencing:
         return max(0.0, (int(until) - self._ledger.now_ms()) / 1000) if until else 0.0
 
     def open_in_doubt_window(self, messages: Collection[str], settling: SettleLease | None) -> float:
-        """Note a in-doubt window, before an ``error`` call is sent or when a batch is adopted (no lease needed then).
+        """Put messages in doubt, before an ``error`` call is sent or when a batch is adopted (no lease needed then).
 
-        Return the seconds left of the settle lease; 0.0 when it was lost: then nothing was noted, send nothing.
+        Return the seconds left of the settle lease; 0.0 when it was lost: nothing was noted then, send nothing.
         """
         owner = (settling.process_id, settling.token) if settling else ("", "")
-        in_doubt = round(self._timers.in_doubt_seconds * 1000)
+        in_doubt = milliseconds(self._timers.in_doubt_seconds)
         left = self._ledger.transition("open_in_doubt_window", *owner, in_doubt, json.dumps(sorted(messages)))
         return int(left) / 1000
 
     def in_doubt_until_ms(self, messages: Collection[str]) -> Mapping[str, int]:
-        """Message id -> end of its in-doubt window, for those that were noted; after loss of the guard, for all."""
+        """Return message id -> end of its in-doubt window, where there is one; after loss of the epoch, for all."""
         names = sorted(messages)
         if not names:
             return {}
@@ -133,8 +136,8 @@ class Fencing:
         return {name: end for name, end in ends.items() if end}
 
     def orphans_to_adopt(self, reserved: Collection[str]) -> dict[str, int]:
-        """Tell of the reserved process ids those to adopt: unknown to us and first seen long enough ago (ms)."""
-        age = round(self._timers.sighting_seconds * 1000)
+        """Return, of the reserved process ids, those unknown to the ledger for long enough -> when first seen (ms)."""
+        age = milliseconds(self._timers.sighting_seconds)
         orphans = ORPHANS.validate_json(self._ledger.transition("orphans_to_adopt", json.dumps(sorted(reserved)), age))
         return {orphan.process_id: orphan.first_seen_ms for orphan in orphans}
 
@@ -143,34 +146,34 @@ class Fencing:
         return bool(self._redis.exists(keys.orphans(self._ledger.stem)))
 
     def note_reserved(self, count: int, unreadable: int) -> None:
-        """Note how many reserved records a whole list had, and how many of them could not be read."""
+        """Note how many reserved records a whole list has, and how many of them cannot be read."""
         self._redis.set(keys.reserved(self._ledger.stem), count)
         note_unreadable(self._redis, self._ledger, unreadable)
 
     def reserved_count(self) -> int:
-        """Return how many reserved records the last look at all of them found."""
+        """Return how many reserved records the last whole list had."""
         return int(self._redis.get(keys.reserved(self._ledger.stem)) or 0)
 
     def due_nacked(self, nacked: Iterable[Record], wait_seconds: float) -> Iterator[Record]:
-        """Of the free nacked records those first seen long enough ago and not in a in-doubt window, oldest id first.
+        """Yield the free nacked records that were first seen long enough ago and are not in doubt, by ascending id.
 
-        ``nacked``: all there are, ascending by id, read page by page only as far as is needed for what is taken. One
-        that was seen before and is missing in what was read is forgotten.
+        ``nacked``: all there are, ascending by id; they are read only as far as the caller takes what is due. A record
+        that was seen before and is missing where it was looked for is forgotten.
         """
         above, rows = 0, iter(nacked)
         while page := list(islice(rows, _PAGE)):
             upto = page[-1].record_id if len(page) == _PAGE else _ABOVE_ALL
-            yield from self._sight_nacked(page, wait_seconds, above, upto)
+            yield from self._due_of(page, wait_seconds, above, upto)
             above = upto
         if above < _ABOVE_ALL:
-            self._sight_nacked((), wait_seconds, above, _ABOVE_ALL)
+            self._due_of((), wait_seconds, above, _ABOVE_ALL)
 
     def nacked_count(self) -> int:
         """Return how many nacked records were seen and have not vanished since."""
         return int(self._redis.hlen(keys.nacked(self._ledger.stem)))
 
-    def _sight_nacked(self, nacked: Iterable[Record], wait_seconds: float, above: int, upto: int) -> list[Record]:
+    def _due_of(self, nacked: Iterable[Record], wait_seconds: float, above: int, upto: int) -> list[Record]:
         records = {record.record_id: record for record in nacked}
-        rows = [[str(r.record_id), r.message_id] for r in records.values()]
+        rows = [[str(record.record_id), record.message_id] for record in records.values()]
         reply = self._ledger.transition("due_nacked", json.dumps(rows), round(wait_seconds * 1000), above, upto)
         return [records[record_id] for record_id in sorted(int(text) for text in reply)]

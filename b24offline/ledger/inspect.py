@@ -1,6 +1,6 @@
 """The failed events of a portal, from the ledger alone: nacked, retrying and dead-lettered ones with their ages.
 
-Looks only, in many small reads; what changes meanwhile may be seen before or after. Calls no portal.
+Reads only, in many small steps; what changes meanwhile may be seen before or after the change. Calls no portal.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from b24offline import keys
 from b24offline.events import Event
-from b24offline.ledger.batch_kinds import BatchKind
+from b24offline.ledger.batches import BatchKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,11 +35,11 @@ class Waiting:
         event: its name; "" for a nacked one, of which only the id is kept.
         object: what it points to, or "".
         pipeline: whose run it is, or "".
-        state: of the run: "ready", "running", "waiting", "dead-lettered", or "".
+        state: of the run: "ready", "running", "waiting", "dead_lettered", or "".
         failures: counted errors.
         crashes: deaths of its process.
         reason: of the last failure.
-        age_seconds: since it was first seen there; an operator's redrive begins anew.
+        age_seconds: since it was first seen there, or since an operator's redrive.
         next_seconds: until the sweep looks at it, negative when it is late; None when the ledger has no time.
     """
 
@@ -57,7 +57,7 @@ class Waiting:
     next_seconds: float | None
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return it as a JSON object."""
         return asdict(self)
 
 
@@ -79,8 +79,8 @@ def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Ite
         record: dict[str, Any] = json.loads(text)
         event = Event.from_json(record["event"])
         for run in filter(None, record["runs"].split(",")):
-            names = ("state", "failures", "crashes", "reason", "seen")
-            state, failures, crashes, reason, seen = ledger.run_fields(run, *names)
+            fields = ledger.run_fields(run, "state", "failures", "crashes", "reason", "seen")
+            state, failures, crashes, reason, seen = fields
             if state in {"", "succeeded", "superseded"}:
                 continue
             if kind is BatchKind.SYNTHETIC and state != "dead_lettered" and not int(failures or 0) + int(crashes or 0):

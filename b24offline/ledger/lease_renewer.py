@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Held:
+class _Lease:
     ledger: Ledger
     run: str
     attempt: int
@@ -29,48 +29,48 @@ class _Held:
 
 
 class LeaseRenewer:
-    """Holds leases while steps run. The thread starts with the first lease and ends with the process."""
+    """The leases of this process. The thread starts with the first lease and ends with the process."""
 
     def __init__(self, interval_seconds: float) -> None:
         self._interval = interval_seconds
-        self._held: set[_Held] = set()
+        self._leases: set[_Lease] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def holding(self, ledger: Ledger, run: str, attempt: int, position: int) -> Iterator[None]:
+    def renewing(self, ledger: Ledger, run: str, attempt: int, position: int) -> Iterator[None]:
         """Renew this lease until the block ends."""
-        held = _Held(ledger, run, attempt, position)
+        lease = _Lease(ledger, run, attempt, position)
         with self._lock:
-            self._held.add(held)
+            self._leases.add(lease)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="lease-keeper", daemon=True)
+                self._thread = threading.Thread(target=self._work, name="lease-renewer", daemon=True)
                 self._thread.start()
         try:
             yield
         finally:
             with self._lock:
-                self._held.discard(held)
+                self._leases.discard(lease)
 
     def _work(self) -> None:
         pause = threading.Event()
         while not pause.wait(self._interval):
             with self._lock:
-                held = tuple(self._held)
-            for one in held:
-                self._renew(one)
+                leases = tuple(self._leases)
+            for lease in leases:
+                self._renew(lease)
 
-    def _renew(self, held: _Held) -> None:
+    def _renew(self, lease: _Lease) -> None:
         try:
-            if held.ledger.renew(held.run, held.attempt, held.position):
+            if lease.ledger.renew(lease.run, lease.attempt, lease.position):
                 return
         except RedisError:
-            log.warning("lease not renewed, the ledger cannot be reached", extra={"portal": held.ledger.portal})
+            log.warning("lease not renewed, the ledger cannot be reached", extra={"portal": lease.ledger.portal})
             return
         except LedgerSchemaMismatch:
-            pass  # lost; whatever touches this ledger next says why
+            pass  # Lost; the next transition of this ledger raises the error where it is seen.
         with self._lock:
-            still_running = held in self._held
-            self._held.discard(held)
+            still_running = lease in self._leases
+            self._leases.discard(lease)
         if still_running:
-            log.warning("lease lost while running", extra={"portal": held.ledger.portal, "run": held.run})
+            log.warning("lease lost while running", extra={"portal": lease.ledger.portal, "run": lease.run})

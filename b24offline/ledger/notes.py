@@ -15,40 +15,32 @@ if TYPE_CHECKING:
     from b24offline.ledger.ledger import Ledger
 
 UNREADABLE_TTL_SECONDS: Final = 3600
-"""How long a count of unreadable records stands without another look at the portal's list."""
+"""How long a count of unreadable records is kept without another look at the portal's list."""
 REFUSED_TTL_SECONDS: Final = 2 * 86_400
 
 
 def note_unreadable(redis: Redis, ledger: Ledger, count: int) -> None:
-    """Store how many reserved records a whole list of them could not read; 0 deletes the note."""
+    """Store how many reserved records of a whole list cannot be read; 0 deletes the note."""
     if count:
-        redis.set(_unreadable(ledger), count, ex=UNREADABLE_TTL_SECONDS)
+        redis.set(keys.unreadable(ledger.stem), count, ex=UNREADABLE_TTL_SECONDS)
     else:
-        redis.delete(_unreadable(ledger))
+        redis.delete(keys.unreadable(ledger.stem))
 
 
 def note_refused(redis: Redis, ledger: Ledger, names: Collection[str]) -> None:
     """Store which events the portal refused to subscribe at the last look; no names delete the note."""
     if names:
-        redis.set(_refused(ledger), json.dumps(sorted(names)), ex=REFUSED_TTL_SECONDS)
+        redis.set(keys.refused(ledger.stem), json.dumps(sorted(names)), ex=REFUSED_TTL_SECONDS)
     else:
-        redis.delete(_refused(ledger))
+        redis.delete(keys.refused(ledger.stem))
 
 
 def noted_unreadable(redis: Redis, ledger: Ledger) -> int:
     """Return the number of unreadable reserved records."""
-    return int(redis.get(_unreadable(ledger)) or 0)
+    return int(redis.get(keys.unreadable(ledger.stem)) or 0)
 
 
 def noted_refused(redis: Redis, ledger: Ledger) -> tuple[str, ...]:
     """Return the names of the events whose subscription was refused."""
-    text = redis.get(_refused(ledger))
+    text = redis.get(keys.refused(ledger.stem))
     return tuple(json.loads(text)) if text else ()
-
-
-def _unreadable(ledger: Ledger) -> str:
-    return keys.unreadable(ledger.stem)
-
-
-def _refused(ledger: Ledger) -> str:
-    return keys.refused(ledger.stem)

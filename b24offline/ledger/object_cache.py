@@ -1,4 +1,4 @@
-"""Objects read in bulk, waiting for the runs that need them. Short-lived, in the ledger, never in a message.
+"""Objects read in bulk, kept for the runs that need them: short-lived, in the ledger, never in a message.
 
 A snapshot serves a run when it was read after the run's record was reserved: any later change of the object is then a
 record of its own. ``read_ms`` is the ledger's clock just before the read was sent, and orders writes to the mirror.
@@ -41,16 +41,16 @@ class ObjectCache:
     def _key(self, key: ObjectKey) -> str:
         return keys.snapshot(self._stem, key)
 
-    def put(self, object_cache: Iterable[Snapshot]) -> None:
+    def put(self, snapshots: Iterable[Snapshot]) -> None:
         """Keep snapshots for the time to live; a later read replaces an earlier one."""
         with self._redis.pipeline(transaction=False) as pipe:
-            for snapshot in object_cache:
+            for snapshot in snapshots:
                 text = json.dumps([snapshot.read_ms, snapshot.data], separators=(",", ":"))
                 pipe.set(self._key(snapshot.object), text, px=self._ttl_ms)
             pipe.execute()
 
     def missing(self, objects: Iterable[ObjectKey], not_before_ms: int) -> list[ObjectKey]:
-        """Return those of the objects that nobody read at or after the given time."""
+        """Return the objects that were not read at or after the given time."""
         wanted = list(objects)
         if not wanted:
             return []

@@ -1,7 +1,7 @@
 """What the scripts of the ledger reply: one JSON object each, its fields by name, validated here once.
 
-Names and types are those of the scripts. Numbers that can be great, as ids and attempts, come as texts, because Lua
-writes 14 digits only. An empty table of Lua is ``{}`` in JSON, whether it was meant as a list or not.
+Names and types are those of the scripts. Large numbers, as ids and attempts, come as texts, because Lua's cjson writes
+14 digits only. An empty table of Lua is ``{}`` in JSON, whether it was meant as a list or not.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Outcome = Literal["succeeded", "failed", "superseded", "unfinished"]
+DeadLettered = Literal["dead_lettered", "kept", "moved", "done"]
 
 
-class _Stored:
-    """An event as its own text."""
+class _FromJson:
+    """An event in the form of `Event.to_json`."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         del source, handler
@@ -32,7 +33,7 @@ def _list(value: Any) -> Any:
     return [] if value == {} else value
 
 
-_StoredEvent = Annotated[Event, _Stored()]
+_StoredEvent = Annotated[Event, _FromJson()]
 _Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
 
 
@@ -62,7 +63,16 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class StepLease:
-    """A step that may run: its event, how often the run and this step failed before, how often it was handed out."""
+    """A step that may run.
+
+    Attributes:
+        event: what the run works for.
+        failures: counted errors of the run.
+        retrying: whether its record is nacked on the portal.
+        seen_ms: when its batch was opened, or its run redriven.
+        tries: how often the run was handed out.
+        step_failures: counted errors of this step.
+    """
 
     event: _StoredEvent
     failures: int
@@ -74,7 +84,7 @@ class StepLease:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What an outcome set free: the next run of the object queue, and batches whose last outcome this was."""
+    """Whether an outcome was recorded, the next run of the object queue, and batches whose last outcome this was."""
 
     recorded: bool
     settleable: _Names = ()
@@ -83,8 +93,8 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """What a sweep has to do: runs to publish, batches to settle, retrying runs to dead-letter or, if dead-lettered, to
-    look after."""
+    """What a sweep has to do: runs to publish, batches to settle, and exhausted runs, to be dead-lettered or, if they
+    are, to be looked after."""
 
     runs: _Runs
     batches: _Names
@@ -124,7 +134,7 @@ class SettleReply:
 
 @dataclass(frozen=True, slots=True)
 class PollReply:
-    """Whether the poll lease was taken, and else how long it is refused."""
+    """Whether the poll lease was taken, and else for how long it is refused."""
 
     state: Literal["taken", "busy", "full", "recovering"]
     epoch: int | None = None
@@ -133,16 +143,16 @@ class PollReply:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A reserved batch that nobody knows."""
+    """A reserved batch that the ledger does not know."""
 
     process_id: str
     first_seen_ms: int
 
 
-HANDED: Final = TypeAdapter(_Runs)
+RUN_REFS: Final = TypeAdapter(_Runs)
 OPENED: Final = TypeAdapter(Opened)
-BEGUN: Final = TypeAdapter(StepLease)
-CONCLUDED: Final = TypeAdapter(Completion)
+STEP_LEASE: Final = TypeAdapter(StepLease)
+COMPLETION: Final = TypeAdapter(Completion)
 OVERDUE: Final = TypeAdapter(Overdue)
 SETTLE: Final = TypeAdapter(SettleReply)
 POLL: Final = TypeAdapter(PollReply)

@@ -1,7 +1,7 @@
-"""When each portal is polled next: one sorted set for all portals, so that one beat entry serves one or ten thousand.
+"""Which portals are due: for a poll, by one sorted set for all of them; for a sweep, by what their ledgers hold.
 
-A full batch polls again at once, a partial one at the lower bound, an empty one backs off to the ceiling. A portal is
-due when one of its lanes is.
+After a full batch a portal is polled again at once, after a partial one at the lower bound, after an empty one it
+backs off to the ceiling. A portal is due when one of its lanes is.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 from b24offline import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from redis import Redis
 
+_PORTALS_AT_ONCE: Final = 500
 _TAKE: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -37,8 +38,7 @@ return 1
 
 
 def next_interval_seconds(previous: float, received: int, limit: int, minimum: float, maximum: float) -> float:
-    """Return seconds until the next poll. ``received`` of at most ``limit`` records; ``previous`` interval in
-    seconds."""
+    """Return the seconds until the next poll after one that received so many of at most ``limit`` records."""
     if received >= limit:
         return 0.0
     if received > 0:
@@ -56,7 +56,7 @@ class PollSchedule:
         self._next = redis.register_script(_NEXT)
 
     def seed(self, portals: Iterable[str]) -> None:
-        """Add portals that are missing, due at once; drops those that are not named."""
+        """Add portals that are missing, due at once; drop those that are not named."""
         wanted = set(portals)
         known = {str(name) for name in self._redis.zrange(self._key, 0, -1)}
         if wanted - known:
@@ -65,13 +65,12 @@ class PollSchedule:
             self._redis.zrem(self._key, *(known - wanted))
 
     def take_due(self, ceiling_seconds: float, limit: int = 500) -> list[str]:
-        """Return the portals that are due, each pushed back by the ceiling, so that a poll that dies is not the last
-        one."""
+        """Return the portals that are due, each pushed back by the ceiling: if a poll dies, another follows."""
         reply = self._take(keys=[self._key], args=[max(1, round(ceiling_seconds * 1000)), limit])
         return [str(name) for name in reply]
 
     def set_next(self, portal: str, seconds: float) -> None:
-        """Say when a portal is due again."""
+        """Set when a portal is due again."""
         self._next(keys=[self._key], args=[portal, round(seconds * 1000)])
 
 
@@ -84,7 +83,7 @@ class LaneSchedule:
         self._next = redis.register_script(_NEXT_OF_LANE)
 
     def waited_ms(self, lanes: Iterable[str]) -> dict[str, int]:
-        """Lane -> how long it has been due, in milliseconds; negative while it is not."""
+        """Return lane -> for how many milliseconds it has been due; negative while it is not."""
         names = list(lanes)
         seconds, micros = self._redis.time()
         now = int(seconds) * 1000 + int(micros) // 1000
@@ -99,5 +98,21 @@ class LaneSchedule:
         return int(str(value).split()[1]) / 1000 if value else 0.0
 
     def set_next(self, lane: str, seconds: float) -> None:
-        """Say when a lane is due again."""
+        """Set when a lane is due again."""
         self._next(keys=[self._key], args=[lane, round(seconds * 1000)])
+
+
+def with_open_work(redis: Redis, key_prefix: str, portals: Sequence[str]) -> set[str]:
+    """Return the portals that have an open batch or a due time: only there does a sweep find anything overdue.
+
+    Of thousands of portals most are idle at any moment; hundreds are asked in one round trip.
+    """
+    found: set[str] = set()
+    for start in range(0, len(portals), _PORTALS_AT_ONCE):
+        page = portals[start : start + _PORTALS_AT_ONCE]
+        with redis.pipeline(transaction=False) as pipe:
+            for portal in page:
+                stem = keys.stem(key_prefix, portal)
+                pipe.exists(keys.batches(stem), keys.due(stem))
+            found |= {portal for portal, exist in zip(page, pipe.execute(), strict=True) if exist}
+    return found

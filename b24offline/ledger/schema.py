@@ -1,7 +1,7 @@
-"""The one schema number of the ledger: asked for before anything starts, and the way out when it is another one.
+"""The schema number of the ledger: checked before anything starts, and the reset when it is another one.
 
-Each portal's guard carries the number. The scripts refuse a ledger of another schema by themselves
-(`scripts/prelude.lua`), so a process that this check could not stop changes nothing either.
+Each portal's fencing hash carries the number. The scripts refuse a ledger of another schema by themselves
+(`scripts/prelude.lua`), so a process that this check did not stop changes nothing either.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _AT_ONCE: Final = 1000
 
 
 class LedgerSchemaMismatch(ConfigError):
-    """A portal's ledger has the form of another version; this one does not touch it."""
+    """A portal's ledger has the schema of another version; this one does not touch it."""
 
     def __init__(self, portal: str, found: str, known: int) -> None:
         super().__init__(portal, found, known)
@@ -49,8 +49,8 @@ def other_schema(redis: Redis, key_prefix: str, portals: Iterable[str]) -> Ledge
     return None
 
 
-def reset(redis: Redis, key_prefix: str) -> int:
-    """Delete everything that the ledger holds of all portals, and return how many keys that were."""
+def reset_ledgers(redis: Redis, key_prefix: str) -> int:
+    """Delete what the ledgers of all portals hold. Return how many keys that were."""
     page: list[str] = []
     deleted = 0
     for key in redis.scan_iter(keys.pattern(key_prefix), count=_AT_ONCE):

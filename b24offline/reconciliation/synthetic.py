@@ -108,7 +108,7 @@ class Injector:
         Return its process id, which is to be dispatched; None when it is open already, so it may be repeated.
         """
         rows = list(wanted)
-        first = int(self._ledger.transition("synthetic_ids", len(rows))) - _BASE
+        first = self._ledger.synthetic_ids(len(rows)) - _BASE
         entries = [
             Entry(synthetic_event(name, key, stamp, first + place, self._catalogue), pipelines)
             for place, (name, key, stamp, pipelines) in enumerate(rows)

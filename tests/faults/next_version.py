@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from b24offline import contract
-from b24offline.ledger import ledger
+from b24offline.ledger import transitions
 
 VARIABLE: Final = "B24OFFLINE_TEST_NEXT_VERSION"
 """Set in the environment of a worker of the next version."""
@@ -20,7 +20,7 @@ SCHEMA: Final = contract.LEDGER_SCHEMA + 1
 
 def pretend() -> None:
     """From now on this process is of the next version."""
-    honest = ledger._script_text
+    honest = transitions._script_text
 
     def text(name: str) -> str:
         script = re.sub(r"split\(((?:cjson\.decode\(text\)|record))\.runs\)", r"split(\1.work)", honest(name))
@@ -29,5 +29,5 @@ def pretend() -> None:
             script = script.replace("runs = table.concat(names, ',')", "work = table.concat(names, ',')")
         return script
 
-    ledger._script_text = text  # type: ignore[assignment]
+    transitions._script_text = text  # type: ignore[assignment]
     contract.LEDGER_SCHEMA = SCHEMA  # type: ignore[misc]

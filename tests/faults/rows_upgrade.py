@@ -8,7 +8,7 @@ import sqlite3
 import time
 from contextlib import closing
 
-from b24offline.ledger import schema as ledger_schema
+from b24offline.ledger import reset_ledgers
 from b24offline.supervisor import CeleryProcess
 from tests.faults import next_version
 from tests.faults.row import Plan, fault
@@ -21,7 +21,7 @@ MEETING_SECONDS = 5.0
 
 
 def _reset(stage: Stage) -> None:
-    deleted = ledger_schema.reset(stage.redis, stage.runtime.config.redis_key_prefix)
+    deleted = reset_ledgers(stage.redis, stage.runtime.config.redis_key_prefix)
     stage.expect(deleted, "the reset deletes something")
 
 

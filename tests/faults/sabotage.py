@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from b24offline.delivery import SettlePlan, SettleView, settlement, settler
 from b24offline.events import Event, Record, parse_record
-from b24offline.ledger import Ledger, SettleLease, fencing, ledger
+from b24offline.ledger import Ledger, SettleLease, fencing, transitions
 from b24offline.rest import Answer, RestClient, offline_orders
 from tests.faults import sabotage_portal, sabotage_queue
 
@@ -94,13 +94,13 @@ def _object_queue() -> None:
 
 
 def _attempt_token() -> None:
-    honest = ledger._script_text
+    honest = transitions._script_text
 
     def text(name: str) -> str:
         check = "if fields[2] ~= attempt or position <= tonumber(fields[3]) then return nil end"
         return honest(name).replace(check, "")
 
-    ledger._script_text = text  # type: ignore[assignment]
+    transitions._script_text = text  # type: ignore[assignment]
 
 
 def _in_doubt() -> None:

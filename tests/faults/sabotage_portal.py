@@ -13,7 +13,7 @@ from threading import Timer
 from typing import Final, cast
 
 from b24offline.events import Batch, RefreshWait, Tokens
-from b24offline.ledger import Fencing, Ledger, SettleLease, StepLease, ledger
+from b24offline.ledger import Fencing, Ledger, SettleLease, StepLease, transitions
 from b24offline.rest import ClearOrder, OfflineQueue, ReserveOrder, TokenSource
 from b24offline.store import TokenPairs
 
@@ -25,7 +25,7 @@ PEEKED: Final = "peeked"
 
 def _rewritten(script: str, *changes: tuple[str, str]) -> None:
     """Change the text of one script; a text that is not there would leave the guard on, and is an error."""
-    honest = ledger._script_text
+    honest = transitions._script_text
 
     def text(name: str) -> str:
         found = honest(name)
@@ -35,7 +35,7 @@ def _rewritten(script: str, *changes: tuple[str, str]) -> None:
             found = found.replace(old, new)
         return found
 
-    ledger._script_text = text  # type: ignore[assignment]
+    transitions._script_text = text  # type: ignore[assignment]
 
 
 def _two_sightings() -> None:

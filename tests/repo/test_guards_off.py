@@ -35,7 +35,7 @@ def places() -> Places:
 
 
 def script_texts() -> list[str]:
-    return [sys.modules["b24offline.ledger.ledger"]._script_text(name) for name in SCRIPTS if name != "prelude"]
+    return [sys.modules["b24offline.ledger.transitions"]._script_text(name) for name in SCRIPTS if name != "prelude"]
 
 
 @pytest.fixture

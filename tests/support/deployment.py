@@ -12,8 +12,7 @@ import pytest
 from b24offline.config import Config, Lane
 from b24offline.errors import UnknownAnswer
 from b24offline.events import Routes, event_from_record, shipped_catalogue
-from b24offline.ledger import RECONCILE, BatchKind, Entry, RunRef, SettleLease
-from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS
+from b24offline.ledger import MAX_HELD_ATTEMPTS, RECONCILE, BatchKind, Entry, RunRef, SettleLease
 from b24offline.runtime import Runtime
 from tests.support.core_events import (
     PIPELINE,

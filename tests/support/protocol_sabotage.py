@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from b24offline.delivery import SettlePlan, SettleView, settlement, settler
 from b24offline.events import Record, parse_record
-from b24offline.ledger import Fencing, ledger
+from b24offline.ledger import Fencing, ledger, transitions
 from b24offline.rest import OfflineQueue, offline_orders
 from tests.support.protocol_rules import ProtocolMachine
 from tests.support.protocol_world import Network, Sent
@@ -44,10 +44,10 @@ def _planned(patch: pytest.MonkeyPatch, change: Callable[[SettleView, SettlePlan
 
 def _scripted(patch: pytest.MonkeyPatch, name: str, before: str, after: str) -> None:
     """A script of the ledger with another line."""
-    honest = ledger._script_text
+    honest = transitions._script_text
     assert before in honest(name)
     patch.setattr(
-        ledger,
+        transitions,
         "_script_text",
         lambda wanted: honest(wanted).replace(before, after) if wanted == name else honest(wanted),
     )

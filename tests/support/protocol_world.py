@@ -207,7 +207,7 @@ class World:
             unrouted="ack",
         )
         self.settler = Settler(self.ledger, self.fencing, self.queue, TIMERS, store.dead_letters)
-        self.dead_letter_queue = DeadLetterQueue(self.ledger, store.dead_letters, TIMERS)
+        self.dead_letter_queue = DeadLetterQueue(self.ledger, store.dead_letters)
 
     # -- the portal ------------------------------------------------------------------------------------------
 

@@ -8,9 +8,7 @@ import pytest
 
 from b24offline.delivery import run_of_dead_letter
 from b24offline.errors import StoreUnavailable
-from b24offline.ledger import BatchKind, PollLease, RunRef, SettleLease
-from b24offline.ledger.fencing import MAX_RETRYING_RECORDS
-from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS
+from b24offline.ledger import MAX_HELD_ATTEMPTS, MAX_RETRYING_RECORDS, BatchKind, PollLease, RunRef, SettleLease
 from b24offline.monitoring.health_sample import take_sample
 from tests.support.core_events import (
     PIPELINE,

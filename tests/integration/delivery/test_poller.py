@@ -8,8 +8,7 @@ import pytest
 
 from b24offline.delivery.poller import UNROUTED_LOG_SECONDS, PollResult
 from b24offline.errors import QueryLimitExceeded, RateLimited, StoreError, UnknownAnswer
-from b24offline.ledger import BatchKind, PollLease, SettleLease
-from b24offline.ledger.fencing import MAX_RETRYING_RECORDS
+from b24offline.ledger import MAX_RETRYING_RECORDS, BatchKind, PollLease, SettleLease
 from b24offline.monitoring.health_sample import take_sample
 from tests.support.core_events import (
     PORTAL,

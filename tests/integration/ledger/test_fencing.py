@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from b24offline.ledger import BatchKind, PollLease, PollRefused, SettleLease
-from b24offline.ledger.fencing import MAX_RETRYING_RECORDS
+from b24offline.ledger import MAX_RETRYING_RECORDS, BatchKind, PollLease, PollRefused, SettleLease
 from tests.support.core_events import (
     TIMERS,
     entry_of,

@@ -37,13 +37,13 @@ def lease_left(redis: Redis, ledger: Ledger, run: str) -> float:
 
 
 def keepers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "lease-keeper"]
+    return [thread for thread in threading.enumerate() if thread.name == "lease-renewer"]
 
 
 def test_a_lease_is_renewed_while_the_step_runs_and_not_after(redis: Redis, running: tuple[Ledger, RunRef]) -> None:
     ledger, handed = running
     keeper = LeaseRenewer(0.01)
-    with keeper.holding(ledger, handed.run, handed.attempt, 0):
+    with keeper.renewing(ledger, handed.run, handed.attempt, 0):
         for _ in range(3):
             expire(redis, ledger, handed.run)
             wait_until(lambda: lease_left(redis, ledger, handed.run) > 0, "the lease is renewed")
@@ -52,7 +52,7 @@ def test_a_lease_is_renewed_while_the_step_runs_and_not_after(redis: Redis, runn
     ran(ledger, other)
     expire(redis, ledger, handed.run)
     expire(redis, ledger, other.run)
-    with keeper.holding(ledger, other.run, other.attempt, 0):
+    with keeper.renewing(ledger, other.run, other.attempt, 0):
         # two rounds of the keeper have passed when a lease was renewed twice
         for _ in range(2):
             expire(redis, ledger, other.run)
@@ -67,7 +67,7 @@ def test_one_thread_keeps_all_leases(redis: Redis, running: tuple[Ledger, RunRef
     assert len(keepers()) == before, "a thread before the first lease would not survive a fork"
     (second,) = opened(ledger, "p2", entry_of(2))
     ran(ledger, second)
-    with keeper.holding(ledger, first.run, 1, 0), keeper.holding(ledger, second.run, 1, 0):
+    with keeper.renewing(ledger, first.run, 1, 0), keeper.renewing(ledger, second.run, 1, 0):
         for run in (first.run, second.run):
             expire(redis, ledger, run)
         wait_until(
@@ -81,13 +81,13 @@ def test_a_lost_lease_is_told_once_and_left_alone(
 ) -> None:
     ledger, handed = running
     keeper = LeaseRenewer(0.01)
-    with caplog.at_level(logging.WARNING), keeper.holding(ledger, handed.run, handed.attempt, 0):
+    with caplog.at_level(logging.WARNING), keeper.renewing(ledger, handed.run, handed.attempt, 0):
         expire(redis, ledger, handed.run)
         redis.hincrby(f"{ledger.stem}:run:{handed.run}", "attempt", 1)
         wait_until(lambda: "lease lost while running" in caplog.messages, "the loss is logged")
         (second,) = opened(ledger, "p2", entry_of(2))
         ran(ledger, second)
-        with keeper.holding(ledger, second.run, 1, 0):
+        with keeper.renewing(ledger, second.run, 1, 0):
             for _ in range(2):
                 expire(redis, ledger, second.run)
                 wait_until(lambda: lease_left(redis, ledger, second.run) > 0, "the lease is renewed")
@@ -100,8 +100,8 @@ def test_a_ledger_that_cannot_be_reached_ends_neither_the_thread_nor_the_step(
     ledger, handed = running
     nowhere = Ledger(Redis(port=free_port(), decode_responses=True, retry=None), PREFIX, "gone", SHORT)
     keeper = LeaseRenewer(0.01)
-    with caplog.at_level(logging.WARNING), keeper.holding(nowhere, "1@1/x", 1, 0):
+    with caplog.at_level(logging.WARNING), keeper.renewing(nowhere, "1@1/x", 1, 0):
         wait_until(lambda: any("cannot be reached" in message for message in caplog.messages), "the outage is logged")
-        with keeper.holding(ledger, handed.run, handed.attempt, 0):
+        with keeper.renewing(ledger, handed.run, handed.attempt, 0):
             expire(redis, ledger, handed.run)
             wait_until(lambda: lease_left(redis, ledger, handed.run) > 0, "the lease is renewed")

@@ -12,9 +12,16 @@ from redis import Redis
 from b24offline.cli import main
 from b24offline.config import Config
 from b24offline.contract import LEDGER_SCHEMA
-from b24offline.ledger import BatchKind, LeaseRenewer, Ledger, LedgerSchemaMismatch, PollLease
-from b24offline.ledger import schema as ledger_schema
-from b24offline.ledger.lease_renewer import _Held
+from b24offline.ledger import (
+    BatchKind,
+    LeaseRenewer,
+    Ledger,
+    LedgerSchemaMismatch,
+    PollLease,
+    other_schema,
+    reset_ledgers,
+)
+from b24offline.ledger.lease_renewer import _Lease
 from b24offline.runtime import Runtime
 from b24offline.store import Cipher, Store, load_or_create_key
 from b24offline.supervisor import SingleStart, embedded_valkey
@@ -41,7 +48,7 @@ NEXT = LEDGER_SCHEMA + 1
 
 def next_version(redis: Redis) -> Ledger:
     ledger = ledger_on(redis)
-    ledger.schema = NEXT
+    ledger.transitions.schema = NEXT
     return ledger
 
 
@@ -97,18 +104,18 @@ def test_a_lease_of_another_version_is_let_go_and_the_thread_lives(redis: Redis)
     (handed,) = opened(next_version(redis), "p1", entry_of(1))
     ran(next_version(redis), handed)
     keeper = LeaseRenewer(60)
-    retrying = _Held(ledger_on(redis), handed.run, handed.attempt, 0)
-    keeper._held.add(retrying)
+    retrying = _Lease(ledger_on(redis), handed.run, handed.attempt, 0)
+    keeper._leases.add(retrying)
     keeper._renew(retrying)
-    assert keeper._held == set()
+    assert keeper._leases == set()
 
 
 def test_all_portals_are_asked_at_once(redis: Redis) -> None:
-    assert ledger_schema.other_schema(redis, PREFIX, []) is None
+    assert other_schema(redis, PREFIX, []) is None
     opened(ledger_on(redis, portal="ours"), "p1", entry_of(1))
-    assert ledger_schema.other_schema(redis, PREFIX, ["ours", "never"]) is None
+    assert other_schema(redis, PREFIX, ["ours", "never"]) is None
     opened(next_version(redis), "p1", entry_of(1))
-    found = ledger_schema.other_schema(redis, PREFIX, ["ours", PORTAL])
+    found = other_schema(redis, PREFIX, ["ours", PORTAL])
     assert (found.portal, found.found, found.known) == (PORTAL, str(NEXT), LEDGER_SCHEMA) if found else False
 
 
@@ -117,9 +124,9 @@ def test_a_reset_deletes_what_is_below_the_prefix_only(redis: Redis) -> None:
     redis.set(f"{PREFIX}:polls", 1)
     redis.set("b24offline.poll", "a queue")
     number = redis.dbsize() - 1
-    assert ledger_schema.reset(redis, PREFIX) == number
+    assert reset_ledgers(redis, PREFIX) == number
     assert redis.keys() == ["b24offline.poll"]
-    assert ledger_schema.reset(redis, PREFIX) == 0
+    assert reset_ledgers(redis, PREFIX) == 0
     (handed,) = opened(ledger_on(redis), "p1", entry_of(1))
     assert run_state(redis, ledger_on(redis), handed.run) == "ready"
 
@@ -132,7 +139,7 @@ def deployment(redis: Redis, tmp_path: Path) -> dict[str, str]:
     seed = {"client_endpoint": "https://acme.bitrix24.com/rest/", "client_id": "local.1", "client_secret": "s"}
     store.portals.seed(PORTAL, **seed, connector="b24", auth_url="https://oauth.bitrix.info/oauth/token/")
     opened_by = Ledger(redis, "b24offline", PORTAL, TIMERS)
-    opened_by.schema = NEXT
+    opened_by.transitions.schema = NEXT
     opened(opened_by, "p1", entry_of(1))
     address = redis.connection_pool.connection_kwargs
     return {"B24_DATA_DIR": str(tmp_path), "B24_REDIS_URL": f"redis://{address['host']}:{address['port']}/0"}
@@ -169,7 +176,7 @@ def test_a_reset_starts_the_embedded_server_of_a_deployment_that_is_stopped(tmp_
     config = Config.load(environ)
     with embedded_valkey(config) as server, Redis.from_url(server.url) as redis:
         opened_by = Ledger(Redis.from_url(server.url, decode_responses=True), "b24offline", PORTAL, TIMERS)
-        opened_by.schema = NEXT
+        opened_by.transitions.schema = NEXT
         opened(opened_by, "p1", entry_of(1))
         assert redis.dbsize() > 0
         with SingleStart(tmp_path):

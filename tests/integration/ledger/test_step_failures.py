@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b24offline.ledger import STEP_STRIDE
-from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS
+from b24offline.ledger import MAX_HELD_ATTEMPTS, STEP_STRIDE
 from tests.support.core_events import due_times, entry_of, ledger_on, opened, pass_time, run_of
 from tests.support.deployment import Deployment
 

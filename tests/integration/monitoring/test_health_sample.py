@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b24offline.ledger import BatchKind, note_refused
-from b24offline.ledger.notes import note_unreadable
+from b24offline.ledger import BatchKind, note_refused, note_unreadable
 from b24offline.monitoring import HealthSample
 from b24offline.monitoring.health_sample import take_sample
 from tests.support.core_events import entry_of, guard_on, ledger_on, opened

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from b24offline.delivery import DeadLetterQueue, Settler, run_of_dead_letter
 from b24offline.events import Event, ObjectKey, Routes, object_id_from, shipped_catalogue
-from b24offline.ledger import SYNTHETIC_PREFIX, PollLease, RunRef, is_synthetic
-from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS
+from b24offline.ledger import MAX_HELD_ATTEMPTS, SYNTHETIC_PREFIX, PollLease, RunRef, is_synthetic
 from b24offline.reconciliation import Injector
 from b24offline.reconciliation.synthetic import event_fits, payload_of, synthetic_event, update_events
 from b24offline.rest import ClearOrder, NackOrder, NackRules, OfflineQueue, UnsafeCall
@@ -63,7 +62,7 @@ class Bench:
         self.injector = Injector(self.ledger, CATALOGUE)
         queue = OfflineQueue(self.desk, PORTAL, CONNECTOR)
         self.settler = Settler(self.ledger, self.fencing, queue, TIMERS, self.store.dead_letters)
-        self.dead_letter_queue = DeadLetterQueue(self.ledger, self.store.dead_letters, TIMERS)
+        self.dead_letter_queue = DeadLetterQueue(self.ledger, self.store.dead_letters)
 
     def inject(self, *numbers: int, batch: str = "one", stamp: str = STAMP) -> tuple[str, tuple[RunRef, ...]]:
         process_id = self.injector.inject(batch, [(UPDATE, deal(one), stamp, (PIPELINE,)) for one in numbers])
