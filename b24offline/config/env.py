@@ -131,13 +131,17 @@ def config_error(config: type[BaseModel], error: ValidationError, given: Mapping
         variable = known.get(str(problem["loc"][0])) if problem["loc"] else None
         if variable is None:
             sentences.append(reason)
-            continue
-        if problem["type"] != "value_error":
-            reason = f"is not right: {reason[:1].lower()}{reason[1:]}"
-        shown = "" if variable.secret else _shown(given.get(variable.field))
-        example = f", e.g. {variable.example}" if variable.example else ""
-        sentences.append(f"{variable.name}{shown} {reason}{example}.")
+        else:
+            if problem["type"] != "value_error":
+                reason = f"is not right: {reason[:1].lower()}{reason[1:]}"
+            sentences.append(_sentence(variable, reason, given.get(variable.field)))
     return ConfigError("\n".join(dict.fromkeys(sentences)))
+
+
+def _sentence(variable: Variable, reason: str, value: object) -> str:
+    shown = "" if variable.secret else _shown(value)
+    example = f", e.g. {variable.example}" if variable.example else ""
+    return f"{variable.name}{shown} {reason}{example}."
 
 
 def _file_content(path: str) -> str:

@@ -115,20 +115,15 @@ class RestClient:
         if not isinstance(result, dict):
             raise UnknownAnswer(self.portal, "batch", 200, "", "the result of a batch is no map")
         results, refusals = self._part(result, "result"), self._part(result, "result_error")
-        answers: dict[str, JSON] = {}
-        errors: dict[str, PortalError] = {}
-        for name, command in commands.items():
-            if name in refusals:
-                errors[name] = self._error(command.method, 200, refusals[name], token) or UnknownAnswer(
-                    self.portal, command.method, 200, "", "the command's error has an unknown form"
-                )
-            elif name in results:
-                answers[name] = results[name]
-            else:
-                errors[name] = UnknownAnswer(self.portal, command.method, 200, "", "the batch does not mention it")
+        succeeded = [name for name in commands if name in results and name not in refusals]
         return BatchAnswer(
-            results=answers,
-            errors=errors,
+            results={name: results[name] for name in succeeded},
+            errors={
+                name: self._error(command.method, 200, refusals.get(name), token)
+                or UnknownAnswer(self.portal, command.method, 200, "", "the command's error has an unknown form")
+                for name, command in commands.items()
+                if name not in succeeded
+            },
             totals=_counts(self._part(result, "result_total")),
             nexts=_counts(self._part(result, "result_next")),
             time=_time(body),
