@@ -21,7 +21,7 @@ from b24offline.errors import ConfigError, StoreError, StoreUnavailable
 from b24offline.events import Catalogue, Routes, shipped_catalogue
 from b24offline.events import routes as loaded_routes
 from b24offline.ledger import PollSchedule, other_schema, with_open_work
-from b24offline.monitoring import tell_all
+from b24offline.monitoring import log_alarms
 from b24offline.reconciliation import Injector, Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests
 from b24offline.rest import ObjectLister, RateLimiter, TokenSource, make_session
 from b24offline.store import Cipher, Mirror, Store, load_or_create_key
@@ -190,12 +190,12 @@ class Runtime:
             once_per=self.once_per,
             with_open_work=partial(with_open_work, self.redis, self.config.redis_key_prefix),
             due_requests=lambda portal: self.reconcile_schedule(portal.name).due_kinds(portal),
-            tell_alarms=self.tell_alarms,
+            log_alarms=self.log_alarms,
         )
 
-    def tell_alarms(self) -> None:
+    def log_alarms(self) -> None:
         """Log the issues of all portals that began or are over."""
-        tell_all(self.store, self.redis, self.config)
+        log_alarms(self.store, self.redis, self.config)
 
     def services(self, name: str) -> PortalServices:
         """Return the objects of one portal; its ``portal`` is at most a second old. Raises `UnknownPortal`."""

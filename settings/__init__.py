@@ -1,6 +1,6 @@
-"""The values of this deployment: one `Config` read from the environment, and Celery's settings made of it.
+"""The settings of this deployment: one `Config` read from the environment, and Celery's settings made of it.
 
-A wrong value stops the start here, with a sentence that names the variable.
+A wrong value ends the process with a sentence that names the variable.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from b24offline.errors import ConfigError
 
 
 def load() -> Config:
-    """Return the configuration of this process. Ends the process with the reasons when it cannot be used."""
+    """Return the configuration of this process. End the process with the reasons where it cannot be used."""
     try:
         return Config.load()
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""What beat fires: one entry for all portals' polls, one for everything that is overdue."""
+"""Beat's entries: the tick for the polls of all portals, and the sweep for what is overdue."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from b24offline.settings import config
 
 
 def _entry(task: str, seconds: float) -> dict[str, Any]:
-    # No expiry: it would be judged by the worker's wall clock, and one that runs ahead would discard every entry.
-    # What piled up while no worker read is cheap: a second tick or sweep of the same moment returns at once.
+    # No expiry: a worker whose clock runs ahead would discard every entry. Entries that piled up while no worker read
+    # are cheap: a second tick or sweep of the same moment returns at once.
     return {"task": task, "schedule": seconds, "options": {"queue": QUEUE_POLL, "ignore_result": True}}
 
 
@@ -18,4 +18,4 @@ beat_schedule: dict[str, dict[str, Any]] = {
     "b24offline-tick": _entry(TASK_TICK, config.tick_seconds),
     "b24offline-sweep": _entry(TASK_SWEEP, config.timers.sweep_seconds),
 }
-"""Entry name -> task, seconds between two firings, and queue."""
+"""Name of the entry -> task, seconds between two messages, and queue."""

@@ -1,4 +1,4 @@
-"""Subscribes the events that the pipelines want, at start and once an hour."""
+"""Subscribe the events that the pipelines need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from b24offline.tasks.process import current_runtime
 
 @shared_task(name=contract.TASK_BIND)
 def bind(portal: str) -> str:
-    """Check the plan and binds the events of one portal. Return what happened."""
+    """Subscribe the events of one portal. Return what happened."""
     services = current_runtime().services(portal)
     if not services.portal.polled:
         return f"not bound: {services.portal.desired_state}"

@@ -2,15 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import re
+from collections.abc import Container, Mapping, MutableMapping
+from datetime import datetime
+from typing import Any, Final
 
-from celery import signals
+from celery import Celery, signals
+from celery.utils.time import maybe_make_aware
+from kombu.transport.native_delayed_delivery import MAX_LEVEL, level_name
 
 from b24offline import log, settings
 from b24offline.config import Config
 from b24offline.ledger import LedgerSchemaMismatch
 from b24offline.runtime import Runtime
-from b24offline.tasks.application import Application
+
+_FIRST_DELAY: Final = level_name(MAX_LEVEL)
+"""The exchange for messages that have to wait."""
+_DELAY: Final = re.compile(r"^(?:[01]\.)+(?=[^.])")
+
+
+class Application(Celery):
+    """Celery that lets RabbitMQ itself keep the messages that have to wait, where queues are quorum queues.
+
+    A quorum queue counts a waiting message against its consumer's prefetch: a few retries, and the worker reads nothing
+    else until they are due. Celery hands such messages to the broker's delayed delivery; its gaps are closed here.
+    """
+
+    def send_task(self, name: str, *args: Any, **options: Any) -> Any:
+        """Send a task; prepare ``countdown`` and ``eta`` for the broker's delayed delivery."""
+        if settings.config.quorum_queues:
+            options = delayed_by_broker(options, self.now(), self.amqp.queues)
+        return super().send_task(name, *args, **options)
+
+
+def delayed_by_broker(options: Mapping[str, Any], now: datetime, queues: Container[str]) -> dict[str, Any]:
+    """Return the options of a message, so that the broker can delay it.
+
+    The wait is rounded up to whole seconds: Celery would round it down, and refuse 0. A retry names the exchange that
+    it came through instead of its queue, and Celery would send it to the default queue.
+
+    Args:
+        options: as `Task.apply_async` takes them; ``eta`` as a datetime or in ISO format.
+        now: aware.
+        queues: names of the queues that the application knows.
+    """
+    prepared = dict(options)
+    wait, eta = prepared.pop("countdown", None), prepared.pop("eta", None)
+    if eta is not None:
+        moment = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
+        wait = (maybe_make_aware(moment) - now).total_seconds()
+    if wait is None or wait <= 0:
+        return prepared
+    prepared["countdown"] = math.ceil(wait)
+    queue = _DELAY.sub("", prepared.get("routing_key") or "")
+    if not prepared.get("queue") and queue in queues:
+        prepared = {key: value for key, value in prepared.items() if key not in {"exchange", "routing_key"}}
+        prepared["queue"] = queue
+    return prepared
+
 
 app = Application("b24offline")
 app.config_from_object("b24offline.settings.celeryconfig")
@@ -34,11 +84,18 @@ def _prepare(**_: Any) -> None:
 
 
 def refuse_other_ledger(config: Config) -> None:
-    """End the process with a sentence where another version keeps the ledger."""
-    runtime = Runtime(config)  # not the process's own: a worker forks
+    """End the process with a sentence where another version wrote the ledger."""
+    runtime = Runtime(config)  # not the process's own, which must not cross the worker's fork
     try:
         runtime.check_ledger_schema_if_reachable()
     except LedgerSchemaMismatch as error:
         raise SystemExit(f"b24offline cannot start.\n{error}") from None
     finally:
         runtime.close()
+
+
+@signals.before_task_publish.connect
+def _drop_eta(headers: MutableMapping[str, Any], exchange: Any = None, **_: Any) -> None:
+    # The message arrives when it is due. A worker with a slow clock would keep it waiting, and a prefetch slot with it.
+    if getattr(exchange, "name", exchange) == _FIRST_DELAY:
+        headers["eta"] = None

@@ -1,4 +1,4 @@
-"""Hands each event of an open batch to the chains of its pipelines."""
+"""Start the runs of an open batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from b24offline.tasks.publish import publish, send_dispatch, send_settle
 
 @shared_task(name=contract.TASK_DISPATCH)
 def dispatch(portal: str, process_id: str) -> str:
-    """Read the batch's objects in bulk, then starts its runs. Safe to repeat. Return how many were sent."""
+    """Read the objects of a batch in bulk, then start its runs. Safe to repeat. Return how many runs were sent."""
     services = current_runtime().services(portal)
     batch = services.dispatcher.start(process_id, fetches)
     if batch.wait_seconds:

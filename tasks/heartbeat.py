@@ -1,7 +1,7 @@
-"""Shows that worker and beat are alive by the age of a file, so that a health check costs no remote control.
+"""Heartbeat files: their age shows whether worker and beat are alive, without Celery's remote control.
 
-A worker touches it with each of Celery's own heartbeats, every 2 s while its broker connection stands; beat with each
-tick that the broker has taken. Both stop when the process hangs or the broker is away.
+A worker touches its file with each of Celery's heartbeats, every 2 s while it is connected to the broker; beat with
+each tick that the broker has accepted. Both stop when the process hangs or the broker cannot be reached.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _refused: Final[set[Path]] = set()
 
 
 def touch(path: Path | None) -> bool:
-    """Make the file's age zero. False: there is none to touch, or it cannot be (logged once a file)."""
+    """Touch the file. Return False without a file, or where it cannot be written, which is logged once a file."""
     if path is None:
         return False
     try:

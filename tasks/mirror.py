@@ -1,4 +1,4 @@
-"""Steps that keep a SQL copy of the portals' objects."""
+"""The step that keeps a SQL copy of the portals' objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from b24offline.tasks.steps import step
 
 @step
 def upsert(reference: dict[str, Any]) -> dict[str, Any]:
-    """Write the object into the table `objects`, or notes that it is gone. A later read always wins."""
+    """Write the object into the table `objects`, or mark it as deleted. The later read wins."""
     snapshot = load(reference)
     key, read_ms = snapshot.object, snapshot.read_ms
     table = current_runtime().mirror
@@ -21,7 +21,7 @@ def upsert(reference: dict[str, Any]) -> dict[str, Any]:
     if snapshot.data is None:
         table.mark_deleted(key.portal, key.entity, key.object_id, at=moment, read_at=read_ms)
     else:
-        reply = changed_at(key.entity, snapshot.data)
-        changed = datetime.fromisoformat(reply) if reply else moment
-        table.upsert(key.portal, key.entity, key.object_id, snapshot.data, changed_at=changed, read_at=read_ms)
+        changed = changed_at(key.entity, snapshot.data)
+        at = datetime.fromisoformat(changed) if changed else moment
+        table.upsert(key.portal, key.entity, key.object_id, snapshot.data, changed_at=at, read_at=read_ms)
     return reference

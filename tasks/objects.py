@@ -1,4 +1,4 @@
-"""Steps that read objects. They hand on a reference; the object itself never travels in a message."""
+"""The step that reads an object. It returns a reference; the object itself never travels in a message."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _UNREADABLE: Final = (
 
 @step
 def fetch(event: Event) -> dict[str, Any]:
-    """Read the event's object as it is now. Return its reference; `load` gives the object to a later step.
+    """Read the event's object as it is now. Return its reference, with which a later step can `load` the object.
 
-    A deletion is read, too: an id may come again (a currency's, an address's), and its event be the last to run.
+    A deleted object is read, too: an id can be used again, such as that of a currency or an address.
     """
     key = event.object
     work = current()
     if key is None:
-        raise Permanent(f"portal {event.portal}: {event.name} points to no object; leave objects.fetch out")
+        raise Permanent(f"portal {event.portal}: {event.name} points to no object; leave fetch out of its pipeline")
     began_ms = work.now_ms()
     try:
         snapshot = work.read(key)
     except _UNREADABLE:
-        # Where the portal lets nobody read it, the event is all there is to believe.
+        # Where the portal lets nobody read the object, the event is all that is known.
         if event.action != "delete":
             raise
         return _reference(key, read_ms=began_ms, gone=True)
@@ -42,7 +42,7 @@ def fetch(event: Event) -> dict[str, Any]:
 
 
 def load(reference: dict[str, Any]) -> Snapshot:
-    """Return the object behind a reference that `fetch` answered; read again when it waited too long."""
+    """Return the object of a reference that `fetch` returned, read again if it is not cached any more."""
     work = current()
     key = ObjectKey(work.portal, str(reference["entity"]), str(reference["object_id"]))
     if reference["gone"]:

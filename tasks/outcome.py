@@ -1,4 +1,4 @@
-"""Outcomes that arrive as messages or callbacks: after a step of another stack, and after a death."""
+"""Outcomes that arrive as messages: after a step of another application, and after a crash."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from b24offline.tasks.publish import follow
 
 @shared_task(name=contract.TASK_SUCCEEDED)
 def succeeded(portal: str, run: str, attempt: int) -> str:
-    """Return the last step of a run succeeded in another stack."""
+    """Record that the last step of a run succeeded in another application."""
     services = current_runtime().services(portal)
-    reply = services.ledger.succeed(run, attempt)
-    follow(services, reply)
-    return "recorded" if reply.recorded else "known before"
+    completion = services.ledger.succeed(run, attempt)
+    follow(services, completion)
+    return "recorded" if completion.recorded else "known before"
 
 
 @shared_task(name=contract.TASK_FAILED)
 def failed(*_: Any, portal: str, run: str, attempt: int) -> str:
-    """Return a step ended without recording: its process died, it was too slow, or it ran in another stack.
+    """Record that a step ended without an outcome: its process died, it was too slow, or it ran in another application.
 
-    Called as ``(request, exception, traceback)`` where this task is known, and with the task's id where it is not. A
-    run whose outcome was recorded is not touched.
+    Celery passes ``(request, exception, traceback)`` where this task is known, and the task's id where it is not. A run
+    whose outcome is recorded does not change.
     """
     services = current_runtime().services(portal)
-    reply = services.ledger.crash(run, attempt, backoff_seconds=config.timers.step_backoff_seconds[0])
-    follow(services, reply)
-    return "counted" if reply.recorded else "known before"
+    completion = services.ledger.crash(run, attempt, backoff_seconds=config.timers.step_backoff_seconds[0])
+    follow(services, completion)
+    return "counted" if completion.recorded else "known before"

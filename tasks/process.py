@@ -1,4 +1,4 @@
-"""The `Runtime` of this process. A forked child makes its own: sessions and connections must not be shared."""
+"""The `Runtime` of this process. A forked child builds its own: sessions and connections must not be shared."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def _of_this_process() -> tuple[Runtime, LeaseRenewer]:
 
 
 def current_runtime() -> Runtime:
-    """Return the objects of this process."""
+    """Return the runtime of this process."""
     return _of_this_process()[0]
 
 
 def lease_renewer() -> LeaseRenewer:
-    """Return what renews the leases of the steps that run in this process."""
+    """Return the renewer of the leases of the steps that run in this process."""
     return _of_this_process()[1]

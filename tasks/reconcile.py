@@ -1,4 +1,4 @@
-"""Compares portals with the mirror, and runs objects without an event: what was asked for is done in short turns."""
+"""Requests of commands and of the daily schedule: compare a portal with the mirror, run objects without an event."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from b24offline.tasks.process import current_runtime
 from b24offline.tasks.publish import send_dispatch
 
 SLACK_SECONDS: Final = 0.5
-"""A message that comes a moment too early would find the lease, and the sweep would have to ask."""
+"""Added to the rest between two turns, so that the message does not find the lease of the turn before."""
 
 
 @shared_task(name=contract.TASK_RECONCILE)
 def reconcile(portal: str) -> str:
-    """Do one turn of the oldest reconciliation that is due. Return how far it got."""
+    """Do one turn of the oldest due reconciliation. Return how far it got."""
     runtime = current_runtime()
     turns = runtime.reconcile_turns(portal, dispatch=partial(send_dispatch, portal))
     turn = turns.take(runtime.services(portal).portal)

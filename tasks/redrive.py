@@ -1,7 +1,7 @@
-"""Runs events again that were nacked as failed, so that a nacked record is never silent for ever.
+"""Run nacked events again.
 
-A nacked record is reserved and held: it is run again with growing waits until it succeeds, then cleared. It is never
-reported a second time, because that would delete the newer record of the same message.
+A nacked record is reserved and retried with growing waits until it succeeds, then acknowledged. It is never nacked a
+second time, because that would delete a newer record of the same message.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from b24offline.tasks.publish import send_dispatch
 
 @shared_task(name=contract.TASK_REDRIVE)
 def redrive(portal: str) -> str:
-    """Take nacked records whose wait is over, and hands them to their pipelines as retrying ones."""
+    """Take nacked records whose wait is over, and run them as retrying ones. Return how many."""
     services = current_runtime().services(portal)
     if not services.portal.polled:
         return f"not redriven: {services.portal.desired_state}"
     if services.portal.ledger_epoch is None:
-        # Before the first poll nobody knows whether the queue is another deployment's.
+        # Before the first poll it is unknown whether the queue belongs to another deployment.
         return "not redriven: not polled yet"
     taken = 0
     try:

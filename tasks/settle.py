@@ -1,4 +1,4 @@
-"""Acknowledges and reports a batch, once the last of its outcomes is known."""
+"""Acknowledge and nack the records of a batch, once its last outcome is known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from b24offline.tasks.process import current_runtime
 
 @shared_task(name=contract.TASK_SETTLE)
 def settle(portal: str, process_id: str) -> str:
-    """Settle a batch as far as it can be settled now; the sweep asks again for what is left."""
+    """Settle a batch as far as possible now; the sweep asks again for the rest. Return what was done."""
     services = current_runtime().services(portal)
     try:
         reply = services.settler.settle(process_id)

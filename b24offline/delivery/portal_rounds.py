@@ -44,7 +44,7 @@ class PortalRounds:
         once_per: returns whether it is time, at most once in so many seconds over all workers.
         with_open_work: returns those of the portals at which something can be overdue.
         due_requests: returns the kinds of requests to work on at a portal.
-        tell_alarms: logs issues that began or are over.
+        log_alarms: logs issues that began or are over.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class PortalRounds:
         once_per: Callable[[str, float], bool],
         with_open_work: Callable[[Sequence[str]], Collection[str]],
         due_requests: Callable[[Portal], Iterable[str]],
-        tell_alarms: Callable[[], None],
+        log_alarms: Callable[[], None],
     ) -> None:
         self._config = config
         self._store = store
@@ -66,7 +66,7 @@ class PortalRounds:
         self._once_per = once_per
         self._with_open_work = with_open_work
         self._due_requests = due_requests
-        self._tell_alarms = tell_alarms
+        self._log_alarms = log_alarms
 
     def take_due_polls(self) -> DuePolls:
         """Return the portals that are due, and plan their next polls."""
@@ -119,7 +119,7 @@ class PortalRounds:
             dead_letters, portals = self._store.prune(self._config.retention_days, keep=kept)
             log.info("store pruned", extra={"dead_letters": dead_letters, "portals": portals})
         if self._once_per("alarms", self._config.timers.sweep_seconds * 4):
-            self._tell_alarms()
+            self._log_alarms()
         return f"overdue: {runs} runs, {batches} batches"
 
     def _due_work(self, services: PortalServices) -> list[str]:

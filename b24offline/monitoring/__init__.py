@@ -1,6 +1,6 @@
 """How each portal is doing, and what a person must do."""
 
-from b24offline.monitoring.alarms import tell_all
+from b24offline.monitoring.alarms import log_alarms
 from b24offline.monitoring.health import LATE_SECONDS, IssueCode
 from b24offline.monitoring.health_sample import HealthSample
 from b24offline.monitoring.status import PortalStatus, portal_status, portal_statuses
@@ -10,7 +10,7 @@ __all__ = [
     "HealthSample",
     "IssueCode",
     "PortalStatus",
+    "log_alarms",
     "portal_status",
     "portal_statuses",
-    "tell_all",
 ]

@@ -1,7 +1,7 @@
-"""Issues told in the log: once when they begin, once when they are over.
+"""Alarms: issues are logged once when they begin, and once when they are over.
 
-Which issues were told is kept in the ledger, so that many workers and restarts tell each one once; after the loss of
-the ledger they are told again.
+The ledger keeps which issues were logged, so that many workers and restarts log each one once. After a lost ledger they
+are logged again.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-UNTOLD: Final = ""
-"""Stands for an issue that was seen once."""
+SEEN_ONCE: Final = ""
+"""Kept instead of the message of an issue that was seen once and is not logged yet."""
 
 
-def tell_all(store: Store, redis: Redis, config: Config) -> None:
+def log_alarms(store: Store, redis: Redis, config: Config) -> None:
     """Log the issues of all portals that began or are over."""
-    for one in portal_statuses(store, redis, config):
-        tell(redis, Ledger(redis, config.redis_key_prefix, one.portal.name, config.timers), one.issues)
+    for status in portal_statuses(store, redis, config):
+        log_changes(redis, Ledger(redis, config.redis_key_prefix, status.portal.name, config.timers), status.issues)
 
 
-def tell(redis: Redis, ledger: Ledger, issues: tuple[Issue, ...]) -> tuple[int, int]:
-    """Log the issues of one portal that were there at the look before too, and those that are over.
+def log_changes(redis: Redis, ledger: Ledger, issues: tuple[Issue, ...]) -> tuple[int, int]:
+    """Log the issues of one portal that are seen for the second time, and those that are over.
 
-    An issue that passes between two looks is not worth a line. Return how many began and how many are over.
+    An issue that passes before it is seen twice is not logged. Return how many began and how many are over.
     """
     hash_key = keys.alarms(ledger.stem)
     current = {issue.key: issue for issue in issues}
@@ -43,15 +43,15 @@ def tell(redis: Redis, ledger: Ledger, issues: tuple[Issue, ...]) -> tuple[int, 
     began = over = 0
     for key, issue in current.items():
         if key not in known:
-            redis.hset(hash_key, key, UNTOLD)
-        elif known[key] == UNTOLD:
+            redis.hset(hash_key, key, SEEN_ONCE)
+        elif known[key] == SEEN_ONCE:
             redis.hset(hash_key, key, issue.message)
             began += 1
             fields = {"code": issue.code, "portal": ledger.portal, "actor": issue.actor, "issue": issue.message}
             log.error("alarm", extra=fields)
     for key in known.keys() - current.keys():
         redis.hdel(hash_key, key)
-        if known[key] != UNTOLD:
+        if known[key] != SEEN_ONCE:
             over += 1
             code = key.partition(":")[0]
             log.warning("alarm is over", extra={"code": code, "portal": ledger.portal, "issue": known[key]})

@@ -1,4 +1,4 @@
-"""Alarms in the log: once when they begin, once when they are over, however many look."""
+"""Alarms are logged once when they begin and once when they are over, by however many workers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b24offline.monitoring import IssueCode
-from b24offline.monitoring.alarms import tell
+from b24offline.monitoring.alarms import log_changes
 from b24offline.monitoring.health import Issue
 from tests.support.core_events import ledger_on
 
@@ -23,41 +23,41 @@ REFUSED = Issue(IssueCode.SUBSCRIPTION_REFUSED, "operator", "The portal refuses 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str, str, str]]:
     found = [
-        (one.levelno, one.message, str(one.__dict__["code"]), str(one.__dict__["issue"])) for one in caplog.records
+        (line.levelno, line.message, str(line.__dict__["code"]), str(line.__dict__["issue"])) for line in caplog.records
     ]
     caplog.clear()
     return found
 
 
-def test_an_alarm_is_told_once_and_its_end_once(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_alarm_is_logged_once_and_its_end_once(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     ledger = ledger_on(redis)
-    assert tell(redis, ledger, (DEAD_LETTERS,)) == (0, 0)
-    assert tell(redis, ledger, (DEAD_LETTERS, POLLS)) == (1, 0)
+    assert log_changes(redis, ledger, (DEAD_LETTERS,)) == (0, 0)
+    assert log_changes(redis, ledger, (DEAD_LETTERS, POLLS)) == (1, 0)
     assert lines(caplog) == [(logging.ERROR, "alarm", "dead_letters", DEAD_LETTERS.message)]
-    reworded = replace(DEAD_LETTERS, message="Twelve dead letters lie about.")
-    assert tell(redis, ledger, (reworded, POLLS)) == (1, 0), "other words are the same alarm"
+    reworded = replace(DEAD_LETTERS, message="12 dead letters wait for a decision.")
+    assert log_changes(redis, ledger, (reworded, POLLS)) == (1, 0), "other words are the same alarm"
     assert lines(caplog) == [(logging.ERROR, "alarm", "not_polled", POLLS.message)]
-    assert tell(redis, ledger, (POLLS,)) == (0, 1)
+    assert log_changes(redis, ledger, (POLLS,)) == (0, 1)
     assert lines(caplog) == [(logging.WARNING, "alarm is over", "dead_letters", DEAD_LETTERS.message)]
-    assert tell(redis, ledger, (POLLS,)) == (0, 0)
+    assert log_changes(redis, ledger, (POLLS,)) == (0, 0)
     assert lines(caplog) == []
-    assert tell(redis, ledger, ()) == (0, 1)
+    assert log_changes(redis, ledger, ()) == (0, 1)
     assert not redis.exists(f"{ledger.stem}:alarms")
 
 
 def test_an_alarm_has_code_portal_actor_and_what_to_do(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     ledger = ledger_on(redis)
     for _ in range(2):
-        tell(redis, ledger, (DEAD_LETTERS,))
+        log_changes(redis, ledger, (DEAD_LETTERS,))
     (line,) = caplog.records
     reply = {name: line.__dict__[name] for name in ("code", "portal", "actor", "issue")}
     assert reply == {"code": "dead_letters", "portal": "acme", "actor": "operator", "issue": DEAD_LETTERS.message}
 
 
-def test_what_passes_between_two_looks_is_not_told(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_issue_seen_once_is_not_logged(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     ledger = ledger_on(redis)
     for issues in ((POLLS,), (), (POLLS,), ()):
-        assert tell(redis, ledger, issues) == (0, 0)
+        assert log_changes(redis, ledger, issues) == (0, 0)
     assert lines(caplog) == []
 
 
@@ -65,5 +65,5 @@ def test_what_passes_between_two_looks_is_not_told(redis: Redis, caplog: pytest.
 def test_another_actor_subject_or_code_is_another_alarm(redis: Redis, change: dict[str, str]) -> None:
     ledger = ledger_on(redis)
     both = (REFUSED, replace(REFUSED, **change))
-    tell(redis, ledger, both)
-    assert tell(redis, ledger, both) == (2, 0)
+    log_changes(redis, ledger, both)
+    assert log_changes(redis, ledger, both) == (2, 0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kombu.transport.native_delayed_delivery import calculate_routing_key
 
 from b24offline.contract import EXCHANGE, QUEUE_EVENTS, QUEUES
-from b24offline.tasks.application import delayed_by_broker
+from b24offline.tasks.celery_app import delayed_by_broker
 
 NOW = datetime(2026, 4, 3, 12, tzinfo=UTC)
 LANE = "b24offline.deals"
