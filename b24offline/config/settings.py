@@ -199,7 +199,7 @@ class Config(BaseModel):
         default="quorum",
         description=(
             "Type of our queues on RabbitMQ: quorum survives the loss of a node of a cluster, classic is what other "
-            "stacks declare unless told otherwise. Queues have to be deleted before it changes: see docs/deploy.md."
+            "stacks declare by default. Queues have to be deleted before it changes: see docs/deploy.md."
         ),
     )
     redis_key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = Field(
