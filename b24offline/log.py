@@ -1,7 +1,7 @@
 """How the processes log: one readable line, or one JSON object a line.
 
-Messages are constants; what varies travels as fields, by the `extra` argument of the logging call. What a
-caller should not have logged is caught by `Redaction`, a second net that knows the shape of our secrets.
+Messages are constants; variable parts are fields, passed by the `extra` argument of the logging call. `Redaction` is a
+second line of defence: it removes what looks like one of our secrets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Style = Literal["console", "json"]
 
 _KEPT_CHARACTERS: Final = 4_000
 _NOT_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data"}
-"""Attributes of every record, and Celery's copy of what its message says already."""
+"""Attributes of every record, and Celery's copy of its own message."""
 _NAMES: Final = (
     r"access_token|refresh_token|client_secret|application_token|auth(?:orization)?|AUTH_ID|REFRESH_ID|password|passwd"
     r"|secret_key|secret"
@@ -36,7 +36,7 @@ _SHAPES: Final = (
         r"\1***",
     ),
     (re.compile(r"(?i)(\bbearer\s+)[a-z0-9._~+/=-]+"), r"\1***"),
-    # the user part of an address; without its scheme, which a long text is slow to be searched for
+    # the user part of an address; the scheme is left out because searching a long text for it is slow
     (re.compile(r"(://)[^\s/\"']*@"), r"\1***@"),
     # the code of an incoming webhook
     (re.compile(r"(/rest/[0-9]+/)[A-Za-z0-9]+"), r"\1***"),
@@ -51,14 +51,14 @@ def redact(text: str) -> str:
 
 
 class Redaction(logging.Filter):
-    """Removes secrets from a record's message, its fields and its traceback; drops no record."""
+    """Removes secrets from a record's message, fields and traceback; drops no record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record in place; True, always."""
+        """Rewrite the record in place. Return True, always."""
         try:
             message = record.getMessage()
         except (TypeError, ValueError, KeyError):
-            # here an exception would reach the caller, who only wanted to log
+            # an exception would reach the caller of the logging method
             message = f"{record.msg} (its arguments do not fit)"
         record.msg, record.args = redact(message), None
         if record.exc_info and not record.exc_text:
@@ -133,10 +133,10 @@ def showable(error: Exception) -> Exception:
 
 
 def configure(level: str = "INFO", style: Style = "console", stream: TextIO | None = None) -> None:
-    """Send everything that is logged in this process to one stream; replaces what was set up before.
+    """Send all log records of this process to one stream, instead of the handlers set up before.
 
     Args:
-        level: least severity that is shown, "DEBUG" to "CRITICAL".
+        level: least severity that is logged, "DEBUG" to "CRITICAL".
         style: "console" or "json".
         stream: default: standard error, so that commands keep standard output for their results.
     """

@@ -104,7 +104,7 @@ class Config(BaseModel):
     )
     auth_url: Annotated[str, AfterValidator(values.auth_url)] = Field(
         default="https://oauth.bitrix.info/oauth/token/",
-        description="Where tokens are refreshed. Fixed here: addresses inside answers are never trusted.",
+        description="Where tokens are refreshed. Fixed here: addresses in replies are never used.",
     )
     connector: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")] = Field(
         default="b24offline",
@@ -139,7 +139,7 @@ class Config(BaseModel):
     poll_interval_max_seconds: Seconds = Field(
         default=30.0, description="Seconds between polls of a portal whose queue stays empty."
     )
-    tick_seconds: Seconds = Field(default=1.0, description="Seconds between beat's looks at which portals are due.")
+    tick_seconds: Seconds = Field(default=1.0, description="Seconds between beat's checks for due portals.")
 
     lanes: Annotated[tuple[Lane, ...], BeforeValidator(lanes_from_json)] = Field(
         default=(),
@@ -157,18 +157,18 @@ class Config(BaseModel):
         default=5.0,
         description=(
             "Seconds to wait for a connection to a portal: its name, all its addresses and TLS together. At most "
-            "15, because the in-doubt window covers no longer one."
+            "15, because the in-doubt window covers no longer timeout."
         ),
     )
     read_timeout_seconds: Annotated[float, Field(gt=0, le=70)] = Field(
         default=65.0,
         description=(
-            "Seconds to wait for an answer; a portal ends a request after 60. Together with the connect "
+            "Seconds to wait for a reply; a portal ends a request after 60. Together with the connect "
             "timeout at most 70, because a lease of 75 s must outlive every reserving call."
         ),
     )
     max_response_bytes: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = Field(
-        default=67_108_864, description="Bytes of one answer after which reading stops."
+        default=67_108_864, description="Bytes of one reply after which reading stops."
     )
     requests_per_second: Annotated[float, Field(gt=0, le=100)] = Field(
         default=2.0, description="Requests per second that a portal drains (Enterprise plans: 5)."
@@ -207,40 +207,40 @@ class Config(BaseModel):
         description="First part of every key in Redis, up to 32 of A-Z a-z 0-9 . _ -.",
     )
     max_in_flight_batches: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=20, description="Batches of one portal that may be open at once; polling waits above it."
+        default=20, description="Batches of one portal that may be open at once; polling pauses at this number."
     )
     lease_seconds: Annotated[float, Field(ge=5, le=3_600)] = Field(
         default=60.0,
         description="Seconds a running pipeline may stay silent before it counts as crashed and runs again.",
     )
     sweep_seconds: Annotated[float, Field(ge=1, le=600)] = Field(
-        default=15.0, description="Seconds between looks for overdue work."
+        default=15.0, description="Seconds between sweeps for overdue work."
     )
     max_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
         default=5,
         description=(
-            "Counted errors of one step after which its run has failed and is nacked; pipelines and steps may ask "
-            "for another number."
+            "Failed attempts of one step after which its run has failed and its record is nacked; pipelines and "
+            "steps may set another number."
         ),
     )
     claim_orphans: bool = Field(
         default=True,
-        description="Take over reserved records that no batch of ours knows, as a crash leaves them.",
+        description="Adopt reserved records that belong to no batch of ours, as a crash leaves them.",
     )
     auto_subscribe: bool = Field(default=True, description="Subscribe events at start, and again when they vanish.")
     subscription_check_seconds: Annotated[float, Field(ge=10, le=86_400)] = Field(
         default=3_600.0,
-        description="Seconds between looks at the subscriptions; what changes after one vanished is unseen until then.",
+        description="Seconds between checks of the subscriptions; changes after one vanished are unseen until then.",
     )
     reconcile_hours: Annotated[float, Field(ge=0, le=720)] = Field(
         default=24.0,
         description=(
-            "Hours between comparisons of the portal with the mirror, which also follow a look that finds that "
-            "subscriptions had vanished; 0: by hand only."
+            "Hours between comparisons of the portal with the mirror, which also follow a check that finds "
+            "vanished subscriptions; 0: by hand only."
         ),
     )
     object_cache_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
-        default=900, description="Seconds an object that was read in bulk waits in Redis for its steps."
+        default=900, description="Seconds that an object read in bulk is cached in Redis for its steps."
     )
     retention_days: Annotated[float, Field(gt=0, le=3_650)] = Field(
         default=30.0, description="Days that ended dead letters, and the names of removed portals, are kept."
@@ -254,8 +254,8 @@ class Config(BaseModel):
     heartbeat_file: Path | None = Field(
         default=None,
         description=(
-            "File that worker and beat touch while they live, at least every 2 s and every B24_TICK_SECONDS; its age "
-            "tells a health check. Unset: none, but `b24offline up` uses files of its own to notice what hangs."
+            "File that worker and beat touch, at least every 2 s and every B24_TICK_SECONDS, for health checks by "
+            "its age. Unset: none, but `b24offline up` uses files of its own to detect hung processes."
         ),
     )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(values.upper)] = (

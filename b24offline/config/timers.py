@@ -18,15 +18,15 @@ class Timers:
             in which a portal may execute it, the longest connect timeout (15 s) before that, and 5 s.
         nack_age_seconds: a batch must have been seen for so long before a record of it is nacked; longer
             than an overlapping reserving call can live.
-        sighting_seconds: how far apart an orphan must be seen twice before it is adopted.
-        poll_lease_seconds: how long one reserving call owns the portal; longer than the call can live.
+        sighting_seconds: least time between the two sightings of an orphan before it is adopted.
+        poll_lease_seconds: lease of one reserving call on its portal; longer than the call can take.
         recovery_seconds: no reserving call for so long after the loss of the ledger.
-        settle_lease_seconds: how long one settling process owns a batch.
+        settle_lease_seconds: lease of one settling process on its batch.
         settle_due_seconds: after this a batch that is ready but not closed is settled again.
         sweep_seconds: interval between sweeps for overdue work.
         dead_letter_after_seconds: the age at which a record that keeps failing is dead-lettered.
-        read_timeout_seconds: the most one answer of a portal may take.
-        step_backoff_seconds: waits before a step is repeated; after the last one it fails.
+        read_timeout_seconds: the longest time for one reply of a portal.
+        step_backoff_seconds: waits before a step is retried; after the last one it fails.
         redrive_backoff_seconds: waits before a record that was nacked as failed runs again.
     """
 
