@@ -76,12 +76,14 @@ OFTEN: Final = {
     "B24_POLL_INTERVAL_MAX_SECONDS": "0.5",
 }
 """A second poll begins while the answer of the first one is under way."""
+ANSWER_SECONDS: Final = 5.5
+"""How long that answer may be under way; a second less than the poll waits for it."""
 
 
 @fault(
     40,
     "without the poll lease",
-    plan=_without("poll lease", variables=OFTEN),
+    plan=_without("poll lease", variables=OFTEN, scale=0.1),
     red=("repeats", "overlap"),
     drain_seconds=40,
 )
@@ -89,11 +91,13 @@ def polled_twice(stage: Stage) -> None:
     """Two reserving calls at once get the same records; the first answer comes when the second is settled."""
     stage.settle_some()
     for _ in range(5):
-        first = stage.control.fault("event.offline.get", "hold", stage="after", seconds=2.5, times=1)
-        second = stage.control.fault("event.offline.get", "overlap", seconds=2, times=1)
+        first = stage.control.fault("event.offline.get", "hold", stage="after", seconds=ANSWER_SECONDS, times=1)
+        second = stage.control.fault("event.offline.get", "overlap", seconds=ANSWER_SECONDS, times=1)
         stage.change(10)
         wait_until(lambda first=first, second=second: all(map(stage.control.fired, (first, second))), "two calls", 20)
         stage.noted("a reserving call beside one whose answer is under way")
+        comes(lambda: not stage.control.state()["records"], ANSWER_SECONDS)
+        stage.control.disarm(first)
         wait_until(stage.empty, "both are settled", 30)
 
 

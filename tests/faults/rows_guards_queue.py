@@ -108,7 +108,8 @@ def empty_process_id(stage: Stage) -> None:
 def reports_nacked(stage: Stage) -> None:
     """A retrying record fails for good and is nacked again: it stays reserved, and the newer event is deleted.
 
-    Off with it: that the run of a retrying record never fails for good. While that holds, nothing asks for the report.
+    Off with it: that the run of a retrying record never fails for good, and that a list without the record proves
+    nothing about newer ones. While one of these holds, nothing asks for the report.
     """
     stage.settle_some()
     with stage.unseen():

@@ -39,17 +39,26 @@ def _process_id() -> None:
 
 
 def _nacked_reported() -> None:
-    """With it the rule that the run of a retrying record never fails for good: else nothing asks for the report."""
-    reread, decide = OfflineQueue.reread, retry_policy.decide
+    """With it two rules without which nothing asks for the report of a nacked record.
+
+    The run of a retrying record never fails for good; and a list of newer records without the record itself, as a
+    nacked one is not in it, proves nothing.
+    """
+    reread, newer, decide = OfflineQueue.reread, OfflineQueue.newer, retry_policy.decide
 
     def blind(self: OfflineQueue, process_id: str) -> Batch:
         batch = reread(self, process_id)
         return replace(batch, records=tuple(replace(record, nacked=False) for record in batch.records))
 
+    def proven(self: OfflineQueue, records: Sequence[Record]) -> dict[int, bool]:
+        found = newer(self, records)
+        return {record.record_id: found.get(record.record_id, False) for record in records}
+
     def given_up(error: BaseException, **reply: Any) -> Any:
         return decide(error, **{**reply, "retrying": False})
 
     OfflineQueue.reread = blind  # type: ignore[method-assign]
+    OfflineQueue.newer = proven  # type: ignore[method-assign]
     retry_policy.decide = given_up
 
 

@@ -116,6 +116,13 @@ def _nacked_once(patch: pytest.MonkeyPatch) -> None:
         live = view.live and {number: replace(record, nacked=False) for number, record in view.live.items()}
         return honest_plan(replace(view, live=live))
 
+    honest_newer = OfflineQueue.newer
+
+    def newer(self: OfflineQueue, records: Sequence[Record]) -> dict[int, bool]:
+        found = honest_newer(self, records)
+        return {record.record_id: found.get(record.record_id, False) for record in records}
+
+    patch.setattr(OfflineQueue, "newer", newer)
     patch.setattr(settler, "plan_settlement", plan)
     patch.setattr(offline_orders.NackOrder, "__post_init__", lambda self: None)
 
