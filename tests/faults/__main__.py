@@ -43,7 +43,7 @@ def main(
     markdown: Path | None,
     logs: Path | None,
 ) -> None:
-    """Kill, breaks and repeats what a deployment stands on, and checks that no change is lost.
+    """Kill, break and repeat what a deployment stands on, and check that no change is lost.
 
     With both brokers every row is played on Valkey, and those whose fault reaches the broker on RabbitMQ too.
     """

@@ -26,7 +26,7 @@ class Broker(Protocol):
         """Its address."""
 
     def kill(self) -> None:
-        """SIGKILL; what it had not on disk is lost."""
+        """Send SIGKILL; what is not on disk is lost."""
 
     def start(self) -> None:
         """Start it again, at the same address."""
@@ -52,7 +52,7 @@ class ValkeyBroker:
         return self._server.port
 
     def kill(self) -> None:
-        """SIGKILL; everything is lost."""
+        """Send SIGKILL; everything is lost."""
         os.kill(self._server.pid, signal.SIGKILL)
         self._server.stop()
 
@@ -61,7 +61,7 @@ class ValkeyBroker:
         self._server.start()
 
     def files(self) -> list[Path]:
-        """Nothing: what it is told is read on the wire."""
+        """Return nothing: its commands are read on the wire."""
         return []
 
 
@@ -78,7 +78,7 @@ class RabbitBroker:
         return self._node.url
 
     def kill(self) -> None:
-        """SIGKILL to the node and what it started."""
+        """Send SIGKILL to the node and what it started."""
         self._node.__exit__()
         deadline = time.monotonic() + DEATH_SECONDS
         while _answers(self._node.port):
@@ -102,7 +102,7 @@ class RabbitBroker:
 
 
 def empty_queues(url: str, others: tuple[str, ...] = ("shop",)) -> None:
-    """Messages of an earlier row in our own broker are nobody's."""
+    """Delete our queues and empty those of others: messages of an earlier row belong to nobody."""
     with kombu.Connection(url) as connection, connection.channel() as channel:
         for name in QUEUES:
             channel.queue_delete(name)  # whoever comes next declares them, of the type it wants

@@ -1,4 +1,4 @@
-"""The journal of the handlers, and what they are told to do: in a Valkey of its own, which no fault touches."""
+"""The journal of the handlers, and their orders: in a Valkey of its own, which no fault touches."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Journal:
     def mode(self, name: str, *, alone: bool = False) -> tuple[str, float]:
         """Return what the handler of this object does now: a word and a number. ("", 0.0): its work.
 
-        ``alone``: what all are told is not meant for it.
+        ``alone``: orders to all handlers are not meant for it.
         """
         for key in (name,) if alone else (name, "*"):
             reply = self._redis.hget(_MODES, key)
@@ -115,7 +115,7 @@ class Journal:
         self._redis.delete(_MODES)
 
     def unheeded(self) -> set[str]:
-        """Return what handlers were told and none of them ever came to do, as "crm_deal 7:fail"."""
+        """Return orders that no handler came to carry out, as "crm_deal 7:fail"."""
         return set(self._redis.smembers(_TOLD)) - set(self._redis.hkeys(_USED))
 
     @property

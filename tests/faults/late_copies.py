@@ -23,7 +23,7 @@ _COPIES: Final = "copies"
 
 
 def deliver(stage: Stage) -> int:
-    """Send every message again that the workers have sent so far; answers how many."""
+    """Send every message again that the workers have sent so far. Return how many."""
     kept = Redis.from_url(stage.variables[journal.VARIABLE], decode_responses=True)
     copies = [json.loads(text) for text in kept.lrange(_COPIES, 0, -1)]
     with kombu.Connection(stage.broker.url) as connection, connection.Producer(serializer="json") as producer:

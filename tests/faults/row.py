@@ -126,7 +126,7 @@ def rows() -> list[Row]:
 
 
 def run(row: Row, *, seed: int, broker: Broker | None = None, keep_logs: Path | None = None) -> Result:
-    """Play a row on a deployment of its own, drains it, and judges. ``broker`` None: a Valkey."""
+    """Play a row on a deployment of its own, drain it, and judge. ``broker`` None: a Valkey."""
     kind = "valkey" if broker is None else "rabbitmq"
     result = Result(row.number, row.name, kind, seed)
     began = time.monotonic()

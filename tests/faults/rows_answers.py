@@ -17,7 +17,7 @@ CALL_LIFE_SECONDS = 9.0
 
 
 def break_calls(stage: Stage, match: str, kind: str, seconds: float = 60.0, **plan: Any) -> int:
-    """Arm a plan and waits until it has fired once, which is the fault; answers its id."""
+    """Arm a plan and wait until it has fired once, which is the fault. Return its id."""
     fault_id = stage.control.fault(match, kind, **plan)
     wait_until(lambda: stage.control.fired(fault_id), f"{kind} of {match}", seconds)
     stage.noted(f"{kind} of {match}")
@@ -25,7 +25,7 @@ def break_calls(stage: Stage, match: str, kind: str, seconds: float = 60.0, **pl
 
 
 def fail_some(stage: Stage, count: int = 3, of: int = 10) -> list[str]:
-    """Change objects of which some fail once for good, so that they are nacked; answers those."""
+    """Change objects of which some fail once for good, so that they are nacked. Return their ids."""
     with stage.unseen():
         unlucky = stage.control.change("crm_company", "update", count=count)
         for one in unlucky:

@@ -153,23 +153,23 @@ class Stage:
         return processes.beat(environ=self.environ, folder=self.folder, name=name)
 
     def borrow(self, thing: AbstractContextManager[T]) -> T:
-        """Something that ends with this stage."""
+        """Enter something that ends with this stage."""
         return self._exit.enter_context(thing)
 
     # -- what happens ----------------------------------------------------------------------------------------
 
     def change(self, count: int = 10, entity: str = "crm_deal", action: str = "update") -> list[str]:
-        """Change objects; answers their ids."""
+        """Change objects. Return their ids."""
         return self.control.change(entity, action, count=count)
 
     def settle_some(self, count: int = 4) -> None:
-        """A few changes that go through, so that everything has been seen to work before a fault."""
+        """Make a few changes and wait until they are settled, so that everything has worked before a fault."""
         self.change(count)
         wait_until(self.empty, "the first changes are settled", 90)
 
     @contextmanager
     def unseen(self) -> Iterator[None]:
-        """No reserving call is executed meanwhile: what changes inside waits until handlers are told what to do."""
+        """Hold all reserving calls meanwhile, so that handlers can be given their orders for what changes inside."""
         veil = self.control.fault("event.offline.get", "hold", seconds=30)
         self._veils.add(veil)
         try:
@@ -178,22 +178,22 @@ class Stage:
             self.control.disarm(veil)
 
     def noted(self, what: str) -> None:
-        """A fault was injected now."""
+        """Note that a fault was injected now."""
         self.injected.append(what)
         self.last_fault = time.time()
 
     def arm(self, point: str, whom: str = "group") -> None:
-        """The next process that comes to a failpoint dies there."""
+        """Let the next process that comes to a failpoint die there."""
         (self.crashes / f"{point}.new").write_text(whom)
         (self.crashes / f"{point}.new").rename(self.crashes / point)
 
     def disarm(self) -> None:
-        """No process dies at a failpoint any more."""
+        """Disarm all failpoints."""
         for armed in self.crashes.iterdir():
             armed.unlink(missing_ok=True)
 
     def await_crash(self, point: str, seconds: float = 60.0) -> None:
-        """Wait until somebody died at a point, notes it, and starts the workers again."""
+        """Wait until a process died at a failpoint, note it, and start the workers again."""
         wait_until((self.crashes / f"{point}.fired").exists, f"a process dies at {point}", seconds)
         (self.crashes / f"{point}.fired").unlink()
         wait_until(lambda: not all(worker.alive for worker in self.workers), f"a worker is dead at {point}", 60)
@@ -201,7 +201,7 @@ class Stage:
         self.restart()
 
     def kill_at_call(self, match: str, stage: str, seconds: float = 60.0, **where: Any) -> None:
-        """Kill all workers while a call of theirs is under way (``stage``: executed or not), starts them again."""
+        """Kill all workers while a call of theirs is under way (``stage``: executed or not), then start them again."""
         fault = self.control.fault(match, "hold", stage=stage, times=1, seconds=30, where=where)
         wait_until(lambda: self.control.held(fault), f"{match} is under way", seconds)
         self.kill()
@@ -210,7 +210,7 @@ class Stage:
         self.restart()
 
     def kill(self) -> None:
-        """SIGKILL to every worker and its children."""
+        """Send SIGKILL to every worker and its children."""
         for worker in self.workers:
             worker.kill()
 
@@ -222,7 +222,7 @@ class Stage:
                 worker.start()
 
     def kill_everything(self) -> None:
-        """SIGKILL to workers, beats, ledger and broker, without a pause between them."""
+        """Send SIGKILL to workers, beats, ledger and broker, without a pause between them."""
         together = (*self.workers, *self.beats)
         for one in together:
             if one.alive and one.pid:
@@ -243,11 +243,11 @@ class Stage:
             one.start()
 
     def tell(self, what: str) -> None:
-        """A figure that the row measured; shown with its result."""
+        """Keep a figure that the row measured, to be shown with its result."""
         self.measured.append(what)
 
     def expect(self, true: object, what: str) -> None:
-        """A row's own expectation."""
+        """Fail the row with ``what`` unless this is true."""
         if not true:
             self.failures.append(what)
 
@@ -273,7 +273,7 @@ class Stage:
         return self.services.ledger.counters()
 
     def known(self, portal: str = PORTAL) -> frozenset[int]:
-        """Record that the deployment says is retrying or dead-lettered."""
+        """Return the records that the deployment says are retrying or dead-lettered."""
         ledger = self.runtime.services(portal).ledger
         retrying = {
             record
@@ -311,7 +311,7 @@ class Stage:
         return [one for one in self.control.requests(after) if one["method"] == method and one["status"] is not None]
 
     def evidence(self, portal: str = PORTAL) -> Evidence:
-        """Everything the checker looks at, of one portal."""
+        """Return everything the checker looks at, of one portal."""
         control = self.control if portal == PORTAL else self.emulator.control(portal)
         return Evidence(
             moments=evidence.moments(one for one in control.history() if one["connector"] == CONNECTOR),
@@ -328,7 +328,7 @@ class Stage:
         return any(tap.lines == 0 for tap in self._taps)
 
     def leaks(self) -> set[str]:
-        """Tokens and customers' fields where they must not be."""
+        """Return tokens and customers' fields found where they must not be."""
         heard = {one for tap in self._taps for one in tap.found}
         return heard | in_files([*self.folder.glob("*.log"), *self.broker.files()])
 

@@ -92,7 +92,7 @@ def tested(depth: int) -> Iterator[Row]:
 
 
 def history(case: Case) -> bool:
-    """Print one case with its whole history; answers whether it is what the table says."""
+    """Print one case with its whole history. Return whether it is what the table says."""
     row = Row(f"without {case.name}", case.violation, explore(case.rules, case.bounds, drains=case.drains))
     print(f"{row.line}\n    {case.means}", flush=True)
     _print(row.found)

@@ -22,8 +22,7 @@ def _may_reserve(state: State, rules: Rules, bounds: Bounds) -> bool:
 
 
 def poll(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """Yield a reserving call is sent under the poll lease. Nothing to be found now, it may still find something
-    late."""
+    """Yield the sending of a reserving call under the poll lease, also while nothing is free yet: it may come late."""
     free = any(record.process == FREE and not record.nacked for record in state.records)
     if not _may_reserve(state, rules, bounds) or not (free or state.changes):
         return
@@ -34,7 +33,7 @@ def poll(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
 
 
 def sighted(state: State, rules: Rules, bounds: Bounds) -> State:
-    """Orphans and free nacked records are noted as early as they can be listed: noting later only waits longer."""
+    """Note orphans and free nacked records as early as they can be listed: noting later only waits longer."""
     lane = state.lane
     if rules.error_lane:
         seen = dict(lane)
@@ -55,7 +54,7 @@ def sighted(state: State, rules: Rules, bounds: Bounds) -> State:
 
 
 def adopt(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """Orphans that were seen long enough ago are opened."""
+    """Yield the opening of orphans that were seen long enough ago."""
     if not rules.adoption or state.recovery or (state.poll and rules.poll_lease):
         return
     due = {process for process, left in state.orphans if not left}
@@ -73,7 +72,7 @@ def adopt(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
 
 
 def redrive(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """Yield a free nacked record that was seen long enough ago is reserved by its id."""
+    """Yield the call that reserves a free nacked record, seen long enough ago, by its id."""
     if not rules.error_lane or not _may_reserve(state, rules, bounds) or (state.in_doubt and rules.in_doubt_redrive):
         return
     for number, left in state.lane:

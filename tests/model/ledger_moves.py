@@ -58,7 +58,7 @@ def left_running(stragglers: tuple[Straggler, ...], runs: list[Run], rules: Rule
 
 
 def run_moves(state: State, rules: Rules) -> Iterator[Move]:
-    """Run begin again, succeed, fail for good, or lose their lease; stragglers come to an end.
+    """Yield what a run may do: begin again, succeed, fail for good, lose its lease; and the end of each straggler.
 
     A run begins with its batch: whatever a later beginning leads to, beginning again leads to as well.
     """
@@ -106,7 +106,7 @@ def _left(state: State, run: Run | Straggler, fresh: bool) -> tuple[int, ...]:
 
 
 def loss(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """Yield the ledger is lost as a whole; a change of the epoch is noticed at once, which is the earliest."""
+    """Yield the loss of the whole ledger; the change of its epoch is noticed at once, which is the earliest."""
     if not state.losses or not (state.batches or state.in_doubt or state.poll or state.calls):
         return
     calls = tuple(sorted(call._replace(owner=False) for call in state.calls))

@@ -20,8 +20,7 @@ def without(calls: tuple[Call, ...], call: Call) -> tuple[Call, ...]:
 
 
 def change(state: State, bounds: Bounds) -> Iterator[Move]:
-    """Yield the object changes: a free record of the message is stamped again, nacked or not; else a new one is
-    queued."""
+    """Yield a change of the object: a free record of the message, nacked or not, is stamped again; else one is queued."""
     if not state.changes:
         return
     runs = tuple(run._replace(state="stale") if run.state == "fresh" else run for run in state.runs)
@@ -49,7 +48,7 @@ def _down(number: int) -> int:
 
 
 def tick(state: State, rules: Rules) -> Iterator[Move]:
-    """Time passes: leases and periods run down, calls that outlived their life are gone."""
+    """Yield the passing of time: leases and periods run down, calls that outlived their life are gone."""
     poll = _down(state.poll)
     batches = tuple(b._replace(young=_down(b.young), lease=_down(b.lease)) for b in state.batches)
     leased = {batch.process for batch in batches if batch.lease}
@@ -77,7 +76,7 @@ def tick(state: State, rules: Rules) -> Iterator[Move]:
 
 
 def network(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """Yield each call on the network is executed, or copied once to be executed twice."""
+    """Yield the execution of each call on the network, and its copy, to be executed twice."""
     seen = None
     for call in state.calls:
         if call == seen:
@@ -112,8 +111,7 @@ def _choose(state: State, call: Call, bounds: Bounds) -> Iterator[Move]:
 
 
 def _put(state: State, call: Call, record: Record, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """Yield the record gets a new process id. The answer arrives and the batch is opened, or it is lost with its
-    caller."""
+    """Yield the record under a new process id: the answer opens the batch, or is lost with its caller."""
     process = new_process(state)
     moved = record._replace(process=process)
     records = tuple(moved if one is record else one for one in state.records)

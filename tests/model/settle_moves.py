@@ -26,8 +26,7 @@ def _leased(state: State, batch: Batch, bounds: Bounds) -> State:
 
 
 def begin(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """Yield a settle takes its lease, reads outcomes and in-doubt windows and, where something is not plain success,
-    looks."""
+    """Yield the first half of a settle: lease, outcomes and in-doubt windows, and a look unless all succeeded."""
     for batch in state.batches:
         outcome = outcome_of(state, batch.record, batch.stamp)
         if batch.lease or not outcome:
@@ -70,7 +69,7 @@ def begin(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
 
 
 def go_on(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
-    """Yield a settle that looked for its record looks for newer ones, then notes the in-doubt window and sends."""
+    """Yield the rest of a settle that looked: it looks for newer records, notes the in-doubt window, and sends."""
     for settler in state.settlers:
         rest = state._replace(settlers=tuple(one for one in state.settlers if one is not settler))
         batch = next((one for one in state.batches if one.process == settler.process), None)

@@ -73,7 +73,7 @@ class Network(FakeClient):
         self._redis = redis
 
     def send(self, method: str, params: dict[str, Any]) -> Answer:
-        """Return what the guarded client sends. A course waits for its answer and is told the fate of the call."""
+        """Send what the client sends. A course waits here, and is resumed with the fate of the call."""
         sent = Sent(method.rpartition(".")[2], params, self._redis.now)
         self._look(sent)
         course = Course.current()
@@ -92,7 +92,7 @@ class Network(FakeClient):
         return Answer(result)
 
     def execute(self, sent: Sent, *, overlap: bool = False) -> Any:
-        """Return the portal does it. ``overlap``: a reserving call that chose its rows when it was sent."""
+        """Execute a call on the portal. ``overlap``: a reserving call that chose its rows when it was sent."""
         now = self._redis.now
         seconds = min(OVERLAP_SECONDS, now - sent.at + 0.001) if overlap else 0.0
         call = Call(self._portal, f"event.offline.{sent.method}", Params(sent.params), now, overlap_seconds=seconds)
@@ -137,7 +137,7 @@ class Journal:
     """Object and pipeline -> when the last completed run began."""
 
     def start(self, event: Event, handed: RunRef, *, retrying: bool) -> Execution:
-        """Return a handler reads the object and begins."""
+        """Begin a handler, which reads the object."""
         assert event.object is not None
         name = (event.object.entity, event.object.object_id)
         seq = self.portal.sequence.take()
@@ -156,7 +156,7 @@ class Journal:
         return Execution(handed, span, retrying)
 
     def end(self, execution: Execution, *, ok: bool) -> None:
-        """A handler ends, well or by its own error."""
+        """End a handler, well or by its own error."""
         span = execution.span
         self.spans[span.span] = replace(span, end=self.portal.sequence.take(), ok=ok)
         if ok:
@@ -216,13 +216,13 @@ class World:
         return self.portal.add("crm_deal", {"TITLE": "x"})
 
     def drop_dead_calls(self) -> None:
-        """Request whose time is over are executed by nobody."""
+        """Forget requests that the portal executes no more."""
         self.network.flying = [sent for sent in self.network.flying if sent.alive(self.redis.now)]
 
     # -- what must always hold -------------------------------------------------------------------------------
 
     def lost(self) -> Iterable[str]:
-        """Change that no record stands for, and after which no completed run began."""
+        """Yield changes that no record stands for, and after which no completed run began."""
         runtime = {record.message_id for record in self.portal.queue.records()}
         last = {
             row["message_id"]: row
