@@ -20,7 +20,7 @@ def without(calls: tuple[Call, ...], call: Call) -> tuple[Call, ...]:
 
 
 def change(state: State, bounds: Bounds) -> Iterator[Move]:
-    """Yield a change of the object: a free record of the message, nacked or not, is stamped again; else one is queued."""
+    """Yield a change of the object: a free record of the message, nacked or not, is stamped again; else one comes."""
     if not state.changes:
         return
     runs = tuple(run._replace(state="stale") if run.state == "fresh" else run for run in state.runs)
