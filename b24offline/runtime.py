@@ -22,7 +22,7 @@ from b24offline.events import Catalogue, Routes, shipped_catalogue
 from b24offline.events import routes as loaded_routes
 from b24offline.ledger import PollSchedule, other_schema, with_open_work
 from b24offline.monitoring import log_alarms
-from b24offline.reconciliation import Injector, Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests
+from b24offline.reconciliation import Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests, SyntheticBatches
 from b24offline.rest import ObjectLister, RateLimiter, TokenSource, make_session
 from b24offline.store import Cipher, Mirror, Store, load_or_create_key
 
@@ -223,9 +223,9 @@ class Runtime:
         """`GRACE_SECONDS`, scaled."""
         return GRACE_SECONDS * self.config.time_scale
 
-    def injector(self, name: str) -> Injector:
+    def synthetic(self, name: str) -> SyntheticBatches:
         """Return what runs objects of one portal without an event."""
-        return Injector(self.services(name).ledger, self.catalogue)
+        return SyntheticBatches(self.services(name).ledger, self.catalogue)
 
     def reconcile_schedule(self, name: str) -> ReconcileSchedule:
         """Return what asks for the reconciliations of one portal."""
@@ -252,7 +252,7 @@ class Runtime:
             queue=services.queue,
             ledger=services.ledger,
             mirror=self.mirror,
-            injector=self.injector(name),
+            synthetic=self.synthetic(name),
             catalogue=self.catalogue,
             routes=self.routes,
             grace_ms=round(self.grace_seconds * 1000),
@@ -266,7 +266,7 @@ class Runtime:
             ledger=services.ledger,
             requests=services.requests,
             lifecycle=services.lifecycle,
-            injector=self.injector(name),
+            synthetic=self.synthetic(name),
             schedule=self.reconcile_schedule(name),
             reconciler=lambda: self.reconciler(name),
             dispatch=dispatch,
@@ -282,7 +282,7 @@ class Runtime:
             portal=name,
             ledger=services.ledger,
             requests=services.requests,
-            injector=self.injector(name),
+            synthetic=self.synthetic(name),
             catalogue=self.catalogue,
             routes=self.routes,
             dispatch=dispatch,

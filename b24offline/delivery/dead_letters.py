@@ -23,26 +23,26 @@ UNTRIED: Final = "never ran"
 
 
 class DeadLetterQueue:
-    """The dead-lettering of one portal. ``dead letters`` are those of the durable store."""
+    """The dead-lettering of one portal. ``dead_letters`` are those of the store."""
 
     def __init__(self, ledger: Ledger, dead_letters: DeadLetters) -> None:
         self._ledger = ledger
         self._dead_letters = dead_letters
 
-    def dead_letter(self, one: RunRef) -> DeadLettered:
-        """Park a retrying run that the sweep found hopeless, or looks after one that is dead-lettered; may be repeated.
+    def dead_letter(self, exhausted: RunRef) -> DeadLettered:
+        """Dead-letter a run that used up its attempts, or check on a dead-lettered one. Safe to repeat.
 
-        Return "kept" when it was dead-lettered before, "moved" when somebody had it first, "done" when it is closed.
-        Raises `StoreError` when the store is away or refuses the dead letter: the run then comes again by its due time.
+        Return "kept" when it was dead-lettered before, "moved" when another process has it, "done" when it is closed.
+        Raise `StoreError` when the store is away or refuses the dead letter: the run then comes again by its due time.
         """
-        found = self._ledger.event_of(one.run)
-        state, reason = self.state_of(one.run)
-        if found is None or state in {"", "running", "succeeded", "superseded", "failed"}:
+        known = self._ledger.event_of(exhausted.run)
+        state, reason = self.state_of(exhausted.run)
+        if known is None or state in {"", "running", "succeeded", "superseded", "failed"}:
             return "done"
-        event = found[0]
-        dead_letter = self._write(event, one.pipeline, reason or UNTRIED)
-        reply = self._ledger.dead_letter(one.run, one.attempt)
-        if reply == "done" and not self.state_of(one.run)[0]:
+        event = known[0]
+        dead_letter = self._write(event, exhausted.pipeline, reason or UNTRIED)
+        reply = self._ledger.dead_letter(exhausted.run, exhausted.attempt)
+        if reply == "done" and not self.state_of(exhausted.run)[0]:
             # It was settled meanwhile; nobody else would end a dead letter written after that.
             self._dead_letters.end(dead_letter)
         if reply == "dead_lettered":
@@ -53,14 +53,14 @@ class DeadLetterQueue:
                     "dead_letter": dead_letter,
                     "record_id": event.record_id,
                     "event": event.name,
-                    "pipeline": one.pipeline,
+                    "pipeline": exhausted.pipeline,
                     "reason": reason or UNTRIED,
                 },
             )
         return reply
 
     def redrive(self, run: str, *, delay_seconds: float = 0.0) -> str:
-        """Let a dead-lettered run, or one that waits aside, start again by the sweep, with all its chances.
+        """Let a dead-lettered run, or one that waits between attempts, start again by the sweep, with all its attempts.
 
         Return "redriven", the state that forbids it ("ready", "running", "succeeded", ...), or "unknown" when the
         ledger does not know the run.
@@ -68,7 +68,7 @@ class DeadLetterQueue:
         return self._ledger.redrive(run, delay_seconds=delay_seconds)
 
     def drop(self, run: str, who: str) -> str:
-        """Give a dead-lettered run, or one that waits aside, up for good: its record is cleared by the next settle.
+        """Give a dead-lettered run, or one that waits, up for good: its record is cleared by the next settle.
 
         Return "dropped", or as `redrive`.
         """

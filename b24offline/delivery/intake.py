@@ -23,7 +23,7 @@ def entries(
     routes: Routes,
     unrouted: Unrouted,
 ) -> tuple[list[Entry], list[MalformedRecord]]:
-    """Entries for the ledger, and rows without even a usable id: those nobody can clear or report.
+    """Return entries for the ledger, and rows without a usable id: those can be neither acknowledged nor nacked.
 
     A malformed record with its ids becomes an entry that failed; an event without a route follows ``unrouted``.
     """

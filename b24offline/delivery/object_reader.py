@@ -46,7 +46,7 @@ class ObjectReader:
         self._ledger = ledger
 
     def prefetch(self, keys: Iterable[ObjectKey], not_before_ms: int = 0) -> int:
-        """Read objects in bulk and keeps them for their runs; not those that were read since the given time.
+        """Read objects in bulk and keep them for their runs; not those that were read since the given time.
 
         Return how many it read. What a portal refuses for a single object is left to that object's run.
         """
@@ -62,17 +62,17 @@ class ObjectReader:
             commands = {f"o{i}": Command(wanted[key].method, wanted[key].params) for i, key in enumerate(part)}
             read_ms = self._ledger.now_ms()
             answer = self._client.batch(commands)
-            found = []
+            snapshots = []
             for i, key in enumerate(part):
                 error = answer.errors.get(f"o{i}")
                 with suppress(ForeignAnswer):
                     if error is None:
                         data = _object_in(answer.results.get(f"o{i}"), wanted[key], key)
-                        found.append(Snapshot(key, read_ms, data))
+                        snapshots.append(Snapshot(key, read_ms, data))
                     elif isinstance(error, ObjectNotFound):
-                        found.append(Snapshot(key, read_ms, None))
-            self._object_cache.put(found)
-            kept += len(found)
+                        snapshots.append(Snapshot(key, read_ms, None))
+            self._object_cache.put(snapshots)
+            kept += len(snapshots)
         return kept
 
     def read(self, key: ObjectKey, not_before_ms: int) -> Snapshot:

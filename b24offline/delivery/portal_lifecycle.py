@@ -30,8 +30,8 @@ PortalFailure = PortalError | RateLimited | StoreError | errors.ClaimNeeded
 
 
 @dataclass(frozen=True, slots=True)
-class Suspension:
-    """The state a portal is in, and the seconds until it is polled again."""
+class PortalBackOff:
+    """The state a portal is in after a failed call, and the seconds until it is polled again."""
 
     state: ObservedState
     wait_seconds: float
@@ -54,22 +54,22 @@ _STATES: Final[tuple[tuple[type[errors.B24OfflineError], ObservedState, float], 
 _PASSING_SECONDS: Final = 15.0
 
 
-def suspension_after(error: errors.B24OfflineError, *, now_epoch: float, time_scale: float = 1.0) -> Suspension:
-    """Return the standing of a portal after a call of the machinery failed. What passes by itself is a pause. Pure."""
+def back_off_after(error: errors.B24OfflineError, *, now_epoch: float, time_scale: float = 1.0) -> PortalBackOff:
+    """Return how to back off after a poll, a settle or a sync failed. What passes by itself is a pause. Pure."""
     if isinstance(error, PortalBlocked):
-        # Perhaps a run was told of the block, and this is the first that may tell it to people.
-        return Suspension(ObservedState.BLOCKED, error.wait_seconds)
+        # A step may have met the block first, and steps write no state.
+        return PortalBackOff(ObservedState.BLOCKED, error.wait_seconds)
     if isinstance(error, errors.RateLimited):
-        return Suspension(ObservedState.ACTIVE, error.wait_seconds)
+        return PortalBackOff(ObservedState.ACTIVE, error.wait_seconds)
     if isinstance(error, errors.StoreUnavailable):
         # Our database is away, which says nothing about the portal, and nothing could be written down.
-        return Suspension(ObservedState.ACTIVE, _PASSING_SECONDS * time_scale)
+        return PortalBackOff(ObservedState.ACTIVE, _PASSING_SECONDS * time_scale)
     for kind, state, wait in _STATES:
         if isinstance(error, kind):
-            return Suspension(state, wait * time_scale)
+            return PortalBackOff(state, wait * time_scale)
     if isinstance(error, errors.OperationTimeLimit) and error.reset_at:
-        return Suspension(ObservedState.PAUSED, min(600.0, max(1.0, error.reset_at - now_epoch)))
-    return Suspension(ObservedState.PAUSED, _PASSING_SECONDS * time_scale)
+        return PortalBackOff(ObservedState.PAUSED, min(600.0, max(1.0, error.reset_at - now_epoch)))
+    return PortalBackOff(ObservedState.PAUSED, _PASSING_SECONDS * time_scale)
 
 
 class PortalLifecycle:
@@ -101,20 +101,20 @@ class PortalLifecycle:
     def note_failure(self, error: PortalFailure) -> float:
         """Write the portal's state after a call failed. Return the seconds to back off."""
         name = self._portal
-        standing = suspension_after(error, now_epoch=time.time(), time_scale=self._time_scale)
-        if standing.state is ObservedState.ACTIVE or _is_known(self._portals.get(name), standing.state, error.actor):
-            return standing.wait_seconds
+        back_off = back_off_after(error, now_epoch=time.time(), time_scale=self._time_scale)
+        if back_off.state is ObservedState.ACTIVE or _is_known(self._portals.get(name), back_off.state, error.actor):
+            return back_off.wait_seconds
         used = self._tokens.version_used(name) if isinstance(error, AuthLost) else None
         stale = isinstance(error, AuthLost) and used is None
         if stale or not self._portals.set_state(
-            name, standing.state, str(error), actor=error.actor, token_version=used
+            name, back_off.state, str(error), actor=error.actor, token_version=used
         ):
             # Somebody authorized the portal anew while the call was under way with the pair before.
             self._tokens.forget(name)
             return self._poll_interval_min_seconds
         level = logging.WARNING if error.actor == "nobody" else logging.ERROR
-        log.log(level, "polling suspended", extra={"portal": name, "state": standing.state, "why": str(error)})
-        return standing.wait_seconds
+        log.log(level, "polling suspended", extra={"portal": name, "state": back_off.state, "why": str(error)})
+        return back_off.wait_seconds
 
     def note_success(self) -> None:
         """Make the portal active: a call of the machinery succeeded, so whatever suspended polling is over."""
@@ -126,7 +126,7 @@ class PortalLifecycle:
     def drained(self, portal: Portal, patience_seconds: float) -> bool:
         """Return whether nothing is left to settle. Dead-lettered events are: they may wait for a person for ever.
 
-        A poll that was asked for just before the operator's wish takes its lease a moment later, so the wish must be
+        A poll that was asked for just before the operator's order takes its lease a moment later, so the order must be
         ``patience_seconds`` old.
         """
         age_seconds = (datetime.now(UTC) - portal.desired_since).total_seconds()
@@ -144,7 +144,7 @@ class PortalLifecycle:
         """Remove the portal and yield what was done. Its events are unsubscribed first, or its queue would grow.
 
         Raise `StoreError`, nothing changed, where something is open or the portal's events cannot be unsubscribed; with
-        ``force`` that is told instead.
+        ``force`` that is said instead.
         """
         name = self._portal
         portal = self._portals.get(name)
@@ -197,7 +197,7 @@ class PortalLifecycle:
 
 
 def _is_known(before: Portal, state: ObservedState, actor: str) -> bool:
-    """Return whether the store tells of it already: another cause of the same state may be another person's to mend.
+    """Return whether the store has it already: another cause of the same state may be for another person to mend.
 
     Not of a lost authorization: once it is noted nothing is tried, and what is raised then does not say why.
     """

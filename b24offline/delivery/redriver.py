@@ -1,7 +1,7 @@
-"""Takes nacked records up again, at a pace that leaves room for new events.
+"""Redrives nacked records, at a rate that leaves room for new events.
 
-After a bad deployment there may be thousands. They must not wait for days, and they must not take the portal's pace
-away from new events: neither by running, nor by being listed over and over.
+After a bad deployment there may be thousands. They must not wait for days, and they must not take the portal's
+rate away from new events: neither by running, nor by being listed over and over.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ AT_LEAST: Final = 5
 REQUESTS_EACH: Final = 2
 """What one costs: it is reserved, and it is acknowledged."""
 SHARE: Final = 0.5
-"""The part of the portal's pace that they may take while there are many."""
+"""The part of the portal's rate that they may take while there are many."""
 LISTED_FREELY: Final = 500
 """So many are listed in ten requests, at every first look; more than that are listed as much less often."""
 
 
 def turn_seconds(first_wait_seconds: float, requests_per_second: float) -> float:
-    """Return seconds between two turns: a third of the first wait of a nacked record, or sooner where the pace allows
+    """Return seconds between two turns: a third of the first wait of a nacked record, or sooner where the rate allows
     it."""
     return min(first_wait_seconds / 3, AT_ONCE * REQUESTS_EACH / (requests_per_second * SHARE))
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from b24offline.store import Store
 
 LONGEST_SLEEP_SECONDS: Final = 5.0
-"""The longest a worker sleeps for the pace; a longer wait comes back as a message."""
+"""The longest a worker sleeps for the rate limit; a longer wait comes back as a message."""
 TROUBLE_OF_ONE_PORTAL: Final = (B24OfflineError, ResponseError)
 """What is wrong with one portal, or with its keys in the ledger, and must not keep the others waiting."""
 

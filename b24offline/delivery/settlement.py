@@ -1,6 +1,6 @@
 """What to do with a batch: outcomes and the portal's live records in, a plan out. Pure, and safe to repeat.
 
-The order of the questions about one record is the protocol: is it still there; is its message in a in-doubt window; did
+The order of the questions about one record is the protocol: is it still there; is its message in doubt; did
 it succeed; is there a newer one; is it old enough to be nacked. What cannot be decided now says when to look again.
 """
 
@@ -48,9 +48,9 @@ class SettlePlan:
     Attributes:
         clear: to acknowledge; succeeded or superseded.
         superseded: those of ``clear`` that failed, but have a newer record.
-        report: to mark as failed.
+        nack: to mark as failed on the portal.
         gone: final here and no longer in the batch on the portal; nothing is left to do.
-        keep: unfinished, quiet, too young or held.
+        keep: unfinished, in doubt, too young or retrying.
         look: failed records whose newer ones must be looked up before anything can be said.
         again_at_ms: when the earliest of ``keep`` can be decided by time alone; None when an outcome will tell.
     """

@@ -1,4 +1,4 @@
-"""Settles one batch: acknowledges what is done, reports what failed, keeps the rest. Any number of times, by anybody.
+"""Settles one batch: acknowledges what is done, nacks what failed, keeps the rest. Any number of times, by anybody.
 
 The steps S1 to S5 of `docs/architecture.md`. Decisions are made by `plan_settlement`; here are only the calls between
 them, in an order in which a death at any point leaves a state that the next settle continues from.
@@ -37,7 +37,7 @@ class SettleResult:
 
 
 class Settler:
-    """Settles batches of one portal. Without ``dead letters``, those of the store, no dead letter is ended."""
+    """Settles batches of one portal. Without ``dead_letters``, those of the store, none is ended."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Settler:
         return SettleResult(state, len(plan.clear), nacked, len(plan.keep))
 
     def _end_synthetic(self, settling: SettleLease) -> SettleResult:
-        """No record of the portal stands behind a local batch: what is done is dropped. Makes no call."""
+        """Drop what is done of a synthetic batch: no record of the portal stands behind it. Send nothing."""
         done = [record for record, outcome in settling.outcomes.items() if outcome in DONE]
         self._end_dead_letters(settling, done)
         state = self._ledger.end_settle(settling, done, self._timers.settle_due_seconds)
@@ -131,7 +131,7 @@ class Settler:
         newer: dict[int, bool] = {}
         for start in range(0, len(failed), QUEUE_PAGE):
             newer |= self._queue.newer(failed[start : start + QUEUE_PAGE])
-            # However slow the portal is, time must be left for a report of what was looked up.
+            # However slow the portal is, time must be left to nack what was looked up.
             if self._ledger.now_ms() - looked_ms > self._rules.look_valid_ms // 2:
                 break
         return replace(view, newer=newer)
@@ -140,7 +140,7 @@ class Settler:
     def _clear(self, settling: SettleLease, view: SettleView, plan: SettlePlan) -> bool:
         """S2: acknowledge what is done. False, and nothing sent, when the settle lease is lost by the call's turn."""
         with self._queue.clearing() as clear:
-            # A second settler that saw no newer record must not mark a superseded one meanwhile: its `error` would
+            # A second settler that saw no newer record must not nack a superseded one meanwhile: its `error` would
             # find the record gone and delete the next change instead.
             if not self._own(settling, view, plan.superseded):
                 return False
@@ -152,7 +152,7 @@ class Settler:
 
     @retry_expired_token
     def _nack(self, settling: SettleLease, view: SettleView, plan: SettlePlan) -> bool:
-        """S3: mark what failed. False, and nothing sent, when the lease is lost or the look old by the call's turn."""
+        """S3: nack what failed. False, and nothing sent, when the lease is lost or the look old by the call's turn."""
         records = tuple((view.live or {})[record] for record in plan.nack)
         with self._queue.nacking() as nack:
             if self._ledger.now_ms() - view.now_ms > self._rules.look_valid_ms:
@@ -180,11 +180,11 @@ class Settler:
         return True
 
     def _own(self, settling: SettleLease, view: SettleView, records: tuple[int, ...]) -> float:
-        """Note a in-doubt window for failed records, right before a call about them. Return the seconds left of the
+        """Open an in-doubt window for failed records, right before a call about them. Return the seconds left of the
         lease.
 
         0.0, and nothing noted, when the lease is lost: after a long stop, or a long wait for the call's turn, another
-        settle may have reported by now.
+        settle may have nacked them by now.
         """
         return self._fencing.open_in_doubt_window({view.events[record].message_id for record in records}, settling)
 

@@ -79,8 +79,8 @@ class Subscriber:
         bound = bind_events(self._client, portal.connector, self._wanted())
         self._log(portal, bound)
         note_refused(self._redis, self._ledger, bound.refused)
-        standing = sorted(set(self._wanted()) - set(bound.refused))
-        self._note_look(standing, standing if interrupted else bound.added, began_ms)
+        present = sorted(set(self._wanted()) - set(bound.refused))
+        self._note_look(present, present if interrupted else bound.added, began_ms)
         self._redis.delete(keys.bound(self._ledger.stem, "begun"))
         self._redis.set(self._key, self._fingerprint(portal))
         fresh_seconds = min(REFUSED_SECONDS, self._look_seconds) if bound.refused else self._look_seconds
@@ -97,10 +97,13 @@ class Subscriber:
 
     def _log(self, portal: Portal, bound: SyncResult) -> None:
         for name, why in bound.refused.items():
-            log.error("event cannot be bound", extra={"portal": portal.name, "event": name, "why": why})
+            log.error(
+                "event cannot be subscribed",
+                extra={"portal": portal.name, "event": name, "why": why},
+            )
         if bound.added and self._redis.get(self._key) == self._fingerprint(portal):
             extra = {"portal": portal.name, "bound": len(bound.added)}
-            log.error("subscriptions had vanished and are bound again", extra=extra)
+            log.error("subscriptions had vanished and were renewed", extra=extra)
         log.info(
             "subscriptions looked at",
             extra={
@@ -111,9 +114,9 @@ class Subscriber:
             },
         )
 
-    def _note_look(self, standing: list[str], added: Iterable[str], began_ms: int) -> None:
+    def _note_look(self, present: list[str], added: Iterable[str], began_ms: int) -> None:
         """Note which subscriptions stand. Of added ones that stood at the last look, changes went unseen since then."""
         before = json.loads(self._redis.get(keys.bound(self._ledger.stem, "look")) or '{"names": []}')
         if set(added) & set(before["names"]):
             self._on_gap(int(before["at_ms"]))
-        self._redis.set(keys.bound(self._ledger.stem, "look"), json.dumps({"at_ms": began_ms, "names": standing}))
+        self._redis.set(keys.bound(self._ledger.stem, "look"), json.dumps({"at_ms": began_ms, "names": present}))

@@ -48,7 +48,7 @@ class Sweeper:
         return self._ledger.take_overdue()
 
     def dead_letter(self, overdue: Overdue) -> None:
-        """Park the runs that are given up. One that the store refuses comes again."""
+        """Dead-letter the runs that are given up. One that the store refuses comes again."""
         for run in overdue.exhausted:
             try:
                 self._dead_letter_queue.dead_letter(run)

@@ -4,18 +4,18 @@ from b24offline.reconciliation.history import since_ms
 from b24offline.reconciliation.reconciler import Job, Reconciler
 from b24offline.reconciliation.run_requests import RunRequests
 from b24offline.reconciliation.schedule import BY_HAND, HOUR_MS, ReconcileSchedule
-from b24offline.reconciliation.synthetic import Injector, object_key
+from b24offline.reconciliation.synthetic import SyntheticBatches, object_key
 from b24offline.reconciliation.turns import ReconcileTurns
 
 __all__ = [
     "BY_HAND",
     "HOUR_MS",
-    "Injector",
     "Job",
     "ReconcileSchedule",
     "ReconcileTurns",
     "Reconciler",
     "RunRequests",
+    "SyntheticBatches",
     "object_key",
     "since_ms",
 ]

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from b24offline.errors import PortalError
     from b24offline.events import Catalogue, Routes
     from b24offline.ledger import Ledger
-    from b24offline.reconciliation.synthetic import Injector
+    from b24offline.reconciliation.synthetic import SyntheticBatches
     from b24offline.rest import Listed, ObjectLister, OfflineQueue
     from b24offline.store import Mirror
 
 NOT_LISTED: Final = "the portal has no list of these by date of change"
 NOT_MIRRORED: Final = "no route says that it mirrors it"
 NO_UPDATE: Final = "no update event of it runs a pipeline that mirrors it"
-BACKLOG: Final = "too many records wait in the queue to tell, ask again later"
+BACKLOG: Final = "too many records wait in the queue to know, ask again later"
 MANY: Final = 2000
 """Free records that are looked at before an object counts as gone."""
 SHOWN: Final = 200
@@ -57,13 +57,13 @@ class Job:
         since_ms: objects that changed before are not looked at.
         until_ms: neither are those that changed later: their events may still be under way. 0 before it began.
         deleted: whether to look for objects that the portal has no more.
-        dry_run: only tell what was missed.
+        dry_run: only say what was missed.
         todo: parts that are left; the first is under way.
         after: where in the first part the next page begins.
-        pending: entity, id and stamp of missed objects that are to be injected before anything else is done.
-        batches: local batches opened so far.
+        pending: entity, id and stamp of missed objects that are to be run before anything else is done.
+        batches: synthetic batches opened so far.
         compared, fresh, in_work, missed, gone: objects looked at; changed after ``until_ms``; whose record is reserved,
-            nacked or injected; found missing or older in the mirror; in the mirror only.
+            nacked or in a synthetic batch; found missing or older in the mirror; in the mirror only.
         by_entity: missed and gone ones, counted.
         not_comparable: entity -> why.
         found: the first missed objects, "crm_deal 871".
@@ -98,23 +98,23 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether everything was looked at and injected."""
+        """Whether everything was looked at and run."""
         return self.until_ms > 0 and not self.todo and not self.pending
 
 
 def missed(listed: Iterable[Listed], known: Mapping[str, datetime], until: datetime) -> tuple[list[Listed], int]:
-    """Listed objects that changed until then and that the mirror lacks or knows in an older state; how many are later.
+    """Return listed objects that changed until then and that the mirror lacks or has older; and how many are later.
 
     An object whose date cannot be read counts as missed only when the mirror lacks it. Pure.
     """
-    found, fresh = [], 0
-    for one in listed:
-        moment, mirrored = one.changed_at, known.get(one.object_id)
+    lacking, fresh = [], 0
+    for row in listed:
+        moment, mirrored = row.changed_at, known.get(row.object_id)
         if moment is not None and moment > until:
             fresh += 1
         elif mirrored is None or (moment is not None and moment > mirrored):
-            found.append(one)
-    return found, fresh
+            lacking.append(row)
+    return lacking, fresh
 
 
 class Reconciler:
@@ -128,7 +128,7 @@ class Reconciler:
         queue: OfflineQueue,
         ledger: Ledger,
         mirror: Mirror,
-        injector: Injector,
+        synthetic: SyntheticBatches,
         catalogue: Catalogue,
         routes: Routes,
         grace_ms: int,
@@ -138,7 +138,7 @@ class Reconciler:
         self._queue = queue
         self._ledger = ledger
         self._mirror = mirror
-        self._injector = injector
+        self._synthetic = synthetic
         self._catalogue = catalogue
         self._routes = routes
         self._grace_ms = grace_ms
@@ -168,13 +168,13 @@ class Reconciler:
                 why = _refused(error)
             if why or (look and not types):
                 not_comparable[entity] = why or NO_UPDATE
-            todo += [[entity, one, "changed"] for one in types]
-            todo += [[entity, one, "gone"] for one in types if job.deleted]
+            todo += [[entity, type_id, "changed"] for type_id in types]
+            todo += [[entity, type_id, "gone"] for type_id in types if job.deleted]
         # Last, because a job that says until when has begun: one whose calls failed above begins anew.
         job.until_ms, job.todo, job.not_comparable = until_ms, todo, not_comparable
 
     def step(self, job: Job) -> None:
-        """Look at one page of the first part, and notes what was missed as pending."""
+        """Look at one page of the first part, and note what was missed as pending."""
         entity, type_id, what = job.todo[0]
         try:
             (self._changed if what == "changed" else self._gone)(job, entity, type_id)
@@ -185,14 +185,14 @@ class Reconciler:
             job.todo.pop(0)
             job.after = ""
 
-    def inject(self, job: Job, number: str) -> str | None:
-        """Inject what is pending. Return the process id to dispatch; None when it was opened before."""
+    def run_pending(self, job: Job, number: str) -> str | None:
+        """Open a synthetic batch of what is pending. Return its process id to dispatch; None when opened before."""
         rows = []
         for entity, object_id, stamp in job.pending:
             name = self._event(entity, object_id)
             if name is not None:
                 rows.append((name, ObjectKey(self._portal, entity, object_id), stamp, self._routes.pipelines_for(name)))
-        opened = self._injector.inject(f"{number}-{job.batches}", rows) if rows else None
+        opened = self._synthetic.open(f"{number}-{job.batches}", rows) if rows else None
         job.pending = []
         job.batches += 1
         return opened
@@ -200,7 +200,7 @@ class Reconciler:
     def _types(self, entity: str) -> tuple[str, ...]:
         if not METHODS[entity].types:
             return ("",) if self._event(entity, "1") else ()
-        return tuple(one for one in self._lister.type_ids() if self._event(entity, f"{one}:1"))
+        return tuple(type_id for type_id in self._lister.type_ids() if self._event(entity, f"{type_id}:1"))
 
     def _event(self, entity: str, object_id: str) -> str | None:
         """Return the event that runs an object again; None where that would not mirror it."""
@@ -210,40 +210,40 @@ class Reconciler:
     def _changed(self, job: Job, entity: str, type_id: str) -> None:
         page = self._lister.changed(entity, type_id, job.since_ms, int(job.after or 0))
         until = datetime.fromtimestamp(job.until_ms / 1000, UTC)
-        ids = [one.object_id for one in page.rows]
+        ids = [row.object_id for row in page.rows]
         lacking, fresh = missed(page.rows, self._mirror.stamps(self._portal, entity, ids), until)
         if lacking:
             # First who is at work, then the mirror once more: a run that ends in between has written it by then.
-            rest, busy = self._not_in_work(entity, [one.object_id for one in lacking])
+            rest, busy = self._not_in_work(entity, [row.object_id for row in lacking])
             again, _ = missed(lacking, self._mirror.stamps(self._portal, entity, rest), until)
-            lacking = [one for one in again if one.object_id in rest]
+            lacking = [row for row in again if row.object_id in rest]
             job.in_work += busy
         job.compared += len(page.rows)
         job.fresh += fresh
         job.missed += len(lacking)
         began = datetime.fromtimestamp(job.until_ms / 1000, UTC)
-        self._note(job, entity, [(one.object_id, (one.changed_at or began).isoformat()) for one in lacking])
+        self._note(job, entity, [(row.object_id, (row.changed_at or began).isoformat()) for row in lacking])
         self._advance(job, str(page.after) if page.after else "")
 
     def _gone(self, job: Job, entity: str, type_id: str) -> None:
         prefix = f"{type_id}:" if type_id else ""
         ids = self._mirror.living(self._portal, entity, after=job.after, limit=LIST_PAGE, prefix=prefix)
         there = self._lister.present(entity, type_id, ids) if ids else set()
-        lacking, busy = self._not_in_work(entity, [one for one in ids if one not in there])
+        lacking, busy = self._not_in_work(entity, [object_id for object_id in ids if object_id not in there])
         waiting = self._waiting() if lacking else set()
         if waiting is None:
             job.not_comparable[f"{_label(entity, type_id)}, deleted ones"] = BACKLOG
             self._advance(job, "")
             return
         if lacking:
-            lacking = [one for one in lacking if ObjectKey(self._portal, entity, one) not in waiting]
+            lacking = [gone for gone in lacking if ObjectKey(self._portal, entity, gone) not in waiting]
             still = self._mirror.stamps(self._portal, entity, lacking)
-            lacking = [one for one in lacking if one in still]
+            lacking = [gone for gone in lacking if gone in still]
         job.compared += len(ids)
         job.in_work += busy
         job.gone += len(lacking)
         stamp = datetime.fromtimestamp(job.until_ms / 1000, UTC).isoformat()
-        self._note(job, entity, [(one, stamp) for one in lacking])
+        self._note(job, entity, [(gone, stamp) for gone in lacking])
         self._advance(job, ids[-1] if len(ids) == LIST_PAGE else "")
 
     def _note(self, job: Job, entity: str, rows: list[tuple[str, str]]) -> None:
@@ -260,14 +260,14 @@ class Reconciler:
             job.todo.pop(0)
 
     def _not_in_work(self, entity: str, object_ids: list[str]) -> tuple[list[str], int]:
-        """Return those without a record that is reserved or nacked and without a local batch; how many the others
+        """Return those without a record that is reserved or nacked and without a synthetic batch; how many the others
         are."""
         if not object_ids:
             return [], 0
         if self._in_work is None:
             rows = chain(self._queue.reserved(), self._queue.nacked())
-            self._in_work = self._injector.objects() | self._objects(rows)
-        rest = [one for one in object_ids if ObjectKey(self._portal, entity, one) not in self._in_work]
+            self._in_work = self._synthetic.objects() | self._objects(rows)
+        rest = [known for known in object_ids if ObjectKey(self._portal, entity, known) not in self._in_work]
         return rest, len(object_ids) - len(rest)
 
     def _waiting(self) -> set[ObjectKey] | None:

@@ -9,14 +9,14 @@ from redis.exceptions import LockError
 
 from b24offline.events import ObjectKey
 from b24offline.ledger import RUN, SYNTHETIC_PREFIX
-from b24offline.reconciliation.synthetic import event_fits, injected, update_events
+from b24offline.reconciliation.synthetic import described, event_fits, update_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from b24offline.events import Catalogue, Routes
     from b24offline.ledger import Body, JobQueue, Ledger
-    from b24offline.reconciliation.synthetic import Injector
+    from b24offline.reconciliation.synthetic import SyntheticBatches
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class RunRequests:
         portal: str,
         ledger: Ledger,
         requests: JobQueue,
-        injector: Injector,
+        synthetic: SyntheticBatches,
         catalogue: Catalogue,
         routes: Routes,
         dispatch: Callable[[str], object],
@@ -42,7 +42,7 @@ class RunRequests:
         self._portal = portal
         self._ledger = ledger
         self._requests = requests
-        self._injector = injector
+        self._synthetic = synthetic
         self._catalogue = catalogue
         self._routes = routes
         self._dispatch = dispatch
@@ -62,7 +62,10 @@ class RunRequests:
                 started += reply["state"] == "done"
             lease.release()
         except LockError:
-            log.warning("injection took longer than its lease", extra={"portal": self._portal})
+            log.warning(
+                "objects run on request: lease lost, the next sweep continues",
+                extra={"portal": self._portal},
+            )
         return started
 
     def _run(self, number: str, body: Body) -> dict[str, Any]:
@@ -79,11 +82,11 @@ class RunRequests:
             pipelines = tuple(pipeline for pipeline in pipelines if pipeline == wanted)
         if not pipelines:
             return _refused(f"{name} has no route to {wanted or 'a pipeline'}; B24_PIPELINES says what is loaded")
-        process_id = self._injector.inject(number, [(name, key, str(body["stamp"]), pipelines)])
+        process_id = self._synthetic.open(number, [(name, key, str(body["stamp"]), pipelines)])
         if process_id is not None:
             self._dispatch(process_id)
         events = list(self._ledger.events(f"{SYNTHETIC_PREFIX}{number}").values())
-        reply = injected(events[0]) if events else {"event": name, "object": str(key), "record_id": 0}
+        reply = described(events[0]) if events else {"event": name, "object": str(key), "record_id": 0}
         return {"state": "done", "pipelines": list(pipelines), **reply}
 
 

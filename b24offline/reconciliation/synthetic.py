@@ -1,9 +1,9 @@
 """Events without a record: an object is run although the portal's queue says nothing of it.
 
-A *local batch* lives in the ledger alone. Its process id has a character that no process id of a portal may have, and
-its record ids are negative, so that no call of the queue can be built for it. Its runs use the same object queues,
-leases and attempts as all others; one that fails is held, and dead-lettered in the end, since there is no record to
-report. Drawn in `docs/reconciliation.md`.
+A *synthetic batch* lives in the ledger alone. Its process id has a character that no process id of a portal may have,
+and its record ids are negative, so that no call of the queue can be built for it. Its runs use the same object queues,
+leases and attempts as all others; one that fails is retried, and dead-lettered in the end, since there is no record
+to nack. Drawn in `docs/reconciliation.md`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def synthetic_event(name: str, key: ObjectKey, stamp: str, record_id: int, catal
     kind = catalogue.lookup(name)
     if kind is None or not event_fits(name, key.object_id, key.entity, catalogue):
         raise ValueError(f"{name} is no event of {key}")
-    message = hashlib.sha256(f"local {kind.name} {key.entity} {key.object_id}".encode()).hexdigest()[:32]
+    message = hashlib.sha256(f"synthetic {kind.name} {key.entity} {key.object_id}".encode()).hexdigest()[:32]
     return Event(
         portal=key.portal,
         record_id=record_id,
@@ -95,15 +95,15 @@ def synthetic_event(name: str, key: ObjectKey, stamp: str, record_id: int, catal
     )
 
 
-class Injector:
-    """Opens local batches of one portal."""
+class SyntheticBatches:
+    """The synthetic batches of one portal."""
 
     def __init__(self, ledger: Ledger, catalogue: Catalogue) -> None:
         self._ledger = ledger
         self._catalogue = catalogue
 
-    def inject(self, batch: str, wanted: Iterable[tuple[str, ObjectKey, str, tuple[str, ...]]]) -> str | None:
-        """Open the local batch of this name with events (name, object, stamp, pipelines).
+    def open(self, batch: str, wanted: Iterable[tuple[str, ObjectKey, str, tuple[str, ...]]]) -> str | None:
+        """Open the synthetic batch of this name with events (name, object, stamp, pipelines).
 
         Return its process id, which is to be dispatched; None when it is open already, so it may be repeated.
         """
@@ -118,17 +118,16 @@ class Injector:
         return None if opened is None else process_id
 
     def open_batches(self) -> int:
-        """Return how many local batches are open whose runs nobody waits with: dead-lettered and redriven ones do not
-        count."""
-        local = filter(is_synthetic, self._ledger.open_batches())
-        return sum(1 for process_id in local if self._ledger.kind(process_id) is BatchKind.SYNTHETIC)
+        """Return how many synthetic batches are open; dead-lettered and redriven ones do not count."""
+        synthetic = filter(is_synthetic, self._ledger.open_batches())
+        return sum(1 for process_id in synthetic if self._ledger.kind(process_id) is BatchKind.SYNTHETIC)
 
     def objects(self) -> set[ObjectKey]:
-        """Return the objects of all local batches that are open."""
-        found: set[ObjectKey] = set()
+        """Return the objects of all synthetic batches that are open."""
+        objects: set[ObjectKey] = set()
         for process_id in filter(is_synthetic, self._ledger.open_batches()):
-            found |= {event.object for event in self._ledger.events(process_id).values() if event.object}
-        return found
+            objects |= {event.object for event in self._ledger.events(process_id).values() if event.object}
+        return objects
 
 
 def object_key(portal: str, words: str) -> ObjectKey | None:
@@ -139,6 +138,6 @@ def object_key(portal: str, words: str) -> ObjectKey | None:
     return ObjectKey(portal, entity, object_id)
 
 
-def injected(event: Event) -> dict[str, Any]:
-    """Return what is told of an injected event: names and ids."""
+def described(event: Event) -> dict[str, Any]:
+    """Return names and ids of a synthetic event, for an answer."""
     return {"event": event.name, "object": str(event.object), "record_id": event.record_id}

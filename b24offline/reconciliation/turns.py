@@ -1,4 +1,4 @@
-"""Works on the reconciliations of one portal, in short turns that leave half of its pace to polls and settling.
+"""Works on the reconciliations of one portal, in short turns that leave half of its rate to polls and settling.
 
 A turn makes a few calls and writes down how far it got, so that another worker continues after a death.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from b24offline.ledger import Body, JobQueue, Ledger
     from b24offline.reconciliation.reconciler import Reconciler
     from b24offline.reconciliation.schedule import ReconcileSchedule
-    from b24offline.reconciliation.synthetic import Injector
+    from b24offline.reconciliation.synthetic import SyntheticBatches
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +39,9 @@ STEPS_A_TURN: Final = 10
 """Pages looked at in one turn."""
 LONGEST_REST_SECONDS: Final = 60.0
 LEASES: Final = 5
-"""Settle leases that one step may take: it may have to read the queue's list to its end, at the portal's pace."""
-REPORTED: Final = ("compared", "missed", "gone", "fresh", "in_work", "by_entity", "not_comparable", "why")
-UNREPORTED: Final = ("todo", "after", "pending")
+"""Settle leases that one step may take: it may have to read the queue's list to its end, at the portal's rate."""
+LOGGED: Final = ("compared", "missed", "gone", "fresh", "in_work", "by_entity", "not_comparable", "why")
+NOT_SHOWN: Final = ("todo", "after", "pending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class ReconcileTurns:
         ledger: Ledger,
         requests: JobQueue,
         lifecycle: PortalLifecycle,
-        injector: Injector,
+        synthetic: SyntheticBatches,
         schedule: ReconcileSchedule,
         reconciler: Callable[[], Reconciler],
         dispatch: Callable[[str], object],
@@ -77,7 +77,7 @@ class ReconcileTurns:
         self._ledger = ledger
         self._requests = requests
         self._lifecycle = lifecycle
-        self._injector = injector
+        self._synthetic = synthetic
         self._schedule = schedule
         self._reconciler = reconciler
         self._dispatch = dispatch
@@ -102,14 +102,14 @@ class ReconcileTurns:
             else:
                 lease.release()
         except LockError:
-            # Somebody else has it by now, and goes on from what was written down last.
-            log.warning("reconciliation took longer than its lease", extra={"portal": portal.name})
+            # Another worker has it by now, and continues from what was saved last.
+            log.warning("reconciliation: lease lost, another worker continues", extra={"portal": portal.name})
             return Turn(turn.reply)
         return turn
 
     def _work(self, portal: Portal, number: str, body: Body, lease: Lock) -> Turn:
-        if self._injector.open_batches() >= self._max_open_batches:
-            return Turn("waits for what was injected")
+        if self._synthetic.open_batches() >= self._max_open_batches:
+            return Turn("waits until the objects it found have run")
         job = Job.from_body(body)
 
         def save() -> None:
@@ -137,8 +137,8 @@ class ReconcileTurns:
             save()
         for _ in range(STEPS_A_TURN):
             if job.pending:
-                # Before anything else, so that a death in between injects the same objects once more at worst.
-                process_id = reconciler.inject(job, number)
+                # Before anything else, so that a death in between runs the same objects once more at worst.
+                process_id = reconciler.run_pending(job, number)
                 save()
                 if process_id is not None:
                     self._dispatch(process_id)
@@ -148,13 +148,13 @@ class ReconcileTurns:
             save()
 
     def _finish(self, portal: Portal, number: str, job: Job) -> None:
-        shown = {name: value for name, value in job.body().items() if name not in UNREPORTED}
+        shown = {name: value for name, value in job.body().items() if name not in NOT_SHOWN}
         if not job.dry_run:
             begin_ms = self._schedule.begin_ms(portal)
             last = last_reconciled(self._redis, self._ledger.stem)
             save_reconciled(self._redis, self._ledger.stem, ended(job, last, self._ledger.now_ms(), begin_ms))
         self._requests.complete(number, {"state": "done", **shown})
-        extra = {"portal": portal.name, **{name: shown[name] for name in REPORTED}}
+        extra = {"portal": portal.name, **{name: shown[name] for name in LOGGED}}
         if (job.missed or job.gone) and not job.dry_run:
             log.error("changes whose events never came were found and are run", extra=extra)
         else:

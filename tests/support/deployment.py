@@ -109,6 +109,7 @@ class Deployment:
         self.ledger, self.fencing, self.queue = services.ledger, services.fencing, services.queue
         self.poller, self.settler = services.poller, services.settler
         self.dead_letter_queue = services.dead_letter_queue
+        self.synthetic = self.runtime.synthetic(PORTAL)
         self.ledger.first_attempt = lambda: 0  # type: ignore[assignment]
         if polled:
             polled_before(redis, self.ledger)

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from b24offline.cli import main
-from b24offline.delivery.portal_lifecycle import suspension_after
+from b24offline.delivery.portal_lifecycle import back_off_after
 from b24offline.errors import ClaimNeeded
 from b24offline.events import CLAIMED, ObservedState
 from b24offline.monitoring import HealthSample
@@ -129,9 +129,9 @@ def test_another_connector_is_another_queue(acme: Deployment) -> None:
 
 def test_the_state_names_the_command_and_ends_with_the_takeover(acme: Deployment) -> None:
     error = ClaimNeeded(PORTAL, CONNECTOR)
-    standing = suspension_after(error, now_epoch=0.0)
-    assert (standing.state, standing.wait_seconds) == (ObservedState.UNDECIDED, 60)
-    acme.store.portals.set_state(PORTAL, standing.state, str(error), actor=error.actor)
+    back_off = back_off_after(error, now_epoch=0.0)
+    assert (back_off.state, back_off.wait_seconds) == (ObservedState.UNDECIDED, 60)
+    acme.store.portals.set_state(PORTAL, back_off.state, str(error), actor=error.actor)
     sample = HealthSample(next_poll_seconds=3.0)
     (issue,) = find_issues(
         acme.store.portals.get(PORTAL), sample, 0, datetime.now(UTC), dead_letter_seconds=1.0, adopts=True

@@ -127,7 +127,7 @@ def test_a_refused_event_makes_the_next_sync_due_sooner(
     assert subscribed(live) == [DEAL]
     fresh_ms = acme.redis.pttl(keys.bound(acme.ledger.stem, "fresh"))
     assert 590_000 < fresh_ms <= 600_000
-    lines = [record for record in caplog.records if record.message == "event cannot be bound"]
+    lines = [record for record in caplog.records if record.message == "event cannot be subscribed"]
     assert [vars(record)["event"] for record in lines] == ["ONNOSUCHEVENT"]
 
 

@@ -9,22 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from b24offline import runtime
 from b24offline.cli.reconcile import parsed_moment_ms, sentences
 from b24offline.emulator import EmulatorProcess, matching
 from b24offline.errors import NotAdministrator, QueryLimitExceeded
-from b24offline.events import Routes, shipped_catalogue
+from b24offline.events import Routes
 from b24offline.ledger import JobQueue, Reconciled, last_reconciled, save_reconciled
-from b24offline.reconciliation import Injector, Job, Reconciler, since_ms
+from b24offline.reconciliation import Job, Reconciler, since_ms
 from b24offline.reconciliation.history import covered_ms, ended, is_due
 from b24offline.reconciliation.reconciler import NO_UPDATE, NOT_LISTED, NOT_MIRRORED, missed
-from b24offline.rest import Listed, ObjectLister, OfflineQueue, bind_events
-from b24offline.store import Mirror
-from tests.support.core_events import PIPELINE, PORTAL, ledger_on, reserve
+from b24offline.rest import Listed, bind_events
+from tests.support.core_events import PIPELINE, PORTAL, reserve
+from tests.support.deployment import Deployment, passed_on
 from tests.support.live_portal import LivePortal, live
 from tests.support.portal_desk import CONNECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from redis import Redis
 
@@ -115,62 +117,6 @@ def test_dates_in_filters_are_compared_as_moments() -> None:
     assert [row["ID"] for row in matching(rows, {">=D": "2026-04-03T08:00:01+00:00"}, str.upper)] == [2]
 
 
-class Bench:
-    """A portal, a mirror, and reconcilers made anew for each step, as other workers would."""
-
-    def __init__(self, redis: Redis, live: LivePortal) -> None:
-        self.redis, self.live = redis, live
-        self.ledger = ledger_on(redis)
-        self.mirror = Mirror(live.store.engine)
-        self.mirror.create_schema()
-        self.routes = Routes()
-        self.routes.add(lambda event: event, ("ONCRMDEALUPDATE", "ONCRMDEALADD"), PIPELINE, mirrors={"crm_deal"})
-        self.routes.add(lambda event: event, ("ONCRMDYNAMICITEMUPDATE",), "items", mirrors={"crm_item"})
-        self.routes.add(lambda event: event, ("ONCRMLEADUPDATE",), "leads")
-        self.routes.add(lambda event: event, ("ONCRMQUOTEUPDATE",), "quotes")
-        self.injector = Injector(self.ledger, shipped_catalogue())
-        self.queue = OfflineQueue(live.client, PORTAL, CONNECTOR)
-        self.grace_ms = 0
-
-    def worker(self) -> Reconciler:
-        return Reconciler(
-            portal=PORTAL,
-            lister=ObjectLister(self.live.client, PORTAL),
-            queue=self.queue,
-            ledger=self.ledger,
-            mirror=self.mirror,
-            injector=self.injector,
-            catalogue=shipped_catalogue(),
-            routes=self.routes,
-            grace_ms=self.grace_ms,
-        )
-
-    def reconciled(self, **about: Any) -> Job:
-        """Return a whole reconciliation of deals and items, each step from what the one before wrote down."""
-        job = Job("by hand", about.pop("since_ms", 0), **about)
-        self.worker().begin(job)
-        while not job.done:
-            job = Job.from_body(job.body())
-            if job.pending:
-                assert self.worker().inject(job, "job") is not None
-            else:
-                self.worker().step(job)
-        return job
-
-    def there(self, entity: str) -> list[dict[str, Any]]:
-        return [one for one in self.live.control.objects(entity) if not one["deleted"]]
-
-    def mirror_all(self) -> None:
-        for entity in ("crm_deal", "crm_item"):
-            for one in self.there(entity):
-                changed = one["data"].get("DATE_MODIFY") or one["data"]["updatedTime"]
-                moment = datetime.fromisoformat(changed)
-                self.mirror.upsert(PORTAL, entity, one["id"], one["data"], changed_at=moment, read_at=1)
-
-    def injected(self) -> list[str]:
-        return sorted(str(key) for key in self.injector.objects())
-
-
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[EmulatorProcess]:
     with EmulatorProcess(objects=720) as process:
@@ -178,125 +124,169 @@ def emulator() -> Iterator[EmulatorProcess]:
 
 
 @pytest.fixture
-def bench(redis: Redis, live: LivePortal) -> Bench:
-    return Bench(redis, live)
+def acme(redis: Redis, tmp_path: Path, live: LivePortal, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    """Return a deployment whose deals and items are mirrored; events arrive at once."""
+    routes = Routes()
+    routes.add(passed_on, ("ONCRMDEALUPDATE", "ONCRMDEALADD"), PIPELINE, mirrors={"crm_deal"})
+    routes.add(passed_on, ("ONCRMDYNAMICITEMUPDATE",), "items", mirrors={"crm_item"})
+    routes.add(passed_on, ("ONCRMLEADUPDATE",), "leads")
+    routes.add(passed_on, ("ONCRMQUOTEUPDATE",), "quotes")
+    monkeypatch.setattr(runtime, "GRACE_SECONDS", 0.0)
+    return Deployment(redis, tmp_path, client=live.client, routes=routes)
 
 
-def test_an_empty_mirror_lacks_everything_and_a_full_one_nothing(bench: Bench) -> None:
-    count = sum(len(bench.there(entity)) for entity in ("crm_deal", "crm_item"))
-    looked = bench.reconciled(dry_run=True)
+def worker(acme: Deployment) -> Reconciler:
+    """Return a reconciler that remembers nothing, as that of another worker."""
+    return acme.runtime.reconciler(PORTAL)
+
+
+def reconciled(acme: Deployment, **about: Any) -> Job:
+    """Do a whole reconciliation of deals and items, each step from what the one before wrote down."""
+    job = Job("by hand", about.pop("since_ms", 0), **about)
+    worker(acme).begin(job)
+    while not job.done:
+        job = Job.from_body(job.body())
+        if job.pending:
+            assert worker(acme).run_pending(job, "job") is not None
+        else:
+            worker(acme).step(job)
+    return job
+
+
+def there(live: LivePortal, entity: str) -> list[dict[str, Any]]:
+    return [row for row in live.control.objects(entity) if not row["deleted"]]
+
+
+def mirror_all(acme: Deployment, live: LivePortal) -> None:
+    for entity in ("crm_deal", "crm_item"):
+        for row in there(live, entity):
+            changed = row["data"].get("DATE_MODIFY") or row["data"]["updatedTime"]
+            moment = datetime.fromisoformat(changed)
+            acme.runtime.mirror.upsert(PORTAL, entity, row["id"], row["data"], changed_at=moment, read_at=1)
+
+
+def running(acme: Deployment) -> list[str]:
+    """Return the objects of synthetic batches."""
+    return sorted(str(key) for key in acme.synthetic.objects())
+
+
+def test_an_empty_mirror_lacks_everything_and_a_full_one_nothing(acme: Deployment, live: LivePortal) -> None:
+    count = sum(len(there(live, entity)) for entity in ("crm_deal", "crm_item"))
+    looked = reconciled(acme, dry_run=True)
     assert (looked.compared, looked.missed) == (count, count)
     assert looked.not_comparable == {"crm_lead": NOT_MIRRORED, "crm_quote": NOT_LISTED}
-    assert bench.injected() == []
-    reply = bench.reconciled()
+    assert running(acme) == []
+    reply = reconciled(acme)
     assert reply.missed == count
-    assert len(bench.injected()) == count
-    bench.redis.flushall()
-    bench.mirror_all()
-    reply = bench.reconciled(deleted=True)
+    assert len(running(acme)) == count
+    acme.redis.flushall()
+    mirror_all(acme, live)
+    reply = reconciled(acme, deleted=True)
     assert (reply.compared, reply.missed, reply.gone) == (2 * count, 0, 0)
     assert reply.batches == 0
 
 
-def test_one_that_was_injected_is_not_missed_again(bench: Bench) -> None:
-    first = bench.reconciled()
-    again = bench.reconciled()
+def test_one_that_was_injected_is_not_missed_again(acme: Deployment, live: LivePortal) -> None:
+    first = reconciled(acme)
+    again = reconciled(acme)
     assert (again.missed, again.in_work) == (0, first.missed)
 
 
-def test_a_death_between_the_note_and_the_injection_loses_nothing(bench: Bench) -> None:
+def test_a_death_between_the_note_and_the_injection_loses_nothing(acme: Deployment, live: LivePortal) -> None:
     job = Job("by hand", 0)
-    bench.worker().begin(job)
-    bench.worker().step(job)
+    worker(acme).begin(job)
+    worker(acme).step(job)
     noted = Job.from_body(job.body())
     assert len(noted.pending) == 50
-    assert bench.worker().inject(job, "job") is not None
-    assert bench.worker().inject(noted, "job") is None, "the one that died after injecting is not repeated"
-    assert len(bench.injected()) == 50
+    assert worker(acme).run_pending(job, "job") is not None
+    assert worker(acme).run_pending(noted, "job") is None, "the one that died after injecting is not repeated"
+    assert len(running(acme)) == 50
     assert noted.pending == []
 
 
-def test_what_is_deleted_on_the_portal_is_gone_from_the_mirror(bench: Bench) -> None:
-    bench.mirror_all()
-    deals = bench.live.control.change("crm_deal", "delete", count=2)
-    items = bench.live.control.change("crm_item", "delete", count=1)
+def test_what_is_deleted_on_the_portal_is_gone_from_the_mirror(acme: Deployment, live: LivePortal) -> None:
+    mirror_all(acme, live)
+    deals = live.control.change("crm_deal", "delete", count=2)
+    items = live.control.change("crm_item", "delete", count=1)
     expected = sorted([*(f"crm_deal {one}" for one in deals), *(f"crm_item {one}" for one in items)])
-    reply = bench.reconciled(deleted=True)
+    reply = reconciled(acme, deleted=True)
     assert (reply.missed, reply.gone) == (0, 3)
-    assert sorted(reply.found) == bench.injected() == expected
-    assert bench.reconciled(deleted=False).gone == 0
+    assert sorted(reply.found) == running(acme) == expected
+    assert reconciled(acme, deleted=False).gone == 0
 
 
-def test_what_waits_in_the_queue_is_left_to_it(bench: Bench) -> None:
-    bench.mirror_all()
-    bench.grace_ms = 1
-    bind_events(bench.live.client, CONNECTOR, ["ONCRMDEALUPDATE", "ONCRMDEALDELETE"])
-    bench.live.control.change("crm_deal", "update", count=3)
-    gone = bench.live.control.change("crm_deal", "delete", count=2)
-    reply = bench.reconciled(deleted=True)
+def test_what_waits_in_the_queue_is_left_to_it(
+    acme: Deployment, live: LivePortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror_all(acme, live)
+    monkeypatch.setattr(runtime, "GRACE_SECONDS", 0.001)
+    bind_events(live.client, CONNECTOR, ["ONCRMDEALUPDATE", "ONCRMDEALDELETE"])
+    live.control.change("crm_deal", "update", count=3)
+    gone = live.control.change("crm_deal", "delete", count=2)
+    reply = reconciled(acme, deleted=True)
     assert (reply.missed, reply.gone) == (0, 0)
-    batch = reserve(bench.queue, 50)
+    batch = reserve(acme.queue, 50)
     assert batch is not None
     assert len(batch.records) >= 3
-    reply = bench.reconciled(deleted=True)
+    reply = reconciled(acme, deleted=True)
     assert (reply.missed, reply.gone, reply.in_work) == (0, 0, 5), f"deleted: {gone}"
-    bench.live.control.drop_records()
+    live.control.drop_records()
 
 
-def test_an_entity_whose_list_is_refused_does_not_stop_the_others(bench: Bench) -> None:
-    bench.live.control.fault("crm.deal.list", "error", status=403, code="insufficient_scope")
-    reply = bench.reconciled()
+def test_an_entity_whose_list_is_refused_does_not_stop_the_others(acme: Deployment, live: LivePortal) -> None:
+    live.control.fault("crm.deal.list", "error", status=403, code="insufficient_scope")
+    reply = reconciled(acme)
     assert reply.not_comparable["crm_deal"] == "InsufficientScope of the list method"
-    assert reply.missed == len(bench.there("crm_item"))
-    bench.live.control.fault("crm.type.list", "error", status=403, code="insufficient_scope")
-    assert bench.reconciled().not_comparable["crm_item"] == "InsufficientScope of the list method"
+    assert reply.missed == len(there(live, "crm_item"))
+    live.control.fault("crm.type.list", "error", status=403, code="insufficient_scope")
+    assert reconciled(acme).not_comparable["crm_item"] == "InsufficientScope of the list method"
 
 
-def test_trouble_while_it_begins_leaves_no_entity_out(bench: Bench) -> None:
+def test_trouble_while_it_begins_leaves_no_entity_out(acme: Deployment, live: LivePortal) -> None:
     job = Job("by hand", 0)
-    bench.live.control.fault("crm.type.list", "error", status=503, code="QUERY_LIMIT_EXCEEDED")
+    live.control.fault("crm.type.list", "error", status=503, code="QUERY_LIMIT_EXCEEDED")
     with pytest.raises(QueryLimitExceeded):
-        bench.worker().begin(job)
+        worker(acme).begin(job)
     assert job.until_ms == 0, "a job that has begun does not begin again"
-    bench.redis.flushall()  # the pace of before
-    bench.live.control.disarm()
-    bench.worker().begin(job)
+    acme.redis.flushall()  # the pace of before
+    live.control.disarm()
+    worker(acme).begin(job)
     assert {part[0] for part in job.todo} == {"crm_deal", "crm_item"}
 
 
 def test_an_entity_whose_update_event_runs_no_pipeline_that_mirrors_it_is_not_compared(
-    bench: Bench,
+    acme: Deployment,
 ) -> None:
-    bench.routes.add(lambda event: event, ("ONCRMCONTACTADD",), "contacts", mirrors={"crm_contact"})
-    bench.routes.add(lambda event: event, ("ONCRMCONTACTUPDATE",), "reply")
-    bench.routes.add(lambda event: event, ("ONCRMCOMPANYADD",), "companies", mirrors={"crm_company"})
-    looked = bench.reconciled(dry_run=True)
+    acme.routes.add(lambda event: event, ("ONCRMCONTACTADD",), "contacts", mirrors={"crm_contact"})
+    acme.routes.add(lambda event: event, ("ONCRMCONTACTUPDATE",), "reply")
+    acme.routes.add(lambda event: event, ("ONCRMCOMPANYADD",), "companies", mirrors={"crm_company"})
+    looked = reconciled(acme, dry_run=True)
     assert looked.not_comparable["crm_contact"] == looked.not_comparable["crm_company"] == NO_UPDATE
 
 
-def test_a_refusal_of_the_queue_or_of_the_application_is_none_of_a_list(bench: Bench) -> None:
+def test_a_refusal_of_the_queue_or_of_the_application_is_none_of_a_list(acme: Deployment, live: LivePortal) -> None:
     job = Job("by hand", 0)
-    bench.worker().begin(job)
+    worker(acme).begin(job)
     for method, code in (("event.offline.list", "ACCESS_DENIED"), ("crm.deal.list", "user_access_error")):
-        bench.live.control.fault(method, "error", status=403, code=code)
+        live.control.fault(method, "error", status=403, code=code)
         with pytest.raises(NotAdministrator):
-            bench.worker().step(job)
-        bench.live.control.disarm()
+            worker(acme).step(job)
+        live.control.disarm()
     assert (job.todo[0], job.after) == (["crm_deal", "", "changed"], "")
     assert "crm_deal" not in job.not_comparable
 
 
-def test_how_the_last_one_ended_is_kept_until_the_next_ends(bench: Bench) -> None:
+def test_how_the_last_one_ended_is_kept_until_the_next_ends(acme: Deployment, live: LivePortal) -> None:
     last = ended(Job("daily", 1000, until_ms=5000, missed=2, gone=1), None, 6000, 1000)
-    save_reconciled(bench.redis, bench.ledger.stem, last)
-    assert last_reconciled(bench.redis, bench.ledger.stem) == last
+    save_reconciled(acme.redis, acme.ledger.stem, last)
+    assert last_reconciled(acme.redis, acme.ledger.stem) == last
     assert (last.missed, last.gone) == (2, 1)
     clean = ended(Job("daily", 4000, until_ms=9000), last, 9500, 4000)
     assert (clean.missed, clean.gone, clean.covered_ms) == (0, 0, 9000)
 
 
-def test_requests_wait_until_they_are_due_and_are_answered(bench: Bench) -> None:
-    box = JobQueue(bench.redis, bench.ledger)
+def test_requests_wait_until_they_are_due_and_are_answered(acme: Deployment, live: LivePortal) -> None:
+    box = JobQueue(acme.redis, acme.ledger)
     later = box.enqueue("run", {"entity": "crm_deal"}, wait_seconds=60)
     now = box.enqueue("run", {"entity": "crm_lead"})
     box.enqueue("reconcile", {})
@@ -324,9 +314,9 @@ def test_people_are_told_what_was_found() -> None:
     assert "Nothing compared" in sentences(Job("by hand", 5000, until_ms=4000).body())[0]
 
 
-def test_one_that_the_mirror_calls_deleted_but_lives_is_missed(bench: Bench) -> None:
-    bench.mirror_all()
-    alive = bench.there("crm_deal")[0]["id"]
-    bench.mirror.mark_deleted(PORTAL, "crm_deal", alive, at=datetime.now(UTC), read_at=2)
-    reply = bench.reconciled()
+def test_one_that_the_mirror_calls_deleted_but_lives_is_missed(acme: Deployment, live: LivePortal) -> None:
+    mirror_all(acme, live)
+    alive = there(live, "crm_deal")[0]["id"]
+    acme.runtime.mirror.mark_deleted(PORTAL, "crm_deal", alive, at=datetime.now(UTC), read_at=2)
+    reply = reconciled(acme)
     assert reply.found == [f"crm_deal {alive}"]

@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b24offline.delivery import DeadLetterQueue, Settler, run_of_dead_letter
+from b24offline.delivery import run_of_dead_letter
 from b24offline.events import Event, ObjectKey, Routes, object_id_from, shipped_catalogue
 from b24offline.ledger import MAX_HELD_ATTEMPTS, SYNTHETIC_PREFIX, PollLease, RunRef, is_synthetic
-from b24offline.reconciliation import Injector
 from b24offline.reconciliation.synthetic import event_fits, payload_of, synthetic_event, update_events
 from b24offline.rest import ClearOrder, NackOrder, NackRules, OfflineQueue, UnsafeCall
-from b24offline.store import Cipher, Store
 from tests.support.core_events import (
     PIPELINE,
     PORTAL,
@@ -23,16 +20,14 @@ from tests.support.core_events import (
     TIMERS,
     Recorder,
     entry_of,
-    guard_on,
-    ledger_on,
     opened,
-    pass_time,
     ran,
     record_of,
     reserve,
     run_state,
 )
-from tests.support.portal_desk import CONNECTOR, PortalDesk
+from tests.support.deployment import UPDATE, Deployment
+from tests.support.portal_desk import CONNECTOR
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +35,6 @@ if TYPE_CHECKING:
     from redis import Redis
 
 CATALOGUE = shipped_catalogue()
-UPDATE = "ONCRMDEALUPDATE"
 KINDS = [kind for kind in CATALOGUE.kinds if kind.id_path and "{" not in kind.name]
 part = st.integers(1, 10**12).map(str)
 
@@ -49,33 +43,21 @@ def deal(number: int) -> ObjectKey:
     return ObjectKey(PORTAL, "crm_deal", str(number))
 
 
-class Bench:
-    """A ledger, a portal that keeps what is called, and a store."""
-
-    def __init__(self, redis: Redis, folder: Path) -> None:
-        self.redis = redis
-        self.desk = PortalDesk()
-        self.ledger = ledger_on(redis)
-        self.fencing = guard_on(redis, self.ledger, gate=1)
-        self.store = Store(f"sqlite:///{folder / 'store.db'}", Cipher((Fernet.generate_key().decode(),)))
-        self.store.create_schema()
-        self.injector = Injector(self.ledger, CATALOGUE)
-        queue = OfflineQueue(self.desk, PORTAL, CONNECTOR)
-        self.settler = Settler(self.ledger, self.fencing, queue, TIMERS, self.store.dead_letters)
-        self.dead_letter_queue = DeadLetterQueue(self.ledger, self.store.dead_letters)
-
-    def inject(self, *numbers: int, batch: str = "one", stamp: str = STAMP) -> tuple[str, tuple[RunRef, ...]]:
-        process_id = self.injector.inject(batch, [(UPDATE, deal(one), stamp, (PIPELINE,)) for one in numbers])
-        assert process_id is not None
-        return process_id, tuple(ran(self.ledger, one) for one in self.ledger.start(process_id))
-
-    def events(self, process_id: str) -> list[Event]:
-        return list(self.ledger.events(process_id).values())
-
-
 @pytest.fixture
-def bench(redis: Redis, tmp_path: Path) -> Bench:
-    return Bench(redis, tmp_path)
+def acme(redis: Redis, tmp_path: Path) -> Deployment:
+    return Deployment(redis, tmp_path, B24_MAX_IN_FLIGHT_BATCHES="1")
+
+
+def opened_for(acme: Deployment, *numbers: int, batch: str = "one", stamp: str = STAMP) -> tuple[str, list[RunRef]]:
+    """Open a synthetic batch of deals and begin its runs."""
+    wanted = [(UPDATE, deal(number), stamp, (PIPELINE,)) for number in numbers]
+    process_id = acme.synthetic.open(batch, wanted)
+    assert process_id is not None
+    return process_id, [ran(acme.ledger, run) for run in acme.ledger.start(process_id)]
+
+
+def events(acme: Deployment, process_id: str) -> list[Event]:
+    return list(acme.ledger.events(process_id).values())
 
 
 @given(kind=st.sampled_from(KINDS), parts=st.lists(part, min_size=3, max_size=3))
@@ -126,16 +108,16 @@ def orders(process_id: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_no_call_can_be_built_for_a_local_batch(number: int) -> None:
+def test_no_call_can_be_built_for_a_synthetic_batch(number: int) -> None:
     orders("a" * 32)[number]()
     assert is_synthetic(REFUSED)
     with pytest.raises(UnsafeCall, match="process id"):
         orders(REFUSED)[number]()
 
 
-def test_no_local_record_can_be_cleared(bench: Bench) -> None:
-    process_id, _ = bench.inject(1)
-    (event,) = bench.events(process_id)
+def test_no_synthetic_record_can_be_cleared(acme: Deployment) -> None:
+    process_id, _ = opened_for(acme, 1)
+    (event,) = events(acme, process_id)
     with pytest.raises(UnsafeCall, match="record id"):
         ClearOrder("a" * 32, (event.record_id,))
 
@@ -146,99 +128,99 @@ def test_a_portal_that_names_a_reservation_so_is_not_believed() -> None:
         reserve(OfflineQueue(Recorder(answer), PORTAL, CONNECTOR), 1)
 
 
-def test_what_succeeds_is_dropped_without_a_call(bench: Bench) -> None:
-    process_id, (first, second) = bench.inject(1, 2)
-    bench.ledger.succeed(first.run, first.attempt)
-    assert bench.settler.settle(process_id).state == "open"
-    assert len(bench.events(process_id)) == 1
-    bench.ledger.succeed(second.run, second.attempt)
-    assert bench.settler.settle(process_id).state == "closed"
-    assert bench.desk.calls == []
-    assert bench.ledger.counters()["events_injected"] == bench.ledger.counters()["injected_done"] == 2
-    assert bench.redis.zcard(f"{bench.ledger.stem}:due") == 0
+def test_what_succeeds_is_dropped_without_a_call(acme: Deployment) -> None:
+    process_id, (first, second) = opened_for(acme, 1, 2)
+    acme.ledger.succeed(first.run, first.attempt)
+    assert acme.settler.settle(process_id).state == "open"
+    assert len(events(acme, process_id)) == 1
+    acme.ledger.succeed(second.run, second.attempt)
+    assert acme.settler.settle(process_id).state == "closed"
+    assert acme.desk.calls == []
+    assert acme.ledger.counters()["events_injected"] == acme.ledger.counters()["injected_done"] == 2
+    assert acme.redis.zcard(f"{acme.ledger.stem}:due") == 0
 
 
-def test_what_fails_is_retrying_dead_lettered_and_ends_as_a_person_says(bench: Bench) -> None:
-    process_id, (handed,) = bench.inject(1)
+def test_what_fails_is_retrying_dead_lettered_and_ends_as_a_person_says(acme: Deployment) -> None:
+    process_id, (handed,) = opened_for(acme, 1)
     for number in range(MAX_HELD_ATTEMPTS):
-        assert bench.ledger.back_off(handed.run, handed.attempt, reason="ValueError")
-        pass_time(bench.redis, bench.ledger, TIMERS.redrive_backoff_seconds[min(number, 5)] + 1)
-        overdue = bench.ledger.take_overdue()
+        assert acme.ledger.back_off(handed.run, handed.attempt, reason="ValueError")
+        acme.later(TIMERS.redrive_backoff_seconds[min(number, 5)] + 1)
+        overdue = acme.ledger.take_overdue()
         for handed in overdue.runs:
-            ran(bench.ledger, handed)
+            ran(acme.ledger, handed)
     (exhausted,) = overdue.exhausted
-    assert bench.dead_letter_queue.dead_letter(exhausted) == "dead_lettered"
-    assert bench.settler.settle(process_id).state == "open"
-    assert bench.injector.open_batches() == 0, "a dead-lettered one keeps others out"
-    (dead_letter,) = bench.store.dead_letters.list(PORTAL)
+    assert acme.dead_letter_queue.dead_letter(exhausted) == "dead_lettered"
+    assert acme.settler.settle(process_id).state == "open"
+    assert acme.synthetic.open_batches() == 0, "a dead-lettered one keeps others out"
+    (dead_letter,) = acme.store.dead_letters.list(PORTAL)
     assert (dead_letter.object, run_of_dead_letter(dead_letter)) == ("crm_deal 1", handed.run)
-    assert bench.dead_letter_queue.drop(handed.run, "somebody") == "dropped"
-    assert bench.settler.settle(process_id).state == "closed"
-    assert bench.store.dead_letters.list(PORTAL) == []
-    assert bench.desk.calls == []
+    assert acme.dead_letter_queue.drop(handed.run, "somebody") == "dropped"
+    assert acme.settler.settle(process_id).state == "closed"
+    assert acme.store.dead_letters.list(PORTAL) == []
+    assert acme.desk.calls == []
 
 
-def test_crashes_do_not_fail_it(bench: Bench) -> None:
-    process_id, (handed,) = bench.inject(1)
+def test_crashes_do_not_fail_it(acme: Deployment) -> None:
+    process_id, (handed,) = opened_for(acme, 1)
     for _ in range(4):
-        assert bench.ledger.crash(handed.run, handed.attempt, backoff_seconds=1).recorded
-        assert run_state(bench.redis, bench.ledger, handed.run) == "waiting"
-        pass_time(bench.redis, bench.ledger, TIMERS.redrive_backoff_seconds[0] + 5)
-        (handed,) = bench.ledger.take_overdue().runs
-        ran(bench.ledger, handed)
-    assert bench.settler.settle(process_id).state == "open"
+        assert acme.ledger.crash(handed.run, handed.attempt, backoff_seconds=1).recorded
+        assert run_state(acme.redis, acme.ledger, handed.run) == "waiting"
+        acme.later(TIMERS.redrive_backoff_seconds[0] + 5)
+        (handed,) = acme.ledger.take_overdue().runs
+        ran(acme.ledger, handed)
+    assert acme.settler.settle(process_id).state == "open"
 
 
-def test_it_waits_for_a_run_of_the_same_object_and_is_waited_for(bench: Bench) -> None:
-    (before,) = opened(bench.ledger, "p1", entry_of(1, "1"))
-    _, handed = bench.inject(1)
-    assert handed == ()
-    ran(bench.ledger, before)
-    following = bench.ledger.succeed(before.run, before.attempt).next
+def test_it_waits_for_a_run_of_the_same_object_and_is_waited_for(acme: Deployment) -> None:
+    (before,) = opened(acme.ledger, "p1", entry_of(1, "1"))
+    _, handed = opened_for(acme, 1)
+    assert handed == []
+    ran(acme.ledger, before)
+    following = acme.ledger.succeed(before.run, before.attempt).next
     assert following is not None
-    ran(bench.ledger, following)
-    assert opened(bench.ledger, "p2", entry_of(2, "1")) == ()
+    ran(acme.ledger, following)
+    assert opened(acme.ledger, "p2", entry_of(2, "1")) == ()
 
 
-def test_it_keeps_no_poll_out(bench: Bench) -> None:
-    bench.inject(1)
-    bench.inject(2, batch="two")
-    assert isinstance(bench.fencing.take_poll_lease(None, gate=True), PollLease)
-    assert bench.injector.open_batches() == 2
-    assert bench.injector.objects() == {deal(1), deal(2)}
+def test_it_keeps_no_poll_out(acme: Deployment) -> None:
+    opened_for(acme, 1)
+    opened_for(acme, 2, batch="two")
+    assert isinstance(acme.fencing.take_poll_lease(1, gate=True), PollLease)
+    assert acme.synthetic.open_batches() == 2
+    assert acme.synthetic.objects() == {deal(1), deal(2)}
 
 
-def test_a_second_injection_of_an_open_batch_does_nothing(bench: Bench) -> None:
-    bench.inject(1)
-    assert bench.injector.inject("one", [(UPDATE, deal(1), STAMP, (PIPELINE,))]) is None
-    assert bench.ledger.counters()["events_injected"] == 1
+def test_a_second_injection_of_an_open_batch_does_nothing(acme: Deployment) -> None:
+    opened_for(acme, 1)
+    assert acme.synthetic.open("one", [(UPDATE, deal(1), STAMP, (PIPELINE,))]) is None
+    assert acme.ledger.counters()["events_injected"] == 1
 
 
-def test_record_ids_are_negative_and_grow_even_when_the_ledger_was_lost(bench: Bench) -> None:
+def test_record_ids_are_negative_and_grow_even_when_the_ledger_was_lost(acme: Deployment) -> None:
     numbers = []
     for batch in ("a", "b", "c"):
-        numbers += sorted(event.record_id for event in bench.events(bench.inject(1, 2, batch=batch)[0]))
-        bench.redis.flushall()
+        numbers += sorted(event.record_id for event in events(acme, opened_for(acme, 1, 2, batch=batch)[0]))
+        acme.redis.flushall()
     assert numbers == sorted(set(numbers))
     assert -(2**53) < numbers[0] <= numbers[-1] < 0
 
 
-def test_the_key_is_that_of_the_missed_state(bench: Bench) -> None:
-    events = []
+def test_the_key_is_that_of_the_missed_state(acme: Deployment) -> None:
+    keyed = []
     for batch, stamp in (("a", STAMP), ("b", STAMP), ("c", "2026-04-03T08:44:11+02:00")):
-        events += bench.events(bench.inject(1, batch=batch, stamp=stamp)[0])
-    first, again, later = (event.idempotency_key(PIPELINE) for event in events)
+        keyed += events(acme, opened_for(acme, 1, batch=batch, stamp=stamp)[0])
+    first, again, later = (event.idempotency_key(PIPELINE) for event in keyed)
     assert first == again == "acme:synthetic:crm_deal:1@1775198650:deal_changed"
     assert later != first
-    assert Event.from_json(events[0].to_json()) == events[0]
+    assert Event.from_json(keyed[0].to_json()) == keyed[0]
 
 
-def test_a_newer_success_ends_an_older_one_that_waits(bench: Bench) -> None:
-    old, (handed,) = bench.inject(1)
-    bench.ledger.back_off(handed.run, handed.attempt, reason="ValueError")
-    pass_time(bench.redis, bench.ledger, 2)
-    _, (newer,) = bench.inject(1, batch="two")
-    bench.ledger.succeed(newer.run, newer.attempt)
-    assert run_state(bench.redis, bench.ledger, handed.run) == "superseded"
-    assert bench.settler.settle(old).state == "closed"
-    assert bench.desk.calls == []
+def test_a_newer_success_ends_an_older_one_that_waits(acme: Deployment) -> None:
+    old, (handed,) = opened_for(acme, 1)
+    acme.ledger.back_off(handed.run, handed.attempt, reason="ValueError")
+    acme.later(2)
+    _, (newer,) = opened_for(acme, 1, batch="two")
+    acme.ledger.succeed(newer.run, newer.attempt)
+    assert run_state(acme.redis, acme.ledger, handed.run) == "superseded"
+    assert acme.settler.settle(old).state == "closed"
+    assert acme.desk.calls == []

@@ -2,57 +2,49 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from b24offline import runtime as runtimes
 from b24offline.events import Routes
 from b24offline.ledger import RECONCILE
 from b24offline.reconciliation import Job
 from b24offline.reconciliation import turns as reconcile_turn
-from b24offline.tasks import chains, mirror, objects, reconcile
-from tests.support.celery_bench import broker, deployed
+from b24offline.tasks import process, reconcile
+from tests.support.celery_bench import broker
 from tests.support.core_events import PORTAL
+from tests.support.deployment import Deployment, passed_on
 from tests.support.live_portal import LivePortal, emulator, live
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from redis import Redis
 
     from b24offline.delivery import PortalServices
-    from b24offline.emulator import EmulatorProcess
-    from b24offline.runtime import Runtime
 
-__all__ = ["broker", "deployed", "emulator", "live"]
+__all__ = ["broker", "emulator", "live"]
 
 
 @pytest.fixture
 def services(
-    emulator: EmulatorProcess,
     live: LivePortal,
-    deployed: Callable[..., Runtime],
+    redis: Redis,
+    broker: Callable[[str], None],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> PortalServices:
-    """A portal whose deals and leads are mirrored."""
+    """Return the services of a portal whose deals and leads are mirrored, for the tasks of this process."""
     routes = Routes()
     for name, entity in (("ONCRMDEALUPDATE", "crm_deal"), ("ONCRMLEADUPDATE", "crm_lead")):
-        routes.add(
-            lambda event: objects.fetch.s() | mirror.upsert.s(), (name,), f"mirrored_{entity}", mirrors=(entity,)
-        )
-    for module in (runtimes, chains):
-        monkeypatch.setattr(module, "routes", routes)
-    runtime = deployed(
-        B24_PORTAL_URL=emulator.rest,
-        B24_PORTAL_NAME=PORTAL,
-        B24_AUTH_URL=emulator.auth_url,
-        B24_CLIENT_ID=emulator.client_id,
-        B24_CLIENT_SECRET=emulator.client_secret,
-        B24_REFRESH_TOKEN=live.control.issue_token()["refresh_token"],
-    )
-    return runtime.services(PORTAL)
+        routes.add(passed_on, (name,), f"mirrored_{entity}", mirrors=(entity,))
+    acme = Deployment(redis, tmp_path, client=live.client, routes=routes)
+    monkeypatch.setattr(process, "_made", {os.getpid(): (acme.runtime, None)})
+    broker(acme.runtime.config.redis_url)
+    return acme.services
 
 
 def test_turns_do_not_multiply_however_often_they_are_asked_for(
