@@ -27,7 +27,7 @@ _HOW: Final = (
 class Cipher:
     """Encrypts with the first key and decrypts with any of them.
 
-    To rotate, put a new key before the old one, re-encrypt what is stored, then take the old one away. Raises
+    To rotate, put a new key before the old one, re-encrypt what is stored, then take the old one away. Raise
     WrongKey when there is no key or one is malformed.
     """
 
@@ -36,7 +36,7 @@ class Cipher:
             raise WrongKey(f"No secret key is set. {_HOW}")
         fernets = []
         for number, key in enumerate(keys, start=1):
-            # The library's error is left behind: its context could show the key.
+            # The library's error is not chained: its context could show the key.
             fernet = _fernet_or_none(key)
             if fernet is None:
                 raise WrongKey(f"Secret key number {number} of {len(keys)} is malformed. {_HOW}")
@@ -67,7 +67,7 @@ class Cipher:
 def load_or_create_key(data_dir: str | Path) -> str:
     """Return the key kept in the data directory, making it (mode 0600) when there is none.
 
-    Of several processes that start at once one makes the key and all return that one. Raises WrongKey when
+    Of several processes that start at once one makes the key and all return that one. Raise WrongKey when
     the file cannot be made or read, or holds no key.
     """
     folder = Path(data_dir)

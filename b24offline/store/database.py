@@ -34,7 +34,7 @@ _POSTGRES_WAITS: Final[Mapping[str, int]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-"""Of libpq, in seconds, a count and milliseconds. Its own are minutes, or hours, in which a worker stands still."""
+"""Limits of libpq, in seconds, a count and milliseconds; its defaults block a worker for minutes or hours."""
 _SCHEMA_LOCK: Final = 0x62323466
 """Number of the advisory lock under which PostgreSQL's schema is created."""
 _UNIX_EPOCH_JULIAN: Final = 2_440_587.5
@@ -46,7 +46,7 @@ def make_engine(url: str) -> Engine:
 
     SQLite is opened with a write-ahead log, full durability, a busy timeout of 30 s and mode 0600 for a new
     file (its folder is made too); PostgreSQL with a check of each connection before use, and with bounded waits
-    for a server that has vanished (the URL may name others). Raises ConfigError for another URL, or when the file
+    for a server that has vanished (the URL may name others). Raise ConfigError for another URL, or when the file
     cannot be made.
     """
     parsed = _parsed(url)
@@ -67,14 +67,14 @@ def make_engine(url: str) -> Engine:
 
 @contextmanager
 def connected(engine: Engine) -> Iterator[Connection]:
-    """A connection to read with. Errors of the database leave as StoreError, as in `transaction`."""
+    """Yield a connection to read with. Errors of the database are raised as in `transaction`."""
     with _translated(), engine.connect() as connection:
         yield connection
 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """A connection whose work is committed at the end.
+    """Yield a connection whose work is committed at the end.
 
     Raise StoreUnavailable when the database does not answer or lacks what is asked for, and StoreError when it refuses
     the values: those would be refused again.
@@ -100,7 +100,7 @@ def _translated() -> Iterator[None]:
 
 
 def now_in(engine: Engine) -> ColumnElement[float]:
-    """Epoch seconds by the clock that all processes share: the server's, or with SQLite that of the machine."""
+    """Return epoch seconds by the clock that all processes share: the server's, or with SQLite the machine's."""
     if engine.dialect.name == "postgresql":
         return sql_cast(extract("epoch", func.clock_timestamp()), Double)
     return (func.julianday("now", type_=Double) - _UNIX_EPOCH_JULIAN) * 86_400.0

@@ -1,4 +1,4 @@
-"""Dead dead letters: records that were given up until a person acts, and which of them a command is about."""
+"""Dead letters: records that were given up until a person acts, and which of them a command selects."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What dead letters must be like; what is empty matches all.
+    """Conditions on dead letters; an empty one matches all.
 
     Attributes:
         ids: their numbers.
@@ -65,7 +65,7 @@ class Selection:
         return not (self.ids or self.portal or self.event or self.reason or self.older_than_seconds)
 
     def matches(self, dead_letter: DeadLetter, now: datetime) -> bool:
-        """Return whether a dead letter is meant, at ``now``. Pure."""
+        """Return whether a dead letter is selected, at ``now``. Pure."""
         return (
             (not self.ids or dead_letter.id in self.ids)
             and (not self.portal or dead_letter.portal == self.portal)
@@ -135,7 +135,7 @@ class DeadLetters:
         return [self._dead_letter(row) for row in rows]
 
     def select(self, selection: Selection, *, ended: bool = False) -> Iterator[DeadLetter]:
-        """Yield the open (or ended) dead letters that a selection means, by number; thousands are read page by page."""
+        """Yield the open (or ended) dead letters that are selected, by number; they are read page by page."""
         now, last = datetime.now(UTC), 0
         while page := self.list(selection.portal or None, ended=ended, limit=PAGE, after_id=last):
             last = page[-1].id

@@ -158,7 +158,7 @@ class Mirror:
         return self._write(portal, entity, object_id, read_at, insert=first, update={"deleted_at": at})
 
     def row(self, portal: str, entity: str, object_id: str) -> MirrorRow | None:
-        """Return one object, or None when the mirror never heard of it."""
+        """Return one object, or None when the mirror does not know it."""
         found = sa.select(objects).where(
             objects.c.portal == portal, objects.c.entity == entity, objects.c.object_id == object_id
         )
@@ -176,7 +176,7 @@ class Mirror:
                 yield _row(found)
 
     def stamps(self, portal: str, entity: str, object_ids: Collection[str]) -> dict[str, datetime]:
-        """Object id -> when it changed last as far as the mirror knows, of those that live in it."""
+        """Return object id -> when it changed last as far as the mirror knows, of those that are not deleted."""
         wanted = sa.select(objects.c.object_id, objects.c.changed_at).where(
             objects.c.portal == portal,
             objects.c.entity == entity,
@@ -184,10 +184,10 @@ class Mirror:
             objects.c.deleted_at.is_(None),
         )
         with connected(self._engine) as connection:
-            return {str(one): moment for one, moment in connection.execute(wanted)}
+            return {str(object_id): moment for object_id, moment in connection.execute(wanted)}
 
     def living(self, portal: str, entity: str, *, after: str, limit: int, prefix: str = "") -> list[str]:
-        """Ids that live in the mirror, in the order of their text, behind ``after``; those that begin so."""
+        """Return ids after ``after`` that are not deleted and begin with the prefix, in the order of their text."""
         of = objects.c
         wanted = sa.select(of.object_id).where(
             of.portal == portal, of.entity == entity, of.deleted_at.is_(None), of.object_id > after
@@ -195,7 +195,9 @@ class Mirror:
         if prefix:
             wanted = wanted.where(of.object_id.startswith(prefix, autoescape=True))
         with connected(self._engine) as connection:
-            return [str(one) for one in connection.execute(wanted.order_by(of.object_id).limit(limit)).scalars()]
+            return [
+                str(object_id) for object_id in connection.execute(wanted.order_by(of.object_id).limit(limit)).scalars()
+            ]
 
     def count(self, portal: str) -> int:
         """Return how many objects of a portal the mirror knows, deleted ones included."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import case, select, update
+from sqlalchemy import and_, case, select, update
 from sqlalchemy.exc import IntegrityError
 
-from b24offline.errors import MemberMismatch, StoreError, UnknownPortal
+from b24offline.errors import MemberMismatch, PortalExists, StoreError, UnknownPortal, WrongKey
 from b24offline.events import DesiredState, ObservedState, Portal
 from b24offline.store.database import connected, storable, transaction
 from b24offline.store.schema import PORTALS
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class PortalRows:
-    """What portals and their tokens are both made of. ``clock`` gives epoch seconds."""
+    """Access to the rows that `Portals` and `TokenPairs` share. ``clock`` gives epoch seconds."""
 
     def __init__(self, engine: Engine, cipher: Cipher, clock: Callable[[], float]) -> None:
         self.engine = engine
@@ -71,6 +71,36 @@ class PortalRows:
                     "in the store. Remove one of the two names, or give one another connector."
                 ) from None
 
+    def refuse_second_name(self, name: str, **queue: str) -> None:
+        """Raise PortalExists when another served portal has the same queue."""
+        served = (PORTALS.c.desired_state != DesiredState.REMOVED.value) & (PORTALS.c.name != name)
+        with connected(self.engine) as connection:
+            other = connection.execute(select(PORTALS.c.name).where(same_queue(**queue), served).limit(1)).scalar()
+        if other is not None:
+            raise PortalExists(
+                f"Portal {other} has this address, application and connector already. "
+                "Two names for one queue would poll it twice."
+            )
+
+    def refuse_foreign_key(self) -> None:
+        """Raise WrongKey when there are secrets and the cipher opens none: nobody else could open what it encrypts.
+
+        One that opens is enough: a single row of another key must not keep the right one from mending it.
+        """
+        refused = None
+        query = select(PORTALS.c.name, PORTALS.c.client_secret).order_by(PORTALS.c.created_at)
+        with connected(self.engine) as connection:
+            rows = connection.execute(query).mappings().all()
+        for row in rows:
+            try:
+                self.opened(row, "client_secret")
+            except WrongKey as error:
+                refused = refused or error
+            else:
+                return
+        if refused is not None:
+            raise refused
+
     def opened(self, row: RowMapping, column: str) -> str:
         """Return a secret of a row, ``""`` where there is none. Raise WrongKey when the cipher does not open it."""
         secret = row[column]
@@ -104,6 +134,11 @@ class PortalRows:
             ledger_epoch=row["ledger_epoch"],
             created_at=datetime.fromtimestamp(row["created_at"], UTC),
         )
+
+
+def same_queue(**queue: str) -> ColumnElement[bool]:
+    """Return the condition that a row has these values of the columns that make a queue."""
+    return and_(*(PORTALS.c[column] == value for column, value in queue.items()))
 
 
 def _unknown(name: str) -> UnknownPortal:

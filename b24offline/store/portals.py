@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, case, null, select, update
+from sqlalchemy import case, null, select, true, update
 
-from b24offline.errors import PortalExists, WrongKey
+from b24offline.errors import PortalExists
 from b24offline.events import CLAIMED, DesiredState, ObservedState, Portal
 from b24offline.store.database import connected, insert_into, transaction
+from b24offline.store.portal_rows import same_queue
 from b24offline.store.schema import PORTALS
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from b24offline.store.portal_rows import PortalRows
     from b24offline.store.tokens import TokenPairs
+
+_SERVED: Final = PORTALS.c.desired_state != DesiredState.REMOVED.value
 
 
 class Portals:
@@ -35,17 +38,12 @@ class Portals:
 
     def polled_names(self) -> Sequence[str]:
         """Return the names of the portals that are `Portal.polled`; no secret is opened, as beat asks each second."""
-        polled = (PORTALS.c.desired_state == DesiredState.RUN.value) & (PORTALS.c.state != ObservedState.REMOVED.value)
-        with connected(self._rows.engine) as connection:
-            return list(connection.execute(select(PORTALS.c.name).where(polled).order_by(PORTALS.c.name)).scalars())
+        runs = PORTALS.c.desired_state == DesiredState.RUN.value
+        return self._names(runs & (PORTALS.c.state != ObservedState.REMOVED.value))
 
     def names(self, *, removed: bool = False) -> Sequence[str]:
         """Return the names of the portals that are `Portal.served`, with ``removed`` of all; no secret is opened."""
-        query = select(PORTALS.c.name).order_by(PORTALS.c.name)
-        if not removed:
-            query = query.where(PORTALS.c.desired_state != DesiredState.REMOVED.value)
-        with connected(self._rows.engine) as connection:
-            return list(connection.execute(query).scalars())
+        return self._names(true() if removed else _SERVED)
 
     def get(self, name: str) -> Portal:
         """Return one portal."""
@@ -70,37 +68,27 @@ class Portals:
 
         An absent portal is inserted. Of a present one the client, the connector and the authorization
         address follow the configuration; its endpoint does not (see `set_endpoint`), and the operator's
-        wish is kept. Its tokens stay, with two exceptions: it has none, or its authorization is lost and
+        desired state is kept. Its tokens stay, with two exceptions: it has none, or its authorization is lost and
         the configured refresh token is not the one seeded before. A removed one is left as it is.
         """
         if name in self.names():
-            self.get(name)  # WrongKey before its secrets are replaced by some that others cannot open
-        now = self._rows.clock()
-        from_configuration = {
-            "auth_url": auth_url,
-            "client_id": client_id,
-            "client_secret": self._rows.cipher.encrypt(client_secret),
-            "connector": connector,
-        }
+            self.get(name)  # Raises WrongKey before its secrets are replaced by some that others cannot open.
+        values = self._as_new(client_secret)
+        configured = {"auth_url": auth_url, "client_id": client_id, "connector": connector}
         row = insert_into(self._rows.engine, PORTALS).values(
             name=name,
             client_endpoint=client_endpoint,
-            state=ObservedState.ACTIVE.value,
-            state_reason="",
-            state_actor="",
-            state_since=now,
-            desired_state=DesiredState.RUN.value,
-            desired_since=now,
-            authorized_at=now,
-            created_at=now,
+            created_at=self._rows.clock(),
             token_version=0,
-            refresh_claimed_until=0.0,
-            refresh_not_before=0.0,
-            **from_configuration,
+            **values,
+            **configured,
         )
-        present = PORTALS.c.desired_state != DesiredState.REMOVED.value
-        epoch = {"ledger_epoch": self._epoch_in(connector=connector, client_id=client_id)}
-        row = row.on_conflict_do_update(index_elements=[PORTALS.c.name], set_=from_configuration | epoch, where=present)
+        changed = {
+            **configured,
+            "client_secret": values["client_secret"],
+            "ledger_epoch": _epoch_in(connector=connector, client_id=client_id),
+        }
+        row = row.on_conflict_do_update(index_elements=[PORTALS.c.name], set_=changed, where=_SERVED)
         elsewhere = (PORTALS.c.connector != connector) | (PORTALS.c.client_id != client_id)
         moved = (PORTALS.c.state == ObservedState.UNDECIDED.value) & elsewhere
         self._rows.change_if(name, moved, **self._rows.state_values(ObservedState.ACTIVE, ""))
@@ -123,44 +111,26 @@ class Portals:
     ) -> Portal:
         """Add a portal, or bring back a removed one with all of this in place of what it had.
 
-        Of the queue it had before what is known of the ledger stays; in another one it was never polled.
+        It keeps its ledger epoch if its queue is the same as before; another queue was never polled.
 
-        Raises PortalExists when the name is served already, or another name has the same queue; WrongKey, nothing
+        Raise PortalExists when the name is served already, or another name has the same queue; WrongKey, nothing
         changed, when the store was made with another key.
         """
-        self._refuse_foreign_key()
-        self._refuse_second_name(name, client_endpoint=client_endpoint, client_id=client_id, connector=connector)
-        now = self._rows.clock()
-        values: dict[str, Any] = {
-            "client_endpoint": client_endpoint,
+        queue = {"client_endpoint": client_endpoint, "client_id": client_id, "connector": connector}
+        self._rows.refuse_foreign_key()
+        self._rows.refuse_second_name(name, **queue)
+        values = {
+            **self._as_new(client_secret),
+            **queue,
             "auth_url": auth_url,
-            "client_id": client_id,
-            "client_secret": self._rows.cipher.encrypt(client_secret),
-            "connector": connector,
             "refresh_token": self._rows.cipher.encrypt(refresh_token),
             "seeded_token": self._rows.cipher.encrypt(refresh_token),
-            "state": ObservedState.ACTIVE.value,
-            "state_reason": "",
-            "state_actor": "",
-            "state_since": now,
-            "desired_state": DesiredState.RUN.value,
-            "desired_since": now,
-            "authorized_at": now,
-            "refresh_claimed_until": 0.0,
-            "refresh_not_before": 0.0,
         }
-        row = insert_into(self._rows.engine, PORTALS).values(name=name, created_at=now, token_version=1, **values)
-        row = row.on_conflict_do_update(
-            index_elements=[PORTALS.c.name],
-            set_={
-                **values,
-                "token_version": PORTALS.c.token_version + 1,
-                "ledger_epoch": self._epoch_in(
-                    client_endpoint=client_endpoint, client_id=client_id, connector=connector
-                ),
-            },
-            where=PORTALS.c.desired_state == DesiredState.REMOVED.value,
+        row = insert_into(self._rows.engine, PORTALS).values(
+            name=name, created_at=self._rows.clock(), token_version=1, **values
         )
+        again = {**values, "token_version": PORTALS.c.token_version + 1, "ledger_epoch": _epoch_in(**queue)}
+        row = row.on_conflict_do_update(index_elements=[PORTALS.c.name], set_=again, where=~_SERVED)
         if not self._rows.write_unique(name, row):
             raise PortalExists(
                 f"Portal {name} is in the store already. To give it a new refresh token use portal authorize, "
@@ -171,26 +141,24 @@ class Portals:
     def set_desired_state(self, name: str, desired_state: DesiredState) -> None:
         """Note what the operator wants; the time is kept while that is the same.
 
-        Wanting a portal to run ends the state REMOVED, so that it is tried again. Raises StoreError for a removed
-        portal: only `add` brings one back.
+        RUN ends the state REMOVED, so that the portal is tried again. Raise StoreError for a removed portal: only
+        `add` brings one back.
         """
         if desired_state is DesiredState.REMOVED:
             raise ValueError("a portal is removed with remove")
-        gone = (PORTALS.c.state == ObservedState.REMOVED.value) if desired_state is DesiredState.RUN else None
-        there = PORTALS.c.desired_state != DesiredState.REMOVED.value
         if not self._rows.change_if(
             name,
-            there & (PORTALS.c.desired_state != desired_state.value),
+            _SERVED & (PORTALS.c.desired_state != desired_state.value),
             desired_state=desired_state.value,
             desired_since=self._rows.clock(),
         ):
             self._rows.refuse_removed(name)
-        if gone is not None:
-            self._rows.change_if(name, there & gone, **self._rows.state_values(ObservedState.ACTIVE, ""))
+        if desired_state is DesiredState.RUN:
+            gone = PORTALS.c.state == ObservedState.REMOVED.value
+            self._rows.change_if(name, _SERVED & gone, **self._rows.state_values(ObservedState.ACTIVE, ""))
 
     def finish_drain(self, name: str) -> bool:
-        """Return a draining portal has nothing open any more: it is paused from now on. False when it is not
-        draining."""
+        """Pause a draining portal, as it has nothing open any more; return False when it is not draining."""
         draining = PORTALS.c.desired_state == DesiredState.DRAINING.value
         return self._rows.change_if(
             name, draining, desired_state=DesiredState.PAUSED.value, desired_since=self._rows.clock()
@@ -218,7 +186,7 @@ class Portals:
     def claim(self, name: str) -> bool:
         """Note that the records reserved in a portal that was never polled are this deployment's from now on.
 
-        False, nothing changed, when it was polled or claimed before.
+        Return False, nothing changed, when it was polled or claimed before.
         """
         self._rows.refuse_removed(name)
         if not self._rows.change_if(name, PORTALS.c.ledger_epoch.is_(None), ledger_epoch=CLAIMED):
@@ -235,10 +203,10 @@ class Portals:
     def set_client_secret(self, client_id: str, client_secret: str) -> Sequence[str]:
         """Use another secret for an application from now on. Return the names of its portals, which all have it now.
 
-        Raises WrongKey, nothing changed, when the store was made with another key.
+        Raise WrongKey, nothing changed, when the store was made with another key.
         """
-        self._refuse_foreign_key()
-        ours = (PORTALS.c.client_id == client_id) & (PORTALS.c.desired_state != DesiredState.REMOVED.value)
+        self._rows.refuse_foreign_key()
+        ours = (PORTALS.c.client_id == client_id) & _SERVED
         encrypted = self._rows.cipher.encrypt(client_secret)
         with transaction(self._rows.engine) as connection:
             connection.execute(update(PORTALS).where(ours).values(client_secret=encrypted, refresh_not_before=0.0))
@@ -253,10 +221,10 @@ class Portals:
         actor: str = "",
         token_version: int | None = None,
     ) -> bool:
-        """Set a portal's state with the reason that is shown to people, and who must act (see `Portal`);
-        the time is kept while the state is the same.
+        """Set a portal's state, its reason and who must act (see `Portal`); return whether it was set.
 
-        With ``token_version`` only if the pair in the store still has that version; tells whether it was set.
+        Its time is kept while the state is the same. With ``token_version`` it is set only if the pair in the store
+        still has that version.
         """
         if token_version is not None:
             current = PORTALS.c.token_version == token_version
@@ -268,37 +236,28 @@ class Portals:
         """Note which epoch of the ledger this portal was last seen with."""
         self._rows.change(name, ledger_epoch=epoch)
 
-    def _epoch_in(self, **queue: str) -> ColumnElement[int | None]:
-        """Return the epoch that a row keeps while these columns stay as they are: another queue was never polled."""
-        same = and_(*(PORTALS.c[column] == value for column, value in queue.items()))
-        return case((same, PORTALS.c.ledger_epoch), else_=null())
-
-    def _refuse_second_name(self, name: str, **queue: str) -> None:
-        same = and_(*(PORTALS.c[column] == value for column, value in queue.items()))
-        served = (PORTALS.c.desired_state != DesiredState.REMOVED.value) & (PORTALS.c.name != name)
+    def _names(self, condition: ColumnElement[bool]) -> Sequence[str]:
+        query = select(PORTALS.c.name).where(condition).order_by(PORTALS.c.name)
         with connected(self._rows.engine) as connection:
-            other = connection.execute(select(PORTALS.c.name).where(same, served).limit(1)).scalar()
-        if other is not None:
-            raise PortalExists(
-                f"Portal {other} has this address, application and connector already. "
-                "Two names for one queue would poll it twice."
-            )
+            return list(connection.execute(query).scalars())
 
-    def _refuse_foreign_key(self) -> None:
-        """Raise WrongKey when there are secrets and the cipher opens none: nobody else could open what it encrypts.
+    def _as_new(self, client_secret: str) -> dict[str, Any]:
+        """Return the values that a portal begins with."""
+        now = self._rows.clock()
+        return {
+            "client_secret": self._rows.cipher.encrypt(client_secret),
+            "state": ObservedState.ACTIVE.value,
+            "state_reason": "",
+            "state_actor": "",
+            "state_since": now,
+            "desired_state": DesiredState.RUN.value,
+            "desired_since": now,
+            "authorized_at": now,
+            "refresh_claimed_until": 0.0,
+            "refresh_not_before": 0.0,
+        }
 
-        One that opens is enough: a single row of another key must not keep the right one from mending it.
-        """
-        refused = None
-        query = select(PORTALS.c.name, PORTALS.c.client_secret).order_by(PORTALS.c.created_at)
-        with connected(self._rows.engine) as connection:
-            rows = connection.execute(query).mappings().all()
-        for row in rows:
-            try:
-                self._rows.opened(row, "client_secret")
-            except WrongKey as error:
-                refused = refused or error
-            else:
-                return
-        if refused is not None:
-            raise refused
+
+def _epoch_in(**queue: str) -> ColumnElement[int | None]:
+    """Return the epoch that a row keeps while these columns stay as they are: another queue was never polled."""
+    return case((same_queue(**queue), PORTALS.c.ledger_epoch), else_=null())

@@ -1,6 +1,6 @@
 """Tables of the durable store, and the steps from an earlier version of them to this one.
 
-Times are epoch seconds; what is nacked secret is encrypted text. A process that finds the version it knows takes no
+Times are epoch seconds; what is marked secret is encrypted text. A process that finds the version it knows takes no
 lock. Otherwise everything happens in one exclusive transaction, so that of many processes that start at once one
 migrates and the others find it done, and a crash in between changes nothing. Steps only add, and a column that is added
 has a default in the database: processes of the version before go on writing rows until they are replaced.
@@ -55,8 +55,7 @@ PORTALS: Final = Table(
     Column("connector", Text, nullable=False),
     Column("access_token", Text, info={"secret": True}),
     Column("refresh_token", Text, info={"secret": True}),
-    # The refresh token that came from configuration last: tells a new authorization from the one long used
-    # up.
+    # The refresh token that was configured last: tells a new authorization from one long used up.
     Column("seeded_token", Text, info={"secret": True}),
     Column("token_version", Integer, nullable=False),
     Column("expires_at", Double),

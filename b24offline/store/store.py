@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 class Store:
     """The durable store at a database URL, or on an engine that something else shares.
 
-    ``clock`` gives epoch seconds. Whatever reads raises WrongKey when the cipher does not open it. A database that is
-    away is met as StoreUnavailable.
+    ``clock`` gives epoch seconds. Reading a secret raises WrongKey when the cipher does not open it. A database that
+    does not answer raises StoreUnavailable.
 
     Attributes:
         engine: for tables of others in the same database.
-        portals: who they are, what state they are in, what operators want of them.
-        tokens: their pairs of tokens, and whose turn it is to refresh one.
+        portals: with observed and desired states.
+        tokens: pairs of tokens, and who refreshes one.
         dead_letters: records that were given up until a person acts.
     """
 
@@ -61,7 +61,7 @@ class Store:
         """Delete dead letters that ended, and portals that were removed, more than so many days ago.
 
         ``keep`` is the name that the configuration still holds: without its row it would be seeded anew. Return how
-        many letters and portals that were.
+        many dead letters and portals that were.
         """
         before = self._clock() - days * 86_400
         ended = delete(DEAD_LETTERS).where(DEAD_LETTERS.c.ended_at < before)
