@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from b24offline.events import Catalogue, Routes
     from b24offline.ledger import Entry, Fencing, Ledger, PollLease
     from b24offline.rest import OfflineQueue
-    from b24offline.store import Store
+    from b24offline.store import Portals
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Poller:
         queue: OfflineQueue,
         ledger: Ledger,
         fencing: Fencing,
-        store: Store,
+        portals: Portals,
         catalogue: Catalogue,
         routes: Routes,
         unrouted: Unrouted,
@@ -66,7 +66,7 @@ class Poller:
         self._queue = queue
         self._ledger = ledger
         self._fencing = fencing
-        self._store = store
+        self._portals = portals
         self._catalogue = catalogue
         self._routes = routes
         self._unrouted = unrouted
@@ -192,21 +192,21 @@ class Poller:
             return reserve(order) or "empty"
 
     def _known_epoch(self) -> int | None:
-        return self._store.portals.get(self._portal).ledger_epoch
+        return self._portals.get(self._portal).ledger_epoch
 
     def _refuse_foreign(self) -> None:
         """Before the first poll: was anything reserved that no batch of this ledger holds? Once seen, a person decides.
 
         Records that are reserved no more were settled by somebody who lives: no reason to begin.
         """
-        before = self._store.portals.get(self._portal)
+        before = self._portals.get(self._portal)
         if before.state is ObservedState.UNDECIDED:
             raise ClaimNeeded(self._portal, before.connector)
         ours = self._ledger.open_batches()
         for row in self._queue.reserved():
             if isinstance(row, Record) and row.process_id in ours:
                 continue
-            portal = self._store.portals.get(self._portal)
+            portal = self._portals.get(self._portal)
             if portal.ledger_epoch is None:
                 raise ClaimNeeded(self._portal, portal.connector)
             # Another worker's first poll has reserved it since: that one noted the epoch before.
@@ -221,7 +221,7 @@ class Poller:
                 log.warning("portal claimed, what is reserved will be adopted", extra={"portal": self._portal})
             elif known is not None:
                 log.warning("ledger lost, recovering from the portal", extra={"portal": self._portal})
-            self._store.portals.set_epoch(self._portal, lease.epoch)
+            self._portals.set_epoch(self._portal, lease.epoch)
         return lease
 
     def _open(self, batch: Batch, kind: BatchKind, *, lease: PollLease, lane: str = DEFAULT_LANE) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from b24offline.events import Portal
     from b24offline.ledger import Fencing, Ledger
     from b24offline.rest import PortalClient, RateLimiter, TokenSource
-    from b24offline.store import Store
+    from b24offline.store import Portals
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class PortalLifecycle:
         self,
         *,
         portal: str,
-        store: Store,
+        portals: Portals,
         ledger: Ledger,
         fencing: Fencing,
         client: PortalClient,
@@ -89,7 +89,7 @@ class PortalLifecycle:
         time_scale: float,
     ) -> None:
         self._portal = portal
-        self._portals = store.portals
+        self._portals = portals
         self._ledger = ledger
         self._fencing = fencing
         self._client = client

@@ -135,7 +135,7 @@ class PortalServices:
             queue=self.queue,
             ledger=self.ledger,
             fencing=self.fencing,
-            store=self._shared.store,
+            portals=self._shared.store.portals,
             catalogue=self._shared.catalogue,
             routes=self._shared.routes,
             unrouted=self._config.unrouted,
@@ -169,7 +169,7 @@ class PortalServices:
         """What the portal's answers say of its state."""
         return PortalLifecycle(
             portal=self.name,
-            store=self._shared.store,
+            portals=self._shared.store.portals,
             ledger=self.ledger,
             fencing=self.fencing,
             client=self.client,

@@ -3,6 +3,7 @@
 from b24offline.store.cipher import Cipher, load_or_create_key
 from b24offline.store.dead_letters import DeadLetter, DeadLetters, Selection
 from b24offline.store.mirror import Mirror, MirrorRow
+from b24offline.store.portals import Portals
 from b24offline.store.schema import PORTALS
 from b24offline.store.store import Store
 from b24offline.store.tokens import TokenPairs
@@ -14,6 +15,7 @@ __all__ = [
     "DeadLetters",
     "Mirror",
     "MirrorRow",
+    "Portals",
     "Selection",
     "Store",
     "TokenPairs",

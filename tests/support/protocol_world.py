@@ -201,7 +201,7 @@ class World:
             queue=self.queue,
             ledger=self.ledger,
             fencing=self.fencing,
-            store=store,
+            portals=store.portals,
             catalogue=shipped_catalogue(),
             routes=routes,
             unrouted="ack",
