@@ -317,6 +317,17 @@ def test_of_an_orphan_all_but_such_records_are_adopted(acme: Deployment) -> None
     assert acme.outcomes(reserved.process_id) == {2: "unfinished"}
 
 
+@pytest.mark.parametrize(("policy", "settleable"), [("ack", True), ("nack", False)])
+def test_only_what_is_acknowledged_without_a_route_settles_at_once(
+    redis: Redis, tmp_path: Path, policy: str, settleable: bool
+) -> None:
+    acme = Deployment(redis, tmp_path, B24_UNROUTED=policy)
+    acme.changes("1", name="ONCRMLEADADD")
+    (pid,) = acme.poller.poll(LANE).opened
+    assert acme.services.dispatcher.start(pid, lambda event, pipeline: False).settleable is settleable
+    assert (acme.due_seconds(f"batch:{pid}") <= TIMERS.nack_age_seconds) is not settleable
+
+
 def test_a_batch_without_routes_is_nacked_in_a_few_calls(redis: Redis, tmp_path: Path) -> None:
     acme = Deployment(redis, tmp_path, B24_UNROUTED="nack")
     acme.desk.change("1", "ONCRMLEADADD")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,41 +71,36 @@ def typed_step() -> Any:
     return typed.s()
 
 
-@dataclass
-class Bench:
-    """A portal's kit on the embedded Valkey, and Celery's own way of running a task."""
-
-    services: PortalServices
-    redis: Redis
-
-    def begun(self, process_id: str = "p1", *, deal: int = 1) -> RunRef:
-        assert self.services.ledger.open(process_id, [entry_of(deal, None, "piped")], kind=BatchKind.POLLED) is not None
-        (handed,) = self.services.ledger.start(process_id)
-        return handed
-
-    def run(self, handed: RunRef, how: str, *, last: bool = True) -> Any:
-        """Return what Celery keeps of the step: a result, or the error with its traceback as Flower shows it."""
-        header = chains.StepHeader("acme", handed.run, handed.attempt, 0, last, gives_event=True, title="a title")
-        task = app.tasks[handled.name]
-        request = {
-            "id": "1",
-            "task": task.name,
-            "retries": 0,
-            "delivery_info": {"exchange": "", "routing_key": "b24offline.events"},
-            "headers": {HEADER_WORK: asdict(header)},
-            "args": (how,),
-            "kwargs": {},
-            "root_id": "1",
-        }
-        return build_tracer(task.name, task, app=app)("1", (how,), {}, request)
-
-    def state(self, handed: RunRef) -> tuple[str, ...]:
-        return self.services.ledger.run_fields(handed.run, "state", "failures", "crashes", "reason")
-
-
 @pytest.fixture
-def bench(deployed: Callable[..., Runtime], redis: Redis) -> Bench:
-    return Bench(deployed().services("acme"), redis)
+def services(deployed: Callable[..., Runtime]) -> PortalServices:
+    return deployed().services("acme")
+
+
+def begun(services: PortalServices, process_id: str = "p1", *, deal: int = 1) -> RunRef:
+    assert services.ledger.open(process_id, [entry_of(deal, None, "piped")], kind=BatchKind.POLLED) is not None
+    (handed,) = services.ledger.start(process_id)
+    return handed
+
+
+def run(handed: RunRef, how: str, *, last: bool = True) -> Any:
+    """Return what Celery keeps of the step: a result, or the error with its traceback as Flower shows it."""
+    header = chains.StepHeader("acme", handed.run, handed.attempt, 0, last, gives_event=True, title="a title")
+    task = app.tasks[handled.name]
+    request = {
+        "id": "1",
+        "task": task.name,
+        "retries": 0,
+        "delivery_info": {"exchange": "", "routing_key": "b24offline.events"},
+        "headers": {HEADER_WORK: asdict(header)},
+        "args": (how,),
+        "kwargs": {},
+        "root_id": "1",
+    }
+    return build_tracer(task.name, task, app=app)("1", (how,), {}, request)
+
+
+def state(services: PortalServices, run: RunRef) -> tuple[str, ...]:
+    return services.ledger.run_fields(run.run, "state", "failures", "crashes", "reason")
 
 
 @pytest.mark.parametrize(
@@ -122,46 +117,46 @@ def bench(deployed: Callable[..., Runtime], redis: Redis) -> Bench:
     ],
 )
 def test_each_way_out_is_one_outcome_and_says_nothing_of_the_customer(
-    bench: Bench, how: str, expected: tuple[str, ...], caplog: pytest.LogCaptureFixture
+    services: PortalServices, redis: Redis, how: str, expected: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    handed = bench.begun()
-    reply = bench.run(handed, how)
-    assert bench.state(handed) == expected
+    handed = begun(services)
+    reply = run(handed, how)
+    assert state(services, handed) == expected
     assert SECRET not in str(getattr(reply.retval, "traceback", reply.retval))
     assert SECRET not in repr(getattr(reply.retval, "exception", ""))
     assert SECRET not in caplog.text
-    assert SECRET not in "".join(bench.redis.lrange("b24offline.events", 0, -1))
+    assert SECRET not in "".join(redis.lrange("b24offline.events", 0, -1))
 
 
 @pytest.mark.parametrize("how", ["error", "mistake", "slow", "retry"])
 def test_a_broker_that_is_away_brings_no_text_of_the_error_along(
-    bench: Bench, how: str, broker: Callable[[str], None], nowhere: str, caplog: pytest.LogCaptureFixture
+    services: PortalServices, how: str, broker: Callable[[str], None], nowhere: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    handed = bench.begun()
+    handed = begun(services)
     broker(nowhere)
-    reply = bench.run(handed, how)
-    assert bench.state(handed)[0] == ("failed" if how == "mistake" else "waiting")
+    reply = run(handed, how)
+    assert state(services, handed)[0] == ("failed" if how == "mistake" else "waiting")
     assert SECRET not in str(getattr(reply.retval, "traceback", reply.retval))
     assert SECRET not in caplog.text
 
 
 def test_a_broker_that_is_away_fails_no_run(
-    bench: Bench, broker: Callable[[str], None], nowhere: str, monkeypatch: pytest.MonkeyPatch
+    services: PortalServices, broker: Callable[[str], None], nowhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     routes = Routes()
     routes.add(lambda event: handled.s("works"), ("ONCRMDEALUPDATE",), "piped")
     monkeypatch.setattr(chains, "routes", routes)
-    first, second = bench.begun("p1", deal=1), bench.begun("p2", deal=2)
+    first, second = begun(services, "p1", deal=1), begun(services, "p2", deal=2)
     broker(nowhere)
     with pytest.raises(BrokerUnavailable):
-        publishing.publish(bench.services, [first, second])
-    assert [bench.state(one) for one in (first, second)] == [("ready", "0", "0", "")] * 2
+        publishing.publish(services, [first, second])
+    assert [state(services, run) for run in (first, second)] == [("ready", "0", "0", "")] * 2
 
 
 def test_a_connection_made_anew_amid_a_batch_is_the_brokers_trouble(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    services: PortalServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*_: Any, **__: Any) -> None:
         raise RuntimeError("Producer channel changed while a publish batch was active")
@@ -169,11 +164,11 @@ def test_a_connection_made_anew_amid_a_batch_is_the_brokers_trouble(
     routes = Routes()
     routes.add(lambda event: handled.s("works"), ("ONCRMDEALUPDATE",), "piped")
     monkeypatch.setattr(chains, "routes", routes)
-    one = bench.begun()
+    handed = begun(services)
     monkeypatch.setattr(Producer, "publish", lost)
     with pytest.raises(BrokerUnavailable):
-        publishing.publish(bench.services, [one])
-    assert bench.state(one)[0] == "ready"
+        publishing.publish(services, [handed])
+    assert state(services, handed)[0] == "ready"
 
 
 @pytest.mark.parametrize(
@@ -188,23 +183,25 @@ def test_a_connection_made_anew_amid_a_batch_is_the_brokers_trouble(
     ids=["argument", "argument of a later step", "queue", "countdown", "missing argument"],
 )
 def test_a_chain_that_cannot_be_sent_fails_its_run_before_anything_is_sent(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, made: Callable[[], Any]
+    services: PortalServices, monkeypatch: pytest.MonkeyPatch, made: Callable[[], Any]
 ) -> None:
     routes = Routes()
     routes.add(lambda event: made() if event.record_id == 2 else handled.s("works"), ("ONCRMDEALUPDATE",), "piped")
     monkeypatch.setattr(chains, "routes", routes)
-    first, second = bench.begun("p1", deal=1), bench.begun("p2", deal=2)
+    first, second = begun(services, "p1", deal=1), begun(services, "p2", deal=2)
     sent: list[Any] = []
     monkeypatch.setattr(Producer, "publish", lambda *_, **reply: sent.append(reply["headers"]["task"]))
-    assert publishing.publish(bench.services, [second, first]) == 1
-    assert [bench.state(one)[0] for one in (first, second)] == ["ready", "failed"]
+    assert publishing.publish(services, [second, first]) == 1
+    assert [state(services, run)[0] for run in (first, second)] == ["ready", "failed"]
     assert sent[0] == handled.name
 
 
-def test_a_pipeline_that_cannot_be_built_fails_its_run_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipeline_that_cannot_be_built_fails_its_run_alone(
+    services: PortalServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
     routes = Routes()
     routes.add(lambda event: handled.s("works") if event.record_id == 2 else 7, ("ONCRMDEALUPDATE",), "piped")
     monkeypatch.setattr(chains, "routes", routes)
-    first, second = bench.begun("p1", deal=1), bench.begun("p2", deal=2)
-    assert publishing.publish(bench.services, [first, second]) == 1
-    assert [bench.state(one)[0] for one in (first, second)] == ["failed", "ready"]
+    first, second = begun(services, "p1", deal=1), begun(services, "p2", deal=2)
+    assert publishing.publish(services, [first, second]) == 1
+    assert [state(services, run)[0] for run in (first, second)] == ["failed", "ready"]
