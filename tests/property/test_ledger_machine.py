@@ -143,7 +143,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.hand([reply.next] if reply.next else [])
 
     def note_superseded(self) -> None:
-        """A success, and a retrying run that steps aside, end older runs of the same message that yield their slot."""
+        """A success, or a newer retrying run, ends older runs of the same message that have yielded their slot."""
         self.done |= {run for run, fields in self.runs().items() if fields["state"] == "superseded"}
 
     @precondition(lambda self: self.messages)
@@ -256,11 +256,13 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert run in self.done
                 continue
             assert run not in self.done, "a run that was done is open again"
-            assert f"run:{run}" in due, "nobody will ever look at this run again"
-            aside = run not in places[fields["object_queue"]]
-            assert not aside or (fields["state"] in {"dead_lettered", "waiting"} and fields["nacked"] == "1")
-            assert not (fields["state"] == "dead_lettered" and not aside), "a dead-lettered run blocks its object queue"
-            if aside:
+            assert f"run:{run}" in due, "no sweep will ever look at this run again"
+            yielded = run not in places[fields["object_queue"]]
+            assert not yielded or (fields["state"] in {"dead_lettered", "waiting"} and fields["nacked"] == "1")
+            assert not (fields["state"] == "dead_lettered" and not yielded), (
+                "a dead-lettered run blocks its object queue"
+            )
+            if yielded:
                 continue
             if fields["state"] in {"running", "waiting"}:
                 assert active.setdefault(fields["object_queue"], run) == run, "two runs of one object and pipeline"

@@ -1,4 +1,4 @@
-"""Material of the core's tests: events, rows, a ledger, and time that passes when told."""
+"""Builders for tests of the core: events, rows, a ledger, and time that passes on demand."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import secrets
 from dataclasses import replace
@@ -82,3 +83,24 @@ def add_dead_letter(store, **other):
         "payload": {"data": "canary \0 \U0001f600"},
     }
     return store.dead_letters.add(**{**values, **other})
+
+
+def at_once(work, count, *arguments):
+    """Call ``work`` in so many processes that begin together; return the set of what it returned."""
+    context = multiprocessing.get_context("forkserver")
+    # What all of them import is imported once.
+    context.set_forkserver_preload(["b24offline.store", "tests.support.store_bench"])
+    barrier, results = context.Barrier(count), context.Queue()
+    processes = [context.Process(target=_call, args=(barrier, results, work, arguments)) for _ in range(count)]
+    for process in processes:
+        process.start()
+    returned = {results.get(timeout=60) for _ in processes}
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0] * count
+    return returned
+
+
+def _call(barrier, results, work, arguments):
+    barrier.wait()
+    results.put(work(*arguments))

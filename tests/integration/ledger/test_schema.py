@@ -103,11 +103,11 @@ def test_a_ledger_of_another_schema_is_refused_and_stays_as_it_is(
 def test_a_lease_of_another_version_is_let_go_and_the_thread_lives(redis: Redis) -> None:
     (handed,) = opened(next_version(redis), "p1", entry_of(1))
     ran(next_version(redis), handed)
-    keeper = LeaseRenewer(60)
-    retrying = _Lease(ledger_on(redis), handed.run, handed.attempt, 0)
-    keeper._leases.add(retrying)
-    keeper._renew(retrying)
-    assert keeper._leases == set()
+    renewer = LeaseRenewer(60)
+    lease = _Lease(ledger_on(redis), handed.run, handed.attempt, 0)
+    renewer._leases.add(lease)
+    renewer._renew(lease)
+    assert renewer._leases == set()
 
 
 def test_all_portals_are_asked_at_once(redis: Redis) -> None:
@@ -171,7 +171,7 @@ def test_a_start_without_a_ledger_is_not_refused(tmp_path: Path) -> None:
     refuse_other_ledger(Config.load({"B24_DATA_DIR": str(tmp_path), "B24_REDIS_URL": "redis://127.0.0.1:1/0"}))
 
 
-def test_a_reset_starts_the_embedded_server_of_a_deployment_that_is_stopped(tmp_path: Path) -> None:
+def test_a_reset_of_a_stopped_deployment_starts_its_embedded_server(tmp_path: Path) -> None:
     environ = {"B24_DATA_DIR": str(tmp_path)}
     config = Config.load(environ)
     with embedded_valkey(config) as server, Redis.from_url(server.url) as redis:

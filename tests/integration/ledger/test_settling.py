@@ -49,7 +49,7 @@ def test_an_outcome_that_comes_while_a_settle_runs_is_not_left_waiting(redis: Re
     assert ledger.end_settle(settling, (), TIMERS.settle_due_seconds) == "open"
     assert ledger.take_overdue().batches == ("p1",)
     assert ledger.end_settle(taken(ledger), (), TIMERS.settle_due_seconds) == "open"
-    assert ledger.take_overdue().batches == (), "nobody asked, so it waits"
+    assert ledger.take_overdue().batches == (), "it waits until it is asked for"
 
 
 def test_a_settler_that_lost_its_lease_changes_nothing(redis: Redis) -> None:
@@ -144,7 +144,7 @@ def test_the_first_sight_is_kept(redis: Redis) -> None:
 
 
 def failed_and_closed(ledger: Ledger, record: int = 1) -> int:
-    """Return a run that failed and whose batch was closed, as after a report. Return its attempt."""
+    """Return a run that failed and whose batch was closed, as after a nack. Return its attempt."""
     (handed,) = opened(ledger, "p1", entry_of(record))
     ledger.begin_step(handed.run, handed.attempt, 0)
     ledger.fail(handed.run, handed.attempt, "x", backoff_seconds=0.001)
@@ -167,7 +167,7 @@ def test_a_handler_of_an_earlier_batch_cannot_record_for_a_later_one(redis: Redi
 
 
 def test_a_record_taken_up_before_its_first_batch_has_closed_is_retrying(redis: Redis) -> None:
-    """Its first batch has the event as it was before the report: a run that is not known as held would be failed."""
+    """Its first batch has the event as it was before the nack: a run that is not known as retrying would fail."""
     ledger = ledger_on(redis)
     (handed,) = opened(ledger, "p1", entry_of(1))
     assert ledger.fail(handed.run, handed.attempt, "Boom", backoff_seconds=1).recorded

@@ -1,4 +1,4 @@
-"""Failures counted for each step of a run, and the chances of a retrying run spent at once."""
+"""Failures counted for each step of a run, and a retrying run exhausted at once."""
 
 from __future__ import annotations
 
@@ -63,6 +63,6 @@ def test_a_retrying_run_without_hope_is_given_to_the_next_sweep(redis: Redis, tm
     [dead_letter] = acme.store.dead_letters.list("acme")
     assert dead_letter.reason == "Permanent"
     assert acme.ledger.run_fields(RUN, "failures") == (str(MAX_HELD_ATTEMPTS),)
-    assert acme.dead_letter_queue.redrive(RUN) == "redriven", "a person may give it all its chances again"
+    assert acme.dead_letter_queue.redrive(RUN) == "redriven", "a person may give it all its attempts again"
     acme.later(1)
     assert [one.run for one in acme.ledger.take_overdue().runs] == [RUN]

@@ -5,8 +5,6 @@ The step is made up: what every later one must keep is tested before there is on
 
 from __future__ import annotations
 
-import multiprocessing
-
 import pytest
 from sqlalchemy import inspect, text
 
@@ -15,7 +13,7 @@ from b24offline.store import Cipher, Store
 from b24offline.store import schema as store_schema
 from b24offline.store.database import make_engine
 from b24offline.store.schema import METADATA, SCHEMA_VERSION, STEPS, migrate, version_of
-from tests.support.store_bench import KEY, PORTAL
+from tests.support.store_bench import KEY, PORTAL, at_once
 
 NEXT = SCHEMA_VERSION + 1
 STEP = (
@@ -113,22 +111,13 @@ def test_a_later_store_is_refused_and_left_alone(engine):
     assert noted(engine) == 99
 
 
-def upgrade_together(barrier, results, database_url):
+def upgrade_together(database_url):
     store_schema.SCHEMA_VERSION, store_schema.STEPS = NEXT, {SCHEMA_VERSION: STEP}
-    barrier.wait()
     store = Store(database_url, Cipher([KEY]))
     store.create_schema()
-    results.put(made_up(store.engine)["acme"])
+    return made_up(store.engine)["acme"]
 
 
 def test_processes_that_upgrade_together_agree(database_url, engine):
     served_before(engine)
-    context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(4), context.Queue()
-    processes = [context.Process(target=upgrade_together, args=(barrier, results, database_url)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    assert {results.get(timeout=60) for _ in processes} == {"old"}
-    for process in processes:
-        process.join(30)
-    assert [process.exitcode for process in processes] == [0] * 4
+    assert at_once(upgrade_together, 3, database_url) == {"old"}

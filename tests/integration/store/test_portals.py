@@ -119,7 +119,7 @@ def test_a_removed_portal_is_added_again_as_a_new_one(store):
         bind_member(store, "acme2", "m1")
 
 
-def test_of_the_same_queue_what_was_known_of_the_ledger_makes_the_first_poll_careful(store):
+def test_the_same_queue_added_again_keeps_its_ledger_epoch(store):
     store.portals.add("acme", **NEW)
     store.portals.set_epoch("acme", 7)
     store.portals.remove("acme")

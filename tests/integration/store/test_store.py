@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
 import stat
 import threading
@@ -14,14 +13,13 @@ from sqlalchemy.exc import DBAPIError
 
 from b24offline.errors import (
     MemberMismatch,
-    StoreError,
     UnknownDeadLetter,
     UnknownPortal,
     WrongKey,
 )
 from b24offline.events import ObservedState
 from b24offline.store import Cipher, Store, load_or_create_key
-from tests.support.store_bench import KEY, PORTAL, add_dead_letter, bind_member, pair
+from tests.support.store_bench import KEY, PORTAL, add_dead_letter, at_once, bind_member, pair
 
 
 def test_a_seeded_portal_is_read_back(store, clock):
@@ -35,7 +33,7 @@ def test_a_seeded_portal_is_read_back(store, clock):
     assert "canary" not in f"{seeded!r}{tokens!r}"
 
 
-def test_seeding_again_follows_the_configuration_but_keeps_endpoint_and_tokens(store):
+def test_seeding_again_keeps_endpoint_and_tokens(store):
     store.portals.seed("acme", **PORTAL, refresh_token="r0")
     version = store.tokens.get("acme").version
     assert store.tokens.save("acme", pair(version + 1), version)
@@ -214,32 +212,15 @@ def test_one_dead_letter_is_open_for_a_record_and_pipeline(store):
     assert add_dead_letter(store) not in {first, second}
 
 
-def test_a_database_of_another_version_is_left_alone(store):
-    with store.engine.begin() as connection:
-        connection.execute(text("UPDATE schema_version SET version = 99"))
-    with pytest.raises(StoreError, match="version 99"):
-        store.create_schema()
-
-
-def start_together(barrier, results, database_url, folder):
-    barrier.wait()
+def start_together(database_url, folder):
     store = Store(database_url or f"sqlite:///{folder}/new.db", Cipher([load_or_create_key(folder)]))
     store.create_schema()
     store.portals.seed("acme", **PORTAL, refresh_token="r0")
-    results.put((load_or_create_key(folder), store.tokens.get("acme").version))
+    return load_or_create_key(folder), store.tokens.get("acme").version
 
 
 def test_processes_that_start_together_agree(database_url, tmp_path):
-    context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(6), context.Queue()
-    arguments = (barrier, results, database_url, str(tmp_path / "data"))
-    processes = [context.Process(target=start_together, args=arguments) for _ in range(6)]
-    for process in processes:
-        process.start()
-    seen = {results.get(timeout=60) for _ in processes}
-    for process in processes:
-        process.join(30)
-    assert [process.exitcode for process in processes] == [0] * 6
+    seen = at_once(start_together, 4, database_url, str(tmp_path / "data"))
     assert len(seen) == 1
     assert stat.S_IMODE((tmp_path / "data" / "secret.key").stat().st_mode) == 0o600
     assert [f.name for f in (tmp_path / "data").iterdir()] == ["secret.key"]

@@ -1,4 +1,4 @@
-"""A database that is away, and values that it refuses: told apart, in our own words, without a row's text."""
+"""A database that is away, and values that it refuses: one error each, in our own words, without a row's text."""
 
 from __future__ import annotations
 
