@@ -34,9 +34,9 @@ def prune(days: float | None) -> None:
 @db.command()
 @as_sentences
 def reencrypt() -> None:
-    """Encrypt all secrets with the first key of B24_SECRET_KEY, so that the other keys can be removed.
+    """Encrypt all secrets with the first key of B24_SECRET_KEY.
 
-    Give the first key to every process before.
+    The other keys can be removed afterwards. Every process must know the first key before.
     """
     count = load_runtime().store.reencrypt()
     click.echo(f"{count} secrets are encrypted with the first key. The other keys are no longer needed.")

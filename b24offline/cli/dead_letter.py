@@ -56,7 +56,7 @@ def dead_letter() -> None:
 @filters
 @click.option("--ended", is_flag=True, help="List ended dead letters instead of open ones.")
 @click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Longest list; 0 shows all.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @as_sentences
 def list_dead_letters(
     portal: str, event: str, reason: str, older: float, ended: bool, limit: int, as_json: bool
@@ -79,7 +79,7 @@ def list_dead_letters(
 @dead_letter.command()
 @click.argument("dead_letter_id", metavar="ID", type=click.IntRange(1, sys.maxsize))
 @click.option("--payload", is_flag=True, help="Include what the portal sent. It may be personal data.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @as_sentences
 def show(dead_letter_id: int, payload: bool, as_json: bool) -> None:
     """Show one dead letter."""
@@ -129,7 +129,7 @@ def redrive(order: Order) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_sentences
 def drop(order: Order, yes: bool) -> None:
-    """Discard dead letters: acknowledge their records without running them."""
+    """Acknowledge the records of dead letters without running them."""
     runtime = load_runtime()
     dead_letters = _chosen(runtime, order)
     if order.dry_run:
@@ -161,9 +161,9 @@ def drop(order: Order, yes: bool) -> None:
 @click.option("--to", "path", type=click.Path(dir_okay=False), required=True, help="File to create; it must not exist.")
 @as_sentences
 def export(portal: str, event: str, reason: str, older: float, path: str | Path) -> None:
-    """Write open dead letters with their payload to a file, one JSON object a line.
+    """Write open dead letters with their payload to a file.
 
-    Only the owner can read the file.
+    The file has one JSON object a line, and only its owner can read it.
     """
     runtime = load_runtime()
     try:

@@ -64,7 +64,7 @@ def acting(command: Callable[..., None]) -> Callable[..., None]:
         command(Order(Selection(ids, portal, event, reason, older), everything, dry_run, as_json), **more)
 
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="For programs."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing."),
         click.option("--all", "everything", is_flag=True, help="Every open dead letter."),
         click.argument("ids", type=int, nargs=-1),

@@ -33,7 +33,10 @@ def ledger() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_sentences
 def reset(yes: bool) -> None:
-    """Delete the ledger of all portals. This version then begins a new one and adopts open events."""
+    """Delete the ledger of all portals.
+
+    This version then begins a new one and adopts open events.
+    """
     if not yes:
         click.confirm(_WARNING, abort=True)
     config = Config.load()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--portal", default="", help="Name of the portal.")
 @click.option("--records", is_flag=True, help="List each event.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @as_sentences
 def nacked(portal: str, records: bool, as_json: bool) -> None:
     """Show failed events: nacked on the portal, retrying, or dead-lettered."""

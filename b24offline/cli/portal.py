@@ -67,7 +67,7 @@ def add(
 
 @portal.command("list")
 @click.option("--all", "removed", is_flag=True, help="Include removed portals.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @as_sentences
 def list_portals(removed: bool, as_json: bool) -> None:
     """List the portals."""
@@ -81,7 +81,7 @@ def list_portals(removed: bool, as_json: bool) -> None:
 
 @portal.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @as_sentences
 def show(name: str, as_json: bool) -> None:
     """Show one portal, without its secrets."""
@@ -162,7 +162,10 @@ def authorize(name: str, refresh_token_file: TextIO) -> None:
 @click.option("--client-secret-file", type=click.File("r"), required=True, help="File with its secret; - reads stdin.")
 @as_sentences
 def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
-    """Store a new client secret for all portals of an application."""
+    """Store the new client secret of an application.
+
+    It is stored for all portals of the application.
+    """
     value = checked("client_secret", "--client-secret-file", client_secret_file.read())
     runtime = load_runtime()
     names = runtime.store.portals.set_client_secret(checked("client_id", "--client-id", client_id), value)
@@ -192,9 +195,10 @@ def set_url(name: str, url: str) -> None:
 @click.argument("name")
 @as_sentences
 def claim(name: str) -> None:
-    """Take over a portal's queue from another deployment that is gone for good, and adopt its reserved records.
+    """Take over a portal's queue from a deployment that is gone.
 
-    Can be used before the first start. Does nothing if the queue belongs to this deployment already.
+    Records that the other deployment has reserved are adopted: use this only when it is gone for good. It can be used
+    before the first start, and does nothing if the queue belongs to this deployment already.
     """
     runtime = load_runtime()
     if runtime.config.portal_name == name:

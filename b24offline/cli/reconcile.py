@@ -23,7 +23,7 @@ from b24offline.reconciliation import BY_HAND, HOUR_MS, Job, since_ms
 @click.option("--deleted", is_flag=True, help="Also look for objects that the portal has deleted.")
 @click.option("--dry-run", is_flag=True, help="Show what was missed, and run nothing.")
 @click.option("--wait", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Longest wait, seconds.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @as_sentences
 def reconcile(portal: str, since: str, deleted: bool, dry_run: bool, wait: float, as_json: bool) -> None:
     """Find changes whose events never came, and run them."""

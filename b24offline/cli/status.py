@@ -12,7 +12,7 @@ from b24offline.monitoring import portal_statuses
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @as_sentences
 def status(as_json: bool) -> None:
     """Show the state of every portal, and who must act.

@@ -31,10 +31,13 @@ LOOK_SECONDS: Final = 0.5
 @click.option("--event", default="", help="Name of the event. Default: the update event of the object.")
 @click.option("--pipeline", default="", help="Run only this pipeline.")
 @click.option("--wait", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Longest wait, seconds.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @as_sentences
 def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait: float, as_json: bool) -> None:
-    """Run OBJECT through its pipelines, as if it had just changed. OBJECT is an entity and an id: crm_deal 871."""
+    """Run OBJECT through its pipelines, as if it had just changed.
+
+    OBJECT is an entity and an id, such as crm_deal 871.
+    """
     runtime = load_runtime()
     services = chosen(runtime, portal)
     key = object_key(services.portal.name, " ".join(words))

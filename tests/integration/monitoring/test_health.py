@@ -1,4 +1,4 @@
-"""Who must act, told from the store and the ledger alone."""
+"""Which issues a portal has, found from the store and the ledger alone."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_dead_letters_and_a_ledger_that_is_away_need_the_operator():
     assert codes(sample=None) == [IssueCode.LEDGER_UNREACHABLE]
 
 
-def test_what_reconciliation_found_is_told_until_one_finds_nothing():
+def test_missed_changes_are_an_issue_until_none_are_found():
     found = Reconciled(0, "daily", 0, 0, 9, 2, 1)
     (issue,) = issues(sample=replace(SAMPLE, reconciled=found))
     assert issue.code == IssueCode.MISSED_CHANGES
@@ -146,8 +146,8 @@ def test_each_refused_event_is_an_issue_of_its_own():
 
 
 def test_an_issue_keeps_its_key_while_its_numbers_change():
-    for one, other in (({"dead": 1}, {"dead": 2}), ({"sample": replace(SAMPLE, unreadable=1)},) * 2):
-        assert [issue.key for issue in issues(**one)] == [issue.key for issue in issues(**other)]
+    for before, after in (({"dead": 1}, {"dead": 2}), ({"sample": replace(SAMPLE, unreadable=1)},) * 2):
+        assert [issue.key for issue in issues(**before)] == [issue.key for issue in issues(**after)]
     young, old = (replace(SAMPLE, oldest_seconds=OLD_SECONDS * hours) for hours in (2, 9))
     assert issues(sample=young)[0].key == issues(sample=old)[0].key
     lost, blocked = (

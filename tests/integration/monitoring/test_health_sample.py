@@ -55,7 +55,7 @@ def test_an_orphan_is_counted_until_it_is_adopted_or_gone(redis: Redis) -> None:
     assert sample_of(redis, ledger) == HealthSample()
 
 
-def test_unreadable_records_and_refused_events_are_told_until_a_look_finds_none(redis: Redis) -> None:
+def test_unreadable_records_and_refused_events_are_kept_until_gone(redis: Redis) -> None:
     ledger = ledger_on(redis)
     note_unreadable(redis, ledger, 3)
     note_refused(redis, ledger, {"ONB", "ONA"})

@@ -96,7 +96,7 @@ def test_one_that_cannot_be_started_is_tried_again_and_the_others_live(stage: St
     stage.run([early, other], done)
 
 
-def test_the_last_words_of_a_dying_process_are_kept_and_it_is_started_again(stage: Stage) -> None:
+def test_the_last_output_of_a_dying_process_is_kept_and_it_restarts(stage: Stage) -> None:
     code = "import sys; sys.stdout.write('x' * 300000 + '\\nlast words'); sys.exit(3)"
     stage.run([stage.program("one", code)], lambda: stage.said("one").count("last words") == 2)
     whole = "".join(stage.said("one"))
@@ -169,7 +169,7 @@ BUSY_SECONDS: Final = 5.0
 """How much later than another one a process may start on a busy machine."""
 
 
-def test_one_that_falls_silent_beside_others_is_ended_with_its_children_and_started_again(stage: Stage) -> None:
+def test_a_silent_process_is_killed_with_its_children_and_restarted(stage: Stage) -> None:
     code = f"import os\nchild = os.fork()\nif child: print(child, flush=True)\n{FALLS_SILENT}"
     programs = [beating(stage, "well", BEATS), beating(stage, "hung", code), stage.program("unwatched", FALLS_SILENT)]
     stage.run(programs, lambda: stage.said("hung").count("start") == 3, hung_seconds=BUSY_SECONDS)

@@ -1,4 +1,4 @@
-"""How many messages a portal's polls make: one at a time, however slow the portal and however deep its queue."""
+"""The polls of a portal: one message at a time, however slow the portal and however long its queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One turn of the redrive: what is due is taken up, whatever becomes of the look at all that is nacked."""
+"""One turn of the redrive: due records are taken up even if the list of all nacked records fails."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def turn(acme: Deployment) -> str:
-    """Take the next turn, in which the look at all that is nacked is due again."""
+    """Take the next turn, in which the list of all nacked records is due again."""
     acme.later(FIRST_WAIT + 1)
     acme.redis.delete(keys.once_per(PREFIX, f"nacked:{PORTAL}"))
     reply: Any = redrive(PORTAL)

@@ -38,7 +38,7 @@ SECRET = "Mrs. Canary of 12 Elm Street"
 
 @step
 def handled(event: Event, how: str) -> dict[str, Any]:
-    """End in the way it is told to; its errors quote a customer."""
+    """End as asked; the errors quote a customer."""
     del event
     if how == "permanent":
         try:
@@ -64,7 +64,7 @@ def handled(event: Event, how: str) -> dict[str, Any]:
 
 @shared_task(name="test.typed")
 def typed(reference: dict[str, Any], channel: str) -> None:
-    """A task that is not one of ours, and says what it takes."""
+    """A task of another application, with typed arguments."""
 
 
 def typed_step() -> Any:

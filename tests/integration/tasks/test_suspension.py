@@ -1,4 +1,4 @@
-"""What the store is told of a portal after calls failed: the cause that a person can mend."""
+"""What the store keeps of a portal after failed calls: the cause that a person can correct."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_another_cause_of_the_same_state_names_who_must_act_now(runtime: Runtime
     assert runtime.store.portals.get(PORTAL).state_reason == ""
 
 
-def test_how_an_authorization_was_lost_stays_told(runtime: Runtime) -> None:
+def test_the_cause_of_a_lost_authorization_is_kept(runtime: Runtime) -> None:
     runtime.store.portals.set_state(PORTAL, ObservedState.AUTH_LOST, "another account answers", actor="operator")
     assert reply(runtime, of(errors.AuthLost)) == (ObservedState.AUTH_LOST, "operator")
     assert runtime.store.portals.get(PORTAL).state_reason == "another account answers"

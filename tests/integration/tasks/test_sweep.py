@@ -1,4 +1,4 @@
-"""One sweep over several portals: what is wrong with one is not another's, and nobody is asked more than needed."""
+"""Tick and sweep over several portals: an error of one portal stops no other, and no portal is asked too often."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Sweeps:
         self.asked[name, portal] += 1
 
     def play(self, *still: str) -> str:
-        """Return one more sweep; all turns are due again but those of ``still``."""
+        """Sweep once more; everything is due again except ``still``."""
         for key in self.runtime.redis.keys("*:once:*"):
             if not any(f":once:{what}" in key for what in still):
                 self.runtime.redis.delete(key)
@@ -66,15 +66,15 @@ def sweeps(deployed: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch) ->
     return Sweeps(deployed(), monkeypatch)
 
 
-def test_a_portal_whose_keys_are_damaged_does_not_keep_the_others_waiting(
+def test_a_portal_with_damaged_keys_does_not_stop_the_sweep(
     sweeps: Sweeps, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     redis.set(f"{sweeps.runtime.services(FIRST).ledger.stem}:batches", "not a sorted set")
     sweeps.play()
     assert (contract.TASK_ADOPT, SECOND) in sweeps.asked
     assert (contract.TASK_ADOPT, FIRST) not in sweeps.asked
-    reply = [one for one in caplog.records if one.msg == "portal skipped by the sweep"]
-    assert [vars(one)["portal"] for one in reply] == [FIRST]
+    reply = [record for record in caplog.records if record.msg == "portal skipped by the sweep"]
+    assert [vars(record)["portal"] for record in reply] == [FIRST]
 
 
 def test_only_portals_with_open_work_are_asked_for_what_is_overdue(
@@ -112,7 +112,7 @@ def store_with_another_key(runtime: Runtime, name: str) -> None:
     runtime._services.clear()
 
 
-def test_a_portal_whose_secret_cannot_be_opened_does_not_keep_the_others_waiting(
+def test_a_portal_with_a_foreign_secret_does_not_stop_the_sweep(
     sweeps: Sweeps, caplog: pytest.LogCaptureFixture
 ) -> None:
     store_with_another_key(sweeps.runtime, FIRST)
@@ -120,14 +120,14 @@ def test_a_portal_whose_secret_cannot_be_opened_does_not_keep_the_others_waiting
         sweeps.play()
     assert (contract.TASK_ADOPT, SECOND) in sweeps.asked
     assert (contract.TASK_ADOPT, FIRST) not in sweeps.asked
-    reply = [vars(one) for one in caplog.records if one.msg == "portal skipped by the sweep"]
-    assert {one["portal"] for one in reply} == {FIRST}
+    reply = [vars(record) for record in caplog.records if record.msg == "portal skipped by the sweep"]
+    assert {fields["portal"] for fields in reply} == {FIRST}
     assert "does not open the client secret of portal acme" in reply[0]["why"]
-    alarms = [vars(one) for one in caplog.records if one.msg == "alarm"]
-    assert [one["issue"][:28] for one in alarms if one["portal"] == FIRST] == ["The secret key does not open"]
+    alarms = [vars(record) for record in caplog.records if record.msg == "alarm"]
+    assert [fields["issue"][:28] for fields in alarms if fields["portal"] == FIRST] == ["The secret key does not open"]
 
 
-def test_a_portal_whose_secret_cannot_be_opened_does_not_keep_the_others_unpolled(
+def test_a_portal_with_a_foreign_secret_does_not_stop_the_tick(
     sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store_with_another_key(sweeps.runtime, FIRST)
@@ -135,7 +135,9 @@ def test_a_portal_whose_secret_cannot_be_opened_does_not_keep_the_others_unpolle
     monkeypatch.setattr(sweeps.runtime, "ensure_configured_portal", lambda: None)
     assert tick() == f"due: {FIRST}, {SECOND}"
     assert {portal for name, portal in sweeps.asked if name == contract.TASK_POLL} == {SECOND}
-    assert [vars(one)["portal"] for one in caplog.records if one.msg == "portal skipped by the tick"] == [FIRST]
+    assert [vars(record)["portal"] for record in caplog.records if record.msg == "portal skipped by the tick"] == [
+        FIRST
+    ]
 
 
 def test_a_broker_or_a_ledger_that_is_away_ends_the_sweep(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +149,7 @@ def test_a_broker_or_a_ledger_that_is_away_ends_the_sweep(sweeps: Sweeps, monkey
         sweeps.play()
 
 
-def test_who_is_blocked_for_overload_is_asked_by_polls_alone(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blocked_portal_is_called_by_polls_only(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
     sweeps.runtime.store.portals.set_state(FIRST, ObservedState.BLOCKED, "OVERLOAD_LIMIT", actor="operator")
     reconciled: list[str] = []
     monkeypatch.setattr(ReconcileSchedule, "due_kinds", lambda _, portal: reconciled.append(portal.name) or ())
@@ -156,7 +158,7 @@ def test_who_is_blocked_for_overload_is_asked_by_polls_alone(sweeps: Sweeps, mon
     assert {portal for name, portal in sweeps.asked if name in (contract.TASK_ADOPT, contract.TASK_REDRIVE)} == {SECOND}
 
 
-def test_thousands_of_reserved_records_are_listed_seldom_while_none_is_an_orphan(sweeps: Sweeps) -> None:
+def test_thousands_of_reserved_records_without_orphan_are_listed_seldom(sweeps: Sweeps) -> None:
     fencing, timers = sweeps.runtime.services(FIRST).fencing, sweeps.runtime.timers
     fencing.note_reserved(100 * LISTED_FREELY, 0)
     for _ in range(3):
@@ -167,7 +169,7 @@ def test_thousands_of_reserved_records_are_listed_seldom_while_none_is_an_orphan
     fencing.orphans_to_adopt(["1234"])
     for _ in range(3):
         sweeps.play("reserved")
-    assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 4, "an orphan is looked at again in time"
+    assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 4, "with an orphan they are listed in each turn"
 
 
 def test_few_reserved_records_are_listed_in_each_turn(sweeps: Sweeps) -> None:

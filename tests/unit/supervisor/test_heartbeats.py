@@ -17,7 +17,7 @@ HUNG_SECONDS = 30.0
 
 
 class Hearts:
-    """Some processes, and a clock that goes on with each look."""
+    """Some processes, and a clock that advances with each look."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self.files = [folder / str(number) for number in range(count)]
@@ -27,12 +27,12 @@ class Hearts:
         self._now = 1
 
     def look(self, beating: set[int], seconds: float = 1.0) -> list[int]:
-        """These have touched their files since the last look. Return which hang."""
+        """Look after these processes have touched their files. Return those that hang."""
         self._now += 1
         for number in beating:
             os.utime(self.files[number], ns=(self._now, self._now))
         listen(self.heard, seconds)
-        return [number for number, one in enumerate(self.heard) if one.missed_seconds >= HUNG_SECONDS]
+        return [number for number, heartbeat in enumerate(self.heard) if heartbeat.missed_seconds >= HUNG_SECONDS]
 
 
 def test_the_one_that_is_silent_beside_another_hangs_and_no_other(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_one_beat_is_enough_to_be_well(tmp_path: Path) -> None:
         assert hearts.look({0, 1}) == []
 
 
-def test_after_an_outage_of_the_broker_the_last_to_be_heard_has_its_whole_time(tmp_path: Path) -> None:
+def test_after_a_broker_outage_silence_is_counted_anew(tmp_path: Path) -> None:
     hearts = Hearts(tmp_path, 2)
     hearts.look({0, 1})
     assert all(hearts.look(set()) == [] for _ in range(1000))

@@ -1,4 +1,4 @@
-"""One supervisor on one data directory, and nothing left of the one before."""
+"""One supervisor on a data directory, and no processes left of a killed one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOLD = (
 
 @pytest.fixture
 def holder(tmp_path: Path):
-    """A supervisor with one process of its own."""
+    """A supervisor with one process."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     child = int(process.stdout.readline())
@@ -39,12 +39,12 @@ def holder(tmp_path: Path):
         os.kill(child, signal.SIGKILL)
 
 
-def test_a_second_one_is_refused_with_the_id_of_the_first(tmp_path, holder):
+def test_a_second_supervisor_is_refused_with_the_id_of_the_first(tmp_path, holder):
     with pytest.raises(ConfigError, match=rf"as process {holder[0].pid}\. Stop it first"), SingleStart(tmp_path):
         pass
 
 
-def test_what_a_killed_one_left_is_killed_and_only_that(tmp_path, holder, monkeypatch):
+def test_only_the_processes_of_a_killed_supervisor_are_killed(tmp_path, holder, monkeypatch):
     process, child = holder
     monkeypatch.setattr(single_start, "PATIENCE_SECONDS", 0.2)
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])

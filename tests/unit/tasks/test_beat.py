@@ -59,6 +59,6 @@ def test_beat_uses_it() -> None:
     assert celeryconfig.beat_scheduler == f"{SteadyScheduler.__module__}:{SteadyScheduler.__name__}"
 
 
-def test_a_folder_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_an_unusable_folder_ends_beat_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"cannot start\.\nBeat cannot keep .* B24_DATA_DIR to a folder"):
         Beat(tmp_path / "none" / "schedule")
