@@ -68,11 +68,16 @@ class Stack:
             self._exit = started.pop_all()
         try:
             if self._bind:
-                wait_until(lambda: self.control.state()["bindings"], "events are bound at start")
+                wait_until(self._bound, "events are bound at start")
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def _bound(self) -> bool:
+        """Return whether the portal has subscriptions. Fail at once where a worker did not start."""
+        assert all(worker.alive for worker in self.workers), "a worker ended at its start"
+        return bool(self.control.state()["bindings"])
 
     def __exit__(self, *_: object) -> None:
         self._exit.close()
