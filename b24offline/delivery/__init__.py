@@ -2,6 +2,7 @@
 
 from b24offline.delivery.dead_letters import DeadLetterQueue, run_of_dead_letter
 from b24offline.delivery.object_reader import NotReadable
+from b24offline.delivery.poller import Poller
 from b24offline.delivery.portal_lifecycle import PortalLifecycle
 from b24offline.delivery.portal_rounds import PortalRounds
 from b24offline.delivery.retry_policy import Permanent, uncounted_wait_seconds
@@ -14,6 +15,7 @@ __all__ = [
     "DeadLetterQueue",
     "NotReadable",
     "Permanent",
+    "Poller",
     "PortalLifecycle",
     "PortalRounds",
     "PortalServices",

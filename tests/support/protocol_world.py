@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from b24offline.config import Lane
-from b24offline.delivery import DeadLetterQueue, Settler
-from b24offline.delivery.poller import Poller
+from b24offline.delivery import DeadLetterQueue, Poller, Settler
 from b24offline.emulator import Address, ApiError, Binding, Call, Clock, Params, invoke
 from b24offline.emulator import Portal as EmulatedPortal
 from b24offline.errors import BadRequest, QueryLimitExceeded, UnknownAnswer
