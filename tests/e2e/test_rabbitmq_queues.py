@@ -14,7 +14,7 @@ from redis import Redis
 
 from b24offline.config import Config
 from b24offline.contract import EXCHANGE, QUEUE_EVENTS, QUEUES
-from b24offline.tasks import application
+from b24offline.tasks import celery_app
 from tests.e2e.test_start import celery
 from tests.support import chains
 from tests.support.rabbit import RabbitNode
@@ -74,13 +74,13 @@ def test_steps_that_wait_do_not_block_the_queue(
 def test_a_delayed_message_does_not_wait_for_the_workers_clock(
     rabbit: RabbitNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(application, "config", Config(broker_url=rabbit.url))
+    monkeypatch.setattr(celery_app.settings, "config", Config(broker_url=rabbit.url))
     exchange = kombu.Exchange(EXCHANGE, type="topic")
     queue = kombu.Queue(
         "b24offline.waiting", exchange, "b24offline.waiting", queue_arguments={"x-queue-type": "quorum"}
     )
     with (
-        application.Application("waiting", broker=rabbit.url, set_as_current=False) as app,
+        celery_app.Application("waiting", broker=rabbit.url, set_as_current=False) as app,
         app.connection_for_read() as connection,
     ):
         app.conf.update(task_queues=(queue,), task_default_queue=queue.name)
