@@ -7,10 +7,7 @@ What each key holds, and for how long, is in `docs/architecture.md`.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from b24offline.events import Event, ObjectKey
+from typing import Literal
 
 SubscriptionNote = Literal["", "fresh", "asked", "begun", "look"]
 
@@ -66,9 +63,8 @@ def run(stem: str, name: str) -> str:
     return f"{stem}:run:{name}"
 
 
-def object_queue(stem: str, event: Event, pipeline: str) -> str:
-    """Return the list of the runs of an object and a pipeline; a record without object has its own queue."""
-    name = f"{event.object.entity}:{event.object.object_id}" if event.object else f"record:{event.record_id}"
+def object_queue(stem: str, name: str, pipeline: str) -> str:
+    """Return the list of the runs of an object and a pipeline. ``name``: see `Event.object_name`."""
     return f"{stem}:object_queue:{name}|{pipeline}"
 
 
@@ -135,9 +131,9 @@ def unread(stem: str) -> str:
     return f"{stem}:unread"
 
 
-def snapshot(stem: str, key: ObjectKey) -> str:
-    """Return the key of an object that was read in bulk."""
-    return f"{stem}:snapshot:{key.entity}:{key.object_id}"
+def snapshot(stem: str, name: str) -> str:
+    """Return the key of an object that was read in bulk. ``name``: see `ObjectKey.name`."""
+    return f"{stem}:snapshot:{name}"
 
 
 def jobs(stem: str) -> str:

@@ -25,6 +25,11 @@ class ObjectKey:
     def __str__(self) -> str:
         return f"{self.entity} {self.object_id}"
 
+    @property
+    def name(self) -> str:
+        """Entity and id as one word, `crm_deal:123`, for keys and for the idempotency key."""
+        return f"{self.entity}:{self.object_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -60,24 +65,28 @@ class Event:
         return f"{self.record_id}@{stamp_seconds(self.stamp)}"
 
     @property
-    def local(self) -> bool:
-        """Whether it is synthetic: it has no record on the portal."""
+    def object_name(self) -> str:
+        """The name of its object; a record without object counts as an object of its own."""
+        return self.object.name if self.object else f"record:{self.record_id}"
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether no record of the portal stands behind it."""
         return self.record_id < 0
 
     @property
     def retrying(self) -> bool:
         """Whether a failed run is retried instead of nacked: its record was nacked before, or it has none."""
-        return self.nacked or self.local
+        return self.nacked or self.synthetic
 
     def idempotency_key(self, pipeline: str) -> str:
         """Return a text that is the same whenever this event runs through the given pipeline.
 
-        A repeat of the event in the portal has another stamp, hence another key. The key of a local event names the
+        A repeat of the event in the portal has another stamp, hence another key. The key of a synthetic event names the
         object, so it is the same when the same missed change is injected twice.
         """
-        if self.local and self.object is not None:
-            name = f"{self.object.entity}:{self.object.object_id}"
-            return f"{self.portal}:synthetic:{name}@{stamp_seconds(self.stamp)}:{pipeline}"
+        if self.synthetic and self.object is not None:
+            return f"{self.portal}:synthetic:{self.object.name}@{stamp_seconds(self.stamp)}:{pipeline}"
         return f"{self.portal}:{self.delivery}:{pipeline}"
 
     def to_json(self) -> str:

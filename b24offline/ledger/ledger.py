@@ -61,7 +61,7 @@ class Ledger:
 
     def object_queue(self, event: Event, pipeline: str) -> str:
         """Return the key of the object queue of this object and pipeline; a record without object has its own."""
-        return keys.object_queue(self.stem, event, pipeline)
+        return keys.object_queue(self.stem, event.object_name, pipeline)
 
     def open(
         self,

@@ -39,7 +39,7 @@ class ObjectCache:
         self._ttl_ms = max(1000, round(ttl_seconds * 1000))
 
     def _key(self, key: ObjectKey) -> str:
-        return keys.snapshot(self._stem, key)
+        return keys.snapshot(self._stem, key.name)
 
     def put(self, snapshots: Iterable[Snapshot]) -> None:
         """Keep snapshots for the time to live; a later read replaces an earlier one."""

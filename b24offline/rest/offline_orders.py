@@ -27,7 +27,7 @@ class UnsafeCall(B24OfflineError):
 
 
 def is_process_id(process_id: object) -> bool:
-    """Return whether this is a complete process id of a portal; that of a local batch has a colon and is not."""
+    """Return whether this is a complete process id of a portal; that of a synthetic batch has a colon and is not."""
     return isinstance(process_id, str) and _PROCESS_ID.fullmatch(process_id) is not None
 
 

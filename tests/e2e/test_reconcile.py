@@ -78,7 +78,7 @@ def test_missed_changes_are_found_by_hand(
     assert stack.counters["events_injected"] == 24
     wait_until(lambda: stack.compare().equal and all_run(stack), "what was missed is run")
     assert stack.counters["injected_done"] == 24
-    assert destroying_calls(stack) == calls, "a local batch made a call of the queue"
+    assert destroying_calls(stack) == calls, "a synthetic batch made a call of the queue"
 
     again = command(stack, "reconcile", "--since", "1h", "--deleted")
     assert (again["missed"], again["gone"]) == (0, 0)
