@@ -7,7 +7,10 @@ What each key holds, and for how long, is in `docs/architecture.md`.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SubscriptionNote = Literal["", "fresh", "asked", "begun", "look"]
 
@@ -22,45 +25,46 @@ def pattern(begin: str) -> str:
     return re.sub(r"([*?\[\]\\])", r"\\\1", begin) + ":*"
 
 
-# -- of a deployment
+def _one(what: str) -> Callable[[str], str]:
+    return lambda begin: f"{begin}:{what}"
 
 
-def polls(prefix: str) -> str:
-    """Return the sorted set of portals by when they are polled next."""
-    return f"{prefix}:polls"
+def _each(what: str) -> Callable[[str, str], str]:
+    return lambda begin, name: f"{begin}:{what}:{name}"
 
 
-def once_per(prefix: str, what: str) -> str:
-    """Return the key that exists while the period of something that happens once per period lasts."""
-    return f"{prefix}:once:{what}"
+# -- of a deployment, below the prefix
 
+polls = _one("polls")
+"""Sorted set of portals by when they are polled next."""
+once_per = _each("once")
+"""Exists while the period of something that happens once per period lasts."""
 
-# -- of a portal: the ledger
+# -- the ledger of a portal, below its stem
 
-
-def due(stem: str) -> str:
-    """Return the sorted set of runs and batches by due time."""
-    return f"{stem}:due"
-
-
-def batches(stem: str) -> str:
-    """Return the sorted set of open batches by when they were opened."""
-    return f"{stem}:batches"
-
-
-def batch(stem: str, process_id: str) -> str:
-    """Return the hash of a batch."""
-    return f"{stem}:batch:{process_id}"
+due = _one("due")
+"""Sorted set of runs and batches by due time."""
+batches = _one("batches")
+"""Sorted set of open batches by when they were opened."""
+batch = _each("batch")
+"""Hash of a batch, by its process id."""
+run = _each("run")
+"""Hash of a run."""
+fencing = _one("fencing")
+"""Hash of what must vanish together: epoch, schema, poll lease, in-doubt windows."""
+orphans = _one("orphans")
+"""Hash of orphans: process id -> first seen."""
+nacked = _one("nacked")
+"""Hash of nacked records: record id -> first seen."""
+stats = _one("stats")
+"""Hash of counters."""
+lanes = _one("lanes")
+"""Hash of when each lane is due."""
 
 
 def records(stem: str, process_id: str) -> str:
     """Return the hash of what is left of a batch: record id -> JSON."""
-    return f"{stem}:batch:{process_id}:records"
-
-
-def run(stem: str, name: str) -> str:
-    """Return the hash of a run."""
-    return f"{stem}:run:{name}"
+    return f"{batch(stem, process_id)}:records"
 
 
 def object_queue(stem: str, name: str, pipeline: str) -> str:
@@ -68,57 +72,28 @@ def object_queue(stem: str, name: str, pipeline: str) -> str:
     return f"{stem}:object_queue:{name}|{pipeline}"
 
 
-def fencing(stem: str) -> str:
-    """Return the hash of what must vanish together: epoch, schema, poll lease, in-doubt windows."""
-    return f"{stem}:fencing"
+# -- notes about a portal, below its stem
 
-
-def orphans(stem: str) -> str:
-    """Return the hash of orphans: process id -> first seen."""
-    return f"{stem}:orphans"
-
-
-def nacked(stem: str) -> str:
-    """Return the hash of nacked records: record id -> first seen."""
-    return f"{stem}:nacked"
-
-
-def stats(stem: str) -> str:
-    """Return the hash of counters."""
-    return f"{stem}:stats"
-
-
-def lanes(stem: str) -> str:
-    """Return the hash of when each lane is due."""
-    return f"{stem}:lanes"
-
-
-# -- of a portal: notes
-
-
-def reserved(stem: str) -> str:
-    """Return the key of the number of reserved records in the last whole list."""
-    return f"{stem}:reserved"
-
-
-def unreadable(stem: str) -> str:
-    """Return the key of the number of reserved records that cannot be read."""
-    return f"{stem}:unreadable"
-
-
-def refused(stem: str) -> str:
-    """Return the key of the events that cannot be subscribed."""
-    return f"{stem}:refused"
-
-
-def alarms(stem: str) -> str:
-    """Return the hash of issues that were logged."""
-    return f"{stem}:alarms"
-
-
-def reconciled(stem: str) -> str:
-    """Return the key of how the last reconciliation ended."""
-    return f"{stem}:reconciled"
+reserved = _one("reserved")
+"""Number of reserved records in the last whole list."""
+unreadable = _one("unreadable")
+"""Number of reserved records that cannot be read."""
+refused = _one("refused")
+"""Events that cannot be subscribed."""
+alarms = _one("alarms")
+"""Hash of issues that were logged."""
+reconciled = _one("reconciled")
+"""How the last reconciliation ended."""
+unread = _one("unread")
+"""Exists while no objects are read in bulk."""
+snapshot = _each("snapshot")
+"""An object that was read in bulk, by `ObjectKey.name`."""
+jobs = _one("jobs")
+"""Hash of jobs that are not done: number -> JSON."""
+job_lease = _each("jobs")
+"""Lock of whoever works on jobs of a kind."""
+answer = _each("answer")
+"""Answer to a job, by its number."""
 
 
 def bound(stem: str, note: SubscriptionNote = "") -> str:
@@ -126,32 +101,7 @@ def bound(stem: str, note: SubscriptionNote = "") -> str:
     return f"{stem}:bound:{note}" if note else f"{stem}:bound"
 
 
-def unread(stem: str) -> str:
-    """Return the key that exists while no objects are read in bulk."""
-    return f"{stem}:unread"
-
-
-def snapshot(stem: str, name: str) -> str:
-    """Return the key of an object that was read in bulk. ``name``: see `ObjectKey.name`."""
-    return f"{stem}:snapshot:{name}"
-
-
-def jobs(stem: str) -> str:
-    """Return the hash of jobs that are not done: number -> JSON."""
-    return f"{stem}:jobs"
-
-
-def job_lease(stem: str, kind: str) -> str:
-    """Return the lock of whoever works on jobs of a kind."""
-    return f"{stem}:jobs:{kind}"
-
-
-def answer(stem: str, number: str) -> str:
-    """Return the key of the answer to a job."""
-    return f"{stem}:answer:{number}"
-
-
-# -- of a portal: calls
+# -- calls to a portal
 
 
 def rate_bucket(prefix: str, portal: str) -> str:

@@ -76,7 +76,7 @@ def _built(
             )
             if event.retrying:
                 # Its record was nacked and must not be nacked again: it waits for a repaired pipeline.
-                services.ledger.back_off(ref.run, ref.attempt, reason=type(error).__name__)
+                services.ledger.reschedule_run(ref.run, ref.attempt, None, counted=True, reason=type(error).__name__)
                 continue
             completion = services.ledger.fail(ref.run, ref.attempt, type(error).__name__, backoff_seconds=0.001)
             settleable += completion.settleable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -28,7 +29,7 @@ def nacked(portal: str, records: bool, as_json: bool) -> None:
     lanes = {name: list(error_lane(runtime.redis, runtime.services(name).ledger)) for name in names}
     events = [event for lane in lanes.values() for event in lane]
     if as_json:
-        show_json([event.as_json() for event in events])
+        show_json([asdict(event) for event in events])
     elif records:
         show_table(
             ("portal", "place", "record", "event", "object", "pipeline", "failures", "reason", "age", "next"),

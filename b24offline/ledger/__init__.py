@@ -1,7 +1,7 @@
 """What Redis holds of each portal: open batches, runs, leases, due times. All of it may be lost."""
 
 from b24offline.ledger.batches import SYNTHETIC_PREFIX, BatchKind, Entry, is_synthetic, run_id
-from b24offline.ledger.fencing import MAX_RETRYING_RECORDS, Fencing, PollLease, PollRefused
+from b24offline.ledger.fencing import MAX_RETRYING_RECORDS, Fencing
 from b24offline.ledger.inspect import PLACES, Waiting, error_lane
 from b24offline.ledger.job_queue import RECONCILE, RUN, Body, JobQueue
 from b24offline.ledger.lease_renewer import LeaseRenewer
@@ -9,7 +9,17 @@ from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS, STEP_STRIDE, Ledger
 from b24offline.ledger.notes import note_refused, note_unreadable, noted_refused, noted_unreadable
 from b24offline.ledger.object_cache import ObjectCache, Snapshot
 from b24offline.ledger.reconciled import Reconciled, last_reconciled, save_reconciled
-from b24offline.ledger.replies import Completion, DeadLettered, Outcome, Overdue, RunRef, SettleLease, StepLease
+from b24offline.ledger.replies import (
+    Completion,
+    DeadLettered,
+    Outcome,
+    Overdue,
+    PollLease,
+    PollRefused,
+    RunRef,
+    SettleLease,
+    StepLease,
+)
 from b24offline.ledger.schedule import LaneSchedule, PollSchedule, next_interval_seconds, with_open_work
 from b24offline.ledger.schema import LedgerSchemaMismatch, other_schema, reset_ledgers
 

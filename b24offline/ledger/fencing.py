@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from b24offline import keys
 from b24offline.config import DEFAULT_LANE
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from b24offline.config import Timers
     from b24offline.events import Record
     from b24offline.ledger.ledger import Ledger
-    from b24offline.ledger.replies import SettleLease
+    from b24offline.ledger.replies import PollLease, PollRefused, SettleLease
 
 MAX_RETRYING_RECORDS: Final = 50
 """Retrying batches that count as one batch of a poll: each has one record."""
@@ -37,23 +36,6 @@ _PAGE: Final = 50
 _NO_LIMIT: Final = 1 << 30
 _ABOVE_ALL: Final = (1 << 53) - 1
 """Greater than any record id that a script can compare."""
-
-
-@dataclass(frozen=True, slots=True)
-class PollLease:
-    """The right to one reserving call, released after an answer that is known."""
-
-    token: str
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class PollRefused:
-    """No reserving call now. ``reason``: "busy", "full" (open batches) or "recovering" (after loss of the ledger)."""
-
-    reason: Literal["busy", "full", "recovering"]
-    wait_seconds: float
-    epoch: int | None = None
 
 
 class Fencing:
@@ -79,11 +61,10 @@ class Fencing:
         The lease outlives the longest reserving call. A new epoch must be durable before the call is sent.
         ``gate``: whether too many open batches refuse it: those of the lane, or the retrying ones for that ``kind``.
         """
-        token = secrets.token_hex(8)
         most = self._gate * MAX_RETRYING_RECORDS if kind is BatchKind.RETRYING else self._gate
         text = self._ledger.transition(
             "begin_poll",
-            token,
+            secrets.token_hex(8),
             milliseconds(self._timers.poll_lease_seconds),
             most if gate else _NO_LIMIT,
             round(self._timers.recovery_seconds * 1000),
@@ -92,13 +73,9 @@ class Fencing:
             lane,
             milliseconds(self._timers.in_doubt_seconds),
             kind,
+            self._timers.sweep_seconds,
         )
-        reply = POLL.validate_json(text)
-        if reply.state == "taken":
-            return PollLease(token, reply.epoch or 0)
-        if reply.state == "full":
-            return PollRefused("full", self._timers.sweep_seconds)
-        return PollRefused(reply.state, reply.wait_ms / 1000, reply.epoch)
+        return POLL.validate_json(text)
 
     def release(self, lease: PollLease) -> bool:
         """End the lease, after an answer that is known; after an unknown one it must run out by itself."""
@@ -138,8 +115,7 @@ class Fencing:
     def orphans_to_adopt(self, reserved: Collection[str]) -> dict[str, int]:
         """Return, of the reserved process ids, those unknown to the ledger for long enough -> when first seen (ms)."""
         age = milliseconds(self._timers.sighting_seconds)
-        orphans = ORPHANS.validate_json(self._ledger.transition("orphans_to_adopt", json.dumps(sorted(reserved)), age))
-        return {orphan.process_id: orphan.first_seen_ms for orphan in orphans}
+        return ORPHANS.validate_json(self._ledger.transition("orphans_to_adopt", json.dumps(sorted(reserved)), age))
 
     def has_orphans(self) -> bool:
         """Return whether orphans were seen that are not adopted yet."""

@@ -6,7 +6,7 @@ Reads only, in many small steps; what changes meanwhile may be seen before or af
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from b24offline import keys
@@ -55,10 +55,6 @@ class Waiting:
     reason: str
     age_seconds: float
     next_seconds: float | None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return asdict(self)
 
 
 def error_lane(redis: Redis, ledger: Ledger) -> Iterator[Waiting]:

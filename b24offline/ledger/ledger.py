@@ -12,14 +12,15 @@ from __future__ import annotations
 import json
 import secrets
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from b24offline import keys
 from b24offline.config import DEFAULT_LANE
 from b24offline.events import Event
 from b24offline.ledger.batches import BatchKind, run_id
-from b24offline.ledger.replies import COMPLETION, OPENED, OVERDUE, RUN_REFS, SETTLE, STEP_LEASE, SettleLease
-from b24offline.ledger.transitions import Transitions, milliseconds
+from b24offline.ledger.replies import COMPLETION, OVERDUE, RUN_REFS, SETTLE, STEP_LEASE
+from b24offline.ledger.schema import delete_below
+from b24offline.ledger.transitions import Transitions, clock_ms, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +29,16 @@ if TYPE_CHECKING:
 
     from b24offline.config import Timers
     from b24offline.ledger.batches import Entry
-    from b24offline.ledger.replies import Completion, DeadLettered, Outcome, Overdue, RunRef, StepLease
+    from b24offline.ledger.replies import (
+        Completion,
+        DeadLettered,
+        Outcome,
+        Overdue,
+        RunRef,
+        SettleLease,
+        StepLease,
+        Unsettled,
+    )
 
 MAX_HELD_ATTEMPTS: Final = 8
 """Counted errors, and crashes beyond their budget, after which a retrying run is dead-lettered."""
@@ -79,7 +89,7 @@ class Ledger:
         """
         entries = list(entries)
         only_failed = all(entry.skip == "failed" for entry in entries)
-        reply = self.transition(
+        pending: int | None = self.transition(
             "open_batch",
             process_id,
             kind,
@@ -92,8 +102,7 @@ class Ledger:
             self.first_attempt(),
             "batches_adopted" if first_seen_ms else f"batches_{kind}",
         )
-        opened = OPENED.validate_json(reply)
-        return opened.pending if opened.state == "opened" else None
+        return pending
 
     def _payload(self, entry: Entry) -> dict[str, Any]:
         event = entry.event
@@ -118,17 +127,12 @@ class Ledger:
         bound = milliseconds(wait_seconds + self._timers.dispatch_due_seconds)
         return int(self.transition("postpone_batch", process_id, bound))
 
-    def begin_settle(self, process_id: str) -> SettleLease | Literal["gone", "busy", "damaged"]:
+    def begin_settle(self, process_id: str) -> SettleLease | Unsettled:
         """Take the settle lease and read the outcomes of the batch."""
-        token = secrets.token_hex(8)
         lease = milliseconds(self._timers.settle_lease_seconds)
         in_doubt = milliseconds(self._timers.in_doubt_seconds)
-        reply = SETTLE.validate_json(self.transition("begin_settle", process_id, token, lease, in_doubt))
-        if reply.state != "taken":
-            return reply.state
-        outcomes = {record.id: record.outcome for record in reply.records}
-        events = {record.id: record.event for record in reply.records}
-        return SettleLease(process_id, token, reply.now_ms, reply.first_seen_ms, outcomes, events)
+        reply = self.transition("begin_settle", process_id, secrets.token_hex(8), lease, in_doubt)
+        return SETTLE.validate_json(reply)
 
     def end_settle(self, settling: SettleLease, done: Iterable[int], next_look_seconds: float) -> str:
         """Drop the records that are done and close an empty batch. Return "closed", "open" or "lost"."""
@@ -161,14 +165,15 @@ class Ledger:
         delay = milliseconds(delay_seconds)
         return bool(self.transition("retry_step", run, attempt, delay, self._queue_bound, int(counted), reason))
 
-    def reschedule_run(self, run: str, attempt: int, delay_seconds: float, *, counted: bool, reason: str) -> bool:
-        """Let the sweep start the run again from its first step after the delay."""
-        delay = milliseconds(delay_seconds)
-        return bool(self.transition("reschedule_run", run, attempt, delay, int(counted), reason, self._retrying_rules))
+    def reschedule_run(
+        self, run: str, attempt: int, delay_seconds: float | None, *, counted: bool, reason: str
+    ) -> bool:
+        """Let the sweep start the run again from its first step after the delay.
 
-    def back_off(self, run: str, attempt: int, *, reason: str) -> bool:
-        """Let a retrying run that failed start again later; how much later grows with its failures."""
-        return bool(self.transition("back_off", run, attempt, reason, self._retrying_rules))
+        None: a retrying run, and the delay grows with its failures.
+        """
+        delay = "" if delay_seconds is None else milliseconds(delay_seconds)
+        return bool(self.transition("reschedule_run", run, attempt, delay, int(counted), reason, self._retrying_rules))
 
     def exhaust(self, run: str, attempt: int, *, reason: str) -> bool:
         """Use up the attempts of a retrying run whose failure is certain to come again: the sweep dead-letters it."""
@@ -279,13 +284,11 @@ class Ledger:
 
     def now_ms(self) -> int:
         """Return the ledger's clock: milliseconds of the Redis server."""
-        seconds, micros = self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+        return clock_ms(self._redis)
 
     def erase(self) -> int:
         """Delete everything that is known of the portal, as when it is removed. Return how many keys that were.
 
         Messages that are still on their way then find nothing to do.
         """
-        names = list(self._redis.scan_iter(keys.pattern(self.stem), count=1000))
-        return int(self._redis.delete(*names)) if names else 0
+        return delete_below(self._redis, self.stem)

@@ -20,19 +20,13 @@ REFUSED_TTL_SECONDS: Final = 2 * 86_400
 
 
 def note_unreadable(redis: Redis, ledger: Ledger, count: int) -> None:
-    """Store how many reserved records of a whole list cannot be read; 0 deletes the note."""
-    if count:
-        redis.set(keys.unreadable(ledger.stem), count, ex=UNREADABLE_TTL_SECONDS)
-    else:
-        redis.delete(keys.unreadable(ledger.stem))
+    """Store how many reserved records of a whole list cannot be read."""
+    redis.set(keys.unreadable(ledger.stem), count, ex=UNREADABLE_TTL_SECONDS)
 
 
 def note_refused(redis: Redis, ledger: Ledger, names: Collection[str]) -> None:
-    """Store which events the portal refused to subscribe at the last look; no names delete the note."""
-    if names:
-        redis.set(keys.refused(ledger.stem), json.dumps(sorted(names)), ex=REFUSED_TTL_SECONDS)
-    else:
-        redis.delete(keys.refused(ledger.stem))
+    """Store which events the portal refused to subscribe at the last look."""
+    redis.set(keys.refused(ledger.stem), json.dumps(sorted(names)), ex=REFUSED_TTL_SECONDS)
 
 
 def noted_unreadable(redis: Redis, ledger: Ledger) -> int:
@@ -42,5 +36,4 @@ def noted_unreadable(redis: Redis, ledger: Ledger) -> int:
 
 def noted_refused(redis: Redis, ledger: Ledger) -> tuple[str, ...]:
     """Return the names of the events whose subscription was refused."""
-    text = redis.get(keys.refused(ledger.stem))
-    return tuple(json.loads(text)) if text else ()
+    return tuple(json.loads(redis.get(keys.refused(ledger.stem)) or "[]"))

@@ -7,17 +7,15 @@ Names and types are those of the scripts. Large numbers, as ids and attempts, co
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 
 from b24offline.events import Event
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 Outcome = Literal["succeeded", "failed", "superseded", "unfinished"]
+Unsettled = Literal["gone", "busy", "damaged"]
 DeadLettered = Literal["dead_lettered", "kept", "moved", "done"]
 
 
@@ -51,14 +49,6 @@ class RunRef:
 
 
 _Runs = Annotated[tuple[RunRef, ...], BeforeValidator(_list)]
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """Whether a batch was opened; if so, how many runs of it have no outcome yet."""
-
-    state: Literal["opened", "open before", "lease lost"]
-    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,51 +99,31 @@ class SettleLease:
     token: str
     now_ms: int
     first_seen_ms: int
-    outcomes: Mapping[int, Outcome]
-    events: Mapping[int, Event]
+    outcomes: dict[int, Outcome]
+    events: dict[int, _StoredEvent]
 
 
 @dataclass(frozen=True, slots=True)
-class SettledRecord:
-    """One record of a batch that is settled."""
+class PollLease:
+    """The right to one reserving call, released after an answer that is known."""
 
-    id: int
-    event: _StoredEvent
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class SettleReply:
-    """Whether a batch may be settled, and what it holds then."""
-
-    state: Literal["taken", "gone", "busy", "damaged"]
-    now_ms: int = 0
-    first_seen_ms: int = 0
-    records: Annotated[tuple[SettledRecord, ...], BeforeValidator(_list)] = ()
+    token: str
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
-class PollReply:
-    """Whether the poll lease was taken, and else for how long it is refused."""
+class PollRefused:
+    """No reserving call now. ``reason``: "busy", "full" (open batches) or "recovering" (after loss of the ledger)."""
 
-    state: Literal["taken", "busy", "full", "recovering"]
+    reason: Literal["busy", "full", "recovering"]
+    wait_seconds: float
     epoch: int | None = None
-    wait_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Orphan:
-    """A reserved batch that the ledger does not know."""
-
-    process_id: str
-    first_seen_ms: int
 
 
 RUN_REFS: Final = TypeAdapter(_Runs)
-OPENED: Final = TypeAdapter(Opened)
 STEP_LEASE: Final = TypeAdapter(StepLease)
 COMPLETION: Final = TypeAdapter(Completion)
 OVERDUE: Final = TypeAdapter(Overdue)
-SETTLE: Final = TypeAdapter(SettleReply)
-POLL: Final = TypeAdapter(PollReply)
-ORPHANS: Final = TypeAdapter(Annotated[tuple[Orphan, ...], BeforeValidator(_list)])
+SETTLE: Final = TypeAdapter[SettleLease | Unsettled](SettleLease | Unsettled)
+POLL: Final = TypeAdapter[PollLease | PollRefused](PollLease | PollRefused)
+ORPHANS: Final = TypeAdapter(dict[str, int])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from b24offline import keys
+from b24offline.ledger.transitions import clock_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,18 +23,6 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))
 for _, portal in ipairs(due) do redis.call('ZADD', KEYS[1], now + tonumber(ARGV[1]), portal) end
 return due
-"""
-_NEXT: Final = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZADD', KEYS[1], 'XX', now + tonumber(ARGV[2]), ARGV[1])
-return 1
-"""
-_NEXT_OF_LANE: Final = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[1], ARGV[1], (now + tonumber(ARGV[2])) .. ' ' .. ARGV[2])
-return 1
 """
 
 
@@ -53,7 +42,6 @@ class PollSchedule:
         self._redis = redis
         self._key = keys.polls(key_prefix)
         self._take = redis.register_script(_TAKE)
-        self._next = redis.register_script(_NEXT)
 
     def seed(self, portals: Iterable[str]) -> None:
         """Add portals that are missing, due at once; drop those that are not named."""
@@ -71,7 +59,7 @@ class PollSchedule:
 
     def set_next(self, portal: str, seconds: float) -> None:
         """Set when a portal is due again."""
-        self._next(keys=[self._key], args=[portal, round(seconds * 1000)])
+        self._redis.zadd(self._key, {portal: clock_ms(self._redis) + round(seconds * 1000)}, xx=True)
 
 
 class LaneSchedule:
@@ -80,13 +68,11 @@ class LaneSchedule:
     def __init__(self, redis: Redis, stem: str) -> None:
         self._redis = redis
         self._key = keys.lanes(stem)
-        self._next = redis.register_script(_NEXT_OF_LANE)
 
     def waited_ms(self, lanes: Iterable[str]) -> dict[str, int]:
         """Return lane -> for how many milliseconds it has been due; negative while it is not."""
         names = list(lanes)
-        seconds, micros = self._redis.time()
-        now = int(seconds) * 1000 + int(micros) // 1000
+        now = clock_ms(self._redis)
         reply = self._redis.hmget(self._key, names)
         return {
             name: now - int(str(value).split()[0]) if value else 0 for name, value in zip(names, reply, strict=True)
@@ -99,7 +85,8 @@ class LaneSchedule:
 
     def set_next(self, lane: str, seconds: float) -> None:
         """Set when a lane is due again."""
-        self._next(keys=[self._key], args=[lane, round(seconds * 1000)])
+        wait_ms = round(seconds * 1000)
+        self._redis.hset(self._key, lane, f"{clock_ms(self._redis) + wait_ms} {wait_ms}")
 
 
 def with_open_work(redis: Redis, key_prefix: str, portals: Sequence[str]) -> set[str]:

@@ -6,13 +6,14 @@ Each portal's fencing hash carries the number. The scripts refuse a ledger of an
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from b24offline import contract, keys
 from b24offline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from redis import Redis
 
@@ -51,15 +52,11 @@ def other_schema(redis: Redis, key_prefix: str, portals: Iterable[str]) -> Ledge
 
 def reset_ledgers(redis: Redis, key_prefix: str) -> int:
     """Delete what the ledgers of all portals hold. Return how many keys that were."""
-    page: list[str] = []
-    deleted = 0
-    for key in redis.scan_iter(keys.pattern(key_prefix), count=_AT_ONCE):
-        page.append(key)
-        if len(page) == _AT_ONCE:
-            deleted += _unlink(redis, page)
-            page = []
-    return deleted + _unlink(redis, page)
+    return delete_below(redis, key_prefix)
 
 
-def _unlink(redis: Redis, names: Sequence[str]) -> int:
-    return int(redis.unlink(*names)) if names else 0
+def delete_below(redis: Redis, begin: str) -> int:
+    """Delete all keys below a prefix or a stem, a page at a time. Return how many they were."""
+    names = redis.scan_iter(keys.pattern(begin), count=_AT_ONCE)
+    pages = iter(lambda: list(islice(names, _AT_ONCE)), [])
+    return sum(int(redis.unlink(*page)) for page in pages)

@@ -56,6 +56,12 @@ class Transitions:
             raise
 
 
+def clock_ms(redis: Redis) -> int:
+    """Return the ledger's clock: milliseconds of the Redis server."""
+    seconds, micros = redis.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
 def milliseconds(seconds: float) -> int:
     """Return a period as scripts take it, at least one millisecond."""
     return max(1, round(seconds * 1000))

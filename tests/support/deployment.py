@@ -204,7 +204,7 @@ class Deployment:
         return ran(self.ledger, handed)
 
     def fail_once(self, handed: RunRef, reason: str = "ValueError") -> None:
-        assert self.ledger.back_off(handed.run, handed.attempt, reason=reason)
+        assert self.ledger.reschedule_run(handed.run, handed.attempt, None, counted=True, reason=reason)
 
     def use_up(self, handed: RunRef) -> RunRef:
         """Fail a retrying run until the sweep gives it up. Return what it hands to dead-lettering."""

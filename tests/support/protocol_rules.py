@@ -238,7 +238,7 @@ class ProtocolMachine(RuleBasedStateMachine):
         elif how in {"fail", "later"}:
             self.world.journal.end(execution, ok=False)
             if execution.retrying:
-                self.ledger.back_off(run, attempt, reason="x")
+                self.ledger.reschedule_run(run, attempt, None, counted=True, reason="x")
             elif how == "later":
                 self.ledger.reschedule_run(run, attempt, 100, counted=True, reason="x")
             else:

@@ -1,10 +1,9 @@
 -- due -> requested: takes the poll lease, which outlives the reserving call. ARGV: token, lease ms, most open batches,
 -- recovery ms, new epoch, epoch the store knows ('' = this portal was never polled), lane, in-doubt ms, kind of the
--- batch to be opened.
+-- batch to be opened, seconds to wait when too many are open.
 -- Each lane counts its own batches, and retrying ones are counted by themselves: neither a flood nor records that keep
 -- failing keep the others out.
--- Replies {state = 'taken', epoch} | {state = 'busy', wait_ms} | {state = 'full'}
--- | {state = 'recovering', wait_ms, epoch}.
+-- Replies {token, epoch}, or {reason = 'busy' | 'full' | 'recovering', wait_seconds, epoch if recovering}.
 local epoch = redis.call('HGET', FENCING, 'epoch')
 if not epoch then
   epoch = ARGV[5]
@@ -19,10 +18,10 @@ if ARGV[6] ~= '' and ARGV[6] ~= epoch then
 end
 local fields = redis.call('HMGET', FENCING, 'recovery_until', 'poll_until')
 if fields[1] and tonumber(fields[1]) > now then
-  return cjson.encode({ state = 'recovering', wait_ms = tonumber(fields[1]) - now, epoch = epoch })
+  return cjson.encode({ reason = 'recovering', wait_seconds = (tonumber(fields[1]) - now) / 1000, epoch = epoch })
 end
 if fields[2] and tonumber(fields[2]) > now then
-  return cjson.encode({ state = 'busy', wait_ms = tonumber(fields[2]) - now })
+  return cjson.encode({ reason = 'busy', wait_seconds = (tonumber(fields[2]) - now) / 1000 })
 end
 local open = 0
 for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
@@ -30,6 +29,6 @@ for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
   local same_lane = (kind == 'polled' or kind == 'adopted') and lane == ARGV[7]
   if ARGV[9] == 'retrying' and kind == 'retrying' or ARGV[9] ~= 'retrying' and same_lane then open = open + 1 end
 end
-if open >= tonumber(ARGV[3]) then return cjson.encode({ state = 'full' }) end
+if open >= tonumber(ARGV[3]) then return cjson.encode({ reason = 'full', wait_seconds = ARGV[10] }) end
 redis.call('HSET', FENCING, 'poll_token', ARGV[1], 'poll_until', now + tonumber(ARGV[2]))
-return cjson.encode({ state = 'taken', epoch = epoch })
+return cjson.encode({ token = ARGV[1], epoch = epoch })

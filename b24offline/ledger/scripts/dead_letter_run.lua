@@ -18,11 +18,9 @@ if FINAL[redis.call('HGET', key, 'state')] then return 'done' end
 due('run', run, now + rest)
 for _, pid in ipairs(split(fields[3])) do
   local busy = redis.call('EXISTS', batch_key(pid)) == 0
-  for _, text in ipairs(redis.call('HVALS', records_key(pid))) do
-    for _, other in ipairs(split(cjson.decode(text).runs)) do
-      local state = redis.call('HGET', run_key(other), 'state')
-      if not state or (state ~= 'dead_lettered' and not FINAL[state]) then busy = true end
-    end
+  for _, other in ipairs(runs_of(pid)) do
+    local state = redis.call('HGET', run_key(other), 'state')
+    if not state or (state ~= 'dead_lettered' and not FINAL[state]) then busy = true end
   end
   if not busy then
     redis.call('HSET', batch_key(pid), 'kind', 'dead_lettered', 'rest', rest)

@@ -9,17 +9,7 @@ for _, id in ipairs(cjson.decode(ARGV[4])) do
   local text = redis.call('HGET', records_key(pid), id)
   if text then
     redis.call('HDEL', records_key(pid), id)
-    for _, run in ipairs(split(cjson.decode(text).runs)) do
-      local others = {}
-      for _, other in ipairs(split(redis.call('HGET', run_key(run), 'batches'))) do
-        if other ~= pid and redis.call('EXISTS', batch_key(other)) == 1 then others[#others + 1] = other end
-      end
-      if #others == 0 then
-        redis.call('DEL', run_key(run))
-      else
-        redis.call('HSET', run_key(run), 'batches', table.concat(others, ','))
-      end
-    end
+    for _, run in ipairs(split(cjson.decode(text).runs)) do leave_batch(run, pid) end
   end
 end
 if redis.call('HLEN', records_key(pid)) > 0 then
@@ -29,8 +19,5 @@ if redis.call('HLEN', records_key(pid)) > 0 then
   due('batch', pid, again and now or now + batch_rest(pid, tonumber(ARGV[3])))
   return 'open'
 end
-redis.call('DEL', key, records_key(pid))
-redis.call('ZREM', BATCHES, pid)
-undue('batch', pid)
-count('batches_closed')
+close_batch(pid, 'closed')
 return 'closed'

@@ -3,16 +3,16 @@
 -- payload, lane, first attempt number, counter of batches.
 -- An attempt number must never come twice for one run, also when its key is made anew: a handler that hung for long
 -- would record its success for a later attempt. So each opening counts from a number of its own, 48 random bits.
--- payload: [{id, event, message, nacked, skip, runs: [{id, pipeline, object_queue}]}]. Replies {state = 'opened',
--- pending = runs that are not final}, or {state = 'open before' | 'lease lost'}.
+-- payload: [{id, event, message, nacked, skip, runs: [{id, pipeline, object_queue}]}].
+-- Returns how many runs are not final; nothing: open before, or lease lost.
 local pid, kind, first_seen = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local dispatch_due, settle_due, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 if lease ~= '' then
-  if redis.call('HGET', FENCING, 'poll_token') ~= lease then return cjson.encode({ state = 'lease lost' }) end
+  if redis.call('HGET', FENCING, 'poll_token') ~= lease then return nil end
   redis.call('HDEL', FENCING, 'poll_token', 'poll_until')
 end
 local key = batch_key(pid)
-if redis.call('EXISTS', key) == 1 then return cjson.encode({ state = 'open before' }) end
+if redis.call('EXISTS', key) == 1 then return nil end
 local pending = 0
 local records = cjson.decode(ARGV[7])
 if first_seen == 0 then first_seen = now end
@@ -42,13 +42,9 @@ local function leave_batches(record)
       redis.call('HDEL', records_key(old), record.id)
       due('batch', old, now)
       for _, run in ipairs(split(cjson.decode(text).runs)) do
-        local fields = redis.call('HMGET', run_key(run), 'state', 'object_queue')
-        if fields[1] and not FINAL[fields[1]] then count_down({ old }, 0) end
-        if fields[1] and not kept[run] then
-          redis.call('LREM', fields[2], 0, run)
-          undue('run', run)
-          redis.call('DEL', run_key(run))
-        end
+        local state = redis.call('HGET', run_key(run), 'state')
+        if state and not FINAL[state] then count_down({ old }, 0) end
+        if not kept[run] then leave_batch(run, old) end
       end
     end
   end
@@ -93,4 +89,4 @@ redis.call('ZADD', BATCHES, now, pid)
 due('batch', pid, now + settle_due)
 count(is_synthetic(pid) and 'events_injected' or 'events_seen', #records)
 count(ARGV[10])
-return cjson.encode({ state = 'opened', pending = pending })
+return pending

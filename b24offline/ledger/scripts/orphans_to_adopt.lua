@@ -1,6 +1,6 @@
 -- Which reserved process ids no open batch has, now and when they were first seen, long enough ago. The caller holds
 -- the poll lease. ARGV: JSON of the process ids that the portal lists, age ms. Ids no longer listed are forgotten.
--- Replies [{process_id, first_seen_ms}].
+-- Replies {process id = when first seen, in ms}.
 local listed, adopt = {}, {}
 for _, pid in ipairs(cjson.decode(ARGV[1])) do
   listed[pid] = true
@@ -9,7 +9,7 @@ for _, pid in ipairs(cjson.decode(ARGV[1])) do
     if not first then
       redis.call('HSET', ORPHANS, pid, now)
     elseif now - tonumber(first) >= tonumber(ARGV[2]) then
-      adopt[#adopt + 1] = { process_id = pid, first_seen_ms = first }
+      adopt[pid] = first
     end
   else
     redis.call('HDEL', ORPHANS, pid)

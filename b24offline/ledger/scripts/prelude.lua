@@ -40,6 +40,40 @@ local function split(text)
   return parts
 end
 
+-- The runs of the records that are left of a batch.
+local function runs_of(pid)
+  local runs = {}
+  for _, text in ipairs(redis.call('HVALS', records_key(pid))) do
+    for _, run in ipairs(split(cjson.decode(text).runs)) do runs[#runs + 1] = run end
+  end
+  return runs
+end
+
+-- Ends an open batch; its runs are left to the caller.
+local function close_batch(pid, how)
+  redis.call('DEL', batch_key(pid), records_key(pid))
+  redis.call('ZREM', BATCHES, pid)
+  undue('batch', pid)
+  count('batches_' .. how)
+end
+
+-- Takes a run out of a batch that needs it no more; with its last batch the run is gone.
+local function leave_batch(run, pid)
+  local fields = redis.call('HMGET', run_key(run), 'object_queue', 'batches', 'message', 'pipeline')
+  local others = {}
+  for _, other in ipairs(split(fields[2])) do
+    if other ~= pid and redis.call('EXISTS', batch_key(other)) == 1 then others[#others + 1] = other end
+  end
+  if #others > 0 then
+    redis.call('HSET', run_key(run), 'batches', table.concat(others, ','))
+  elseif fields[1] then
+    redis.call('LREM', fields[1], 0, run)
+    redis.call('SREM', yielded_key(fields[3], fields[4]), run)
+    redis.call('DEL', run_key(run))
+    undue('run', run)
+  end
+end
+
 -- How long an object queue still waits after a failure, in ms. It holds for runs that arrive after the failure, too.
 local function backoff_left(object_queue)
   return math.max(0, tonumber(redis.call('GET', wait_key(object_queue)) or '0') - now)
@@ -104,8 +138,8 @@ local function conclude_yielded(run, outcome, reason)
   local fields = redis.call('HMGET', run_key(run), 'object_queue', 'batches', 'message', 'pipeline')
   redis.call('HSET', run_key(run), 'state', outcome, 'reason', reason)
   undue('run', run)
-  if fields[1] then redis.call('LREM', fields[1], 0, run) end
-  if fields[3] then redis.call('SREM', yielded_key(fields[3], fields[4]), run) end
+  redis.call('LREM', fields[1], 0, run)
+  redis.call('SREM', yielded_key(fields[3], fields[4]), run)
   count_down(split(fields[2]), 0)
   for _, pid in ipairs(split(fields[2])) do
     if redis.call('EXISTS', batch_key(pid)) == 1 then due('batch', pid, now) end
@@ -148,26 +182,22 @@ local function conclude(run, outcome, reason, bound, settle_due, backoff)
   undue('run', run)
   count('runs_' .. outcome)
   local following
-  if fields[1] then
-    redis.call('LREM', fields[1], 0, run)
-    if backoff > 0 then redis.call('SET', wait_key(fields[1]), now + backoff, 'PX', backoff) end
-    local head = redis.call('LINDEX', fields[1], 0)
-    if head and redis.call('HGET', run_key(head), 'state') == 'ready' then
-      if backoff > 0 then
-        due('run', head, now + backoff)
-      else
-        following = handed_out(head, hand_out(head, bound))
-      end
+  redis.call('LREM', fields[1], 0, run)
+  if backoff > 0 then redis.call('SET', wait_key(fields[1]), now + backoff, 'PX', backoff) end
+  local head = redis.call('LINDEX', fields[1], 0)
+  if head and redis.call('HGET', run_key(head), 'state') == 'ready' then
+    if backoff > 0 then
+      due('run', head, now + backoff)
+    else
+      following = handed_out(head, hand_out(head, bound))
     end
   end
   local settleable = count_down(split(fields[2]), settle_due)
-  if fields[3] then
-    local yielded = yielded_key(fields[3], fields[4])
-    redis.call('SREM', yielded, run)
-    for _, other in ipairs(yielded_runs(yielded)) do
-      if outcome == 'succeeded' and other.record < tonumber(fields[5]) and other.seen < tonumber(fields[6]) then
-        supersede(other.run, 'a newer one succeeded')
-      end
+  local yielded = yielded_key(fields[3], fields[4])
+  redis.call('SREM', yielded, run)
+  for _, other in ipairs(yielded_runs(yielded)) do
+    if outcome == 'succeeded' and other.record < tonumber(fields[5]) and other.seen < tonumber(fields[6]) then
+      supersede(other.run, 'a newer one succeeded')
     end
   end
   return { recorded = true, next = following, settleable = settleable }
@@ -204,7 +234,6 @@ local function yield_slot(run)
   if first and head and redis.call('HGET', run_key(head), 'state') == 'ready' then
     due('run', head, now + backoff_left(fields[1]))
   end
-  if not fields[2] then return end
   local key = yielded_key(fields[2], fields[3])
   redis.call('SADD', key, run)
   redis.call('EXPIRE', key, YIELDED_SECONDS)

@@ -1,6 +1,6 @@
 -- running -> waiting: the sweep starts the run again from its first step after the delay; a retrying one yields its
--- slot meanwhile. ARGV: run, attempt, delay ms, counted 0|1, reason, JSON of the rules of retrying runs.
--- Returns 1 or 0.
+-- slot meanwhile. ARGV: run, attempt, delay ms ('' = as long as its failures ask for), counted 0|1, reason, JSON of the
+-- rules of retrying runs. Returns 1 or 0.
 local run = ARGV[1]
 if not is_current(run, ARGV[2]) then return 0 end
 redis.call('HSET', run_key(run), 'state', 'waiting', 'reason', ARGV[5])

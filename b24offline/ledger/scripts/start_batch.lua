@@ -2,16 +2,13 @@
 -- queue. A run whose object queue waits after a failure is left to the sweep. ARGV: process id, queue bound ms.
 -- Replies [{run, attempt}].
 local handed = {}
-for _, text in ipairs(redis.call('HVALS', records_key(ARGV[1]))) do
-  for _, run in ipairs(split(cjson.decode(text).runs)) do
-    local fields = redis.call('HMGET', run_key(run), 'state', 'tries', 'object_queue')
-    local wait = fields[3] and backoff_left(fields[3]) or 0
-    if fields[1] == 'ready' and fields[2] == '0' and wait > 0 then
-      due('run', run, now + wait)
-    elseif fields[1] == 'ready' and fields[2] == '0' then
-      local attempt = hand_out(run, tonumber(ARGV[2]))
-      if attempt then handed[#handed + 1] = handed_out(run, attempt) end
-    end
+for _, run in ipairs(runs_of(ARGV[1])) do
+  local fields = redis.call('HMGET', run_key(run), 'state', 'tries', 'object_queue')
+  if fields[1] == 'ready' and fields[2] == '0' then
+    local wait = backoff_left(fields[3])
+    local attempt = wait == 0 and hand_out(run, tonumber(ARGV[2]))
+    if wait > 0 then due('run', run, now + wait) end
+    if attempt then handed[#handed + 1] = handed_out(run, attempt) end
   end
 end
 return cjson.encode(handed)

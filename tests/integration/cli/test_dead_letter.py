@@ -58,7 +58,7 @@ class Desk:
         ledger = self.services(portal).ledger
         ledger.open(f"p{record}", [Entry(event, (PIPELINE,))], kind=BatchKind.RETRYING)
         (ref,) = ledger.start(f"p{record}")
-        assert ledger.back_off(ref.run, ref.attempt, reason=reason)
+        assert ledger.reschedule_run(ref.run, ref.attempt, None, counted=True, reason=reason)
 
     def dead_letter(self, record: int, portal: str = "acme", **more: Any) -> None:
         self.retry(record, portal, **more)

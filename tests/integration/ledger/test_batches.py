@@ -184,7 +184,7 @@ def test_late_messages_of_a_closed_batch_change_nothing(redis: Redis) -> None:
     assert not ledger.pass_on(run, attempt, 0)
     assert not ledger.retry_step(run, attempt, 1, counted=True, reason="late")
     assert not ledger.reschedule_run(run, attempt, 1, counted=True, reason="late")
-    assert not ledger.back_off(run, attempt, reason="late")
+    assert not ledger.reschedule_run(run, attempt, None, counted=True, reason="late")
     assert ledger.succeed(run, attempt) == nothing
     assert ledger.fail(run, attempt, "late", backoff_seconds=1) == nothing
     assert ledger.crash(run, attempt, backoff_seconds=1) == nothing

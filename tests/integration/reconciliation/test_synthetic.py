@@ -143,7 +143,7 @@ def test_what_succeeds_is_dropped_without_a_call(acme: Deployment) -> None:
 def test_what_fails_is_retrying_dead_lettered_and_ends_as_a_person_says(acme: Deployment) -> None:
     process_id, (handed,) = opened_for(acme, 1)
     for number in range(MAX_HELD_ATTEMPTS):
-        assert acme.ledger.back_off(handed.run, handed.attempt, reason="ValueError")
+        assert acme.ledger.reschedule_run(handed.run, handed.attempt, None, counted=True, reason="ValueError")
         acme.later(TIMERS.redrive_backoff_seconds[min(number, 5)] + 1)
         overdue = acme.ledger.take_overdue()
         for handed in overdue.runs:
@@ -217,7 +217,7 @@ def test_the_key_is_that_of_the_missed_state(acme: Deployment) -> None:
 
 def test_a_newer_success_ends_an_older_one_that_waits(acme: Deployment) -> None:
     old, (handed,) = opened_for(acme, 1)
-    acme.ledger.back_off(handed.run, handed.attempt, reason="ValueError")
+    acme.ledger.reschedule_run(handed.run, handed.attempt, None, counted=True, reason="ValueError")
     acme.later(2)
     _, (newer,) = opened_for(acme, 1, batch="two")
     acme.ledger.succeed(newer.run, newer.attempt)
