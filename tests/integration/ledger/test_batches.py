@@ -119,11 +119,6 @@ def pair(handed: RunRef) -> tuple[str, int]:
     return handed.run, handed.attempt
 
 
-def test_pipelines_of_one_object_do_not_wait_for_each_other(redis: Redis) -> None:
-    ledger = ledger_on(redis)
-    assert len(opened(ledger, "p1", entry_of(1, "7", "a", "b"))) == 2
-
-
 def test_records_without_object_do_not_wait_for_each_other(redis: Redis) -> None:
     ledger = ledger_on(redis)
     one, other = (event_of(i, object=None) for i in (1, 2))
@@ -258,10 +253,3 @@ def test_forgetting_keeps_a_run_that_another_batch_shares(redis: Redis) -> None:
     ledger.forget("p1")
     ledger.open("p1", [entry_of(1), entry_of(2)], kind=BatchKind.ADOPTED)
     assert ledger.succeed(*pair(ran(ledger, handed))).settleable == ("p2",)
-
-
-def test_counters_add_up(redis: Redis) -> None:
-    ledger = ledger_on(redis)
-    ledger.count("events_acknowledged", 3)
-    ledger.count("events_acknowledged")
-    assert ledger.counters() == {"events_acknowledged": 4}

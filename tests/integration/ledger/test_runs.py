@@ -91,12 +91,6 @@ def test_after_its_outcome_nothing_touches_the_run(redis: Redis, outcome: str) -
     assert ledger.succeed(run_of(2), 1).settleable == ("p1",)
 
 
-def test_the_last_outcome_tells_that_the_batch_can_settle(redis: Redis) -> None:
-    ledger, handed = begun(redis, 1, 2)
-    assert ledger.succeed(handed.run, 1).settleable == ()
-    assert ledger.fail(run_of(2), 1, "x", backoff_seconds=1).settleable == ("p1",)
-
-
 def test_a_lease_is_renewed_by_the_step_that_holds_it(redis: Redis) -> None:
     ledger, handed = begun(redis, 1)
     pass_time(redis, ledger, TIMERS.lease_seconds - 1)
@@ -258,12 +252,6 @@ def test_the_backoff_holds_for_a_run_that_arrives_after_the_failure(redis: Redis
     assert ledger.take_overdue().runs == (), "the sweep went around the backoff"
     pass_time(redis, ledger, 30)
     assert ledger.take_overdue().runs == (RunRef(run_of(2), 1),)
-
-
-def test_a_success_leaves_no_backoff(redis: Redis) -> None:
-    ledger, handed = begun(redis, 1, deal="7")
-    ledger.succeed(handed.run, handed.attempt)
-    assert opened(ledger, "p2", entry_of(2, "7")) == (RunRef(run_of(2), 1),)
 
 
 def test_the_backoff_holds_for_a_run_that_nobody_dispatched(redis: Redis) -> None:

@@ -34,16 +34,6 @@ def test_intervals(previous: float, received: int, limit: int, minimum: float, m
         assert wait >= min(previous, maximum)
 
 
-def test_an_empty_queue_backs_off_to_the_ceiling() -> None:
-    waits, wait = [], 0.0
-    for _ in range(10):
-        wait = next_interval_seconds(wait, 0, 50, 2.0, 20.0)
-        waits.append(wait)
-    assert waits[0] == 2.0
-    assert waits == sorted(waits)
-    assert waits[-1] == 20.0
-
-
 def wait_of(redis: Redis, portal: str) -> float:
     seconds, micros = redis.time()
     return redis.zscore(KEY, portal) / 1000 - seconds - micros / 1e6

@@ -95,14 +95,6 @@ def test_the_outcome_of_a_record_is_that_of_all_its_runs(redis: Redis) -> None:
     assert outcome() == "failed"
 
 
-def test_all_runs_succeeded(redis: Redis) -> None:
-    ledger = ledger_on(redis)
-    opened(ledger, "p1", entry_of(1, None, "a", "b"))
-    ledger.succeed(run_of(1, "a"), 1)
-    assert ledger.succeed(run_of(1, "b"), 1).settleable == ("p1",)
-    assert taken(ledger).outcomes == {1: "succeeded"}
-
-
 def test_a_shared_run_lives_until_its_last_batch_needs_it_no_more(redis: Redis) -> None:
     ledger = ledger_on(redis)
     opened(ledger, "p1", entry_of(1))
@@ -111,14 +103,6 @@ def test_a_shared_run_lives_until_its_last_batch_needs_it_no_more(redis: Redis) 
     ledger.end_settle(taken(ledger, "p2"), [1], 1)
     assert taken(ledger, "p1").outcomes == {1: "succeeded"}
     assert ledger.event_of(run_of(1)) == (event_of(1), "default")
-
-
-def test_a_batch_with_a_lost_run_is_damaged_not_done(redis: Redis) -> None:
-    ledger = ledger_on(redis)
-    opened(ledger, "p1", entry_of(1), entry_of(2))
-    ledger.succeed(run_of(1), 1)
-    redis.delete(f"{ledger.stem}:run:{run_of(1)}")
-    assert ledger.begin_settle("p1") == "damaged"
 
 
 def test_a_damaged_batch_can_be_opened_again(redis: Redis) -> None:
@@ -133,37 +117,6 @@ def test_a_damaged_batch_can_be_opened_again(redis: Redis) -> None:
         run_of(2),
     }
     assert ledger.kind("p1") is BatchKind.ADOPTED
-
-
-def test_the_first_sight_is_kept(redis: Redis) -> None:
-    ledger = ledger_on(redis)
-    before = ledger.now_ms()
-    opened(ledger, "p1", entry_of(1))
-    settling = taken(ledger)
-    assert before <= settling.first_seen_ms <= settling.now_ms
-
-
-def failed_and_closed(ledger: Ledger, record: int = 1) -> int:
-    """Return a run that failed and whose batch was closed, as after a nack. Return its attempt."""
-    (handed,) = opened(ledger, "p1", entry_of(record))
-    ledger.begin_step(handed.run, handed.attempt, 0)
-    ledger.fail(handed.run, handed.attempt, "x", backoff_seconds=0.001)
-    assert ledger.end_settle(taken(ledger), [record], 1) == "closed"
-    return handed.attempt
-
-
-def test_a_handler_of_an_earlier_batch_cannot_record_for_a_later_one(redis: Redis) -> None:
-    """It hung while its record was nacked, reserved again as a nacked one, and handed out again."""
-    ledger = ledger_on(redis, numbered=False)
-    late = failed_and_closed(ledger)
-    pass_time(redis, ledger, 1)
-    (again,) = opened(ledger, "p2", entry_of(1, nacked=True), kind=BatchKind.RETRYING)
-    assert again.attempt != late
-    assert ledger.begin_step(again.run, again.attempt, 0) is not None
-    assert not ledger.succeed(again.run, late).recorded
-    assert not ledger.renew(again.run, late, 0)
-    assert run_state(redis, ledger, again.run) == "running"
-    assert ledger.succeed(again.run, again.attempt).recorded
 
 
 def test_a_record_taken_up_before_its_first_batch_has_closed_is_retrying(redis: Redis) -> None:

@@ -52,27 +52,6 @@ def test_a_batch_is_settled_by_the_sweep_once_in_its_time(redis: Redis) -> None:
     assert ledger.take_overdue().batches == ("p1",)
 
 
-def test_a_message_lost_in_the_queue_is_sent_again_and_the_old_one_is_void(redis: Redis) -> None:
-    ledger = ledger_on(redis)
-    (handed,) = opened(ledger, "p1", entry_of(1))
-    pass_time(redis, ledger, TIMERS.run_queue_seconds + 1)
-    assert ledger.take_overdue().runs == (RunRef(handed.run, 2),)
-    assert ledger.begin_step(handed.run, 1, 0) is None
-    assert ledger.begin_step(handed.run, 2, 0) is not None
-    assert "runs_crashed" not in ledger.counters(), "waiting in a queue was counted as a crash"
-
-
-def test_the_bound_of_the_queue_grows_with_the_attempts(redis: Redis) -> None:
-    ledger = ledger_on(redis)
-    opened(ledger, "p1", entry_of(1))
-    waits = []
-    for _ in range(9):
-        waits.append(round(due_times(redis, ledger)[f"run:{run_of(1)}"] / TIMERS.run_queue_seconds))
-        pass_time(redis, ledger, 8 * TIMERS.run_queue_seconds + 1)
-        assert len(ledger.take_overdue().runs) == 1
-    assert waits == [1, 2, 3, 4, 5, 6, 7, 8, 8]
-
-
 def test_an_expired_lease_counts_as_a_crash_until_the_budget_is_spent(redis: Redis) -> None:
     ledger = ledger_on(redis, crash_budget=2)
     (handed,) = opened(ledger, "p1", entry_of(1))
