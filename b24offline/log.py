@@ -1,4 +1,4 @@
-"""How the processes log: one readable line, or one JSON object a line.
+"""How the processes log: one readable line a record.
 
 Messages are constants; variable parts are fields, passed by the `extra` argument of the logging call. `Redaction` is a
 second line of defence: it removes what looks like one of our secrets.
@@ -11,12 +11,9 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
-from typing import Final, Literal, TextIO
+from typing import Final, TextIO
 
 from b24offline.errors import B24OfflineError
-
-Style = Literal["console", "json"]
-"""`console` for people at a terminal, `json` for what collects logs."""
 
 _KEPT_CHARACTERS: Final = 4_000
 _NOT_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data"}
@@ -73,7 +70,7 @@ class Redaction(logging.Filter):
         return True
 
 
-class ConsoleFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter):
     """`2026-11-23 20:41:07.120 INFO    b24offline.poll | batch reserved | portal=acme records=50`."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -84,27 +81,9 @@ class ConsoleFormatter(logging.Formatter):
             f"{clock} {record.levelname:<7} {record.name}",
             record.getMessage(),
             " ".join(f"{name}={_bare(value)}" for name, value in fields_of(record).items()),
-            _traceback(self, record),
+            self.formatException(record.exc_info) if record.exc_info and not record.exc_text else record.exc_text or "",
         ]
         return " | ".join(_one_line(part) for part in parts if part)
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `time`, `level`, `logger`, `message`, the fields, and `traceback`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return one line of ASCII; fields that JSON cannot hold are written as text."""
-        line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        for name, value in fields_of(record).items():
-            line.setdefault(name, value[:_KEPT_CHARACTERS] if isinstance(value, str) else value)
-        if traceback := _traceback(self, record):
-            line["traceback"] = traceback
-        return json.dumps(line, default=str)
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
@@ -132,16 +111,15 @@ def showable(error: Exception) -> Exception:
     return StepFailed(name).with_traceback(error.__traceback__)
 
 
-def configure(level: str = "INFO", style: Style = "console", stream: TextIO | None = None) -> None:
+def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     """Send all log records of this process to one stream, instead of the handlers set up before.
 
     Args:
         level: least severity that is logged, "DEBUG" to "CRITICAL".
-        style: "console" or "json".
         stream: default: standard error, so that commands keep standard output for their results.
     """
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
-    handler.setFormatter(JsonFormatter() if style == "json" else ConsoleFormatter())
+    handler.setFormatter(LineFormatter())
     handler.addFilter(Redaction())
     root = logging.getLogger()
     for former in root.handlers[:]:
@@ -150,12 +128,6 @@ def configure(level: str = "INFO", style: Style = "console", stream: TextIO | No
     root.setLevel(level)
     # urllib3 logs whole addresses at DEBUG, and those of the token endpoint hold secrets
     logging.getLogger("urllib3").setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))
-
-
-def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    if record.exc_info and not record.exc_text:
-        return formatter.formatException(record.exc_info)
-    return record.exc_text or ""
 
 
 def _bare(value: object) -> str:

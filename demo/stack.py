@@ -15,7 +15,7 @@ from b24offline.config import Config
 from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
 from b24offline.supervisor import EmbeddedValkey
-from b24offline.supervisor import celery_process as processes
+from demo import processes
 
 PORTAL = "demo"
 TIME_SCALE = 0.05

@@ -321,12 +321,12 @@ class Config(BaseModel):
     @property
     def timers(self) -> Timers:
         """The waiting times of the protocol, scaled."""
-        return Timers.scaled(
-            self.time_scale,
+        timers = Timers(
             lease_seconds=self.lease_seconds,
             sweep_seconds=self.sweep_seconds,
             read_timeout_seconds=self.read_timeout_seconds,
         )
+        return timers.scaled(self.time_scale)
 
 
 def _with_derived_defaults(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Timers:
-    """Waiting times in seconds, already scaled; built by `Timers.scaled`.
+    """Waiting times in seconds.
 
     Attributes:
         lease_seconds: how long a running run may stay silent before it counts as crashed.
@@ -30,63 +30,32 @@ class Timers:
         redrive_backoff_seconds: waits before a record that was nacked as failed runs again.
     """
 
-    lease_seconds: float
-    run_queue_seconds: float
-    dispatch_due_seconds: float
-    in_doubt_seconds: float
-    nack_age_seconds: float
-    sighting_seconds: float
-    poll_lease_seconds: float
-    recovery_seconds: float
-    settle_lease_seconds: float
-    settle_due_seconds: float
-    sweep_seconds: float
-    dead_letter_after_seconds: float
-    read_timeout_seconds: float
-    step_backoff_seconds: tuple[float, ...]
-    redrive_backoff_seconds: tuple[float, ...]
+    lease_seconds: float = 60.0
+    run_queue_seconds: float = 300.0
+    dispatch_due_seconds: float = 60.0
+    in_doubt_seconds: float = 200.0
+    nack_age_seconds: float = 75.0
+    sighting_seconds: float = 180.0
+    poll_lease_seconds: float = 75.0
+    recovery_seconds: float = 75.0
+    settle_lease_seconds: float = 60.0
+    settle_due_seconds: float = 120.0
+    sweep_seconds: float = 15.0
+    dead_letter_after_seconds: float = 604_800.0
+    read_timeout_seconds: float = 65.0
+    step_backoff_seconds: tuple[float, ...] = (2.0, 8.0, 30.0, 60.0)
+    redrive_backoff_seconds: tuple[float, ...] = (300.0, 900.0, 2_700.0, 7_200.0, 21_600.0, 86_400.0)
 
-    @classmethod
-    def scaled(
-        cls,
-        scale: float = 1.0,
-        *,
-        lease_seconds: float = 60.0,
-        sweep_seconds: float = 15.0,
-        read_timeout_seconds: float = 65.0,
-    ) -> Timers:
-        """Return the timers of a deployment.
+    def scaled(self, scale: float) -> Timers:
+        """Return all of them multiplied by the same factor, so that their order, on which safety rests, is the same.
 
-        All are multiplied by the same factor, so their order, on which the safety of nacks and redrives
-        rests, is the same at every scale.
-
-        Args:
-            scale: greater than 0, at most 1; 1 outside tests and the demo.
-            lease_seconds: unscaled.
-            sweep_seconds: unscaled.
-            read_timeout_seconds: unscaled.
-
-        Raises:
-            ValueError: the scale is outside its range.
+        ``scale``: greater than 0, at most 1; 1 outside tests and the demo. Raise ValueError for another one.
         """
         if not 0.0 < scale <= 1.0:
             raise ValueError("the time scale must be greater than 0 and at most 1")
-        return cls(
-            lease_seconds=lease_seconds * scale,
-            run_queue_seconds=300.0 * scale,
-            dispatch_due_seconds=60.0 * scale,
-            in_doubt_seconds=200.0 * scale,
-            nack_age_seconds=75.0 * scale,
-            sighting_seconds=180.0 * scale,
-            poll_lease_seconds=75.0 * scale,
-            recovery_seconds=75.0 * scale,
-            settle_lease_seconds=60.0 * scale,
-            settle_due_seconds=120.0 * scale,
-            sweep_seconds=sweep_seconds * scale,
-            dead_letter_after_seconds=604_800.0 * scale,
-            read_timeout_seconds=read_timeout_seconds * scale,
-            step_backoff_seconds=tuple(base * scale for base in (2.0, 8.0, 30.0, 60.0)),
-            redrive_backoff_seconds=tuple(
-                base * scale for base in (300.0, 900.0, 2_700.0, 7_200.0, 21_600.0, 86_400.0)
-            ),
+        return Timers(
+            **{  # type: ignore[arg-type] # fields of both types
+                name: tuple(wait * scale for wait in value) if isinstance(value, tuple) else value * scale
+                for name, value in asdict(self).items()
+            }
         )

@@ -14,8 +14,8 @@ from redis import Redis
 
 from b24offline.contract import QUEUES
 from b24offline.log import showable
-from b24offline.supervisor import celery_process as processes
 from b24offline.tasks.steps import Permanent
+from demo import processes
 from tests.support import careless_chains
 from tests.support.onlookers import BrokerLog, Events, Flower
 from tests.support.stack import PORTAL, Stack

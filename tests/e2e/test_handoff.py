@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from b24offline.supervisor import CeleryProcess, EmbeddedValkey
+from b24offline.supervisor import EmbeddedValkey
+from demo.processes import CeleryProcess
 from tests.support.stack import CHAINS, Stack
 from tests.support.waiting import wait_until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from b24offline.supervisor import child_environ
+from demo.processes import child_environ
 from tests.support.stack import Stack
 from tests.support.waiting import GIVE_UP_SECONDS, wait_until
 

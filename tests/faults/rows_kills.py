@@ -7,7 +7,7 @@ import signal
 import time
 from contextlib import suppress
 
-from b24offline.supervisor import CeleryProcess
+from demo.processes import CeleryProcess
 from tests.faults.journal import HARD_LIMIT, SOFT_LIMIT
 from tests.faults.row import Plan, fault
 from tests.faults.stage import Stage

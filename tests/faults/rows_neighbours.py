@@ -8,8 +8,9 @@ from b24offline.config import Config
 from b24offline.events import ObservedState
 from b24offline.monitoring import portal_status
 from b24offline.runtime import Runtime
-from b24offline.supervisor import CeleryProcess, EmbeddedValkey
-from b24offline.supervisor import celery_process as processes
+from b24offline.supervisor import EmbeddedValkey
+from demo import processes
+from demo.processes import CeleryProcess
 from tests.faults.journal import TRACKED, VARIABLE, Journal
 from tests.faults.row import Plan, fault
 from tests.faults.stage import PORTAL, Stage, wait_until

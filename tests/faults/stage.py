@@ -20,8 +20,9 @@ from b24offline.config import Config
 from b24offline.delivery import PortalServices
 from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
-from b24offline.supervisor import CeleryProcess, EmbeddedValkey
-from b24offline.supervisor import celery_process as processes
+from b24offline.supervisor import EmbeddedValkey
+from demo import processes
+from demo.processes import CeleryProcess
 from tests.faults import evidence
 from tests.faults.brokers import Broker, ValkeyBroker, empty_queues
 from tests.faults.evidence import Evidence

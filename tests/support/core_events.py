@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PORTAL = "acme"
 PREFIX = "coretest"
 STAMP = "2026-04-03T08:44:10+02:00"
-TIMERS = Timers.scaled(1.0)
+TIMERS = Timers()
 PIPELINE = "deal_changed"
 PID = "a" * 32
 

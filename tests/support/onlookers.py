@@ -17,7 +17,7 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from b24offline.supervisor import CeleryProcess
+from demo.processes import CeleryProcess
 from tests.support.ports import free_port
 from tests.support.waiting import GIVE_UP_SECONDS, wait_until
 

@@ -14,9 +14,9 @@ from b24offline.contract import QUEUES
 from b24offline.delivery import PortalServices
 from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
-from b24offline.supervisor import CeleryProcess
-from b24offline.supervisor import celery_process as processes
+from demo import processes
 from demo.comparison import Comparison, compare
+from demo.processes import CeleryProcess
 from tests.support.waiting import wait_until
 
 PORTAL = "acme"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 GIVE_UP_SECONDS = 240.0
@@ -27,3 +28,11 @@ def wait_until(
             raise NotInTime(f"not within {seconds:g} s: {what}")
         time.sleep(pause_seconds)
     return answer
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process runs; one that waits for burial does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

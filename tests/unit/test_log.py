@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -14,44 +13,27 @@ from hypothesis import strategies as st
 
 from b24offline.log import configure, redact
 
-if TYPE_CHECKING:
-    from b24offline.log import Style
-
 CANARY = "canary7f3b19"
 
 
-def logged(style: Style, message: str, *args: object, level: str = "INFO", **extra: object) -> str:
+def logged(message: str, *args: object, level: str = "INFO", **extra: object) -> str:
     stream = io.StringIO()
-    configure(level, style, stream)
+    configure(level, stream)
     logging.getLogger("b24offline.poll").info(message, *args, extra=extra)
     return stream.getvalue()
 
 
 def test_a_console_line() -> None:
-    line = logged("console", "batch reserved", portal="acme", records=50, note="two words\nand a line")
+    line = logged("batch reserved", portal="acme", records=50, note="two words\nand a line")
     assert line.endswith(
         ' INFO    b24offline.poll | batch reserved | portal=acme records=50 note="two words\\nand a line"\n'
     )
     assert line.count("\n") == 1
 
 
-def test_a_json_line() -> None:
-    line = logged("json", "batch reserved", portal="acme", records=50, when=object, level_of="x")
-    found = json.loads(line)
-    assert (found["level"], found["logger"], found["message"]) == (
-        "INFO",
-        "b24offline.poll",
-        "batch reserved",
-    )
-    assert (found["portal"], found["records"]) == ("acme", 50)
-    assert found["time"].endswith("+00:00")
-    assert line.count("\n") == 1
-
-
-@pytest.mark.parametrize("style", ["console", "json"])
-def test_a_traceback_stays_on_the_line_and_loses_its_secrets(style: Style) -> None:
+def test_a_traceback_stays_on_the_line_and_loses_its_secrets() -> None:
     stream = io.StringIO()
-    configure("INFO", style, stream)
+    configure("INFO", stream)
     try:
         raise RuntimeError(f"GET https://x/oauth/token/?refresh_token={CANARY}&client_id=a failed")
     except RuntimeError:
@@ -85,15 +67,13 @@ def test_a_traceback_stays_on_the_line_and_loses_its_secrets(style: Style) -> No
 )
 def test_secrets_are_recognised(text: str) -> None:
     assert CANARY not in redact(text)
-    for style in ("console", "json"):
-        for line in (logged(style, text), logged(style, "got %s", text), logged(style, "x", answer=text)):
-            assert CANARY not in line
-        assert CANARY not in logged(style, "x", answer={"nested": text})
+    for line in (logged(text), logged("got %s", text), logged("x", answer=text), logged("x", answer={"nested": text})):
+        assert CANARY not in line
 
 
 @pytest.mark.parametrize("name", ["access_token", "refresh_token", "client_secret", "auth", "password"])
 def test_fields_named_like_secrets_are_hidden(name: str) -> None:
-    assert CANARY not in logged("json", "x", **{name: CANARY})
+    assert CANARY not in logged("x", **{name: CANARY})
 
 
 @pytest.mark.parametrize(
@@ -124,11 +104,11 @@ def test_a_long_text_is_redacted_in_time(words: str) -> None:
 
 
 def test_arguments_that_do_not_fit_do_not_reach_the_caller() -> None:
-    assert "do not fit" in logged("console", "%d records", "many")
+    assert "do not fit" in logged("%d records", "many")
 
 
 def test_levels() -> None:
-    assert logged("console", "x", level="WARNING") == ""
+    assert logged("x", level="WARNING") == ""
     configure("DEBUG")
     assert logging.getLogger("urllib3").getEffectiveLevel() == logging.INFO
     configure("ERROR")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from b24offline.supervisor import child_environ
-from tests.support.waiting import wait_until
+from demo.processes import child_environ
+from tests.support.waiting import alive, wait_until
 
 STARTERS = {
     "Valkey": "process = EmbeddedValkey(folder).start()",
@@ -18,17 +18,9 @@ STARTERS = {
 }
 CODE = (
     "import pathlib, sys, time\nfrom b24offline.supervisor import EmbeddedValkey\n"
-    "from b24offline.supervisor import beat, child_environ\nfolder = pathlib.Path(sys.argv[1])\n"
+    "from demo.processes import beat, child_environ\nfolder = pathlib.Path(sys.argv[1])\n"
     "{}\nprint(process.pid, flush=True)\ntime.sleep(60)"
 )
-
-
-def alive(pid: int) -> bool:
-    """Return whether a process runs; one that waits for burial does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.mark.parametrize("what", STARTERS)

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from b24offline.supervisor import Grace, Program, Supervisor
 from b24offline.supervisor.heartbeats import HEARD_SECONDS
-from b24offline.supervisor.process import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, WELL_SECONDS, wait_after
-from tests.support.waiting import wait_until
+from b24offline.supervisor.process import WELL_SECONDS, wait_after
+from tests.support.waiting import alive, wait_until
 
 
 def test_waits_double_up_to_a_bound() -> None:
@@ -26,14 +24,7 @@ def test_waits_double_up_to_a_bound() -> None:
     for _ in range(8):
         waits.append(wait_after(0.1, waits[-1]))
     assert waits[1:] == [1, 2, 4, 8, 16, 30, 30, 30]
-
-
-@given(st.floats(0, 1e6), st.floats(0, 100))
-def test_a_wait_is_bounded_and_begins_anew_after_a_good_life(lived: float, waited: float) -> None:
-    wait = wait_after(lived, waited)
-    assert 0 < wait <= LONGEST_WAIT_SECONDS
-    if lived >= WELL_SECONDS:
-        assert wait == FIRST_WAIT_SECONDS
+    assert wait_after(WELL_SECONDS, waits[-1]) == 1, "after a good life it begins anew"
 
 
 class Stage:
@@ -227,11 +218,3 @@ def test_processes_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     os.waitpid(pid, 0)
     os.close(reading)
     wait_until(lambda: not alive(child), "the child ended")
-
-
-def alive(pid: int) -> bool:
-    """Return whether a process runs; one that waits for burial does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

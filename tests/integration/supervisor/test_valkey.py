@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -11,16 +10,7 @@ from redis import Redis
 
 from b24offline.errors import ConfigError
 from b24offline.supervisor import EmbeddedValkey
-from tests.support.ports import free_port
-from tests.support.waiting import wait_until
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+from tests.support.waiting import alive, wait_until
 
 
 def test_it_runs_while_the_context_lasts(tmp_path: Path) -> None:
@@ -53,10 +43,6 @@ def test_a_port_that_is_taken_by_another_server_is_not_taken_for_ours(tmp_path: 
         with pytest.raises(ConfigError, match=r"valkey\.log"):
             second.start()
         assert Redis.from_url(first.url).ping()
-
-
-def test_free_ports_are_free() -> None:
-    assert 1024 < free_port() < 65536
 
 
 @pytest.mark.parametrize("name", ["valkey-server", "redis-server"])

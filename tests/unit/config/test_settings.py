@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CANARY = "canary-7f3b19"
+RABBIT = "amqp://user:password@rabbitmq:5672//"
 PORTAL = {
     "B24_PORTAL_URL": "https://acme.bitrix24.com/rest/",
     "B24_CLIENT_ID": "local.5f3a.81",
@@ -132,6 +133,7 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
         ("B24OFFLINE_TEST_TIME_SCALE", "1.5", "less than or equal to 1"),
         ("B24_REDIS_KEY_PREFIX", "a:b", "match pattern"),
         ("B24_UNROUTED", "drop", "'ack' or 'nack'"),
+        ("B24_RABBITMQ_QUEUES", "stream", "'quorum' or 'classic'"),
         ("B24_TICK_SECONDS", "nan", "finite number"),
     ],
 )
@@ -267,7 +269,7 @@ def test_timers_keep_their_order_at_every_scale(scale: float) -> None:
     )
     assert timers.recovery_seconds >= timers.poll_lease_seconds
     assert timers.lease_seconds < timers.run_queue_seconds
-    whole = Timers.scaled()
+    whole = Timers()
     for item in dataclasses.fields(Timers):
         value, full = getattr(timers, item.name), getattr(whole, item.name)
         if isinstance(full, tuple):
@@ -290,4 +292,20 @@ def test_timers_of_an_ordinary_deployment() -> None:
     assert timers.step_backoff_seconds == (2, 8, 30, 60)
     assert timers.redrive_backoff_seconds == (300, 900, 2700, 7200, 21_600, 86_400)
     with pytest.raises(ValueError, match="time scale"):
-        Timers.scaled(0)
+        Timers().scaled(0)
+
+
+@pytest.mark.parametrize(
+    ("broker", "asked", "quorum"),
+    [
+        (RABBIT, None, True),
+        (RABBIT.replace("amqp:", "amqps:"), "quorum", True),
+        (RABBIT.replace("amqp:", "pyamqp:"), "quorum", True),
+        (RABBIT, "classic", False),
+        ("redis://127.0.0.1:6379/0", None, False),
+        ("rediss://cache:6379/0", "quorum", False),
+    ],
+)
+def test_queues_are_quorum_queues_where_the_broker_has_them(broker: str, asked: str | None, quorum: bool) -> None:
+    environ = {"CELERY_BROKER_URL": broker, **({"B24_RABBITMQ_QUEUES": asked} if asked else {})}
+    assert Config.load(environ).quorum_queues is quorum
