@@ -1,44 +1,6 @@
 """Everything this package raises, and for each class who must act.
 
-::
-
-    B24OfflineError                  developer
-    ├── ConfigError                  operator              a setting is wrong or missing
-    ├── BrokerUnavailable            operator              the broker does not take messages
-    ├── StoreError                   operator              the durable store cannot do what was asked
-    │   ├── StoreUnavailable         operator              our database does not answer
-    │   ├── UnknownPortal            operator              no such portal in the store
-    │   ├── PortalExists             operator              the name, or its queue, is in the store already
-    │   ├── WrongKey                 operator              the secret key does not open what is stored
-    │   ├── MemberMismatch           operator              the name belongs to another Bitrix24 account
-    │   └── UnknownDeadLetter        operator              no such dead letter in the store
-    ├── ClaimNeeded                  operator              another deployment's records are reserved there
-    ├── RateLimited                  nobody                not sent: the rate limit asks for a long wait
-    └── PortalError                  developer             a REST call did not bring a result
-        ├── Unreachable              nobody                nothing was sent: DNS, refused, TLS
-        ├── UnknownAnswer            nobody                timeout, reset, HTML, truncated: perhaps executed
-        │   └── ServerError          nobody                the portal's own failure: perhaps executed
-        ├── Moved                    operator              a redirect; never followed
-        ├── QueryLimitExceeded       nobody                too many requests
-        ├── OperationTimeLimit       nobody                one method used up its time
-        ├── Overloaded               operator              blocked by hand at the vendor
-        ├── ExpiredToken             nobody                refresh once and replay
-        ├── AuthLost                 portal administrator  authorize again
-        ├── AccessDenied             portal administrator  the method refuses this user
-        │   └── NotAdministrator     portal administrator  the application refuses this user
-        ├── PlanTooSmall             portal administrator  the plan lacks the feature
-        ├── WrongAuthType            operator              a webhook where an application is needed
-        ├── InsufficientScope        portal administrator  a scope was not granted
-        ├── PortalGone               operator              the account was deleted
-        ├── BadRequest               developer             the arguments were refused
-        │   └── BatchRefused         developer             too long, or a method that batch refuses
-        ├── MethodNotFound           developer             no such method
-        ├── ObjectNotFound           nobody                the object is gone
-        ├── RefusedByMethod          developer             any other error of a method
-        └── AuthServerError          nobody                the token endpoint did not bring a pair
-            ├── AuthServerUnavailable  nobody              network, 5xx, HTML
-            ├── ClientRejected       operator              wrong client id or secret
-            └── PaymentRequired      portal administrator  the application is not paid for
+A class says in ``actor`` who must act, and in ``advice`` what to do.
 
 ``executed`` tells whether the portal can have carried out the call: ``"no"`` after a clean rejection or
 when nothing was sent, ``"unknown"`` when the answer was lost or not understood. What is unknown must never
@@ -241,20 +203,7 @@ class OperationTimeLimit(PortalError):
     actor: ClassVar[Actor] = "nobody"
     happened: ClassVar[str] = "was refused: this method used up its time"
     advice: ClassVar[str] = "The method pauses by itself, others go on."
-
-    def __init__(
-        self,
-        portal: str,
-        method: str,
-        status: int | None,
-        code: str,
-        description: str,
-        *,
-        reset_at: float | None = None,
-    ) -> None:
-        # Unpickling sets the attribute from the instance's dictionary.
-        super().__init__(portal, method, status, code, description)
-        self.reset_at = reset_at
+    reset_at: float | None = None
 
 
 class Overloaded(PortalError):

@@ -23,13 +23,11 @@ from b24offline.events import routes as loaded_routes
 from b24offline.ledger import PollSchedule, other_schema, with_open_work
 from b24offline.monitoring import log_alarms
 from b24offline.reconciliation import Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests, SyntheticBatches
-from b24offline.rest import ObjectLister, RateLimiter, TokenSource, make_session
+from b24offline.rest import Http, ObjectLister, RateLimiter, TokenSource, make_session
 from b24offline.store import Cipher, Mirror, Store, load_or_create_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import requests
 
     from b24offline.config import Config
     from b24offline.events import Portal
@@ -82,9 +80,14 @@ class Runtime:
         return mirror
 
     @cached_property
-    def session(self) -> requests.Session:
-        """The HTTP session of this process."""
-        return make_session(str(self.config.ca_file) if self.config.ca_file else None)
+    def http(self) -> Http:
+        """The HTTP session of this process, with its bounds."""
+        return Http(
+            make_session(str(self.config.ca_file) if self.config.ca_file else None),
+            connect_timeout_seconds=self.config.connect_timeout_seconds,
+            read_timeout_seconds=self.timers.read_timeout_seconds,
+            max_response_bytes=self.config.max_response_bytes,
+        )
 
     def check_ledger_schema(self) -> None:
         """Raise LedgerSchemaMismatch where another version keeps a portal's ledger; for a process that starts."""
@@ -120,12 +123,7 @@ class Runtime:
     @cached_property
     def tokens(self) -> TokenSource:
         """The tokens of all portals."""
-        return TokenSource(
-            self.store.tokens,
-            self.session,
-            connect_timeout_seconds=self.config.connect_timeout_seconds,
-            read_timeout_seconds=self.timers.read_timeout_seconds,
-        )
+        return TokenSource(self.store.tokens, self.http)
 
     def ensure_configured_portal(self) -> Portal | None:
         """Bring the portal of the configuration into the store, once a process. None: the configuration names none."""
@@ -170,7 +168,7 @@ class Runtime:
             timers=self.timers,
             redis=self.redis,
             store=self.store,
-            session=self.session,
+            http=self.http,
             tokens=self.tokens,
             rate_limiter=self.rate_limiter,
             schedule=self.schedule,

@@ -5,7 +5,7 @@ from b24offline.config.lanes import DEFAULT_LANE, Lane, choose
 from b24offline.config.record_filter import checked_filter, checked_order
 from b24offline.config.settings import AMQP, Config
 from b24offline.config.timers import Timers
-from b24offline.config.validators import is_loopback
+from b24offline.config.validators import web_address
 
 __all__ = [
     "AMQP",
@@ -18,6 +18,6 @@ __all__ = [
     "checked_filter",
     "checked_order",
     "choose",
-    "is_loopback",
     "variables",
+    "web_address",
 ]

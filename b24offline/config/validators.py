@@ -110,7 +110,7 @@ def database_url(url: str) -> str:
 
 def portal_url(url: str) -> str:
     """Return a portal's REST address, ending in `/rest/`."""
-    parts = _web_address(url)
+    parts = web_address(url)
     if _WEBHOOK_PATH.fullmatch(parts.path):
         raise ValueError(
             "is the address of an incoming webhook, which portals refuse for offline events; "
@@ -124,7 +124,7 @@ def portal_url(url: str) -> str:
 
 def auth_url(url: str) -> str:
     """Return the address of the token endpoint, with its final slash."""
-    parts = _web_address(url)
+    parts = web_address(url)
     if not parts.path.strip("/"):
         raise ValueError("must hold the path of the token endpoint")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
@@ -177,7 +177,8 @@ def masked_url(url: str) -> str:
     return f"{scheme}{separator}{where}{question and '?***'}"
 
 
-def _web_address(url: str) -> SplitResult:
+def web_address(url: str) -> SplitResult:
+    """Return the parts of an https address without user, query or fragment; http is for loopback hosts only."""
     try:
         parts = urlsplit(url.strip())
         host = parts.hostname

@@ -86,7 +86,7 @@ class ObjectReader:
         read_ms = self._ledger.now_ms()
         data: JSON = None
         try:
-            data = _object_in(self._client.call(read.method, read.params).result, read, key)
+            data = _object_in(self._client.call(read.method, read.params), read, key)
         except ObjectNotFound:
             data = None
         snapshot = Snapshot(key, read_ms, data)

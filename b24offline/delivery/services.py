@@ -25,13 +25,12 @@ from b24offline.rest import BLOCK_SECONDS, OfflineQueue, PortalClient, RestClien
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import requests
     from redis import Redis
 
     from b24offline.config import Config, Timers
     from b24offline.events import Catalogue, Portal, Routes
     from b24offline.ledger import PollSchedule
-    from b24offline.rest import RateLimiter, TokenSource
+    from b24offline.rest import Http, RateLimiter, TokenSource
     from b24offline.store import Store
 
 LONGEST_SLEEP_SECONDS: Final = 5.0
@@ -48,7 +47,7 @@ class Shared:
     timers: Timers
     redis: Redis
     store: Store
-    session: requests.Session
+    http: Http
     tokens: TokenSource
     rate_limiter: RateLimiter
     schedule: PollSchedule
@@ -74,16 +73,8 @@ class PortalServices:
     @cached_property
     def client(self) -> PortalClient:
         """The portal's REST client, within its rate limit and with tokens."""
-        rest = RestClient(
-            self.name,
-            self.portal.client_endpoint,
-            self._shared.session,
-            connect_timeout_seconds=self._config.connect_timeout_seconds,
-            read_timeout_seconds=self._timers.read_timeout_seconds,
-            max_response_bytes=self._config.max_response_bytes,
-        )
         return PortalClient(
-            rest,
+            RestClient(self.name, self.portal.client_endpoint, self._shared.http),
             self._shared.tokens,
             self._shared.rate_limiter,
             self.name,

@@ -13,7 +13,16 @@ from b24offline.events.catalogue import (
 )
 from b24offline.events.event import Event, ObjectKey
 from b24offline.events.portal import CLAIMED, DesiredState, ObservedState, Portal, RefreshWait, Tokens
-from b24offline.events.record import JSON, Batch, MalformedRecord, Record, batch_from_rows, parse_record, stamp_seconds
+from b24offline.events.record import (
+    JSON,
+    Batch,
+    MalformedRecord,
+    Record,
+    batch_from_rows,
+    is_message_id,
+    parse_record,
+    stamp_seconds,
+)
 from b24offline.events.retry import PASSING_LATE, PASSING_SOON, RetryRules
 from b24offline.events.routing import NO_RULES, Routes, route, routes
 
@@ -42,6 +51,7 @@ __all__ = [
     "batch_from_rows",
     "changed_at",
     "event_from_record",
+    "is_message_id",
     "object_id_from",
     "object_in",
     "parse_record",

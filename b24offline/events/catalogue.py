@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from b24offline.events.event import ACTIONS, Action, Event, ObjectKey
+from b24offline.events.event import Action, Event, ObjectKey
 from b24offline.events.record import JSON, Record, positive_int
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ class EventKind:
     Attributes:
         name: upper case; a name with a type suffix (`..._147`) keeps it.
         scope: the REST scope whose methods raise it.
-        action: "add", "update", "delete" or "other".
+        action: an `Action`.
         entity: our word for the kind of object, "crm_deal".
         id_path: path of the id in the payload, "" when the event has no object.
         get_method: the REST method that reads the object, "" when there is none.
         get_params: names of its parameters.
         result_path: path of the object in its reply.
-        offline: whether the event can be queued as offline.
+        offline: "yes" when the event can be queued as offline, else "no".
     """
 
     name: str
@@ -72,7 +72,7 @@ class EventKind:
     get_method: str
     get_params: str
     result_path: str
-    offline: bool
+    offline: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,28 +143,8 @@ class Catalogue:
 @functools.cache
 def shipped_catalogue() -> Catalogue:
     """Return the catalogue that comes with the package, read once per process."""
-    return Catalogue(parse_catalogue(resources.files(__package__).joinpath("catalogue.csv").read_text("utf-8")))
-
-
-def parse_catalogue(text: str) -> tuple[EventKind, ...]:
-    """Return the rows of a catalogue in CSV; raises ValueError naming the row that is wrong."""
-    kinds: dict[str, EventKind] = {}
-    for row in csv.DictReader(io.StringIO(text)):
-        name, action = row["event"], row["action"]
-        if name != name.upper() or name in kinds or action not in ACTIONS or row["offline"] not in {"yes", "no"}:
-            raise ValueError(f"catalogue row {name!r} is repeated or has a wrong name, action or offline flag")
-        kinds[name] = EventKind(
-            name=name,
-            scope=row["scope"],
-            action=cast("Action", action),
-            entity=row["entity"],
-            id_path=row["id_path"],
-            get_method=row["get_method"],
-            get_params=row["get_params"],
-            result_path=row["result_path"],
-            offline=row["offline"] == "yes",
-        )
-    return tuple(kinds.values())
+    text = resources.files(__package__).joinpath("catalogue.csv").read_text("utf-8")
+    return Catalogue(EventKind(**cast("dict[str, Any]", row)) for row in csv.DictReader(io.StringIO(text)))
 
 
 def object_id_from(data: JSON, kind: EventKind) -> str | None:

@@ -51,14 +51,12 @@ class Tokens:
     Attributes:
         access: "" before the first refresh.
         refresh: "" when none is known.
-        expires_at: epoch seconds, None when unknown.
         version: counts the pairs a portal has had.
         refused: whether the authorization server refused the refresh token, or answered for another account.
     """
 
     access: str = field(repr=False)
     refresh: str = field(repr=False)
-    expires_at: float | None
     version: int
     refused: bool = False
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeGuard
 
 from b24offline.errors import B24OfflineError
 
@@ -87,6 +87,11 @@ class Batch:
     malformed: tuple[MalformedRecord, ...] = ()
 
 
+def is_message_id(message_id: object) -> TypeGuard[str]:
+    """Return whether this is a complete message id."""
+    return isinstance(message_id, str) and _MESSAGE_ID.fullmatch(message_id) is not None
+
+
 def stamp_seconds(stamp: str) -> int:
     """Return the epoch seconds of a `TIMESTAMP_X`; raise ValueError when it is malformed or has no offset."""
     return int(_parse_stamp(stamp).timestamp())
@@ -107,7 +112,7 @@ def parse_record(raw: object, *, process_id: str = "", nacked: bool = False) -> 
         raise MalformedRecord(None, "the row is not an object")
     record_id = positive_int(raw.get("ID"))
     message_id = raw.get("MESSAGE_ID")
-    if not isinstance(message_id, str) or _MESSAGE_ID.fullmatch(message_id) is None:
+    if not is_message_id(message_id):
         message_id = None
 
     def malformed(reason: str) -> MalformedRecord:

@@ -1,6 +1,6 @@
 """The portal over HTTP: one client, tokens, the rate limit, and the guarded offline queue."""
 
-from b24offline.rest.client import Answer, Command, RestClient
+from b24offline.rest.client import Command, RestClient
 from b24offline.rest.listing import LIST_PAGE, METHODS, Listed, ObjectLister
 from b24offline.rest.oauth import TokenSource
 from b24offline.rest.offline_orders import ClearOrder, NackOrder, NackRules, ReserveOrder, UnsafeCall
@@ -8,7 +8,7 @@ from b24offline.rest.offline_queue import MALFORMED, NO_STAMP, QUEUE_PAGE, Offli
 from b24offline.rest.portal_client import PortalClient, Slot, retry_expired_token
 from b24offline.rest.rate_limit import BLOCK_SECONDS, PortalBlocked, RateLimiter
 from b24offline.rest.subscriptions import SyncResult, bind_events, check_plan, fingerprint, unbind_events
-from b24offline.rest.transport import make_session
+from b24offline.rest.transport import Http, make_session
 
 __all__ = [
     "BLOCK_SECONDS",
@@ -17,9 +17,9 @@ __all__ = [
     "METHODS",
     "NO_STAMP",
     "QUEUE_PAGE",
-    "Answer",
     "ClearOrder",
     "Command",
+    "Http",
     "Listed",
     "NackOrder",
     "NackRules",

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Final, cast
 from b24offline.errors import Moved, PortalError, UnknownAnswer, Unreachable
 from b24offline.rest.error_mapping import error_from_answer, without_secrets
 from b24offline.rest.php_query import php_query
-from b24offline.rest.transport import Lost, NotSent, checked_url, exchange, parsed_json
+from b24offline.rest.transport import Lost, NotSent, checked_url, parsed_json
 
 if TYPE_CHECKING:
-    import requests
-
     from b24offline.events import JSON
+    from b24offline.rest.transport import Http
 
 MAX_BATCH_COMMANDS: Final = 50
 """The portal refuses a longer batch."""
@@ -37,71 +36,39 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The reply to a successful call: ``result``, for lists ``total`` and ``next``, and ``time`` if sent."""
-
-    result: JSON
-    total: int | None = None
-    next: int | None = None
-    time: Mapping[str, JSON] | None = None
-
-
-@dataclass(frozen=True)
 class BatchAnswer:
     """The reply to a batch; each command's name is in ``results`` or in ``errors``, never in both."""
 
     results: dict[str, JSON]
     errors: dict[str, PortalError]
-    totals: dict[str, int]
-    nexts: dict[str, int]
-    time: Mapping[str, JSON] | None = None
 
 
 class RestClient:
     """Calls the methods of one portal; safe to share between the threads of one process.
 
-    ``portal`` is the name used in errors, ``endpoint`` the address up to and with ``/rest/``. A read
-    timeout bounds the whole answer. Raises ConfigError for an endpoint that is not https, unless its host
-    is a loopback one.
+    ``portal`` is the name used in errors, ``endpoint`` the address up to and with ``/rest/``. Raise ConfigError for an
+    endpoint that is not https, unless its host is a loopback one.
     """
 
-    def __init__(
-        self,
-        portal: str,
-        endpoint: str,
-        session: requests.Session,
-        *,
-        connect_timeout_seconds: float,
-        read_timeout_seconds: float,
-        max_response_bytes: int,
-    ) -> None:
+    def __init__(self, portal: str, endpoint: str, http: Http) -> None:
         self.portal = portal
         self._endpoint = checked_url(endpoint, f"client endpoint of portal {portal}").rstrip("/") + "/"
-        self._session = session
-        self._connect_timeout_seconds = connect_timeout_seconds
-        self._read_timeout_seconds = read_timeout_seconds
-        self._max_response_bytes = max_response_bytes
+        self._http = http
 
     def __repr__(self) -> str:
         return f"RestClient({self.portal!r})"
 
-    def call(self, method: str, params: Mapping[str, object] | None, *, token: str) -> Answer:
-        """Call one method once with JSON.
+    def call(self, method: str, params: Mapping[str, object] | None, *, token: str) -> JSON:
+        """Call one method once with JSON; return the ``result`` of its reply.
 
         Raise the PortalError that the reply means; its ``executed`` says whether the call can have taken
         effect. Raise ValueError or TypeError, before anything is sent, for a malformed method name or parameters
         that JSON cannot carry.
         """
-        body = self._post(method, dict(params or {}), token)
-        return Answer(
-            result=body["result"],
-            total=_count(body.get("total")),
-            next=_count(body.get("next")),
-            time=_time(body),
-        )
+        return self._post(method, dict(params or {}), token)
 
-    def batch(self, commands: Mapping[str, Command], *, token: str, halt: bool = False) -> BatchAnswer:
-        """Run 1 to 50 commands in one request, in order; with ``halt`` the portal stops at the first failure.
+    def batch(self, commands: Mapping[str, Command], *, token: str) -> BatchAnswer:
+        """Run 1 to 50 commands in one request, in order.
 
         An error of one command is in ``errors``; a command that the reply does not mention is there as
         UnknownAnswer. Raise the PortalError of the request as a whole; ValueError, before anything is
@@ -110,8 +77,7 @@ class RestClient:
         if not 1 <= len(commands) <= MAX_BATCH_COMMANDS:
             raise ValueError(f"a batch holds 1 to {MAX_BATCH_COMMANDS} commands, not {len(commands)}")
         lines = {name: _command_line(command) for name, command in commands.items()}
-        body = self._post("batch", {"halt": int(halt), "cmd": lines}, token)
-        result = body["result"]
+        result = self._post("batch", {"halt": 0, "cmd": lines}, token)
         if not isinstance(result, dict):
             raise UnknownAnswer(self.portal, "batch", 200, "", "the result of a batch is no map")
         results, refusals = self._part(result, "result"), self._part(result, "result_error")
@@ -124,28 +90,17 @@ class RestClient:
                 for name, command in commands.items()
                 if name not in succeeded
             },
-            totals=_counts(self._part(result, "result_total")),
-            nexts=_counts(self._part(result, "result_next")),
-            time=_time(body),
         )
 
-    def _post(self, method: str, params: dict[str, object], token: str) -> dict[str, JSON]:
-        """Send one request and return the body of a result."""
+    def _post(self, method: str, params: dict[str, object], token: str) -> JSON:
+        """Send one request and return the result."""
         url = self._endpoint + _checked_method(method)
         if "auth" in params:
             raise ValueError("the parameter auth is the token's place; pass the token as token=")
         content = json.dumps({**params, "auth": token}, allow_nan=False).encode()
         failure: PortalError
         try:
-            raw = exchange(
-                self._session,
-                "POST",
-                url,
-                connect_timeout_seconds=self._connect_timeout_seconds,
-                read_timeout_seconds=self._read_timeout_seconds,
-                max_response_bytes=self._max_response_bytes,
-                body=content,
-            )
+            raw = self._http.exchange("POST", url, body=content)
         except NotSent as error:
             failure = Unreachable(self.portal, method, None, "", str(error))
         except Lost as error:
@@ -156,7 +111,7 @@ class RestClient:
             body = parsed_json(raw.content)
             refusal = self._error(method, raw.status, body, token)
             if refusal is None:
-                return cast("dict[str, JSON]", body)
+                return cast("dict[str, JSON]", body)["result"]
             failure = refusal
         raise failure
 
@@ -187,21 +142,3 @@ def _checked_method(method: str) -> str:
     if not _METHOD.fullmatch(method):
         raise ValueError(f"{method!r} is no name of a method")
     return method
-
-
-def _count(value: object) -> int | None:
-    """Return a count sent as a number or as digits, None for anything else."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    return None
-
-
-def _counts(part: Mapping[str, JSON]) -> dict[str, int]:
-    return {name: count for name, value in part.items() if (count := _count(value)) is not None}
-
-
-def _time(body: Mapping[str, JSON]) -> Mapping[str, JSON] | None:
-    times = body.get("time")
-    return times if isinstance(times, dict) else None

@@ -82,10 +82,10 @@ def error_from_answer(portal: str, method: str, status: int, body: object) -> Po
     if reply is None:
         return errors.UnknownAnswer(portal, method, status, "", "neither a result nor an error in JSON")
     code, description = reply
-    kind = _kind(method, status, code.upper(), description)
-    if kind is errors.OperationTimeLimit:
-        return errors.OperationTimeLimit(portal, method, status, code, description, reset_at=_reset_at(body))
-    return kind(portal, method, status, code, description)
+    error = _kind(method, status, code.upper(), description)(portal, method, status, code, description)
+    if isinstance(error, errors.OperationTimeLimit):
+        error.reset_at = _reset_at(body)
+    return error
 
 
 def error_from_token_answer(portal: str, status: int, body: object) -> PortalError | None:

@@ -112,7 +112,7 @@ class ObjectLister:
         method, last, found = "crm.type.list", 0, dict[str, None]()
         while True:
             params = {"order": {"id": "ASC"}, "filter": {">id": last}}
-            result = self._client.call(method, params).result
+            result = self._client.call(method, params)
             rows: Any = result.get("types") if isinstance(result, dict) else None
             if not isinstance(rows, list):
                 raise self._unknown(method, "it has no list of types")
@@ -136,7 +136,7 @@ class ObjectLister:
         }
         if how.types:
             params["entityTypeId"] = int(type_id)
-        result: JSON = self._client.call(how.method, params).result
+        result: JSON = self._client.call(how.method, params)
         rows = result.get(how.rows_in) if how.rows_in and isinstance(result, dict) else result
         if rows is None and result == []:
             rows = []

@@ -15,12 +15,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from b24offline.errors import (
     AuthLost,
     AuthServerUnavailable,
-    ConfigError,
     MemberMismatch,
     PortalError,
     RateLimited,
@@ -29,12 +29,12 @@ from b24offline.errors import (
 from b24offline.events import Portal, RefreshWait, Tokens
 from b24offline.failpoints import failpoint
 from b24offline.rest.error_mapping import TOKEN_METHOD, error_from_token_answer, without_secrets
-from b24offline.rest.transport import Lost, NotSent, checked_url, exchange, parsed_json
+from b24offline.rest.transport import Lost, NotSent, checked_url, parsed_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import requests
+    from b24offline.rest.transport import Http
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ _PATIENCE_SECONDS: Final = 5.0
 """How long a worker waits for another one's refresh before it gives up its slot."""
 _SAVE_SECONDS: Final = 10.0
 _SAVE_RETRY_SECONDS: Final = 0.25
+_RETRY_SECONDS: Final = 15.0
 _MARGIN_SECONDS: Final = _SAVE_SECONDS + 2.0
 """Time for storing the pair after the reply."""
 
@@ -81,36 +82,14 @@ class TokenStore(Protocol):
 class TokenSource:
     """The tokens of all portals, for one process; safe for its threads.
 
-    A claim must not end while a request is under way: ``claim_seconds`` is at least both timeouts and a margin
-    (the default is just that; ConfigError for less). After a failed refresh no process tries again for
-    ``retry_seconds``. ``clock`` returns epoch seconds, ``sleep`` waits.
+    A claim ends when no request can be under way any more. After a failed refresh no process tries again for
+    ``_RETRY_SECONDS``. ``sleep`` waits.
     """
 
-    def __init__(
-        self,
-        store: TokenStore,
-        session: requests.Session,
-        *,
-        connect_timeout_seconds: float,
-        read_timeout_seconds: float,
-        claim_seconds: float | None = None,
-        retry_seconds: float = 15.0,
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        least_seconds = connect_timeout_seconds + read_timeout_seconds + _MARGIN_SECONDS
-        if claim_seconds is not None and claim_seconds < least_seconds:
-            raise ConfigError(
-                f"The claim to a token refresh ends after {claim_seconds} s, but one request may take longer. "
-                f"Use at least {least_seconds} s, or shorter timeouts."
-            )
+    def __init__(self, store: TokenStore, http: Http, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._store = store
-        self._session = session
-        self._connect_timeout_seconds = connect_timeout_seconds
-        self._read_timeout_seconds = read_timeout_seconds
-        self._claim_seconds = claim_seconds or least_seconds
-        self._retry_seconds = retry_seconds
-        self._clock = clock
+        self._http = replace(http, max_response_bytes=_MAX_ANSWER_BYTES)
+        self._claim_seconds = http.connect_timeout_seconds + http.read_timeout_seconds + _MARGIN_SECONDS
         self._sleep = sleep
         self._cache: dict[str, Tokens] = {}
 
@@ -182,16 +161,9 @@ class TokenSource:
             self._give_up(portal, tokens, body)
             return None
         if isinstance(body, PortalError):
-            self._store.delay_refresh(portal.name, tokens.version, self._retry_seconds)
+            self._store.delay_refresh(portal.name, tokens.version, _RETRY_SECONDS)
             raise body
-        lifetime_seconds = body.get("expires_in")
-        known = isinstance(lifetime_seconds, int | float)
-        pair = Tokens(
-            access=str(body["access_token"]),
-            refresh=str(body["refresh_token"]),
-            expires_at=self._clock() + float(cast("float", lifetime_seconds)) if known else None,
-            version=tokens.version + 1,
-        )
+        pair = Tokens(str(body["access_token"]), str(body["refresh_token"]), tokens.version + 1)
         member = body.get("member_id")
         try:
             saved = self._save(portal.name, pair, member if isinstance(member, str) and member else None)
@@ -209,13 +181,9 @@ class TokenSource:
     def _reply(self, portal: Portal, tokens: Tokens) -> Mapping[str, object] | PortalError:
         """Ask the authorization server; return the body with the pair, or the error."""
         try:
-            raw = exchange(
-                self._session,
+            raw = self._http.exchange(
                 "GET",
                 checked_url(portal.auth_url, f"authorization address of portal {portal.name}"),
-                connect_timeout_seconds=self._connect_timeout_seconds,
-                read_timeout_seconds=self._read_timeout_seconds,
-                max_response_bytes=_MAX_ANSWER_BYTES,
                 params={
                     "grant_type": "refresh_token",
                     "client_id": portal.client_id,

@@ -14,10 +14,9 @@ from typing import Final
 
 from b24offline.config import checked_filter, checked_order
 from b24offline.errors import B24OfflineError
-from b24offline.events import Record
+from b24offline.events import Record, is_message_id
 
 _PROCESS_ID: Final = re.compile(r"[0-9A-Za-z._-]{1,128}")
-_MESSAGE_ID: Final = re.compile(r"[0-9A-Za-z]{32}")
 
 
 class UnsafeCall(B24OfflineError):
@@ -29,11 +28,6 @@ class UnsafeCall(B24OfflineError):
 def is_process_id(process_id: object) -> bool:
     """Return whether this is a complete process id of a portal; that of a synthetic batch has a colon and is not."""
     return isinstance(process_id, str) and _PROCESS_ID.fullmatch(process_id) is not None
-
-
-def is_message_id(message_id: object) -> bool:
-    """Return whether this is a complete message id."""
-    return isinstance(message_id, str) and _MESSAGE_ID.fullmatch(message_id) is not None
 
 
 def check_process_id(process_id: object) -> None:

@@ -17,17 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, TypeGuard, TypeVar
 
 from b24offline.errors import UnknownAnswer
-from b24offline.events import Batch, MalformedRecord, Record, batch_from_rows, parse_record
+from b24offline.events import Batch, MalformedRecord, Record, batch_from_rows, is_message_id, parse_record
 from b24offline.rest.offline_orders import (
     ClearOrder,
     NackOrder,
     ReserveOrder,
     UnsafeCall,
     check_process_id,
-    is_message_id,
     is_process_id,
 )
 
@@ -36,13 +35,16 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
-    from b24offline.rest.client import Answer
+    from b24offline.rest.portal_client import PortalClient
     from b24offline.rest.rate_limit import Kind
 
+
+_Ending = TypeVar("_Ending", ClearOrder, NackOrder)
 _GET: Final = "event.offline.get"
 _LIST: Final = "event.offline.list"
 _CLEAR: Final = "event.offline.clear"
 _ERROR: Final = "event.offline.error"
+_FREE: Final = {"=ERROR": 0, "=PROCESS_ID": ""}
 QUEUE_PAGE: Final = 50
 """Rows of one answer of `event.offline.list`."""
 MALFORMED: Final = "MALFORMED"
@@ -51,24 +53,10 @@ NO_STAMP: Final = "1970-01-01T00:00:00+00:00"
 """Stamp of a record whose own cannot be read."""
 
 
-class Caller(Protocol):
-    """The part of the portal's client that the queue uses."""
-
-    def call(self, method: str, params: Mapping[str, object], *, kind: Kind = "run") -> Answer:
-        """Call one method, at once or after a wait."""
-        ...
-
-    def slot(
-        self, method: str, *, kind: Kind = "run"
-    ) -> AbstractContextManager[Callable[[Mapping[str, object]], Answer]]:
-        """Wait for rate limiter and token; the block then sends one request, or none."""
-        ...
-
-
 class OfflineQueue:
     """The offline queue of one portal and connector."""
 
-    def __init__(self, client: Caller, portal: str, connector: str) -> None:
+    def __init__(self, client: PortalClient, portal: str, connector: str) -> None:
         if not connector.strip():
             raise UnsafeCall(f"portal {portal}: the connector is empty; every call must carry one")
         self._client = client
@@ -95,7 +83,7 @@ class OfflineQueue:
                 }
                 if order.filter_by:
                     params["filter"] = order.filter_by
-                return self._reserved(send(params).result, nacked=order.nacked)
+                return self._reserved(send(params), nacked=order.nacked)
 
             yield reserve
 
@@ -110,38 +98,34 @@ class OfflineQueue:
             raise self._unknown(_GET, "it has events but no usable process_id")
         return batch_from_rows(self._portal, process_id, rows, nacked=nacked)
 
-    @contextmanager
-    def clearing(self) -> Iterator[Callable[[ClearOrder], None]]:
+    def clearing(self) -> AbstractContextManager[Callable[[ClearOrder], None]]:
         """Wait for a turn, then yield the function that deletes the ordered records. Repeating it is harmless.
 
         Check the settle lease inside the block. The function raises when the reply is not true.
         """
-        with self._client.slot(_CLEAR, kind="settle") as send:
+        return self._ending(_CLEAR, ClearOrder, lambda order: {"id": list(order.record_ids)})
 
-            def clear(order: ClearOrder) -> None:
-                _check_type(order, ClearOrder)
-                ids = list(order.record_ids)
-                params = {"process_id": order.process_id, "id": ids, "auth_connector": self._connector}
-                self._check_done(_CLEAR, send(params))
-
-            yield clear
-
-    @contextmanager
-    def nacking(self) -> Iterator[Callable[[NackOrder], None]]:
+    def nacking(self) -> AbstractContextManager[Callable[[NackOrder], None]]:
         """Wait for a turn, then yield the function that nacks the ordered records, which frees them.
 
         Open the in-doubt window inside the block, so that it begins with the call. Never repeat a nack blindly: look
         again after the in-doubt window. The function raises when the reply is not true.
         """
-        with self._client.slot(_ERROR, kind="settle") as send:
+        return self._ending(_ERROR, NackOrder, lambda order: {"message_id": list(order.message_ids)})
 
-            def nack(order: NackOrder) -> None:
-                _check_type(order, NackOrder)
-                messages = list(order.message_ids)
-                params = {"process_id": order.process_id, "message_id": messages, "auth_connector": self._connector}
-                self._check_done(_ERROR, send(params))
+    @contextmanager
+    def _ending(
+        self, method: str, kind: type[_Ending], what: Callable[[_Ending], dict[str, object]]
+    ) -> Iterator[Callable[[_Ending], None]]:
+        with self._client.slot(method, kind="settle") as send:
 
-            yield nack
+            def end(order: _Ending) -> None:
+                _check_type(order, kind)
+                params = {"process_id": order.process_id, **what(order), "auth_connector": self._connector}
+                if send(params) is not True:
+                    raise self._unknown(method, "it is not true")
+
+            yield end
 
     def reread(self, process_id: str) -> Batch:
         """Return what the portal still holds under a process id. Reads only, all pages."""
@@ -188,55 +172,45 @@ class OfflineQueue:
 
     def nacked(self) -> Iterator[Record]:
         """Yield every free nacked record. Reads only."""
-        for row in self._rows({"=ERROR": 1, "=PROCESS_ID": ""}, "poll"):
-            if isinstance(row, Record) and row.nacked and not row.process_id:
-                yield row
+        rows = self._rows({"=ERROR": 1, "=PROCESS_ID": ""}, "poll")
+        return (row for row in rows if isinstance(row, Record) and row.nacked and not row.process_id)
 
     def free(self) -> Iterator[Record]:
         """Yield every free record that is not nacked. Reads only."""
-        for row in self._rows({"=ERROR": 0, "=PROCESS_ID": ""}, "poll"):
-            if isinstance(row, Record) and not row.nacked and not row.process_id:
-                yield row
+        return (row for row in self._rows(_FREE, "poll") if _is_free(row))
 
     def oldest_free(self) -> datetime | None:
         """Return the earliest stamp of the free records that are not nacked, None without any. Reads only."""
-        params = {
-            "filter": {"=ERROR": 0, "=PROCESS_ID": ""},
-            "order": {"TIMESTAMP_X": "ASC"},
-            "auth_connector": self._connector,
-        }
-        rows = self._client.call(_LIST, params, kind="poll").result
-        if not isinstance(rows, list):
-            raise self._unknown(_LIST, "its result is no list")
-        records = [row for row in map(_row, rows) if isinstance(row, Record) and row.stamp != NO_STAMP]
-        return min((row.timestamp for row in records if not row.nacked and not row.process_id), default=None)
+        rows = self._page(_FREE, {"TIMESTAMP_X": "ASC"}, "poll")
+        return min((row.timestamp for row in rows if _is_free(row) and row.stamp != NO_STAMP), default=None)
 
     def _rows(self, rules: Mapping[str, object], kind: Kind, *, after: int = 0) -> Iterator[Record | MalformedRecord]:
         last = after
         while True:
-            params = {
-                "filter": {**rules, ">ID": last},
-                "order": {"ID": "ASC"},
-                "auth_connector": self._connector,
-            }
-            rows = self._client.call(_LIST, params, kind=kind).result
-            if not isinstance(rows, list):
-                raise self._unknown(_LIST, "its result is no list")
-            page = [_row(raw) for raw in rows]
+            page = self._page({**rules, ">ID": last}, {"ID": "ASC"}, kind)
             yield from page
             ids = [row.record_id for row in page if row.record_id is not None]
-            if len(rows) < QUEUE_PAGE:
+            if len(page) < QUEUE_PAGE:
                 return
             if not ids or max(ids) <= last:
                 raise self._unknown(_LIST, "its pages do not advance by ID")
             last = max(ids)
 
-    def _check_done(self, method: str, answer: Answer) -> None:
-        if answer.result is not True:
-            raise self._unknown(method, "it is not true")
+    def _page(
+        self, rules: Mapping[str, object], order: Mapping[str, str], kind: Kind
+    ) -> list[Record | MalformedRecord]:
+        params = {"filter": rules, "order": order, "auth_connector": self._connector}
+        rows = self._client.call(_LIST, params, kind=kind)
+        if not isinstance(rows, list):
+            raise self._unknown(_LIST, "its result is no list")
+        return [_row(raw) for raw in rows]
 
     def _unknown(self, method: str, what: str) -> UnknownAnswer:
         return UnknownAnswer(self._portal, method, 200, "", f"the answer cannot be used: {what}")
+
+
+def _is_free(row: Record | MalformedRecord) -> TypeGuard[Record]:
+    return isinstance(row, Record) and not row.nacked and not row.process_id
 
 
 def _check_type(order: object, kind: type) -> None:

@@ -25,13 +25,16 @@ from b24offline.rest.rate_limit import BLOCK_SECONDS, PortalBlocked
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from b24offline.rest.client import Answer, BatchAnswer, Command, RestClient
+    from b24offline.events import JSON
+    from b24offline.rest.client import BatchAnswer, Command, RestClient
     from b24offline.rest.oauth import TokenSource
     from b24offline.rest.rate_limit import Kind, RateLimiter
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _SHORTEST_WAIT_SECONDS: Final = 0.001
+_SLOW_DOWN_SECONDS: Final = 5.0
+"""How long no process calls a portal after a 503."""
 
 
 def retry_expired_token(block: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -53,10 +56,10 @@ def retry_expired_token(block: Callable[_P, _T]) -> Callable[_P, _T]:
 class Slot:
     """The right to send one request without further wait. It ends with the request, or with its block."""
 
-    def __init__(self, send: Callable[[Mapping[str, object]], Answer]) -> None:
-        self._send: Callable[[Mapping[str, object]], Answer] | None = send
+    def __init__(self, send: Callable[[Mapping[str, object]], JSON]) -> None:
+        self._send: Callable[[Mapping[str, object]], JSON] | None = send
 
-    def __call__(self, params: Mapping[str, object]) -> Answer:
+    def __call__(self, params: Mapping[str, object]) -> JSON:
         """Send the request. Raise RuntimeError for a second one, or after the block."""
         send, self._send = self._send, None
         if send is None:
@@ -71,8 +74,8 @@ class Slot:
 class PortalClient:
     """One portal's client with rate limiter and tokens.
 
-    A call sleeps (with ``sleep``) up to ``max_wait_seconds`` in all for its turn. After a 503 no process calls
-    the portal for ``slow_down_seconds``, after OVERLOAD_LIMIT for ``block_seconds``.
+    A call sleeps (with ``sleep``) up to ``max_wait_seconds`` in all for its turn. After OVERLOAD_LIMIT no process calls
+    the portal for ``block_seconds``.
     """
 
     def __init__(
@@ -83,7 +86,6 @@ class PortalClient:
         portal: str,
         *,
         max_wait_seconds: float,
-        slow_down_seconds: float = 5.0,
         block_seconds: float = BLOCK_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -92,7 +94,6 @@ class PortalClient:
         self._rate_limiter = rate_limiter
         self._portal = portal
         self._max_wait_seconds = max_wait_seconds
-        self._slow_down_seconds = slow_down_seconds
         self._block_seconds = block_seconds
         self._sleep = sleep
         self._expired: str | None = None
@@ -115,16 +116,16 @@ class PortalClient:
             slot.close()
 
     @retry_expired_token
-    def call(self, method: str, params: Mapping[str, object] | None = None, *, kind: Kind = "run") -> Answer:
-        """Call one method that has no precondition; errors as in `slot`."""
+    def call(self, method: str, params: Mapping[str, object] | None = None, *, kind: Kind = "run") -> JSON:
+        """Call one method that has no precondition; return its result. Errors as in `slot`."""
         with self.slot(method, kind=kind) as send:
             return send(params or {})
 
     @retry_expired_token
-    def batch(self, commands: Mapping[str, Command], *, kind: Kind = "run", halt: bool = False) -> BatchAnswer:
+    def batch(self, commands: Mapping[str, Command], *, kind: Kind = "run") -> BatchAnswer:
         """Call up to 50 methods in one request, which counts once; errors as in `slot`."""
         token = self._ready({"batch", *(command.method for command in commands.values())}, kind)
-        answer = self._sent(token, lambda: self._client.batch(commands, token=token, halt=halt))
+        answer = self._sent(token, lambda: self._client.batch(commands, token=token))
         for error in answer.errors.values():
             self._obey(error)
         return answer
@@ -166,7 +167,7 @@ class PortalClient:
     def _obey(self, error: PortalError) -> None:
         """Slow down or block the portal, or pause a method, for all processes, if the error asks for it."""
         if isinstance(error, QueryLimitExceeded):
-            self._rate_limiter.slow_down(self._portal, self._slow_down_seconds)
+            self._rate_limiter.slow_down(self._portal, _SLOW_DOWN_SECONDS)
         elif isinstance(error, Overloaded):
             self._rate_limiter.block(self._portal, self._block_seconds)
         elif isinstance(error, OperationTimeLimit):

@@ -25,6 +25,8 @@ Kind = Literal["run", "poll", "settle"]
 LONGEST_PAUSE_SECONDS: Final = 660.0
 """The portal counts a method's time over ten minutes, so a longer pause must be a mistake."""
 
+_METHOD_PAUSE_SECONDS: Final = 60.0
+
 BLOCK_SECONDS: Final = 3600.0
 """How long a portal that the vendor blocked by hand is not called."""
 
@@ -104,7 +106,6 @@ class RateLimiter:
         requests_per_second: float = 2.0,
         burst: int = 50,
         ack_rate_share: float = 0.2,
-        method_pause_seconds: float = 60.0,
     ) -> None:
         if requests_per_second <= 0 or burst < 1 or not 0 <= ack_rate_share < 1:
             raise ConfigError(
@@ -120,7 +121,6 @@ class RateLimiter:
             "settle": (burst - 1) * self._request_seconds,
         }
         self._longest_seconds = burst * self._request_seconds + LONGEST_PAUSE_SECONDS
-        self._method_pause_seconds = method_pause_seconds
         self._redis = redis_client
         self._take = redis_client.register_script(_TAKE)
         self._fill = redis_client.register_script(_FILL)
@@ -129,47 +129,39 @@ class RateLimiter:
     def take(self, portal: str, kind: Kind) -> float:
         """Return 0.0 when a request may go, which counts it, else the seconds to wait."""
         arguments = [self._request_seconds, self._ahead_seconds[kind], self._longest_seconds]
-        return float(cast("bytes | str", self._take(keys=[self._bucket(portal)], args=arguments)))
+        return float(cast("bytes | str", self._take(keys=[keys.rate_bucket(self._key_prefix, portal)], args=arguments)))
 
     def slow_down(self, portal: str, seconds: float) -> None:
         """Refuse all requests for so many seconds, then allow the steady rate without a burst, settling first."""
         blocked_seconds = min(seconds, LONGEST_PAUSE_SECONDS)
         arguments = [blocked_seconds, self._ahead_seconds["settle"], self._longest_seconds]
-        self._fill(keys=[self._bucket(portal)], args=arguments)
+        self._fill(keys=[keys.rate_bucket(self._key_prefix, portal)], args=arguments)
 
     def pause_method(self, portal: str, method: str, until_epoch: float) -> None:
         """Pause one method until an epoch time; never shortens a pause.
 
         For a time in the past (0.0 when the portal sent none) or implausibly far ahead, the pause is
-        ``method_pause_seconds`` from now.
+        a minute from now.
         """
-        arguments = [until_epoch, LONGEST_PAUSE_SECONDS, self._method_pause_seconds]
-        self._pause(keys=[self._method(portal, method)], args=arguments)
+        arguments = [until_epoch, LONGEST_PAUSE_SECONDS, _METHOD_PAUSE_SECONDS]
+        self._pause(keys=[keys.rate_method(self._key_prefix, portal, method)], args=arguments)
 
     def method_pause(self, portal: str, method: str) -> float:
         """Return the seconds for which a method is still paused, 0.0 if it is not."""
-        return max(0, self._redis.pttl(self._method(portal, method))) / 1000
+        return max(0, self._redis.pttl(keys.rate_method(self._key_prefix, portal, method))) / 1000
 
     def block(self, portal: str, seconds: float) -> None:
         """Refuse all requests for so many seconds; polls for a sixtieth less, so they try first, others for more."""
         with self._redis.pipeline() as pipe:
-            pipe.set(self._block(portal, "poll"), "1", px=max(1, round(seconds * 59_000 / 60)))
-            pipe.set(self._block(portal, "run"), "1", px=max(1, round(seconds * 61_000 / 60)))
+            for polls, share in ((True, 59), (False, 61)):
+                key = keys.rate_blocked(self._key_prefix, portal, polls=polls)
+                pipe.set(key, "1", px=max(1, round(seconds * 1000 * share / 60)))
             pipe.execute()
 
     def unblock(self, portal: str) -> None:
         """End a block before its time."""
-        self._redis.delete(self._block(portal, "poll"), self._block(portal, "run"))
+        self._redis.delete(*(keys.rate_blocked(self._key_prefix, portal, polls=polls) for polls in (True, False)))
 
     def blocked(self, portal: str, kind: Kind) -> float:
         """Return the seconds for which a portal is still blocked, 0.0 if it is not."""
-        return max(0, self._redis.pttl(self._block(portal, kind))) / 1000
-
-    def _block(self, portal: str, kind: Kind) -> str:
-        return keys.rate_blocked(self._key_prefix, portal, polls=kind == "poll")
-
-    def _bucket(self, portal: str) -> str:
-        return keys.rate_bucket(self._key_prefix, portal)
-
-    def _method(self, portal: str, method: str) -> str:
-        return keys.rate_method(self._key_prefix, portal, method)
+        return max(0, self._redis.pttl(keys.rate_blocked(self._key_prefix, portal, polls=kind == "poll"))) / 1000

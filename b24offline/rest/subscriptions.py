@@ -88,7 +88,7 @@ def _commands(method: str, names: Iterable[str], connector: str) -> dict[str, Co
 
 def _listed_names(client: PortalClient) -> set[str]:
     """Return the names of the offline events in the portal's list of subscriptions."""
-    listed = client.call("event.get", {}, kind="poll").result
+    listed = client.call("event.get", {}, kind="poll")
     return {
         str(row.get("event", "")).upper()
         for row in (listed if isinstance(listed, list) else [])

@@ -14,7 +14,7 @@ import requests
 from urllib3 import Retry
 from urllib3.exceptions import ConnectTimeoutError, HTTPError
 
-from b24offline.config import is_loopback
+from b24offline.config import web_address
 from b24offline.contract import VERSION
 from b24offline.errors import ConfigError
 from b24offline.rest.connections import DeadlineAdapter
@@ -43,7 +43,7 @@ class RawAnswer:
     redirect_host: str
 
 
-def make_session(ca_file: str | None = None, pool_size: int = 10) -> requests.Session:
+def make_session(ca_file: str | None = None) -> requests.Session:
     """Return a keep-alive session for one process, made after fork.
 
     TLS is verified against ``ca_file``, or against the bundled authorities when it is None. Proxies,
@@ -56,7 +56,7 @@ def make_session(ca_file: str | None = None, pool_size: int = 10) -> requests.Se
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.verify = ca_file if ca_file is not None else True
     session.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json"})
-    adapter = DeadlineAdapter(pool_connections=pool_size, pool_maxsize=pool_size, max_retries=Retry(0, read=False))
+    adapter = DeadlineAdapter(max_retries=Retry(0, read=False))
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     for name in ("urllib3.connectionpool", "urllib3.connection"):
@@ -69,60 +69,49 @@ def checked_url(url: str, what: str) -> str:
 
     Plain means that it carries no user, query or fragment. ``what`` names the setting in the error.
     """
-    example = "Use one like https://name.bitrix24.com/rest/."
     try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in {"http", "https"}:
-        raise ConfigError(f"The {what} is not an http address. {example}")
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise ConfigError(f"The {what} on host {host} carries a user, a query or a fragment. {example}")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ConfigError(f"The {what} on host {host} is not https; tokens would travel readable. {example}")
+        web_address(url)
+    except ValueError as error:
+        raise ConfigError(f"The {what} {error}. Use one like https://name.bitrix24.com/rest/.") from None
     return url
 
 
-def exchange(
-    session: requests.Session,
-    verb: str,
-    url: str,
-    *,
-    connect_timeout_seconds: float,
-    read_timeout_seconds: float,
-    max_response_bytes: int,
-    params: Mapping[str, str] | None = None,
-    body: bytes | None = None,
-) -> RawAnswer:
-    """Send one request and read its whole answer; ``body`` is JSON.
+@dataclass(frozen=True)
+class Http:
+    """A session of one process, with the bounds of each exchange; an answer's bytes are counted when decompressed."""
 
-    Raise NotSent when no connection was opened within the connect timeout, Lost when one was and the reply is
-    missing, incomplete, late or longer than ``max_response_bytes`` (counted after decompression).
-    """
-    request = requests.Request(
-        verb,
-        url,
-        params=params,
-        data=body,
-        headers={"Content-Type": "application/json"} if body is not None else None,
-    )
-    timeout = (connect_timeout_seconds, read_timeout_seconds)
-    try:
-        prepared = session.prepare_request(request)
-        with session.send(
-            prepared, timeout=timeout, stream=True, allow_redirects=False, verify=session.verify
-        ) as response:
-            content = bytearray()
-            for piece in response.iter_content(_PIECE_BYTES):
-                content += piece
-                if len(content) > max_response_bytes:
-                    raise Lost(f"the answer is longer than {max_response_bytes} bytes")
-            return RawAnswer(response.status_code, bytes(content), _redirect_host(response))
-    except (requests.RequestException, HTTPError, OSError, http.client.HTTPException) as error:
-        failure = _failure(error)
-    # Raised outside the handler: the library's errors print the URL, which may hold secrets, and would be its context.
-    raise failure
+    session: requests.Session
+    connect_timeout_seconds: float
+    read_timeout_seconds: float
+    max_response_bytes: int
+
+    def exchange(
+        self, verb: str, url: str, *, params: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> RawAnswer:
+        """Send one request and read its whole answer; ``body`` is JSON.
+
+        Raise NotSent when no connection was opened within the connect timeout, Lost when one was and the reply is
+        missing, incomplete, late (the read timeout bounds the whole of it) or too long.
+        """
+        headers = {"Content-Type": "application/json"} if body is not None else None
+        request = requests.Request(verb, url, params=params, data=body, headers=headers)
+        timeout = (self.connect_timeout_seconds, self.read_timeout_seconds)
+        try:
+            prepared = self.session.prepare_request(request)
+            with self.session.send(
+                prepared, timeout=timeout, stream=True, allow_redirects=False, verify=self.session.verify
+            ) as response:
+                content = bytearray()
+                for piece in response.iter_content(_PIECE_BYTES):
+                    content += piece
+                    if len(content) > self.max_response_bytes:
+                        raise Lost(f"the answer is longer than {self.max_response_bytes} bytes")
+                return RawAnswer(response.status_code, bytes(content), _redirect_host(response))
+        except (requests.RequestException, HTTPError, OSError, http.client.HTTPException) as error:
+            failure = _failure(error)
+        # Raised outside the handler: the library's errors print the URL, which may hold secrets, and would be its
+        # context.
+        raise failure
 
 
 def parsed_json(content: bytes) -> object:

@@ -178,7 +178,6 @@ class Portals:
             refresh_token=None,
             seeded_token=None,
             member_id=None,
-            expires_at=None,
             # A refresh that is under way finds another version and stores nothing.
             token_version=PORTALS.c.token_version + 1,
         )

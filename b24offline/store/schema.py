@@ -58,7 +58,6 @@ PORTALS: Final = Table(
     # The refresh token that was configured last: tells a new authorization from one long used up.
     Column("seeded_token", Text, info={"secret": True}),
     Column("token_version", Integer, nullable=False),
-    Column("expires_at", Double),
     # By the database's clock, as workers' clocks may be wrong.
     Column("refresh_claimed_until", Double, nullable=False),
     Column("refresh_not_before", Double, nullable=False),

@@ -36,7 +36,6 @@ class TokenPairs:
         return Tokens(
             access=self._rows.opened(row, "access_token"),
             refresh=self._rows.opened(row, "refresh_token"),
-            expires_at=row["expires_at"],
             version=row["token_version"],
             refused=row["refused_version"] == row["token_version"],
         )
@@ -55,7 +54,7 @@ class TokenPairs:
         if tokens.version != expected_version + 1:
             raise ValueError(f"a pair that follows version {expected_version} has the next number")
         conditions = [PORTALS.c.name == name, PORTALS.c.token_version == expected_version]
-        values = self._pair(tokens.access, tokens.refresh, tokens.expires_at, tokens.version)
+        values = self._pair(tokens.access, tokens.refresh, tokens.version)
         if member_id:
             conditions.append(or_(PORTALS.c.member_id.is_(None), PORTALS.c.member_id == member_id))
             values["member_id"] = member_id
@@ -127,18 +126,15 @@ class TokenPairs:
 
     def _authorized(self, refresh_token: str) -> dict[str, Any]:
         """Return the values of a portal that only has a refresh token."""
-        values = self._pair("", refresh_token, None, PORTALS.c.token_version + 1)
+        values = self._pair("", refresh_token, PORTALS.c.token_version + 1)
         return {**values, "seeded_token": values["refresh_token"], "authorized_at": self._rows.clock()}
 
-    def _pair(
-        self, access: str, refresh: str, expires_at: float | None, version: int | ColumnElement[int]
-    ) -> dict[str, Any]:
+    def _pair(self, access: str, refresh: str, version: int | ColumnElement[int]) -> dict[str, Any]:
         """Return the values that come with a new pair; they end AUTH_LOST and leave every other state."""
         lost = PORTALS.c.state == ObservedState.AUTH_LOST.value
         return {
             "access_token": self._rows.cipher.encrypt(access) if access else None,
             "refresh_token": self._rows.cipher.encrypt(refresh),
-            "expires_at": expires_at,
             "token_version": version,
             "refresh_claimed_until": 0.0,
             "refresh_not_before": 0.0,

@@ -12,7 +12,7 @@ from typing import Any, Final
 from b24offline.delivery import SettlePlan, SettleView, settlement, settler
 from b24offline.events import Event, Record, parse_record
 from b24offline.ledger import Ledger, SettleLease, fencing, transitions
-from b24offline.rest import Answer, RestClient, offline_orders
+from b24offline.rest import RestClient, offline_orders
 from tests.faults import sabotage_portal, sabotage_queue
 
 VARIABLE: Final = "B24OFFLINE_TEST_WITHOUT"
@@ -30,7 +30,7 @@ def _altered(method: str, **params: Any) -> None:
     """Send a method's calls with other parameters; None leaves one out."""
     honest = RestClient.call
 
-    def call(self: RestClient, name: str, given: Mapping[str, object] | None, *, token: str) -> Answer:
+    def call(self: RestClient, name: str, given: Mapping[str, object] | None, *, token: str) -> Any:
         changed = {**(given or {}), **params} if name == method else given or {}
         return honest(self, name, {key: value for key, value in changed.items() if value is not None}, token=token)
 

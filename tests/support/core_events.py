@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from b24offline.config import Timers
 from b24offline.events import Event, ObjectKey, Record, parse_record
 from b24offline.ledger import BatchKind, Entry, Fencing, Ledger, RunRef, run_id
-from b24offline.rest import Answer, ReserveOrder, Slot, retry_expired_token
+from b24offline.rest import ReserveOrder, Slot, retry_expired_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ class FakeClient:
     def wait(self, method: str) -> None:
         """What happens while a call waits for its turn; nothing."""
 
-    def send(self, method: str, params: dict[str, Any]) -> Answer:
+    def send(self, method: str, params: dict[str, Any]) -> Any:
         """Answer a call."""
         raise NotImplementedError
 
@@ -54,7 +54,7 @@ class FakeClient:
         slot.close()
 
     @retry_expired_token
-    def call(self, method: str, params: Mapping[str, Any] | None = None, *, kind: str = "run") -> Answer:
+    def call(self, method: str, params: Mapping[str, Any] | None = None, *, kind: str = "run") -> Any:
         with self.slot(method, kind=kind) as send:
             return send(params or {})
 
@@ -66,9 +66,9 @@ class Recorder(FakeClient):
     result: Any = True
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
-    def send(self, method: str, params: dict[str, Any]) -> Answer:
+    def send(self, method: str, params: dict[str, Any]) -> Any:
         self.calls.append((method, params))
-        return Answer(self.result)
+        return self.result
 
 
 def reserve(queue: OfflineQueue, limit: int = 500) -> Batch | None:

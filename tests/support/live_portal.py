@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b24offline.emulator import EmulatorProcess
-from b24offline.rest import PortalClient, RateLimiter, RestClient, TokenSource, make_session
+from b24offline.rest import Http, PortalClient, RateLimiter, RestClient, TokenSource, make_session
 from b24offline.store import Cipher, Store
 from tests.support.core_events import PORTAL, PREFIX
 from tests.support.portal_desk import CONNECTOR
@@ -66,16 +66,9 @@ def live(emulator: EmulatorProcess, redis: Redis, tmp_path: Path) -> Iterator[Li
         connector=CONNECTOR,
         refresh_token=control.issue_token()["refresh_token"],
     )
-    session = make_session()
-    tokens = TokenSource(store.tokens, session, connect_timeout_seconds=2, read_timeout_seconds=10)
-    rest = RestClient(
-        PORTAL,
-        emulator.rest,
-        session,
-        connect_timeout_seconds=2,
-        read_timeout_seconds=10,
-        max_response_bytes=1 << 22,
-    )
+    http = Http(make_session(), connect_timeout_seconds=2, read_timeout_seconds=10, max_response_bytes=1 << 22)
+    tokens = TokenSource(store.tokens, http)
+    rest = RestClient(PORTAL, emulator.rest, http)
     rate_limiter = RateLimiter(redis, key_prefix=PREFIX, requests_per_second=500, burst=500)
     client = PortalClient(rest, tokens, rate_limiter, PORTAL, max_wait_seconds=5)
     client.call("server.time")
@@ -85,4 +78,4 @@ def live(emulator: EmulatorProcess, redis: Redis, tmp_path: Path) -> Iterator[Li
     control.licence(rest_offline_extended=True, rest_auth_connector=True)
     control.user(admin=True)
     control.close()
-    session.close()
+    http.session.close()

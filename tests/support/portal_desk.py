@@ -10,7 +10,6 @@ from b24offline.emulator import Journal, Selection, Sequence, iso, parse_filter,
 from b24offline.emulator import OfflineQueue as PortalQueue
 from b24offline.emulator import Record as Row
 from b24offline.errors import PortalError, UnknownAnswer
-from b24offline.rest import Answer
 from tests.support.core_events import FakeClient
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class PortalDesk(FakeClient):
     def wait(self, method: str) -> None:
         self.waiting(method)
 
-    def send(self, method: str, sent: dict[str, Any]) -> Answer:
+    def send(self, method: str, sent: dict[str, Any]) -> Any:
         self.before(method)
         self.calls.append((method, sent))
         assert sent["auth_connector"] == CONNECTOR
@@ -68,7 +67,7 @@ class PortalDesk(FakeClient):
         if refusal is not None:
             raise refusal
         self.now += 1
-        answer = Answer(getattr(self, "_" + method.rpartition(".")[2])(sent))
+        answer = getattr(self, "_" + method.rpartition(".")[2])(sent)
         if method in self.lose:
             self.lose.remove(method)
             raise UnknownAnswer(self.name, method, None, "", "lost")

@@ -17,7 +17,7 @@ from b24offline.emulator import Portal as EmulatedPortal
 from b24offline.errors import BadRequest, QueryLimitExceeded, UnknownAnswer
 from b24offline.events import Routes, shipped_catalogue
 from b24offline.ledger import Fencing, Ledger
-from b24offline.rest import Answer, OfflineQueue
+from b24offline.rest import OfflineQueue
 from tests.faults import evidence
 from tests.faults.checker import Verdict, judge
 from tests.support.core_events import PREFIX, TIMERS, FakeClient
@@ -71,7 +71,7 @@ class Network(FakeClient):
         self._portal = portal
         self._redis = redis
 
-    def send(self, method: str, params: dict[str, Any]) -> Answer:
+    def send(self, method: str, params: dict[str, Any]) -> Any:
         """Send what the client sends. A course waits here, and is resumed with the fate of the call."""
         sent = Sent(method.rpartition(".")[2], params, self._redis.now)
         self._look(sent)
@@ -88,7 +88,7 @@ class Network(FakeClient):
         result = self.execute(sent)
         if fate == "lost":
             raise UnknownAnswer(name, method, None, "", "lost")
-        return Answer(result)
+        return result
 
     def execute(self, sent: Sent, *, overlap: bool = False) -> Any:
         """Execute a call on the portal. ``overlap``: a reserving call that chose its rows when it was sent."""

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Request, Response
 from b24offline import errors
 from b24offline.rest import (
     Command,
+    Http,
     PortalClient,
     RateLimiter,
     RestClient,
@@ -74,14 +75,14 @@ class Parts:
             connector="c",
             refresh_token="r0",
         )
-        session, timeouts = make_session(), {"connect_timeout_seconds": 2, "read_timeout_seconds": 5}
-        self.tokens = TokenSource(store.tokens, session, **timeouts)
+        http = Http(make_session(), connect_timeout_seconds=2, read_timeout_seconds=5, max_response_bytes=10_000)
+        self.tokens = TokenSource(store.tokens, http)
         self.rate_limiter = RateLimiter(
             redis, key_prefix="t", **{"requests_per_second": 0.1, "burst": 20, **rate_limiter}
         )
         self.slept = []
         self.client = PortalClient(
-            RestClient("acme", f"{portal.url}/rest/", session, max_response_bytes=10_000, **timeouts),
+            RestClient("acme", f"{portal.url}/rest/", http),
             self.tokens,
             self.rate_limiter,
             "acme",
@@ -96,14 +97,14 @@ def parts(portal, redis, tmp_path):
 
 
 def test_a_call_brings_its_answer(portal, parts):
-    assert parts.client.call("profile").result == 1
+    assert parts.client.call("profile") == 1
     assert portal.calls == [("profile", "a1")]
 
 
 def test_an_expired_token_is_refreshed_and_the_call_replayed_once(portal, parts):
     parts.client.call("m")
     portal.expired = True
-    assert parts.client.call("crm.deal.add", {"fields": {}}, kind="settle").result == 3
+    assert parts.client.call("crm.deal.add", {"fields": {}}, kind="settle") == 3
     assert portal.calls[1:] == [("crm.deal.add", "a1"), ("crm.deal.add", "a2")]
 
 
@@ -121,7 +122,7 @@ def test_all_waiting_is_over_when_a_slot_opens(portal, redis, tmp_path):
             reply.append(f"open, {len(portal.calls)} sent, {portal.issued} tokens")
             return send({"fields": {}})
 
-    assert add().result == 3
+    assert add() == 3
     assert reply == ["wait", "open, 1 sent, 1 tokens", "wait", "open, 2 sent, 2 tokens"]
 
 
@@ -234,11 +235,11 @@ def test_after_a_block_a_poll_goes_first(portal, redis, tmp_path):
     with pytest.raises(errors.Overloaded):
         parts.client.call("m")
     threading.Event().wait(parts.rate_limiter.blocked("acme", "poll"))
-    assert parts.client.call("event.offline.get", kind="poll").result == 2
+    assert parts.client.call("event.offline.get", kind="poll") == 2
     with pytest.raises(errors.RateLimited):
         parts.client.call("m")
     threading.Event().wait(parts.rate_limiter.blocked("acme", "run"))
-    assert parts.client.call("m").result == 3
+    assert parts.client.call("m") == 3
 
 
 def test_a_block_in_one_command_of_a_batch_counts(portal, parts):
@@ -257,7 +258,7 @@ def test_a_429_pauses_that_method_only(portal, parts, redis):
     assert caught.value.wait_seconds == pytest.approx(90, abs=2)
     with pytest.raises(errors.RateLimited):
         parts.client.batch({"a": Command("crm.lead.list", {}), "b": Command("crm.deal.list", {})})
-    assert parts.client.call("crm.lead.list").result == 2
+    assert parts.client.call("crm.lead.list") == 2
 
 
 def test_limits_of_single_commands_are_obeyed(portal, parts):
@@ -276,7 +277,7 @@ def test_a_limit_of_whole_batches_pauses_them(portal, parts):
         parts.client.batch({"a": Command("one", {})})
     with pytest.raises(errors.RateLimited):
         parts.client.batch({"a": Command("another", {})})
-    assert parts.client.call("another").result == 2
+    assert parts.client.call("another") == 2
 
 
 def test_short_waits_are_slept_and_long_ones_raised(portal, redis, tmp_path):

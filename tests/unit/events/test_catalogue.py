@@ -16,7 +16,7 @@ from b24offline.events import (
     object_in,
     shipped_catalogue,
 )
-from b24offline.events.catalogue import parse_catalogue
+from b24offline.events.event import ACTIONS
 
 CATALOGUE = shipped_catalogue()
 PATH = re.compile(r"\.|[A-Za-z_]+(\[0\])?(\.[A-Za-z_]+(\[0\])?)*")
@@ -48,6 +48,9 @@ def test_every_row_holds_together(kind: EventKind) -> None:
     found = CATALOGUE.lookup(name.lower())
     assert found is not None
     assert (found.name, found.entity, found.action) == (name, kind.entity, kind.action)
+    assert kind.name == kind.name.upper()
+    assert kind.action in ACTIONS
+    assert kind.offline in {"yes", "no"}
     assert re.fullmatch(r"[a-z0-9_]+", kind.entity)
     for verb in ("ADD", "UPDATE", "DELETE"):
         if name.removesuffix("_1046").endswith(verb) and "BEFORE" not in name and "CONTEXT" not in name:
@@ -177,14 +180,3 @@ def test_another_object_or_shape_is_not_taken_for_a_deleted_one(result: JSON, pa
 )
 def test_when_an_object_changed(entity: str, data: JSON, moment: str | None) -> None:
     assert changed_at(entity, data) == moment
-
-
-@pytest.mark.parametrize("row", ["onx,s,add,e,ID,,,,yes", "ONX,s,ADD,e,ID,,,,yes", "ONX,s,add,e,ID,,,,maybe"])
-def test_a_wrong_row_is_refused(row: str) -> None:
-    head = "event,scope,action,entity,id_path,get_method,get_params,result_path,offline"
-    with pytest.raises(ValueError, match="catalogue row"):
-        parse_catalogue(f"{head}\n{row}\n")
-    right = "ONX,s,add,e,ID,,,,yes"
-    assert len(parse_catalogue(f"{head}\n{right}\n")) == 1
-    with pytest.raises(ValueError, match="repeated"):
-        parse_catalogue(f"{head}\n{right}\n{right}\n")

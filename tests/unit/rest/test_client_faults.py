@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from b24offline import errors
-from b24offline.rest import RestClient, make_session
-from b24offline.rest.transport import Lost, NotSent, exchange
+from b24offline.rest import Http, RestClient, make_session
+from b24offline.rest.transport import Lost, NotSent
 from tests.support.ports import free_port
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"result":true}'
@@ -89,7 +89,7 @@ class Script:
 
     def client(self, session=None, scheme="http", host="127.0.0.1", **limits):
         url = f"{scheme}://{host}:{self.port}/rest/"
-        return RestClient("acme", url, session or make_session(), **{**LIMITS, **limits})
+        return RestClient("acme", url, Http(session or make_session(), **{**LIMITS, **limits}))
 
 
 def answering(content):
@@ -187,7 +187,7 @@ def test_a_reply_that_inflates_is_cut_off():
 
 def test_a_reply_of_exactly_the_limit_is_accepted():
     with Script(answering(OK)) as server:
-        assert server.client(max_response_bytes=15).call("m", {}, token="t").result is True
+        assert server.client(max_response_bytes=15).call("m", {}, token="t") is True
         with pytest.raises(errors.UnknownAnswer):
             server.client(max_response_bytes=14).call("m", {}, token="t")
 
@@ -200,7 +200,7 @@ def test_each_call_on_a_connection_has_its_own_timeout():
     with Script(play) as server:
         client = server.client()
         for _ in range(4):  # 1.2 s in all, 0.3 s each: within 0.5 s only if the clock starts anew
-            assert client.call("m", {}, token="t").result is True
+            assert client.call("m", {}, token="t") is True
         assert server.connections == 1
 
 
@@ -215,15 +215,15 @@ def test_a_connection_closed_while_idle_is_replaced():
 
     with Script(play) as server:
         client = server.client()
-        assert client.call("m", {}, token="t").result is True
+        assert client.call("m", {}, token="t") is True
         assert closed.wait(5)
-        assert client.call("m", {}, token="t").result is True
+        assert client.call("m", {}, token="t") is True
         assert server.connections == 2
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/rest/", "https://nowhere.invalid/rest/"])
 def test_without_a_connection_nothing_was_sent(url):
-    client = RestClient("acme", url.format(port=free_port()), make_session(), **LIMITS)
+    client = RestClient("acme", url.format(port=free_port()), Http(make_session(), **LIMITS))
     with pytest.raises(errors.Unreachable) as caught:
         client.call("crm.deal.add", {}, token="t")
     assert caught.value.executed == "no"
@@ -261,7 +261,7 @@ def test_a_failed_tls_verification_sends_nothing(tmp_path):
     pem, context = certificate(tmp_path)
     with Script(answering(OK), context) as server:
         trusted = server.client(make_session(pem), "https")
-        assert trusted.call("m", {}, token="t").result is True
+        assert trusted.call("m", {}, token="t") is True
         for client in (
             server.client(make_session(), "https"),  # an unknown authority
             server.client(make_session(pem), "https", "localhost"),  # another name
@@ -300,7 +300,7 @@ def test_the_environment_is_ignored(monkeypatch, tmp_path):
     with Script(play) as server:
         session = make_session()
         session.hooks["response"].append(lambda r, **_: seen.append(dict(r.request.headers)))
-        assert server.client(session).call("m", {}, token="t").result is True
+        assert server.client(session).call("m", {}, token="t") is True
     assert "Authorization" not in seen[0]
 
 
@@ -312,11 +312,11 @@ def test_secrets_in_a_query_reach_neither_errors_nor_logs(fault, caplog):
         port = free_port() if fault == "refused" else server.port
         failure = None
         try:
-            exchange(make_session(), "GET", f"http://127.0.0.1:{port}/oauth/token/", params={"s": "canary"}, **LIMITS)
+            Http(make_session(), **LIMITS).exchange("GET", f"http://127.0.0.1:{port}/oauth/", params={"s": "canary"})
         except (NotSent, Lost) as error:
             failure = error
     assert (failure is None) == (fault == "odd headers")
-    assert "/oauth/token/" in caplog.text or fault != "odd headers"
+    assert "/oauth/" in caplog.text or fault != "odd headers"
     assert "canary" not in caplog.text
     while failure is not None:
         assert "canary" not in repr(failure)

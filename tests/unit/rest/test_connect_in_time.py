@@ -8,7 +8,7 @@ import time
 import pytest
 
 from b24offline import errors
-from b24offline.rest import RestClient, make_session
+from b24offline.rest import Http, RestClient, make_session
 from tests.support.ports import free_port
 from tests.unit.rest.test_client_faults import OK, Script, answering, certificate
 
@@ -79,9 +79,7 @@ def test_the_connect_timeout_covers_all_addresses(monkeypatch):
     with Crowded(port, *dead):
         at(monkeypatch, *dead)
         url = f"http://localhost:{port}/rest/"
-        client = RestClient(
-            "acme", url, make_session(), connect_timeout_seconds=1, read_timeout_seconds=1, max_response_bytes=1
-        )
+        client = RestClient("acme", url, Http(make_session(), 1, 1, 1))
         begun = time.monotonic()
         with pytest.raises(errors.Unreachable):
             client.call("event.offline.get", {}, token="t")
@@ -92,6 +90,6 @@ def test_a_dead_address_leaves_time_for_the_next_one(monkeypatch):
     with Script(answering(OK)) as server, Crowded(server.port, "127.0.0.2"):
         at(monkeypatch, "127.0.0.2", "127.0.0.1")
         client = server.client(host="localhost", connect_timeout_seconds=1.0)
-        assert client.call("m", {}, token="t").result is True
-        assert client.call("m", {}, token="t").result is True
+        assert client.call("m", {}, token="t") is True
+        assert client.call("m", {}, token="t") is True
         assert server.connections == 1

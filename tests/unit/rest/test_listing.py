@@ -14,7 +14,7 @@ from tests.support.core_events import PORTAL
 from tests.support.live_portal import LivePortal, emulator, live
 
 if TYPE_CHECKING:
-    from b24offline.rest import Answer, PortalClient
+    from b24offline.rest import PortalClient
 
 __all__ = ["emulator", "live"]
 
@@ -32,7 +32,7 @@ class Deaf:
         self._client = client
         self._ignored = re.compile(ignored)
 
-    def call(self, method: str, params: dict[str, Any]) -> Answer:
+    def call(self, method: str, params: dict[str, Any]) -> Any:
         heard = {rule: value for rule, value in params["filter"].items() if not self._ignored.match(rule)}
         return self._client.call(method, {**params, "filter": heard})
 

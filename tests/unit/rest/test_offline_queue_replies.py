@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from b24offline.errors import PortalError, UnknownAnswer
 from b24offline.events import Batch, MalformedRecord, Record
-from b24offline.rest import QUEUE_PAGE, Answer, OfflineQueue, UnsafeCall
+from b24offline.rest import QUEUE_PAGE, OfflineQueue, UnsafeCall
 from tests.support.core_events import (
     PID,
     FakeClient,
@@ -86,13 +86,13 @@ class Pages(FakeClient):
     rows: list[dict[str, Any]]
     calls: list[dict[str, Any]] = field(default_factory=list)
 
-    def send(self, method: str, sent: dict[str, Any]) -> Answer:
+    def send(self, method: str, sent: dict[str, Any]) -> Any:
         assert method == "event.offline.list"
         self.calls.append(sent)
         assert sent["order"] == {"ID": "ASC"}
         assert "start" not in sent
         after = sent["filter"][">ID"]
-        return Answer([row for row in self.rows if int(str(row["ID"])) > after][:QUEUE_PAGE])
+        return [row for row in self.rows if int(str(row["ID"])) > after][:QUEUE_PAGE]
 
 
 @pytest.mark.parametrize("number", [0, 1, 49, 50, 51, 100, 130])

@@ -49,7 +49,7 @@ def test_a_binding_that_vanished_is_made_again(live: LivePortal) -> None:
 
 
 def queued(live: LivePortal) -> list[dict[str, object]]:
-    rows = live.client.call("event.offline.list", {"auth_connector": CONNECTOR}).result
+    rows = live.client.call("event.offline.list", {"auth_connector": CONNECTOR})
     assert isinstance(rows, list)
     return [row for row in rows if isinstance(row, dict)]
 
