@@ -74,10 +74,8 @@ class Runtime:
 
     @cached_property
     def mirror(self) -> Mirror:
-        """The mirror table, made; in the database of the store."""
-        mirror = Mirror(self.store.engine)
-        mirror.create_schema()
-        return mirror
+        """The mirror, in the database of the store."""
+        return Mirror(self.store.engine)
 
     @cached_property
     def http(self) -> Http:

@@ -63,7 +63,6 @@ class Stack:
             self.config = Config.load(self.variables)
             self.runtime = Runtime(self.config)
             self.runtime.ensure_configured_portal()
-            self.runtime.mirror  # noqa: B018 - its table is made before the workers race for it
             self.workers = [
                 processes.worker(f"worker-{n}", environ=environ, folder=self.folder, concurrency=3, events=True)
                 for n in (1, 2)

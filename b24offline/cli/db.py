@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from b24offline.cli.output import as_sentences, load_runtime
+from b24offline.cli.output import load_runtime
 
 
 @click.group()
@@ -13,7 +13,6 @@ def db() -> None:
 
 
 @db.command()
-@as_sentences
 def upgrade() -> None:
     """Upgrade the tables to this version. Every process does so at its start, too."""
     runtime = load_runtime()
@@ -23,7 +22,6 @@ def upgrade() -> None:
 
 @db.command()
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Age in days. Default: B24_RETENTION_DAYS.")
-@as_sentences
 def prune(days: float | None) -> None:
     """Delete old ended dead letters and removed portals. The workers do so daily."""
     runtime = load_runtime()
@@ -32,7 +30,6 @@ def prune(days: float | None) -> None:
 
 
 @db.command()
-@as_sentences
 def reencrypt() -> None:
     """Encrypt all secrets with the first key of B24_SECRET_KEY.
 

@@ -17,19 +17,18 @@ import click
 from rich.console import Console
 from rich.progress import track
 
-from b24offline.cli.dead_letter_options import Order, acting, filters
-from b24offline.cli.dead_letter_view import STATE_WORDS, facts, show_dead_letters, show_dry_run
-from b24offline.cli.output import as_sentences, failure, load_runtime, refusal, show_json, show_table
+from b24offline.cli.dead_letter_options import changing, filters
+from b24offline.cli.dead_letter_view import STATE_WORDS, facts, show_dead_letters
+from b24offline.cli.output import Refusal, load_runtime, show_json, show_table
 from b24offline.delivery import run_of_dead_letter
 from b24offline.errors import UnknownPortal
-from b24offline.store import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from b24offline.delivery import DeadLetterQueue
     from b24offline.runtime import Runtime
-    from b24offline.store import DeadLetter
+    from b24offline.store import DeadLetter, Selection
 
 PER_SECOND: Final = 5
 """Redriven runs that become due in a second: fewer than the sweeps can start, so that new events go first."""
@@ -57,14 +56,10 @@ def dead_letter() -> None:
 @click.option("--ended", is_flag=True, help="List ended dead letters instead of open ones.")
 @click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Longest list; 0 shows all.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@as_sentences
-def list_dead_letters(
-    portal: str, event: str, reason: str, older: float, ended: bool, limit: int, as_json: bool
-) -> None:
+def list_dead_letters(selection: Selection, ended: bool, limit: int, as_json: bool) -> None:
     """List dead letters."""
     runtime = load_runtime()
-    chosen = Selection((), portal, event, reason, older)
-    dead_letters = runtime.store.dead_letters.select(chosen, ended=ended)
+    dead_letters = runtime.store.dead_letters.select(selection, ended=ended)
     found = list(islice(dead_letters, min(limit, sys.maxsize) or None))
     if as_json:
         show_json([facts(runtime, dead_letter) for dead_letter in found])
@@ -80,7 +75,6 @@ def list_dead_letters(
 @click.argument("dead_letter_id", metavar="ID", type=click.IntRange(1, sys.maxsize))
 @click.option("--payload", is_flag=True, help="Include what the portal sent. It may be personal data.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@as_sentences
 def show(dead_letter_id: int, payload: bool, as_json: bool) -> None:
     """Show one dead letter."""
     runtime = load_runtime()
@@ -96,71 +90,48 @@ def show(dead_letter_id: int, payload: bool, as_json: bool) -> None:
 
 
 @dead_letter.command()
-@acting
-@as_sentences
-def redrive(order: Order) -> None:
+@changing("redriven")
+def redrive(runtime: Runtime, dead_letters: Sequence[DeadLetter], as_json: bool) -> None:
     """Run dead letters again, with all their attempts.
 
     A dead letter ends when its event succeeds.
     """
-    runtime = load_runtime()
-    dead_letters = _chosen(runtime, order)
-    if order.dry_run:
-        show_dry_run(runtime, dead_letters, "would be redriven", as_json=order.as_json)
-        return
     reply: dict[int, str] = {}
     started = 0
-    for dead_letter in _tracked(dead_letters, "redriving", quiet=order.as_json):
+    for dead_letter, queue in _each(runtime, dead_letters, "redriving", quiet=as_json):
         delay = started / PER_SECOND * runtime.config.time_scale
-        dead_letter_queue = _dead_letter_queue(runtime, dead_letter)
-        reply[dead_letter.id] = (
-            dead_letter_queue.redrive(run_of_dead_letter(dead_letter), delay_seconds=delay)
-            if dead_letter_queue
-            else "unknown"
-        )
-        started += reply[dead_letter.id] == "redriven"
-    _conclude(dead_letters, reply, "redriven", order.as_json)
-    if started and not order.as_json:
-        click.echo(f"{started} redriven. The workers' next sweep starts them.")
+        state = queue.redrive(run_of_dead_letter(dead_letter), delay_seconds=delay) if queue else "unknown"
+        started += state == "redriven"
+        reply[dead_letter.id] = state
+    _conclude(dead_letters, reply, "redriven", "The workers' next sweep starts them.", as_json=as_json)
 
 
 @dead_letter.command()
-@acting
+@changing("dropped")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@as_sentences
-def drop(order: Order, yes: bool) -> None:
+def drop(runtime: Runtime, dead_letters: Sequence[DeadLetter], as_json: bool, yes: bool) -> None:
     """Acknowledge the records of dead letters without running them."""
-    runtime = load_runtime()
-    dead_letters = _chosen(runtime, order)
-    if order.dry_run:
-        show_dry_run(runtime, dead_letters, "would be dropped", as_json=order.as_json)
-        return
     if dead_letters and not yes:
-        if order.as_json:
-            raise refusal(
+        if as_json:
+            raise Refusal(
                 "--json cannot ask for confirmation: add --yes, or --dry-run to look first. Nothing was dropped."
             )
         click.confirm(f"Drop {len(dead_letters)} dead letters? Their changes will not be processed.", abort=True)
-    who = _operator()
+    who = operator()
     reply: dict[int, str] = {}
-    for dead_letter in _tracked(dead_letters, "dropping", quiet=order.as_json):
-        dead_letter_queue = _dead_letter_queue(runtime, dead_letter)
-        reply[dead_letter.id] = state = (
-            dead_letter_queue.drop(run_of_dead_letter(dead_letter), who) if dead_letter_queue else "unknown"
-        )
+    for dead_letter, queue in _each(runtime, dead_letters, "dropping", quiet=as_json):
+        state = queue.drop(run_of_dead_letter(dead_letter), who) if queue else "unknown"
         if state in {"dropped", "unknown"}:
             # The ledger first: if this process dies in between, settling ends the dead letter.
             runtime.store.dead_letters.end(dead_letter.id, f"dropped by {who}")
-    _conclude(dead_letters, reply, "dropped", order.as_json)
-    if not order.as_json and (number := list(reply.values()).count("dropped")):
-        click.echo(f"{number} dropped. The workers acknowledge their records.")
+        reply[dead_letter.id] = state
+    _conclude(dead_letters, reply, "dropped", "The workers acknowledge their records.", as_json=as_json)
 
 
 @dead_letter.command()
 @filters
 @click.option("--to", "path", type=click.Path(dir_okay=False), required=True, help="File to create; it must not exist.")
-@as_sentences
-def export(portal: str, event: str, reason: str, older: float, path: str | Path) -> None:
+def export(selection: Selection, path: str) -> None:
     """Write open dead letters with their payload to a file.
 
     The file has one JSON object a line, and only its owner can read it.
@@ -169,49 +140,37 @@ def export(portal: str, event: str, reason: str, older: float, path: str | Path)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise refusal(f"{path} cannot be created: {error.strerror}. Nothing was exported.") from None
-    number, complete = 0, False
+        raise Refusal(f"{path} cannot be created: {error.strerror}. Nothing was exported.") from None
+    number = 0
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            for dead_letter in runtime.store.dead_letters.select(Selection((), portal, event, reason, older)):
+            for dead_letter in runtime.store.dead_letters.select(selection):
                 file.write(json.dumps({**facts(runtime, dead_letter), "payload": dead_letter.payload}) + "\n")
                 number += 1
-        complete = True
-    except OSError as error:
-        raise failure(f"{path} cannot be written: {error.strerror}. Nothing was exported.") from None
-    finally:
-        if not complete:
-            # An incomplete file would be taken for a complete one.
-            Path(path).unlink()
+    except BaseException as error:
+        Path(path).unlink()  # an incomplete file would be taken for a complete one
+        if not isinstance(error, OSError):
+            raise
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}. Nothing was exported.") from None
     click.echo(f"{number} dead letters were written to {path}. They may hold personal data.")
 
 
-def _chosen(runtime: Runtime, order: Order) -> list[DeadLetter]:
-    selection = order.selection
-    if selection.empty != order.everything:
-        raise refusal("Name dead letters by number or by filters, or use --all. Nothing was changed.")
-    found = list(runtime.store.dead_letters.select(selection))
-    missing = sorted(set(selection.ids) - {dead_letter.id for dead_letter in found})
-    if missing:
-        numbers = ", ".join(map(str, missing))
-        raise refusal(f"There is no open dead letter {numbers} with these filters. Nothing was changed.")
-    return found
-
-
-def _dead_letter_queue(runtime: Runtime, dead_letter: DeadLetter) -> DeadLetterQueue | None:
-    """Return the queue of the dead letter's portal; None when the portal was deleted."""
-    try:
-        return runtime.services(dead_letter.portal).dead_letter_queue
-    except UnknownPortal:
-        return None
-
-
-def _tracked(dead_letters: Sequence[DeadLetter], what: str, *, quiet: bool) -> Iterable[DeadLetter]:
+def _each(
+    runtime: Runtime, dead_letters: Sequence[DeadLetter], what: str, *, quiet: bool
+) -> Iterator[tuple[DeadLetter, DeadLetterQueue | None]]:
+    """Yield each dead letter with the queue of its portal, None when that was deleted; show the progress."""
     console = Console(stderr=True)
-    return track(dead_letters, what, console=console, disable=quiet or not console.is_terminal, transient=True)
+    hidden = quiet or not console.is_terminal
+    for dead_letter in track(dead_letters, what, console=console, disable=hidden, transient=True):
+        try:
+            yield dead_letter, runtime.services(dead_letter.portal).dead_letter_queue
+        except UnknownPortal:
+            yield dead_letter, None
 
 
-def _conclude(dead_letters: Sequence[DeadLetter], reply: dict[int, str], done: str, as_json: bool) -> None:
+def _conclude(
+    dead_letters: Sequence[DeadLetter], reply: dict[int, str], done: str, following: str, *, as_json: bool
+) -> None:
     """Print which dead letters were not redriven or dropped, and why; exit with status 1 if there are any."""
     others = {number: state for number, state in reply.items() if state != done}
     local = {dead_letter.id for dead_letter in dead_letters if dead_letter.record_id < 0}
@@ -224,13 +183,16 @@ def _conclude(dead_letters: Sequence[DeadLetter], reply: dict[int, str], done: s
             click.echo(f"Dead letter {number} {why}.", err=True)
         if not reply:
             click.echo(f"No open dead letter matches. Nothing was {done}.")
-    if others and as_json:
-        sys.exit(1)
+        if number := len(reply) - len(others):
+            click.echo(f"{number} {done}. {following}")
     if others:
-        raise failure(f"{len(others)} of {len(reply)} dead letters were not {done}.")
+        if as_json:
+            sys.exit(1)
+        raise click.ClickException(f"{len(others)} of {len(reply)} dead letters were not {done}.")
 
 
-def _operator() -> str:
+def operator() -> str:
+    """Return the name of the account that this command runs under."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

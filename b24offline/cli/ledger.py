@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from b24offline.cli.output import as_sentences
 from b24offline.config import Config
 from b24offline.ledger import reset_ledgers
 from b24offline.runtime import Runtime
@@ -31,7 +30,6 @@ def ledger() -> None:
 
 @ledger.command()
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@as_sentences
 def reset(yes: bool) -> None:
     """Delete the ledger of all portals.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from b24offline.cli.output import as_sentences, load_runtime, show_json, show_table, span
+from b24offline.cli.output import load_runtime, show_json, show_table, span
 from b24offline.ledger import PLACES, error_lane
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 @click.option("--portal", default="", help="Name of the portal.")
 @click.option("--records", is_flag=True, help="List each event.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@as_sentences
 def nacked(portal: str, records: bool, as_json: bool) -> None:
     """Show failed events: nacked on the portal, retrying, or dead-lettered."""
     runtime = load_runtime()

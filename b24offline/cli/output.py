@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from redis.exceptions import RedisError
@@ -18,15 +18,9 @@ from b24offline.runtime import Runtime
 from b24offline.supervisor import with_ledger_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+    from collections.abc import Iterator, Sequence
 
 _START_IT: Final = "Check Redis and B24_REDIS_URL, or start b24offline up."
-
-WRONG_INPUT: Final = 2
-"""Exit status when the command or the configuration must be corrected; nothing was changed."""
 
 
 def load_runtime() -> Runtime:
@@ -34,33 +28,22 @@ def load_runtime() -> Runtime:
     return Runtime(with_ledger_address(Config.load()))
 
 
-def refusal(sentence: str) -> click.ClickException:
-    """Return the error for wrong input: shows the sentence, exit status 2."""
-    return _WrongInput(sentence)
+class Refusal(click.ClickException):
+    """Wrong input: the command or the configuration must be corrected, nothing was changed. Exit status 2."""
+
+    exit_code = 2
 
 
-def failure(sentence: str) -> click.ClickException:
-    """Return the error for a command that failed on right input: shows the sentence, exit status 1."""
-    return _Failed(sentence)
-
-
-def as_sentences(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Show the errors of a command as sentences: exit status 2 for wrong input, 1 for all other errors."""
-
-    @functools.wraps(command)
-    def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        try:
-            return command(*args, **kwargs)
-        except StoreUnavailable as error:
-            raise _Failed(str(error)) from None
-        except (ConfigError, StoreError) as error:
-            raise _WrongInput(str(error)) from None
-        except B24OfflineError as error:
-            raise _Failed(str(error)) from None
-        except RedisError as error:
-            raise _Failed(f"The ledger cannot be reached: {type(error).__name__}. {_START_IT}") from None
-
-    return run
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Show errors as sentences: exit status 2 for wrong input, 1 for all other errors."""
+    try:
+        yield
+    except B24OfflineError as error:
+        wrong_input = isinstance(error, (ConfigError, StoreError)) and not isinstance(error, StoreUnavailable)
+        raise (Refusal if wrong_input else click.ClickException)(str(error)) from None
+    except RedisError as error:
+        raise click.ClickException(f"The ledger cannot be reached: {type(error).__name__}. {_START_IT}") from None
 
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -87,11 +70,3 @@ def span(seconds: float) -> str:
     if abs(seconds) < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if abs(seconds) < 7200 else f"{seconds / 3600:.1f} h"
-
-
-class _WrongInput(click.ClickException):
-    exit_code = WRONG_INPUT
-
-
-class _Failed(click.ClickException):
-    exit_code = 1

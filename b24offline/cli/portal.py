@@ -13,7 +13,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
-from b24offline.cli.output import as_sentences, failure, load_runtime, refusal, show_json, show_table
+from b24offline.cli.output import Refusal, load_runtime, show_json, show_table
 from b24offline.cli.portal_view import TITLES, facts, open_batches, row
 from b24offline.config import Config
 from b24offline.events import DesiredState
@@ -40,7 +40,6 @@ def portal() -> None:
 @click.option("--refresh-token-file", type=click.File("r"), required=True, help="File with the first refresh token.")
 @click.option("--auth-url", help="Where tokens are refreshed. Default: B24_AUTH_URL.")
 @click.option("--connector", help="auth_connector of the queue. Default: B24_CONNECTOR.")
-@as_sentences
 def add(
     name: str,
     url: str,
@@ -68,7 +67,6 @@ def add(
 @portal.command("list")
 @click.option("--all", "removed", is_flag=True, help="Include removed portals.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@as_sentences
 def list_portals(removed: bool, as_json: bool) -> None:
     """List the portals."""
     runtime = load_runtime()
@@ -82,7 +80,6 @@ def list_portals(removed: bool, as_json: bool) -> None:
 @portal.command()
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@as_sentences
 def show(name: str, as_json: bool) -> None:
     """Show one portal, without its secrets."""
     status = _status(load_runtime(), name)
@@ -94,7 +91,6 @@ def show(name: str, as_json: bool) -> None:
 
 @portal.command()
 @click.argument("name")
-@as_sentences
 def pause(name: str) -> None:
     """Stop polling a portal until `portal resume`. Open events still run and are acknowledged."""
     load_runtime().store.portals.set_desired_state(name, DesiredState.PAUSED)
@@ -103,7 +99,6 @@ def pause(name: str) -> None:
 
 @portal.command()
 @click.argument("name")
-@as_sentences
 def resume(name: str) -> None:
     """Poll a portal again after pause, drain or a suspension."""
     runtime = load_runtime()
@@ -120,7 +115,6 @@ def resume(name: str) -> None:
 @click.option(
     "--timeout", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Longest wait, seconds."
 )
-@as_sentences
 def drain(name: str, wait: bool, timeout: float) -> None:
     """Stop polling a portal, process what is open, then pause it."""
     runtime = load_runtime()
@@ -137,7 +131,6 @@ def drain(name: str, wait: bool, timeout: float) -> None:
 @portal.command()
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Also when batches are open or the portal cannot be reached.")
-@as_sentences
 def remove(name: str, force: bool) -> None:
     """Unsubscribe a portal from its events and delete its tokens. Drain it first."""
     for line in load_runtime().services(name).lifecycle.remove(force=force):
@@ -147,7 +140,6 @@ def remove(name: str, force: bool) -> None:
 @portal.command()
 @click.argument("name")
 @click.option("--refresh-token-file", type=click.File("r"), required=True, help="File with the token; - reads stdin.")
-@as_sentences
 def authorize(name: str, refresh_token_file: TextIO) -> None:
     """Store a new refresh token, after a new authorization."""
     token = checked("refresh_token", "--refresh-token-file", refresh_token_file.read())
@@ -160,7 +152,6 @@ def authorize(name: str, refresh_token_file: TextIO) -> None:
 @portal.command("rotate-secret")
 @click.option("--client-id", required=True, help="Client id of the application.")
 @click.option("--client-secret-file", type=click.File("r"), required=True, help="File with its secret; - reads stdin.")
-@as_sentences
 def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
     """Store the new client secret of an application.
 
@@ -170,7 +161,7 @@ def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
     runtime = load_runtime()
     names = runtime.store.portals.set_client_secret(checked("client_id", "--client-id", client_id), value)
     if not names:
-        raise refusal(f"No portal has the application {client_id}. Nothing was changed.")
+        raise Refusal(f"No portal has the application {client_id}. Nothing was changed.")
     for name in names:
         _poll_soon(runtime, name)
     click.echo(f"The new secret is stored for: {', '.join(names)}.")
@@ -181,7 +172,6 @@ def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
 @portal.command("set-url")
 @click.argument("name")
 @click.option("--url", required=True, help="The new REST address.")
-@as_sentences
 def set_url(name: str, url: str) -> None:
     """Set the new address of a renamed portal. Its tokens are sent there."""
     address = checked("portal_url", "--url", url)
@@ -193,7 +183,6 @@ def set_url(name: str, url: str) -> None:
 
 @portal.command()
 @click.argument("name")
-@as_sentences
 def claim(name: str) -> None:
     """Take over a portal's queue from a deployment that is gone.
 
@@ -220,7 +209,7 @@ def checked(field: str, option: str, value: str) -> str:
         found = TypeAdapter(kind).validate_python(value.strip())
     except ValidationError as error:
         reason = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
-        raise refusal(f"{option} {reason}. Nothing was changed.") from None
+        raise Refusal(f"{option} {reason}. Nothing was changed.") from None
     text: str = found.get_secret_value() if hasattr(found, "get_secret_value") else found
     return text
 
@@ -240,10 +229,10 @@ def _await_drained(runtime: Runtime, name: str, timeout_seconds: float) -> None:
             shown = line
         if time.monotonic() > deadline:
             why = f"Portal {name} is not drained after {timeout_seconds:.0f} s: {open_batches(status)}"
-            raise failure(f"{why}. Check that the workers are running: b24offline status")
+            raise click.ClickException(f"{why}. Check that the workers are running: b24offline status")
         time.sleep(_LOOK_SECONDS)
     if (state := status.portal.desired_state) is not DesiredState.PAUSED:
-        raise failure(f"Portal {name} is no longer draining: its desired state is now {state}.")
+        raise click.ClickException(f"Portal {name} is no longer draining: its desired state is now {state}.")
     click.echo(f"Portal {name} is drained and paused.")
 
 

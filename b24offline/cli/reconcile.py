@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from b24offline.cli.output import as_sentences, load_runtime, refusal, show_json
+from b24offline.cli.output import Refusal, load_runtime, show_json
 from b24offline.cli.time_span import parsed_span
 from b24offline.cli.trigger import answered, chosen
 from b24offline.ledger import RECONCILE, last_reconciled
@@ -24,7 +24,6 @@ from b24offline.reconciliation import BY_HAND, HOUR_MS, Job, since_ms
 @click.option("--dry-run", is_flag=True, help="Show what was missed, and run nothing.")
 @click.option("--wait", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Longest wait, seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@as_sentences
 def reconcile(portal: str, since: str, deleted: bool, dry_run: bool, wait: float, as_json: bool) -> None:
     """Find changes whose events never came, and run them."""
     runtime = load_runtime()
@@ -34,7 +33,7 @@ def reconcile(portal: str, since: str, deleted: bool, dry_run: bool, wait: float
         try:
             begin = parsed_moment_ms(since, now)
         except ValueError as error:
-            raise refusal(f"--since: {error}. Nothing was done.") from None
+            raise Refusal(f"--since: {error}. Nothing was done.") from None
     else:
         begin = since_ms(
             last_reconciled(runtime.redis, services.ledger.stem),

@@ -6,14 +6,13 @@ import sys
 
 import click
 
-from b24offline.cli.output import as_sentences, load_runtime, show_json, show_table
+from b24offline.cli.output import load_runtime, show_json, show_table
 from b24offline.cli.portal_view import TITLES, row
 from b24offline.monitoring import portal_statuses
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@as_sentences
 def status(as_json: bool) -> None:
     """Show the state of every portal, and who must act.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from b24offline.cli.output import as_sentences, failure, load_runtime, refusal, show_json
+from b24offline.cli.output import Refusal, load_runtime, show_json
 from b24offline.ledger import RUN
 from b24offline.reconciliation import object_key
 
@@ -32,7 +32,6 @@ LOOK_SECONDS: Final = 0.5
 @click.option("--pipeline", default="", help="Run only this pipeline.")
 @click.option("--wait", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Longest wait, seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@as_sentences
 def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait: float, as_json: bool) -> None:
     """Run OBJECT through its pipelines, as if it had just changed.
 
@@ -42,9 +41,9 @@ def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait
     services = chosen(runtime, portal)
     key = object_key(services.portal.name, " ".join(words))
     if key is None:
-        raise refusal("OBJECT must be an entity and an id, as in: b24offline trigger crm_deal 871. Nothing was run.")
+        raise Refusal("OBJECT must be an entity and an id, as in: b24offline trigger crm_deal 871. Nothing was run.")
     if key.entity not in runtime.catalogue.entities:
-        raise refusal(
+        raise Refusal(
             f"No event is about a {key.entity!r}. Use a name such as crm_deal, crm_item or task. Nothing was run."
         )
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
@@ -56,7 +55,7 @@ def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait
             sys.exit(1)
         return
     if answer["state"] == "refused":
-        raise failure(f"{answer['why']}. Nothing was run.")
+        raise click.ClickException(f"{answer['why']}. Nothing was run.")
     click.echo(f"{answer['object']} runs through {', '.join(answer['pipelines'])} as {answer['event']}.")
     click.echo("If it fails, it is listed by: b24offline nacked --records")
 
@@ -65,10 +64,10 @@ def chosen(runtime: Runtime, name: str) -> PortalServices:
     """Return the portal of that name, or the only one. Raise a refusal if there are several, or it was removed."""
     names = [name] if name else runtime.store.portals.names()
     if len(names) != 1:
-        raise refusal(f"Choose a portal: --portal {' or '.join(names) or 'NAME'}. Nothing was done.")
+        raise Refusal(f"Choose a portal: --portal {' or '.join(names) or 'NAME'}. Nothing was done.")
     services = runtime.services(names[0])
     if not services.portal.served:
-        raise refusal(f"Portal {names[0]} was removed. Nothing was done.")
+        raise Refusal(f"Portal {names[0]} was removed. Nothing was done.")
     return services
 
 
@@ -78,6 +77,6 @@ def answered(requests: JobQueue, number: str, wait_seconds: float) -> dict[str, 
     while (answer := requests.answer(number)) is None:
         if time.monotonic() > deadline:
             why = (requests.progress(number) or {}).get("later") or "Check that beat and the workers are running."
-            raise failure(f"No answer within {wait_seconds:.0f} s. The request stays queued. {why}")
+            raise click.ClickException(f"No answer within {wait_seconds:.0f} s. The request stays queued. {why}")
         time.sleep(LOOK_SECONDS)
     return answer

@@ -22,7 +22,6 @@ import click
 from redis.exceptions import RedisError
 
 from b24offline import log
-from b24offline.cli.output import as_sentences
 from b24offline.config import Config
 from b24offline.contract import QUEUE_EVENTS, QUEUE_POLL, QUEUE_SETTLE
 from b24offline.errors import ConfigError
@@ -69,7 +68,6 @@ _HOW_TO_ADD: Final = (
 
 
 @click.command()
-@as_sentences
 def up() -> None:
     """Run everything on this machine until Ctrl-C or SIGTERM.
 
@@ -152,7 +150,6 @@ def _prepare(config: Config) -> list[str]:
     runtime = Runtime(config)
     try:
         runtime.ensure_configured_portal()
-        runtime.mirror  # noqa: B018 - makes its table
         if not needs_embedded_valkey(config):
             with suppress(RedisError):  # the workers wait for the server
                 runtime.check_ledger_schema()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, case, select, update
 from sqlalchemy.exc import IntegrityError
 
-from b24offline.errors import MemberMismatch, PortalExists, StoreError, UnknownPortal, WrongKey
+from b24offline.errors import MemberMismatch, StoreError, UnknownPortal, WrongKey
 from b24offline.events import DesiredState, ObservedState, Portal
 from b24offline.store.database import connected, storable, transaction
 from b24offline.store.schema import PORTALS
@@ -71,35 +71,22 @@ class PortalRows:
                     "in the store. Remove one of the two names, or give one another connector."
                 ) from None
 
-    def refuse_second_name(self, name: str, **queue: str) -> None:
-        """Raise PortalExists when another served portal has the same queue."""
-        served = (PORTALS.c.desired_state != DesiredState.REMOVED.value) & (PORTALS.c.name != name)
-        with connected(self.engine) as connection:
-            other = connection.execute(select(PORTALS.c.name).where(same_queue(**queue), served).limit(1)).scalar()
-        if other is not None:
-            raise PortalExists(
-                f"Portal {other} has this address, application and connector already. "
-                "Two names for one queue would poll it twice."
-            )
-
     def refuse_foreign_key(self) -> None:
         """Raise WrongKey when there are secrets and the cipher opens none: nobody else could open what it encrypts.
 
         One that opens is enough: a single row of another key must not keep the right one from mending it.
         """
-        refused = None
         query = select(PORTALS.c.name, PORTALS.c.client_secret).order_by(PORTALS.c.created_at)
         with connected(self.engine) as connection:
             rows = connection.execute(query).mappings().all()
+        refused = []
         for row in rows:
             try:
                 self.opened(row, "client_secret")
             except WrongKey as error:
-                refused = refused or error
-            else:
-                return
-        if refused is not None:
-            raise refused
+                refused.append(error)
+        if refused and len(refused) == len(rows):
+            raise refused[0]
 
     def opened(self, row: RowMapping, column: str) -> str:
         """Return a secret of a row, ``""`` where there is none. Raise WrongKey when the cipher does not open it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 from sqlalchemy import case, null, select, true, update
 
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from b24offline.store.tokens import TokenPairs
 
 _SERVED: Final = PORTALS.c.desired_state != DesiredState.REMOVED.value
+
+
+class Registration(TypedDict):
+    """What a portal is added or seeded with, beside its first refresh token."""
+
+    client_endpoint: str
+    auth_url: str
+    client_id: str
+    client_secret: str
+    connector: str
 
 
 class Portals:
@@ -53,17 +63,7 @@ class Portals:
         """Return one portal to be shown; its client secret is not opened, and empty."""
         return self._rows.portal(self._rows.get(name), secret=False)
 
-    def seed(
-        self,
-        name: str,
-        *,
-        client_endpoint: str,
-        auth_url: str,
-        client_id: str,
-        client_secret: str,
-        connector: str,
-        refresh_token: str | None = None,
-    ) -> Portal:
+    def seed(self, name: str, *, refresh_token: str | None = None, **configured: Unpack[Registration]) -> Portal:
         """Bring a portal of the configuration into the store and return it as it is then.
 
         An absent portal is inserted. Of a present one the client, the connector and the authorization
@@ -73,19 +73,17 @@ class Portals:
         """
         if name in self.names():
             self.get(name)  # Raises WrongKey before its secrets are replaced by some that others cannot open.
-        values = self._as_new(client_secret)
-        configured = {"auth_url": auth_url, "client_id": client_id, "connector": connector}
+        client_secret = self._rows.cipher.encrypt(configured["client_secret"])
+        client_id, connector = configured["client_id"], configured["connector"]
+        values = {**configured, **self._as_new(), "client_secret": client_secret}
         row = insert_into(self._rows.engine, PORTALS).values(
-            name=name,
-            client_endpoint=client_endpoint,
-            created_at=self._rows.clock(),
-            token_version=0,
-            **values,
-            **configured,
+            name=name, token_version=0, created_at=self._rows.clock(), **values
         )
         changed = {
-            **configured,
-            "client_secret": values["client_secret"],
+            "auth_url": configured["auth_url"],
+            "client_id": client_id,
+            "connector": connector,
+            "client_secret": client_secret,
             "ledger_epoch": _epoch_in(connector=connector, client_id=client_id),
         }
         row = row.on_conflict_do_update(index_elements=[PORTALS.c.name], set_=changed, where=_SERVED)
@@ -98,17 +96,7 @@ class Portals:
             self._tokens.seed(name, refresh_token)
         return self.get(name)
 
-    def add(
-        self,
-        name: str,
-        *,
-        client_endpoint: str,
-        auth_url: str,
-        client_id: str,
-        client_secret: str,
-        connector: str,
-        refresh_token: str,
-    ) -> Portal:
+    def add(self, name: str, *, refresh_token: str, **registration: Unpack[Registration]) -> Portal:
         """Add a portal, or bring back a removed one with all of this in place of what it had.
 
         It keeps its ledger epoch if its queue is the same as before; another queue was never polled.
@@ -116,18 +104,23 @@ class Portals:
         Raise PortalExists when the name is served already, or another name has the same queue; WrongKey, nothing
         changed, when the store was made with another key.
         """
-        queue = {"client_endpoint": client_endpoint, "client_id": client_id, "connector": connector}
+        queue = {
+            "client_endpoint": registration["client_endpoint"],
+            "client_id": registration["client_id"],
+            "connector": registration["connector"],
+        }
         self._rows.refuse_foreign_key()
-        self._rows.refuse_second_name(name, **queue)
+        self._refuse_second_name(name, queue)
+        encrypt = self._rows.cipher.encrypt
         values = {
-            **self._as_new(client_secret),
-            **queue,
-            "auth_url": auth_url,
-            "refresh_token": self._rows.cipher.encrypt(refresh_token),
-            "seeded_token": self._rows.cipher.encrypt(refresh_token),
+            **registration,
+            **self._as_new(),
+            "client_secret": encrypt(registration["client_secret"]),
+            "refresh_token": encrypt(refresh_token),
+            "seeded_token": encrypt(refresh_token),
         }
         row = insert_into(self._rows.engine, PORTALS).values(
-            name=name, created_at=self._rows.clock(), token_version=1, **values
+            name=name, token_version=1, created_at=self._rows.clock(), **values
         )
         again = {**values, "token_version": PORTALS.c.token_version + 1, "ledger_epoch": _epoch_in(**queue)}
         row = row.on_conflict_do_update(index_elements=[PORTALS.c.name], set_=again, where=~_SERVED)
@@ -240,11 +233,19 @@ class Portals:
         with connected(self._rows.engine) as connection:
             return list(connection.execute(query).scalars())
 
-    def _as_new(self, client_secret: str) -> dict[str, Any]:
+    def _refuse_second_name(self, name: str, queue: dict[str, str]) -> None:
+        """Raise PortalExists when another served portal has the same queue."""
+        others = self._names(same_queue(**queue) & _SERVED & (PORTALS.c.name != name))
+        if others:
+            raise PortalExists(
+                f"Portal {others[0]} has this address, application and connector already. "
+                "Two names for one queue would poll it twice."
+            )
+
+    def _as_new(self) -> dict[str, Any]:
         """Return the values that a portal begins with."""
         now = self._rows.clock()
         return {
-            "client_secret": self._rows.cipher.encrypt(client_secret),
             "state": ObservedState.ACTIVE.value,
             "state_reason": "",
             "state_actor": "",

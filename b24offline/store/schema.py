@@ -1,4 +1,4 @@
-"""Tables of the durable store, and the steps from an earlier version of them to this one.
+"""Tables of the durable store and of the mirror, and the steps from an earlier version of them to this one.
 
 Times are epoch seconds; what is marked secret is encrypted text. A process that finds the version it knows takes no
 lock. Otherwise everything happens in one exclusive transaction, so that of many processes that start at once one
@@ -8,11 +8,14 @@ has a default in the database: processes of the version before go on writing row
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Column,
+    DateTime,
     Double,
     Index,
     Integer,
@@ -20,6 +23,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     insert,
     inspect,
@@ -33,13 +37,36 @@ from b24offline.store.database import begin_exclusive, connected
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Dialect, Engine
 
 SCHEMA_VERSION: Final = 1
 """Version of these tables, kept in the database beside them."""
 
 STEPS: Final[Mapping[int, tuple[str, ...]]] = {}
 """Version -> the statements that lead to the next one; SQLite and PostgreSQL understand both."""
+
+
+class UtcMoment(TypeDecorator[datetime]):
+    """An aware datetime; SQLite, which knows no time zones, keeps it in UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the moment in UTC; naive ones are refused."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without time zone cannot be stored")
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the moment in UTC, aware."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
 
 METADATA: Final = MetaData()
 
@@ -102,6 +129,26 @@ OPEN_DEAD_LETTER: Final = Index(
     postgresql_where=DEAD_LETTERS.c.ended_at.is_(None),
 )
 """One open dead letter for a record and pipeline."""
+
+OBJECTS: Final = Table(
+    "objects",
+    METADATA,
+    Column("portal", Text, primary_key=True),
+    Column("entity", Text, primary_key=True),
+    Column("object_id", Text, primary_key=True),
+    Column("data", JSON(none_as_null=True)),
+    Column("changed_at", UtcMoment, nullable=False),
+    Column("deleted_at", UtcMoment),
+    Column("read_at", BigInteger, nullable=False),
+    Column("updated_at", UtcMoment, nullable=False),
+)
+"""The mirror: one row an object.
+
+`data` is a `json` column, not `jsonb`, in PostgreSQL: `jsonb` refuses the character U+0000, which customers' text may
+hold. Numbers beyond the range of a double, which became infinities when they were read, turn into null. A query that
+looks *into* a document with U+0000 fails in PostgreSQL; `WHERE position('\\u0000' in data::text) = 0` leaves such rows
+out.
+"""
 
 VERSION: Final = Table(
     "schema_version",

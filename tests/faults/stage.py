@@ -96,7 +96,6 @@ class Stage:
             empty_queues(self.broker.url)
             self.runtime = Runtime(Config.load(self.variables))
             self.runtime.ensure_configured_portal()
-            self.runtime.mirror  # noqa: B018 - made before the workers race for them
             self.environ = processes.child_environ(self.variables)
             self.workers = [self.new_worker(f"w{n}") for n in range(self.plan.workers)]
             self.beats = [self.new_beat("beat")]

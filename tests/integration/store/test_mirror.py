@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,37 +10,32 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from b24offline.store import Mirror
-from b24offline.store.database import make_engine
-from b24offline.store.mirror import objects, without_infinities
+from b24offline.store import Mirror, MirrorRow
+from b24offline.store.mirror import without_infinities
+from b24offline.store.schema import OBJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from b24offline.events import JSON
+    from b24offline.store import Store
 
 MOMENT = datetime(2026, 4, 3, 8, 44, 10, tzinfo=UTC)
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[sa.Engine]:
-    engine = make_engine(database_url)
-    yield engine
-    engine.dispose()
+def mirror(store: Store) -> Mirror:
+    return Mirror(store.engine)
 
 
-@pytest.fixture
-def mirror(engine: sa.Engine) -> Mirror:
-    mirror = Mirror(engine)
-    mirror.create_schema()
-    return mirror
+def row_of(mirror: Mirror, object_id: str = "1", entity: str = "task") -> MirrorRow:
+    row = mirror.row("acme", entity, object_id)
+    assert row is not None
+    return row
 
 
 def test_an_object_comes_back_as_it_was_read(mirror: Mirror) -> None:
     local = datetime.fromisoformat("2026-04-03T10:44:10+02:00")
     assert mirror.upsert("acme", "crm_deal", "123", {"ID": "123"}, changed_at=local, read_at=1000)
-    row = mirror.row("acme", "crm_deal", "123")
-    assert row is not None
+    row = row_of(mirror, "123", "crm_deal")
     assert (row.data, row.changed_at, row.deleted_at, row.read_at) == ({"ID": "123"}, MOMENT, None, 1000)
     assert datetime.now(UTC) - row.updated_at < timedelta(minutes=5)
     assert mirror.row("acme", "crm_deal", "124") is None
@@ -50,8 +44,7 @@ def test_an_object_comes_back_as_it_was_read(mirror: Mirror) -> None:
 
 def test_without_an_own_date_the_time_of_reading_counts(mirror: Mirror) -> None:
     mirror.upsert("acme", "user", "1", {}, changed_at=None, read_at=1_775_200_000_500)
-    row = mirror.row("acme", "user", "1")
-    assert row is not None
+    row = row_of(mirror, "1", "user")
     assert row.changed_at == datetime.fromtimestamp(1_775_200_000.5, UTC)
 
 
@@ -65,29 +58,25 @@ def test_an_earlier_reading_that_arrives_late_changes_nothing(mirror: Mirror) ->
     assert not mirror.upsert("acme", "task", "1", {"v": 1}, changed_at=None, read_at=19)
     assert not mirror.mark_deleted("acme", "task", "1", at=MOMENT, read_at=19)
     assert mirror.upsert("acme", "task", "1", {"v": 3}, changed_at=None, read_at=20)
-    row = mirror.row("acme", "task", "1")
-    assert row is not None
+    row = row_of(mirror)
     assert (row.data, row.deleted_at) == ({"v": 3}, None)
 
 
 def test_a_deletion_keeps_the_last_data_until_the_object_returns(mirror: Mirror) -> None:
     mirror.upsert("acme", "task", "1", {"v": 1}, changed_at=MOMENT, read_at=1)
     assert mirror.mark_deleted("acme", "task", "1", at=MOMENT + timedelta(hours=1), read_at=2)
-    row = mirror.row("acme", "task", "1")
-    assert row is not None
+    row = row_of(mirror)
     assert (row.data, row.changed_at) == ({"v": 1}, MOMENT)
     assert row.deleted_at == MOMENT + timedelta(hours=1)
     assert not mirror.upsert("acme", "task", "1", {"v": 1}, changed_at=None, read_at=1)
     assert mirror.upsert("acme", "task", "1", {"v": 2}, changed_at=None, read_at=3)
-    row = mirror.row("acme", "task", "1")
-    assert row is not None
+    row = row_of(mirror)
     assert (row.data, row.deleted_at) == ({"v": 2}, None)
 
 
 def test_an_unknown_object_can_be_gone(mirror: Mirror) -> None:
     assert mirror.mark_deleted("acme", "task", "9", at=MOMENT, read_at=2)
-    row = mirror.row("acme", "task", "9")
-    assert row is not None
+    row = row_of(mirror, "9")
     assert (row.data, row.deleted_at) == (None, MOMENT)
 
 
@@ -99,26 +88,6 @@ def test_rows_are_those_of_one_portal_in_the_order_of_the_key(mirror: Mirror) ->
         ("task", "2"),
     ]
     assert list(mirror.rows("c")) == []
-
-
-def test_the_schema_is_created_by_many_at_once(engine: sa.Engine) -> None:
-    failures: list[BaseException] = []
-    barrier = threading.Barrier(8)
-
-    def create() -> None:
-        barrier.wait()
-        try:
-            Mirror(engine).create_schema()
-        except sa.exc.SQLAlchemyError as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=create) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    assert list(Mirror(engine).rows("a")) == []
 
 
 @pytest.mark.parametrize(
@@ -135,8 +104,7 @@ def test_the_schema_is_created_by_many_at_once(engine: sa.Engine) -> None:
 )
 def test_heavy_and_odd_documents_survive(mirror: Mirror, data: JSON) -> None:
     mirror.upsert("acme", "crm_deal", "1", data, changed_at=None, read_at=1)
-    row = mirror.row("acme", "crm_deal", "1")
-    assert row is not None
+    row = row_of(mirror, "1", "crm_deal")
     assert row.data == data
 
 
@@ -144,8 +112,7 @@ def test_what_json_cannot_hold_becomes_null(mirror: Mirror) -> None:
     data: JSON = {"sum": [float("inf"), float("nan"), 1.5]}
     assert without_infinities(data) == {"sum": [None, None, 1.5]}
     mirror.upsert("acme", "crm_deal", "1", data, changed_at=None, read_at=1)
-    row = mirror.row("acme", "crm_deal", "1")
-    assert row is not None
+    row = row_of(mirror, "1", "crm_deal")
     assert row.data == {"sum": [None, None, 1.5]}
 
 
@@ -160,12 +127,10 @@ operations = st.lists(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations)
 def test_any_interleaving_ends_in_the_state_of_the_latest_reading(
-    engine: sa.Engine, order: list[tuple[int, bool]]
+    store: Store, mirror: Mirror, order: list[tuple[int, bool]]
 ) -> None:
-    mirror = Mirror(engine)
-    mirror.create_schema()
-    with engine.begin() as connection:
-        connection.execute(sa.delete(objects))
+    with store.engine.begin() as connection:
+        connection.execute(sa.delete(OBJECTS))
     seen = 0
     for read_at, deleted in order:
         if deleted:
@@ -174,8 +139,7 @@ def test_any_interleaving_ends_in_the_state_of_the_latest_reading(
             stored = mirror.upsert("acme", "task", "1", {"read": read_at}, changed_at=None, read_at=read_at)
         assert stored == (read_at > seen)
         seen = max(seen, read_at)
-    row = mirror.row("acme", "task", "1")
-    assert row is not None
+    row = row_of(mirror)
     latest, deleted = max(order)
     assert (row.read_at, row.deleted_at is not None) == (latest, deleted)
     if not deleted:

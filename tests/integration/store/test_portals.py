@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
 
-from b24offline.errors import MemberMismatch, PortalExists, StoreError, UnknownPortal, WrongKey
+from b24offline.errors import MemberMismatch, PortalExists, StoreError, WrongKey
 from b24offline.events import DesiredState, ObservedState
 from b24offline.store import PORTALS, Cipher, Store
 from tests.support.store_bench import KEY, PORTAL, Clock, add_dead_letter, bind_member, pair
@@ -148,18 +149,18 @@ def test_resuming_a_deleted_account_tries_it_again_and_leaves_other_states(store
     assert store.portals.get("acme").state is ObservedState.BLOCKED
 
 
-@pytest.mark.parametrize("desired_state", list(DesiredState))
-@pytest.mark.parametrize("state", list(ObservedState))
-def test_the_names_that_are_polled_are_those_of_the_portals_that_are(store, desired_state, state):
-    store.portals.add("acme", **NEW)
-    store.portals.add("other", **{**NEW, "connector": "other"})
-    store.portals.set_state("acme", state, "why")
-    if desired_state is DesiredState.REMOVED:
-        store.portals.remove("acme")
-    elif desired_state is not DesiredState.RUN:
-        store.portals.set_desired_state("acme", desired_state)
-    assert store.portals.polled_names() == [portal.name for portal in store.portals.list() if portal.polled]
-    assert "other" in store.portals.polled_names()
+def test_the_names_that_are_polled_are_those_of_the_portals_that_are(store):
+    for state, desired_state in itertools.product(ObservedState, DesiredState):
+        name = f"{state}-{desired_state}"
+        store.portals.add(name, **{**NEW, "connector": name})
+        store.portals.set_state(name, state, "why")
+        if desired_state is DesiredState.REMOVED:
+            store.portals.remove(name)
+        elif desired_state is not DesiredState.RUN:
+            store.portals.set_desired_state(name, desired_state)
+    polled = store.portals.polled_names()
+    assert polled == [portal.name for portal in store.portals.list() if portal.polled]
+    assert "active-run" in polled
 
 
 def test_a_new_secret_is_that_of_all_portals_of_the_application(store, clock):
@@ -247,13 +248,3 @@ def test_what_is_old_is_cleaned_and_the_configured_name_is_kept(store, clock):
     assert [portal.name for portal in store.portals.list()] == ["configured", "runs"]
     assert [dead_letter.id for dead_letter in store.dead_letters.list()] == [open_dead_letter]
     assert store.prune(30) == (0, 1)
-
-
-def test_an_unknown_portal_is_named(store):
-    for act in (
-        lambda: store.portals.set_desired_state("nobody", DesiredState.PAUSED),
-        lambda: store.portals.remove("nobody"),
-        lambda: store.portals.set_endpoint("nobody", "https://b.example/rest/"),
-    ):
-        with pytest.raises(UnknownPortal, match="nobody"):
-            act()

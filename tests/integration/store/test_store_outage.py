@@ -12,11 +12,11 @@ from cryptography.fernet import Fernet
 from sqlalchemy import create_engine
 
 from b24offline.cli import main
-from b24offline.errors import MemberMismatch, StoreError, StoreUnavailable
+from b24offline.errors import StoreError, StoreUnavailable
 from b24offline.events import DesiredState, ObservedState
 from b24offline.store import Cipher, Mirror, Store
 from b24offline.store.database import make_engine
-from tests.support.store_bench import PORTAL, add_dead_letter, bind_member, pair
+from tests.support.store_bench import PORTAL, add_dead_letter, pair
 
 UNREACHABLE = "postgresql://user:canary@127.0.0.1:1/db"
 MOMENT = datetime(2026, 4, 3, tzinfo=UTC)
@@ -74,7 +74,7 @@ def test_what_is_away_is_told_in_one_way(store, act):
 
 def test_a_server_that_is_not_there_is_told_in_one_way():
     store = Store(UNREACHABLE, Cipher([Fernet.generate_key().decode()]))
-    for act in (store.create_schema, store.portals.names, Mirror(store.engine).create_schema):
+    for act in (store.create_schema, store.portals.names):
         with pytest.raises(StoreUnavailable, match="OperationalError") as caught:
             act()
         assert is_silent(caught.value)
@@ -89,7 +89,6 @@ def test_all_connections_in_use_are_told_as_a_database_that_is_away(database_url
 
 def test_a_mirror_that_is_away_is_told_in_one_way(store):
     mirror = Mirror(store.engine)
-    mirror.create_schema()
     rename(store, "objects", "objects_away")
     for act in (
         lambda: mirror.upsert("acme", "crm_deal", "1", {"TITLE": SECRET}, changed_at=None, read_at=1),
@@ -107,7 +106,6 @@ def test_a_mirror_that_is_away_is_told_in_one_way(store):
 
 def test_values_that_are_refused_are_no_outage(store):
     mirror = Mirror(store.engine)
-    mirror.create_schema()
     for act in (
         lambda: add_dead_letter(store, record_id=1 << 70, reason=SECRET),
         lambda: mirror.upsert("acme", "crm_deal", "1", {"TITLE": SECRET}, changed_at=MOMENT, read_at=1 << 70),
@@ -116,15 +114,6 @@ def test_values_that_are_refused_are_no_outage(store):
             act()
         assert not isinstance(caught.value, StoreUnavailable)
         assert is_silent(caught.value)
-
-
-def test_a_queue_with_two_names_is_told_without_the_row(store):
-    store.portals.seed("acme", **PORTAL)
-    bind_member(store, "acme", SECRET)
-    store.portals.seed("twin", **PORTAL)
-    with pytest.raises(MemberMismatch) as caught:
-        bind_member(store, "twin", SECRET)
-    assert is_silent(caught.value)
 
 
 def test_a_command_fails_with_a_sentence(monkeypatch, tmp_path, caplog):

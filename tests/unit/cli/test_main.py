@@ -32,9 +32,9 @@ def test_help_imports_no_command() -> None:
     assert not imported_by(code) & {"celery", "kombu", *GROUPS}
 
 
-@pytest.mark.parametrize("module", sorted({target.partition(":")[0] for target, _ in COMMANDS.values()}))
-def test_no_command_imports_celery(module: str) -> None:
-    found = imported_by(f"import {module}")
+def test_no_command_imports_celery() -> None:
+    modules = sorted({target.partition(":")[0] for target, _ in COMMANDS.values()})
+    found = imported_by(f"import {', '.join(modules)}")
     assert "b24offline.runtime" in found
     assert not found & {"celery", "kombu"}
 
