@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -16,7 +14,6 @@ from redis import Redis
 from b24offline.store import Cipher, Store
 from b24offline.supervisor import EmbeddedValkey
 from tests.support.rabbit import RabbitNode, server_binary
-from tests.support.stack import Stack
 from tests.support.store_bench import KEY, Clock, postgres_database
 
 TIERS = {"e2e": 900, "property": 300, "repo": 180, "integration": 300, "unit": 60}
@@ -84,26 +81,6 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
         pytest.skip("RabbitMQ is not installed: apt-get install rabbitmq-server")
     with RabbitNode(tmp_path_factory.mktemp("rabbit")) as node:
         yield node
-
-
-@pytest.fixture(params=["valkey", "rabbitmq"])
-def broker_url(request: pytest.FixtureRequest, valkey: EmbeddedValkey) -> str:
-    """The broker of a test that runs on both."""
-    if request.param == "valkey":
-        return valkey.url
-    return str(request.getfixturevalue("rabbit").url)
-
-
-@pytest.fixture
-def start_stack(tmp_path: Path, valkey: EmbeddedValkey, redis: Any) -> Iterator[Callable[..., Stack]]:
-    """Start stacks on an empty ledger; each ends after the test and shows its log."""
-    with ExitStack() as running:
-
-        def start(broker: str | None = None, **options: Any) -> Stack:
-            stack = Stack(tmp_path, valkey.url, broker or valkey.url, **options)
-            return running.enter_context(stack)
-
-        yield start
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,4 +1,4 @@
-"""The wheel and the sdist of this checkout, and an environment that holds nothing else."""
+"""A deployment for the tests of a file; the wheel of this checkout, and an environment that holds nothing else."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import re
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from redis import Redis
+
+from b24offline.supervisor import EmbeddedValkey
+from tests.support.stack import Stack, StandingStack
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INSTALL_SECONDS = 600
@@ -21,6 +26,37 @@ def build(target: str, source: Path, folder: Path) -> Path:
     subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=120)
     (made,) = folder.iterdir()
     return made
+
+
+@pytest.fixture(scope="module", params=["valkey", "rabbitmq"])
+def broker_url(request: pytest.FixtureRequest, valkey: EmbeddedValkey) -> str:
+    """The broker of a test that runs on both."""
+    if request.param == "valkey":
+        return valkey.url
+    return str(request.getfixturevalue("rabbit").url)
+
+
+@pytest.fixture
+def redis(valkey: EmbeddedValkey) -> Iterator[Redis]:
+    """A client of the embedded Valkey. What tests keep there is gone once they have their stack."""
+    client = Redis.from_url(valkey.url, decode_responses=True)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory, valkey: EmbeddedValkey) -> Iterator[StandingStack]:
+    """The stack that the tests of a file share."""
+    made = StandingStack(lambda: tmp_path_factory.mktemp("stack"), valkey.url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def start_stack(standing: StandingStack) -> Iterator[Callable[..., Stack]]:
+    """Take over the stack of the test before where the options are the same; it shows its log after the test."""
+    yield standing.take
+    standing.show()
 
 
 @dataclass

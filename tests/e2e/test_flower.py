@@ -18,6 +18,7 @@ from b24offline.tasks.steps import Permanent
 from demo import processes
 from tests.support import careless_chains
 from tests.support.onlookers import BrokerLog, Events, Flower
+from tests.support.rabbit import RabbitNode
 from tests.support.stack import PORTAL, Stack
 from tests.support.waiting import wait_until
 
@@ -47,8 +48,7 @@ def title(entity: str, event: str, object_id: str) -> str:
     return f"portal={PORTAL} event={event} object={entity} {object_id}"
 
 
-def test_a_row_says_portal_event_and_object(watched, broker_url: str) -> None:
-    stack, flower = watched(broker=broker_url)
+def five_rows_say_portal_event_and_object(stack: Stack, flower: Flower) -> None:
     ids = stack.control.change("crm_deal", "update", count=5)
     wait_until(lambda: len(flower.rows(UPSERT, state="SUCCESS")) == 5, "all steps are shown")
     titles = {title("crm_deal", "ONCRMDEALUPDATE", deal) for deal in ids}
@@ -63,45 +63,42 @@ def test_a_row_says_portal_event_and_object(watched, broker_url: str) -> None:
     assert {queue["name"] for queue in worker["active_queues"]} == set(QUEUES)
 
 
-def test_retries_keep_the_title_and_failures_name_the_error(watched, redis: Redis) -> None:
-    redis_mode = {"crm_deal": "once", "crm_lead": "fail", "crm_company": "permanent"}
-    redis.hset(careless_chains.MODE, mapping=redis_mode)
-    stack, flower = watched()
-    [deal] = stack.control.change("crm_deal", "update")
-    wait_until(lambda: flower.rows(UPSERT, state="SUCCESS"), "the second attempt is shown")
-    [row] = flower.rows(QUOTE)
-    assert (row["args"], row["state"], row["retries"]) == (title("crm_deal", "ONCRMDEALUPDATE", deal), "SUCCESS", 1)
-    [lead] = stack.control.change("crm_lead", "update")
-    [company] = stack.control.change("crm_company", "update")
-    wait_until(lambda: len(flower.rows(QUOTE, state="FAILURE")) == 2, "both failures are shown")
-    failures = {row["args"]: row for row in flower.rows(QUOTE, state="FAILURE")}
-    failed = failures[title("crm_lead", "ONCRMLEADUPDATE", lead)]
-    assert "ValueError" in failed["exception"]
-    assert "careless_chains.py" in failed["traceback"]
-    refused = failures[title("crm_company", "ONCRMCOMPANYUPDATE", company)]
-    assert "the title is no number" in refused["exception"]
+def failures_name_the_error(flower: Flower) -> None:
+    failures = {re.findall(r"object=(\w+)", row["args"])[0]: row for row in flower.rows(QUOTE, state="FAILURE")}
+    assert "ValueError" in failures["crm_lead"]["exception"]
+    assert "careless_chains.py" in failures["crm_lead"]["traceback"]
+    assert "the title is no number" in failures["crm_company"]["exception"]
+
+
+def test_rows_say_portal_event_and_object_on_rabbitmq(watched, rabbit: RabbitNode) -> None:
+    five_rows_say_portal_event_and_object(*watched(broker=rabbit.url))
 
 
 def test_no_customer_data_and_no_token_is_shown(watched, redis: Redis, valkey, tmp_path: Path) -> None:
-    redis.hset(careless_chains.MODE, mapping={"crm_deal": "once", "crm_lead": "fail", "crm_company": "permanent"})
     with ExitStack() as looking:
         log = looking.enter_context(BrokerLog(valkey.url))
         events = looking.enter_context(Events(valkey.url))
         stack, flower = watched()
+        five_rows_say_portal_event_and_object(stack, flower)
         wait_until(lambda: events.seen, "events are received")
         secrets = known_secrets(stack)
+        redis.hset(careless_chains.MODE, mapping={"crm_deal": "once", "crm_lead": "fail", "crm_company": "permanent"})
         stack.control.change("crm_deal", "add", fields={"TITLE": f"{CANARY} deal"}, count=5)
         stack.control.change("crm_lead", "add", fields={"TITLE": f"{CANARY} lead"}, count=2)
         stack.control.change("crm_company", "add", fields={"TITLE": f"{CANARY} company"}, count=2)
         wait_until(lambda: len(flower.rows(QUOTE, state="FAILURE")) >= 4, "failures are shown")
+        failures_name_the_error(flower)
         stack.control.expire_tokens()
         stack.control.change("crm_deal", "add", fields={"TITLE": f"{CANARY} deal"}, count=3)
-        wait_until(lambda: len(flower.rows(UPSERT, state="SUCCESS")) >= 8, "deals are mirrored")
+        wait_until(lambda: len(flower.rows(UPSERT, state="SUCCESS")) >= 5 + 8, "deals are mirrored")
+        retried = [row["args"] for row in flower.rows(QUOTE, state="SUCCESS") if row["retries"] == 1]
+        assert len(retried) == 8
+        assert all(text.startswith(title("crm_deal", "ONCRMDEALADD", "")) for text in retried)
         secrets |= known_secrets(stack)
         titles = [row.data["TITLE"] for row in stack.runtime.mirror.rows(PORTAL) if "TITLE" in row.data]
         assert titles.count(f"{CANARY} deal") == 8, "the data did pass through the workers"
         seen = {"flower": flower.everything(), "events": events.everything(), "broker": log.everything()}
-    seen |= {path.name: path.read_bytes() for path in tmp_path.glob("*.log")}
+    seen |= {path.name: path.read_bytes() for folder in (stack.folder, tmp_path) for path in folder.glob("*.log")}
     assert {"w0.log", "beat.log", "flower.log"} <= set(seen)
     assert len(secrets) >= 6, "two pairs of tokens, the client's secret, the key of the store"
     for where, text in seen.items():
@@ -111,6 +108,8 @@ def test_no_customer_data_and_no_token_is_shown(watched, redis: Redis, valkey, t
     readable = title("crm_deal", "ONCRMDEALADD", "").encode()
     assert all(readable in seen[where] for where in ("flower", "events", "broker")), "messages can be read here"
     assert b"the title is no number" in seen["w0.log"]
+    redis.delete(careless_chains.MODE)
+    wait_until(stack.settled, "what failed is retried")
 
 
 def test_an_error_shows_its_place_and_not_its_text() -> None:

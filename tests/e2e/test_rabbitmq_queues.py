@@ -45,7 +45,7 @@ def test_steps_that_wait_do_not_block_the_queue(
         rabbit.url,
         concurrency=2,
         all_queues=True,
-        time_scale=0.5,
+        time_scale=0.25,
         variables={
             "B24_PIPELINES": CHAINS,
             "B24_RABBITMQ_QUEUES": kind,
@@ -59,7 +59,7 @@ def test_steps_that_wait_do_not_block_the_queue(
     redis.hset(chains.MODE, "*", "fail")
     deals = stack.control.change("crm_deal", "add", count=6)
     failed = 4 * len(deals)
-    wait_until(lambda: redis.llen(chains.RUNS) >= failed, "all deals wait 30 s for their last retry")
+    wait_until(lambda: redis.llen(chains.RUNS) >= failed, "all deals wait 15 s for their last retry")
     for deal in deals:
         redis.hset(chains.MODE, f"crm_deal {deal}", "fail")
     redis.hdel(chains.MODE, "*")
@@ -96,23 +96,20 @@ def test_a_delayed_message_does_not_wait_for_the_workers_clock(
         assert message.headers["eta"] is None
 
 
-@pytest.mark.parametrize(("there", "wanted"), [("classic", "quorum"), ("quorum", "classic")])
-def test_queues_of_another_type_stop_the_start(rabbit: RabbitNode, there: str, wanted: str) -> None:
+@pytest.mark.parametrize(
+    ("there", "wanted", "command"), [("classic", "quorum", "worker"), ("quorum", "classic", "beat")]
+)
+def test_queues_of_another_type_stop_the_start(rabbit: RabbitNode, there: str, wanted: str, command: str) -> None:
     arguments = {"x-queue-type": "quorum"} if there == "quorum" else None
     with kombu.Connection(rabbit.url) as connection:
         channel = connection.default_channel
         for name in QUEUES:
             channel.queue_delete(name)
-        kombu.Queue(QUEUE_EVENTS, kombu.Exchange(QUEUE_EVENTS), QUEUE_EVENTS, queue_arguments=arguments)(
-            channel
-        ).declare()
-    try:
-        for command in ("worker", "beat"):
-            done = celery(command, variables={"CELERY_BROKER_URL": rabbit.url, "B24_RABBITMQ_QUEUES": wanted})
-            assert done.returncode != 0
-            assert "b24offline cannot start" in done.stderr
-            assert "B24_RABBITMQ_QUEUES" in done.stderr
-            assert "Traceback" not in done.stderr
-    finally:
-        with kombu.Connection(rabbit.url) as connection:
-            connection.default_channel.queue_delete(QUEUE_EVENTS)
+        queue = kombu.Queue(QUEUE_EVENTS, kombu.Exchange(QUEUE_EVENTS), QUEUE_EVENTS, queue_arguments=arguments)
+        queue(channel).declare()
+        done = celery(command, variables={"CELERY_BROKER_URL": rabbit.url, "B24_RABBITMQ_QUEUES": wanted})
+        channel.queue_delete(QUEUE_EVENTS)
+    assert done.returncode != 0
+    assert "b24offline cannot start" in done.stderr
+    assert "B24_RABBITMQ_QUEUES" in done.stderr
+    assert "Traceback" not in done.stderr

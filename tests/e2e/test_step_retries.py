@@ -28,23 +28,6 @@ def nacked(stack: Stack) -> int:
     return len(stack.history("nacked"))
 
 
-def test_attempts_follow_the_rules_of_step_and_pipeline(start_stack: Callable[..., Stack], redis: Redis) -> None:
-    redis.hset(retry_chains.MODE, mapping={"crm_deal": "value", "crm_lead": "value"})
-    stack = start_stack(**OPTIONS)
-    for entity in ("crm_deal", "crm_lead", "crm_company", "task"):
-        stack.control.change(entity, "update", count=1)
-    wait_until(lambda: nacked(stack) == 3, "deal, lead and company are nacked, each once")
-    assert ran(redis) == {
-        "crm_deal choosy": 3,
-        "crm_lead plain": 2,
-        "crm_company loose": 1,
-        "task loose": 1,
-        "task plain": 1,
-    }
-    assert stack.counters["runs_failed"] == 3
-    assert "runs_crashed" not in stack.counters, "a result that cannot be encoded was counted as a crash"
-
-
 def test_a_long_wait_is_in_the_ledger_and_restarts_the_run(start_stack: Callable[..., Stack], redis: Redis) -> None:
     stack = start_stack(**OPTIONS)
     ledger = stack.services.ledger
@@ -71,8 +54,8 @@ def test_a_long_wait_is_in_the_ledger_and_restarts_the_run(start_stack: Callable
 
 
 def test_a_final_error_is_dead_lettered_after_two_runs(start_stack: Callable[..., Stack], redis: Redis) -> None:
-    redis.hset(retry_chains.MODE, mapping={"crm_deal": "key", "crm_lead": "permanent", "crm_contact": "type"})
     stack = start_stack(**OPTIONS)
+    redis.hset(retry_chains.MODE, mapping={"crm_deal": "key", "crm_lead": "permanent", "crm_contact": "type"})
     for entity in ("crm_deal", "crm_lead", "crm_contact"):
         stack.control.change(entity, "update", count=1)
     wait_until(lambda: len(stack.runtime.store.dead_letters.list(PORTAL)) == 3, "all three are dead-lettered")
@@ -91,3 +74,20 @@ def test_a_final_error_is_dead_lettered_after_two_runs(start_stack: Callable[...
         assert stack.services.dead_letter_queue.drop(run_of_dead_letter(dead_letter), "the test") == "dropped"
     wait_until(stack.settled, "what was dropped is cleared")
     wait_until(lambda: "alarm is over" in log.read_text(), "the alarm ends")
+
+
+def test_attempts_follow_the_rules_of_step_and_pipeline(start_stack: Callable[..., Stack], redis: Redis) -> None:
+    stack = start_stack(**OPTIONS)
+    redis.hset(retry_chains.MODE, mapping={"crm_deal": "value", "crm_lead": "value"})
+    for entity in ("crm_deal", "crm_lead", "crm_company", "task"):
+        stack.control.change(entity, "update", count=1)
+    wait_until(lambda: nacked(stack) == 3, "deal, lead and company are nacked, each once")
+    assert ran(redis) == {
+        "crm_deal choosy": 3,
+        "crm_lead plain": 2,
+        "crm_company loose": 1,
+        "task loose": 1,
+        "task plain": 1,
+    }
+    assert stack.counters["runs_failed"] == 3
+    assert "runs_crashed" not in stack.counters, "a result that cannot be encoded was counted as a crash"

@@ -87,24 +87,18 @@ def test_a_killed_program_is_restarted(deployment: Deployment, program: str) -> 
     running(deployment)
     deployment.change(20)
     before = deployment.up.pids()[program]
+    group = [p.pid for p in deployment.up.left() if os.getpgid(p.pid) == before]
+    if program == "work":
+        assert len(group) == 3, "a main process and two children"
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: deployment.up.pids()[program] != before, f"{program} is started again")
+    wait_until(lambda: not any(_alive(pid) for pid in group), "its children died with it")
     deployment.change(20)
     wait_until(deployment.mirrored, f"changes are mirrored without the old {program}")
     if program == "flower":
         wait_until(lambda: _answers(deployment.up.flower_port), "Flower answers")
     others = {name: pid for name, pid in deployment.up.pids().items() if name != program}
     assert all(_alive(pid) for pid in others.values()), "nothing else died of it"
-
-
-def test_a_killed_worker_leaves_no_children_behind(deployment: Deployment) -> None:
-    running(deployment)
-    main = deployment.up.pids()["work"]
-    group = [p.pid for p in deployment.up.left() if os.getpgid(p.pid) == main]
-    assert len(group) == 3, "a main process and two children"
-    os.kill(main, signal.SIGKILL)
-    wait_until(lambda: deployment.up.pids()["work"] != main, "it is started again")
-    wait_until(lambda: not any(_alive(pid) for pid in group), "its children died with it")
 
 
 def test_a_worker_that_hangs_is_replaced(deployment: Deployment) -> None:

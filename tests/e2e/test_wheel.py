@@ -168,7 +168,7 @@ def test_every_help_is_shown_without_celery(installed: Path, team: Path) -> None
 
 
 def test_worker_and_beat_run_a_teams_pipeline(
-    installed: Path, team: Path, emulator: EmulatorProcess, valkey: EmbeddedValkey, redis: object
+    installed: Path, team: Path, emulator: EmulatorProcess, valkey: EmbeddedValkey
 ) -> None:
     environ = variables(emulator, team, B24_REDIS_URL=valkey.url)
     celery = (str(installed / "celery"), "-A", "b24offline")
@@ -184,6 +184,7 @@ def test_worker_and_beat_run_a_teams_pipeline(
             timeout=60,
         )
     assert status.returncode == 0, status.stderr
+    assert not list(team.glob("celerybeat*")), "beat wrote outside of the data folder"
     assert "acme" in status.stdout
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import kombu
+from redis import Redis
 
 from b24offline.config import Config
 from b24offline.contract import QUEUES
@@ -17,10 +18,12 @@ from b24offline.runtime import Runtime
 from demo import processes
 from demo.comparison import Comparison, compare
 from demo.processes import CeleryProcess
-from tests.support.waiting import wait_until
+from tests.support.waiting import NotInTime, wait_until
 
 PORTAL = "acme"
 CHAINS = "tests.support.chains"
+SETTLE_SECONDS = 3.0
+"""How long the next test waits for what the one before has left to do, before it starts processes of its own."""
 
 
 class Stack:
@@ -50,6 +53,8 @@ class Stack:
         self._queues = None if all_queues else QUEUES
         self._extra = dict(variables or {})
         self._exit = ExitStack()
+        self._before: dict[str, int] = {}
+        self._begun = 0
 
     def __enter__(self) -> Stack:
         with ExitStack() as started:
@@ -71,6 +76,7 @@ class Stack:
                 wait_until(self._bound, "events are bound at start")
         except BaseException:
             self.__exit__()
+            self.show()
             raise
         return self
 
@@ -81,6 +87,9 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self._exit.close()
+
+    def show(self) -> None:
+        """Print the ends of the workers' logs."""
         for process in self.workers:
             print(f"--- {process.name}\n{process.log_tail(6000)}")
 
@@ -137,19 +146,72 @@ class Stack:
         """The services of the portal, to look at its ledger."""
         return self.runtime.services(PORTAL)
 
+    def begin(self) -> None:
+        """Begin another test on this deployment: counters, history and comparison leave out what was before."""
+        self._before = self.services.ledger.counters()
+        self._begun = self.control.state()["seq"]
+
     @property
     def counters(self) -> dict[str, int]:
-        """The portal's counters."""
-        return self.services.ledger.counters()
+        """The portal's counters, since the test began."""
+        now = self.services.ledger.counters()
+        return {name: grown for name, count in now.items() if (grown := count - self._before.get(name, 0))}
 
     def settled(self) -> bool:
         """Return whether nothing is in the portal's queue and no batch is open."""
         return self.control.state()["records"] == 0 and not self.services.ledger.open_batches()
 
+    def idle(self) -> bool:
+        """Return whether another test can begin: the processes live, and soon nothing is left to do."""
+        processes = [*self.workers, *([self.beat] if self._with_beat else [])]
+        if not (self._bind and all(each.alive for each in processes) and self.control.state()["bindings"]):
+            return False
+        with suppress(NotInTime):
+            return bool(wait_until(self.settled, "all is settled", seconds=SETTLE_SECONDS))
+        return False
+
     def compare(self) -> Comparison:
-        """Compare the mirror with the portal."""
-        return compare(self.control.objects(since_changes=True), self.runtime.mirror.rows(PORTAL))
+        """Compare the mirror with the objects of the portal that have changed since the test began."""
+        objects = self.control.objects(since_changes=True)
+        before = {(each["entity"], each["id"]) for each in objects if each["changed"] <= self._begun}
+        rows = [row for row in self.runtime.mirror.rows(PORTAL) if (row.entity, row.object_id) not in before]
+        return compare([each for each in objects if each["changed"] > self._begun], rows)
 
     def history(self, what: str) -> list[dict[str, Any]]:
-        """Return the entries of a kind in the history of all records."""
-        return [entry for entry in self.control.history() if entry["kind"] == what]
+        """Return the entries of a kind in the history of all records, since the test began."""
+        return [entry for entry in self.control.history(self._begun) if entry["kind"] == what]
+
+
+class StandingStack:
+    """A deployment that tests take over from each other; another one where the options or what was left say so."""
+
+    def __init__(self, new_folder: Callable[[], Path], valkey_url: str) -> None:
+        self._new_folder, self._url = new_folder, valkey_url
+        self._wanted = ""
+        self._stack: Stack | None = None
+
+    def take(self, broker: str | None = None, **options: Any) -> Stack:
+        """Return a stack with these options and nothing to do; what tests keep in Redis for its handlers is gone."""
+        wanted = repr((broker or self._url, sorted(options.items())))
+        redis = Redis.from_url(self._url)
+        if self._stack is None or wanted != self._wanted or not self._stack.idle():
+            self.close()
+            redis.flushall()
+            self._stack = Stack(self._new_folder(), self._url, broker or self._url, **options).__enter__()
+            self._wanted = wanted
+        else:
+            for key in [*redis.scan_iter("test:*"), *redis.scan_iter("shop:*")]:
+                redis.delete(key)
+            self._stack.begin()
+        return self._stack
+
+    def show(self) -> None:
+        """Print the logs of the workers."""
+        if self._stack is not None:
+            self._stack.show()
+
+    def close(self) -> None:
+        """End it."""
+        if self._stack is not None:
+            self._stack.__exit__()
+            self._stack = None
