@@ -111,7 +111,7 @@ class Settler:
         self._end_dead_letters(settling, done)
         state = self._ledger.end_settle(settling, done, self._timers.settle_due_seconds)
         if state != "lost":
-            self._ledger.count("injected_done", len(done))
+            self._ledger.count("synthetic_done", len(done))
         return SettleResult(state, kept=len(settling.outcomes) - len(done))
 
     def _end_dead_letters(self, settling: SettleLease, done: list[int]) -> None:

@@ -33,6 +33,6 @@ def unsubscribed_and_reconciled(stage: Stage) -> None:
     stage.redis.delete(f"{stage.services.ledger.stem}:bound:fresh")
     wait_until(lambda: stage.control.state()["bindings"], "found and bound again", 90)
     stage.change(10)
-    wait_until(lambda: stage.counters.get("events_injected", 0), "what was missed is injected", 90)
+    wait_until(lambda: stage.counters.get("events_synthetic", 0), "what was missed is injected", 90)
     wait_until(lambda: _equal(stage), "the mirror equals the portal", 90)
     wait_until(lambda: "changes whose events never came" in stage.workers[0].log_tail(200000), "an alarm", 20)

@@ -37,7 +37,7 @@ def span(start: float, end: float | None, record: int = 1, **more: object) -> Sp
 
 
 def story(moments: list[Moment], runs: list[Span], **more: object) -> Evidence:
-    changed = tuple(Change(one.seq - 1, one.wall, DEAL, "update") for one in moments if one.kind == "queued")
+    changed = tuple(Change(each.seq - 1, each.wall, DEAL, "update") for each in moments if each.kind == "queued")
     values = {"moments": tuple(moments), "changes": changed, "spans": tuple(runs), "pipelines": PIPELINES}
     return Evidence(**{**values, "objects": {DEAL: "now"}, **more})  # type: ignore[arg-type]
 
@@ -102,7 +102,7 @@ def test_another_delivery_of_the_record_is_no_excuse() -> None:
 def test_a_superseded_record_may_be_cleared_without_a_run() -> None:
     newer = [moment(10, "queued", 2), moment(22, "reserved", 2, process_id="q")]
     newer.append(moment(40, "cleared", 2, process_id="q", by="clear"))
-    moments = sorted([*LIFE, *newer], key=lambda one: one.seq)
+    moments = sorted([*LIFE, *newer], key=lambda each: each.seq)
     assert judge(story(moments, [span(25, 30, 2)])) == Verdict()
     assert judge(story([*LIFE, moment(30, "queued", 2)], [])).unfinished, "newer, but only after the clear"
 
@@ -166,7 +166,7 @@ def test_a_change_that_was_never_queued_is_invisible_and_not_lost() -> None:
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0.001, 10)), min_size=2, max_size=8))
 def test_overlap_is_found_exactly_when_intervals_meet(intervals: list[tuple[float, float]]) -> None:
     runs = [span(start, start + length, record + 1) for record, (start, length) in enumerate(intervals)]
-    ordered = sorted((one.start, one.last_sign) for one in runs)
+    ordered = sorted((each.start, each.last_sign) for each in runs)
     meets = any(second[0] < max(end for _, end in ordered[: i + 1]) for i, second in enumerate(ordered[1:]))
     assert bool(judge(story([], runs)).overlap) == meets
 
@@ -176,9 +176,9 @@ def test_the_journal_is_put_together_in_any_order_after_its_start(marks: list[st
     run = {"portal": "acme", "delivery": "1@100", "pipeline": "tracked", "run": "r", "last": True}
     known = {"entity": "crm_deal", "object": "7", **run}
     lines = [json.dumps({"span": "s", "mark": mark, "wall": 5.0, "saw": "now", **known}) for mark in marks]
-    [one] = spans(lines, "acme")
+    [found] = spans(lines, "acme")
     assert not spans(lines, "other")
-    assert (one.start, one.effect, one.end, one.ok, one.saw) == (5.0, 5.0, 5.0, True, "now")
+    assert (found.start, found.effect, found.end, found.ok, found.saw) == (5.0, 5.0, 5.0, True, "now")
 
 
 def test_fingerprints_differ_by_content_only() -> None:

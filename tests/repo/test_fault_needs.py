@@ -51,7 +51,7 @@ def test_the_run_ends_at_once_with_one_line_to_install(monkeypatch: pytest.Monke
 def test_a_selection_that_needs_nothing_is_played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(program, "known_rows", lambda: [row(1), row(12), row(30, GONE)])
     played: list[int] = []
-    monkeypatch.setattr(program, "play_all", lambda jobs, at_a_time: played.extend(one.index for one in jobs) or [])
+    monkeypatch.setattr(program, "play_all", lambda jobs, at_a_time: played.extend(job.index for job in jobs) or [])
     reply = CliRunner().invoke(program.main, ["--row", "12", "--json", str(tmp_path / "results.json")])
     assert played == [1]
     assert reply.stderr == ""

@@ -15,14 +15,14 @@ import tests.faults
 from tests.faults import sabotage, sabotage_portal, sabotage_queue
 from tests.faults.row import rows
 
-SCRIPTS = sorted(one.name.removesuffix(".lua") for one in files("b24offline.ledger").joinpath("scripts").iterdir())
+SCRIPTS = sorted(each.name.removesuffix(".lua") for each in files("b24offline.ledger").joinpath("scripts").iterdir())
 Places = dict[tuple[object, str], Any]
 
 
 def places() -> Places:
     """Return every name of the product, in its modules and classes, with what it stands for."""
     found: Places = {}
-    modules = [one for name, one in sys.modules.items() if name.split(".")[0] == "b24offline"]
+    modules = [each for name, each in sys.modules.items() if name.split(".")[0] == "b24offline"]
     classes = {
         value
         for module in modules

@@ -26,9 +26,11 @@ def test_no_module_builds_a_key_by_itself() -> None:
 
 
 def test_only_the_prelude_of_the_scripts_builds_keys() -> None:
-    scripts = [one for one in files("b24offline.ledger").joinpath("scripts").iterdir() if one.name != "prelude.lua"]
+    scripts = [
+        script for script in files("b24offline.ledger").joinpath("scripts").iterdir() if script.name != "prelude.lua"
+    ]
     assert len(scripts) > 20
-    assert [one.name for one in scripts if "stem" in one.read_text("utf-8")] == []
+    assert [script.name for script in scripts if "stem" in script.read_text("utf-8")] == []
 
 
 def test_the_prelude_builds_the_same_keys() -> None:

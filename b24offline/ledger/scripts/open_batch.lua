@@ -87,6 +87,6 @@ redis.call('HSET', key, 'kind', kind, 'lane', ARGV[8], 'first_seen', first_seen,
   'pending', pending, 'size', #records)
 redis.call('ZADD', BATCHES, now, pid)
 due('batch', pid, now + settle_due)
-count(is_synthetic(pid) and 'events_injected' or 'events_seen', #records)
+count(is_synthetic(pid) and 'events_synthetic' or 'events_seen', #records)
 count(ARGV[10])
 return pending

@@ -136,7 +136,7 @@ def test_what_succeeds_is_dropped_without_a_call(acme: Deployment) -> None:
     acme.ledger.succeed(second.run, second.attempt)
     assert acme.settler.settle(process_id).state == "closed"
     assert acme.desk.calls == []
-    assert acme.ledger.counters()["events_injected"] == acme.ledger.counters()["injected_done"] == 2
+    assert acme.ledger.counters()["events_synthetic"] == acme.ledger.counters()["synthetic_done"] == 2
     assert acme.redis.zcard(f"{acme.ledger.stem}:due") == 0
 
 
@@ -193,7 +193,7 @@ def test_it_keeps_no_poll_out(acme: Deployment) -> None:
 def test_a_second_injection_of_an_open_batch_does_nothing(acme: Deployment) -> None:
     opened_for(acme, 1)
     assert acme.synthetic.open("one", [(UPDATE, deal(1), STAMP, (PIPELINE,))]) is None
-    assert acme.ledger.counters()["events_injected"] == 1
+    assert acme.ledger.counters()["events_synthetic"] == 1
 
 
 def test_record_ids_are_negative_and_grow_even_when_the_ledger_was_lost(acme: Deployment) -> None:

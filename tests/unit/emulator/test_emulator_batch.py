@@ -53,7 +53,7 @@ def test_errors_do_not_stop_a_batch_unless_told_to(bench):
 def test_each_command_beyond_50_fails_by_itself(bench):
     answer = bench.ok("batch", cmd={f"c{number}": "user.admin" for number in range(52)})
     assert len(answer["result"]) == 50
-    assert {one["error"] for one in answer["result_error"].values()} == {"ERROR_BATCH_LENGTH_EXCEEDED"}
+    assert {entry["error"] for entry in answer["result_error"].values()} == {"ERROR_BATCH_LENGTH_EXCEEDED"}
     assert set(answer["result_error"]) == {"c50", "c51"}
 
 
@@ -79,7 +79,7 @@ def test_queue_calls_are_logged_with_what_they_name(bench):
     bench.ok("event.offline.clear", **params)
     bench.ok("crm.deal.get", id=1)
     logged = bench.portal.requests.page(0, 99)[-2:]
-    assert [one["params"] for one in logged] == [params, {}]
+    assert [entry["params"] for entry in logged] == [params, {}]
 
 
 def test_queue_commands_are_logged_in_full(bench):

@@ -80,7 +80,7 @@ def test_bucket_refuses_nothing_when_off():
 def test_portal_refuses_over_the_bucket_and_counts_a_batch_once(bench):
     bench.portal.bucket.off = False
     for _ in range(50):
-        bench.ok("batch", cmd={str(one): "user.admin" for one in range(50)})
+        bench.ok("batch", cmd={str(number): "user.admin" for number in range(50)})
     assert bench.refused("user.admin") == (503, "QUERY_LIMIT_EXCEEDED")
     bench.wait(1)
     bench.ok("user.admin")

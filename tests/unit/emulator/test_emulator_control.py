@@ -14,18 +14,18 @@ def test_changes_are_logged_and_read_back(caller):
     caller.control.change("crm_deal", "update", ids=[made])
     caller.control.change("crm_deal", "delete", ids=[made])
     changes = list(caller.control.changes(before))
-    assert [(one["id"], one["action"]) for one in changes] == [
+    assert [(entry["id"], entry["action"]) for entry in changes] == [
         (made, "add"),
         (made, "update"),
         (made, "delete"),
     ]
-    found = [one for one in caller.control.objects("crm_deal", since_changes=True) if one["id"] == made]
+    found = [entry for entry in caller.control.objects("crm_deal", since_changes=True) if entry["id"] == made]
     assert found[0]["deleted"] is True
-    assert all(one["changed"] for one in caller.control.objects(since_changes=True))
-    assert not all(one["changed"] for one in caller.control.objects())
+    assert all(entry["changed"] for entry in caller.control.objects(since_changes=True))
+    assert not all(entry["changed"] for entry in caller.control.objects())
     assert found[0]["changed"] == changes[-1]["seq"]
-    history = [one for one in caller.control.history(before) if one["object"] == made]
-    assert [(one["kind"], one["entity"]) for one in history] == [("queued", "crm_deal")]
+    history = [entry for entry in caller.control.history(before) if entry["object"] == made]
+    assert [(entry["kind"], entry["entity"]) for entry in history] == [("queued", "crm_deal")]
     with pytest.raises(EmulatorError, match="do not exist"):
         caller.control.change("crm_deal", "update", ids=[made])
 
@@ -33,8 +33,8 @@ def test_changes_are_logged_and_read_back(caller):
 def test_objects_are_what_their_methods_return(caller):
     methods = {"crm_lead": "crm.lead.get", "crm_contact": "crm.contact.get", "crm_company": "crm.company.get"}
     for entity, method in methods.items():
-        one = caller.control.objects(entity)[0]
-        assert caller.result(method, id=one["id"]) == one["data"]
+        entry = caller.control.objects(entity)[0]
+        assert caller.result(method, id=entry["id"]) == entry["data"]
     item, task = caller.control.objects("crm_item")[0], caller.control.objects("task")[0]
     item_type, number = item["id"].split(":")
     assert caller.result("crm.item.get", entityTypeId=item_type, id=number)["item"] == item["data"]
@@ -42,9 +42,9 @@ def test_objects_are_what_their_methods_return(caller):
 
 
 def test_items_are_changed_by_type_and_id(caller):
-    one = caller.control.objects("crm_item")[0]["id"]
-    assert caller.control.change("crm_item", "update", ids=[one], fields={"title": "New"}) == [one]
-    item_type, number = one.split(":")
+    entry = caller.control.objects("crm_item")[0]["id"]
+    assert caller.control.change("crm_item", "update", ids=[entry], fields={"title": "New"}) == [entry]
+    item_type, number = entry.split(":")
     assert caller.result("crm.item.get", entityTypeId=item_type, id=number)["item"]["title"] == "New"
 
 
@@ -143,7 +143,7 @@ def test_requests_are_logged_without_tokens(caller):
     caller.result("event.offline.list", auth_connector="crm", filter={">ID": 5})
     caller.post("crm.unknown")
     logged = list(caller.control.requests(before))
-    assert [(one["method"], one["status"], one["error"]) for one in logged] == [
+    assert [(entry["method"], entry["status"], entry["error"]) for entry in logged] == [
         ("event.offline.list", 200, None),
         ("crm.unknown", 404, "ERROR_METHOD_NOT_FOUND"),
     ]

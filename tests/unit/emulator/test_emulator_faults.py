@@ -183,7 +183,7 @@ def test_overlapping_reservations_hand_out_the_same_records(caller):
     first = caller.reserve().json()["result"]
     caller.control.fault("event.offline.get", "overlap", times=1, seconds=60)
     second = caller.reserve().json()["result"]
-    assert [one["ID"] for one in first["events"]] == [one["ID"] for one in second["events"]]
+    assert [row["ID"] for row in first["events"]] == [row["ID"] for row in second["events"]]
     assert caller.control.state()["processes"] == {second["process_id"]: 3}
 
 
@@ -224,4 +224,4 @@ def test_a_refresh_is_executed_though_its_answer_is_lost(caller):
 def test_wrong_plans_are_refused(caller, plan):
     with pytest.raises(EmulatorError):
         caller.control.send("POST", "faults", plan)
-    assert all(one.get("removed") for one in caller.control.faults())
+    assert all(row.get("removed") for row in caller.control.faults())

@@ -161,7 +161,7 @@ def test_lists_are_paged_filtered_ordered_and_selected():
     assert "PHONE" not in uncounted["result"][0]
     assert "PHONE" in bench.ok("crm.lead.list", select=["*", "PHONE"])[0]
     items = bench.call("crm.item.list", entityTypeId=1046, filter={"@id": [1, 2]}, select=["title"]).body
-    assert [set(one) for one in items["result"]["items"]] == [{"id", "title"}] * 2
+    assert [set(each) for each in items["result"]["items"]] == [{"id", "title"}] * 2
     tasks = bench.call("tasks.task.list", filter={"!RESPONSIBLE_ID": 15}).body
     assert tasks["result"] == {"tasks": []}
     assert [row["ID"] for row in bench.ok("crm.deal.list", filter={"%TITLE": "", "ID": [7, 9]})] == ["7", "9"]
@@ -174,9 +174,9 @@ def test_seeded_objects_are_spread_and_raise_nothing(seeded):
 
 
 def test_the_same_seed_makes_the_same_portal():
-    one, other = PortalBench.new(objects=60), PortalBench.new(objects=60)
-    assert one.portal.member_id == other.portal.member_id
-    assert one.ok("crm.lead.get", id=3) == other.ok("crm.lead.get", id=3)
+    first, other = PortalBench.new(objects=60), PortalBench.new(objects=60)
+    assert first.portal.member_id == other.portal.member_id
+    assert first.ok("crm.lead.get", id=3) == other.ok("crm.lead.get", id=3)
 
 
 @given(st.lists(st.integers(0, 11), max_size=30), st.integers(0, 2**32))
@@ -184,13 +184,13 @@ def test_the_same_seed_makes_the_same_portal():
 def test_deleted_objects_are_never_picked(deletions, seed):
     objects = Objects(Random(seed))
     made = [objects.add("crm_deal", START) for _ in range(12)]
-    left = {one.id for one in made}
+    left = {each.id for each in made}
     for place in deletions:
         if made[place].id in left:
             objects.delete(made[place])
             left.discard(made[place].id)
-        assert {one.id for one in objects.some("crm_deal", 99)} == left
+        assert {each.id for each in objects.some("crm_deal", 99)} == left
         assert objects.counts()["crm_deal"] == len(objects) == len(left)
         picked = objects.pick("crm_deal")
         assert (picked.id in left) if left else picked is None
-    assert {one.id for one in objects.everything("crm_deal")} == {one.id for one in made}
+    assert {each.id for each in objects.everything("crm_deal")} == {each.id for each in made}

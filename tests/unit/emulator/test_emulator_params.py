@@ -37,9 +37,9 @@ trees = leaves | st.dictionaries(names, leaves, min_size=1, max_size=3) | st.lis
 
 def flat(name, value):
     if isinstance(value, dict):
-        return [pair for key, one in value.items() for pair in flat(f"{name}[{key}]", one)]
+        return [pair for key, inner in value.items() for pair in flat(f"{name}[{key}]", inner)]
     if isinstance(value, list):
-        return [pair for key, one in enumerate(value) for pair in flat(f"{name}[{key}]", one)]
+        return [pair for key, inner in enumerate(value) for pair in flat(f"{name}[{key}]", inner)]
     return [(name, value)]
 
 

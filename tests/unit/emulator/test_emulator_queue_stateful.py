@@ -53,7 +53,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.rows = [row for row in self.rows if row["id"] not in ids]
 
     def deal_messages(self, numbers: list[str]) -> list[str]:
-        return [self.message_of.get(one, one * 32) for one in numbers]
+        return [self.message_of.get(number, number * 32) for number in numbers]
 
     @rule(deal=deals, cause=connectors)
     def change(self, deal: str, cause: str) -> None:
@@ -89,7 +89,7 @@ class QueueMachine(RuleBasedStateMachine):
         process, events = self.bench.reserve(auth_connector=connector, limit=limit, **params)
         pool = self.free(connector, error == 1)
         pool.sort(key=lambda row: row["id"] if by_id else (row["stamp"], row["id"]))
-        assert [int(one["ID"]) for one in events] == [row["id"] for row in pool[:limit]]
+        assert [int(row["ID"]) for row in events] == [row["id"] for row in pool[:limit]]
         assert process not in self.processes
         self.processes.append(process)
         for row in pool[:limit]:
@@ -108,7 +108,7 @@ class QueueMachine(RuleBasedStateMachine):
             "event.offline.get", auth_connector=connector, process_id=process, limit=limit, clear=clear
         )
         left = sorted(self.held(connector, process), key=lambda row: (row["stamp"], row["id"]))
-        assert [int(one["ID"]) for one in answer["events"]] == [row["id"] for row in left[:limit]]
+        assert [int(row["ID"]) for row in answer["events"]] == [row["id"] for row in left[:limit]]
         if clear:
             self.drop(left)
 
