@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import resource
 from collections.abc import Container, Mapping, MutableMapping
 from datetime import datetime
 from typing import Any, Final
@@ -79,7 +80,9 @@ def _leave_other_queues(instance: Any, **_: Any) -> None:
 @signals.beat_init.connect
 @signals.celeryd_init.connect
 def _prepare(**_: Any) -> None:
-    settings.config.data_dir.mkdir(parents=True, exist_ok=True)
+    # A core dump would hold tokens and passwords.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    settings.config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     refuse_other_ledger(settings.config)
 
 

@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import os
 import re
+import secrets
 import signal
 import sys
 from contextlib import suppress
@@ -22,9 +23,10 @@ import click
 from redis.exceptions import RedisError
 
 from b24offline import log
-from b24offline.config import Config
+from b24offline.config import Config, variables
 from b24offline.contract import QUEUE_EVENTS, QUEUE_POLL, QUEUE_SETTLE
 from b24offline.errors import ConfigError
+from b24offline.private_files import kept_text
 from b24offline.runtime import Runtime
 from b24offline.supervisor import (
     HUNG_SECONDS,
@@ -46,6 +48,10 @@ SETTLING_PROCESSES: Final = 2
 """Settling is light, but it waits for the portal: with one process one slow portal would delay all others."""
 _NAME_WIDTH: Final = 6
 _BEATING: Final = ("beat", "work", "settle")
+_WITHOUT_PORTALS: Final = ("beat", "flower")
+_LOGIN_FILE: Final = "flower.login"
+_FLOWER_LOGINS: Final = {"FLOWER_BASIC_AUTH", "FLOWER_AUTH", "FLOWER_CONF"}
+"""Whoever sets one of these says himself who may look."""
 _LEAST_HUNG_SECONDS: Final = 30.0
 """However short the timers are, a process must have time to start."""
 _HUNG_TICKS: Final = 10
@@ -80,12 +86,15 @@ def up() -> None:
         valkey = embedded_valkey(config) if needs_embedded_valkey(config) else None
         served = _prepare(config)
         environ = _environ(config, valkey)
-        program = partial(Program, folder=Path.cwd(), environ=environ, descriptors=(start.members,))
-        first = program("valkey", (*valkey.command, "--loglevel", "warning")) if valkey else None
         flower = config.flower_port if importlib.util.find_spec("flower") else 0
+        program = partial(Program, folder=Path.cwd(), descriptors=(start.members,))
+        first = program("valkey", (*valkey.command, "--loglevel", "warning"), environ={}) if valkey else None
         _show_addresses(config, valkey, flower, served)
         Supervisor(
-            [_watched(config, program(name, command)) for name, command in commands(config, flower)],
+            [
+                _watched(config, program(name, command, environ=_environ_of(name, config, environ)))
+                for name, command in commands(config, flower)
+            ],
             say=partial(say, everything=config.log_level == "DEBUG"),
             first=first,
             ready=partial(_ready, config, valkey) if valkey else lambda _pid: True,
@@ -183,13 +192,34 @@ def _environ(config: Config, valkey: EmbeddedValkey | None) -> Mapping[str, str]
     }
 
 
+def _environ_of(name: str, config: Config, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment of one program. Beat and Flower talk to the broker only: they know of no portal."""
+    if name not in _WITHOUT_PORTALS:
+        return environ
+    secret = {each.name for each in variables(Config) if each.secret} - {"B24_REDIS_URL", "CELERY_BROKER_URL"}
+    hidden = secret | {f"{variable}_FILE" for variable in secret}
+    left = {variable: value for variable, value in environ.items() if variable not in hidden}
+    login = {} if name == "beat" or _FLOWER_LOGINS & environ.keys() else {"FLOWER_BASIC_AUTH": _flower_login(config)}
+    return {**left, **login, "B24_PORTAL_URL": "", "B24_CA_FILE": ""}
+
+
+def _flower_login(config: Config) -> str:
+    """Return ``name:password``, kept in a file that only its owner reads. By the environment: `ps` shows arguments."""
+    path = config.data_dir.resolve() / _LOGIN_FILE
+    try:
+        return kept_text(path, lambda: f"admin:{secrets.token_urlsafe(18)}")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigError(f"The login of Flower, {path}, cannot be used ({why}). Delete it for a new one.") from None
+
+
 def _watched(config: Config, program: Program) -> Program:
     """Return the program with a heartbeat file of its own, unless B24_HEARTBEAT_FILE names one for all."""
     if program.name not in _BEATING or config.heartbeat_file:
         return program
     file = config.data_dir.resolve() / "heartbeats" / program.name
     try:
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(mode=0o700, exist_ok=True)
         file.touch()
     except OSError as error:  # such as a full disk: the process could not touch it either, and would seem to hang
         raise ConfigError(f"{file}, below B24_DATA_DIR, cannot be written: {error.strerror}.") from None
@@ -200,9 +230,10 @@ def _show_addresses(config: Config, valkey: EmbeddedValkey | None, flower_port: 
     """Print what runs where."""
     data = config.data_dir.resolve()
     if valkey:
-        say("up", f"Ledger: an embedded Valkey at {valkey.url}, with its data in {data}/valkey.")
+        say("up", f"Ledger: an embedded Valkey at 127.0.0.1:{valkey.port}; data and password are in {data}/valkey.")
     if flower_port:
-        say("up", f"Flower: http://127.0.0.1:{flower_port}")
+        login = "" if _FLOWER_LOGINS & os.environ.keys() else f", login (name:password) in {data}/{_LOGIN_FILE}"
+        say("up", f"Flower: http://127.0.0.1:{flower_port}{login}")
     elif config.flower_port:
         say("up", "Flower is not installed; pip install flower, or set B24_FLOWER_PORT=0 to hide this line.")
     for line in [f"Portals: {', '.join(served)}"] if served else _HOW_TO_ADD.splitlines():

@@ -17,7 +17,7 @@ import requests
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 60.0
 _ROOT: Final = Path(__file__).resolve().parents[2]

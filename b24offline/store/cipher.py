@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from b24offline.errors import WrongKey
+from b24offline.private_files import kept_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,45 +64,22 @@ class Cipher:
 
 
 def load_or_create_key(data_dir: str | Path) -> str:
-    """Return the key kept in the data directory, making it (mode 0600) when there is none.
+    """Return the key kept in the data directory; make it where there is none.
 
-    Of several processes that start at once one makes the key and all return that one. Raise WrongKey when
-    the file cannot be made or read, or holds no key.
+    Raise WrongKey when the file cannot be made or read, can be read by other users, or holds no key.
     """
-    folder = Path(data_dir)
-    path = folder / KEY_FILE
+    path = Path(data_dir) / KEY_FILE
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            _create(path)
-    except OSError as error:
-        raise WrongKey(
-            f"The key file {path} cannot be made ({error.strerror}). Set B24_DATA_DIR to a folder that this program "
-            "may write to, or B24_SECRET_KEY to a key."
-        ) from None
-    try:
-        key = path.read_text("ascii").strip()
+        key = kept_text(path, lambda: Fernet.generate_key().decode())
     except (OSError, ValueError) as error:
-        raise WrongKey(f"The key file {path} cannot be read: {type(error).__name__}. {_HOW}") from None
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise WrongKey(
+            f"The key file {path} cannot be used ({why}). Set B24_DATA_DIR to a folder that this program may write to, "
+            f"or B24_SECRET_KEY to a key. {_HOW}"
+        ) from None
     if _fernet_or_none(key) is None:
         raise WrongKey(f"The key file {path} holds no key. Restore it from a backup. {_HOW}")
     return key
-
-
-def _create(path: Path) -> None:
-    """Put a new key in place in one step, unless another process was faster."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(Fernet.generate_key() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        # A link, unlike a rename, refuses to replace the key of the process that was faster.
-        with suppress(FileExistsError):
-            os.link(draft, path)
-    finally:
-        draft.unlink()
 
 
 def _fernet_or_none(key: str) -> Fernet | None:

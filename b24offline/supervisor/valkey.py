@@ -1,11 +1,12 @@
 """An embedded Valkey server, from the extra `embedded` or from the PATH: for one machine, the demo and the tests.
 
 It listens on loopback only, on a free port, and ends with the process that started it. That of a data directory keeps
-its data there, and its port where that is still free.
+its data there, its port where that is still free, and its password, in a file that only the owner reads.
 """
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from b24offline.errors import ConfigError
+from b24offline.private_files import kept_text
 from b24offline.supervisor.die_with_parent import tethered
 
 if TYPE_CHECKING:
@@ -25,10 +27,13 @@ if TYPE_CHECKING:
 
     from b24offline.config import Config
 
-START_SECONDS: Final = 20.0
+START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
 _FOLDER: Final = "valkey"
 _PORT_FILE: Final = "port"
+_CONF_FILE: Final = "password.conf"
+"""A configuration file of the server with one line: on the command line other users could read the password."""
+_REQUIRE: Final = "requirepass "
 
 
 def free_port() -> int:
@@ -39,18 +44,22 @@ def free_port() -> int:
 
 
 class EmbeddedValkey:
-    """Runs ``valkey-server`` while the context lasts. With ``keep`` it writes an append-only file into ``folder``."""
+    """Runs ``valkey-server`` while the context lasts. With ``keep`` it writes an append-only file into ``folder``.
 
-    def __init__(self, folder: Path, *, keep: bool = False, port: int | None = None) -> None:
+    ``password`` is what the password file in ``folder`` holds; empty for none.
+    """
+
+    def __init__(self, folder: Path, *, keep: bool = False, port: int | None = None, password: str = "") -> None:
         self._folder = Path(folder)
         self._keep = keep
+        self._password = password
         self.port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """Its address, database 0."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        """Its address, database 0, with the password."""
+        return _address(self.port, self._password)
 
     @property
     def pid(self) -> int:
@@ -61,7 +70,7 @@ class EmbeddedValkey:
 
     def start(self) -> Self:
         """Start the server and wait until it serves. Raise `ConfigError` when it does not."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self._folder / "valkey.log").open("ab") as log:
             self._process = subprocess.Popen(
                 tethered(self.command), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -81,7 +90,7 @@ class EmbeddedValkey:
 
     def served_by(self, pid: int) -> bool:
         """Return whether that process serves on the port, its data read; another server may have taken the port."""
-        client = Redis(port=self.port, socket_timeout=1, socket_connect_timeout=1)
+        client = Redis(port=self.port, password=self._password or None, socket_timeout=1, socket_connect_timeout=1)
         try:
             return bool(client.ping()) and client.info("server").get("process_id") == pid
         except RedisError:
@@ -92,6 +101,7 @@ class EmbeddedValkey:
     def _arguments(self) -> list[str]:
         yes = "yes" if self._keep else "no"
         return [
+            *([str(self._folder / _CONF_FILE)] if self._password else []),
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""),
             *("--appendonly", yes, "--maxmemory-policy", "noeviction", "--daemonize", "no"),
         ]
@@ -125,18 +135,36 @@ def needs_embedded_valkey(config: Config) -> bool:
 def embedded_valkey(config: Config) -> EmbeddedValkey:
     """Return the server of this data directory, not started; on its former port where that is free."""
     folder = _folder_of(config)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    password = _password(folder)
     port = _noted_port(folder)
     if port is None or not _is_free(port):
         port = free_port()
         (folder / _PORT_FILE).write_text(f"{port}\n", "ascii")
-    return EmbeddedValkey(folder, keep=True, port=port)
+    return EmbeddedValkey(folder, keep=True, port=port, password=password)
 
 
 def with_ledger_address(config: Config) -> Config:
     """Return the configuration with the address of its embedded Valkey, where there is one and no other is set."""
-    port = _noted_port(_folder_of(config)) if needs_embedded_valkey(config) else None
-    return config if port is None else config.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}/0"})
+    folder = _folder_of(config)
+    port = _noted_port(folder) if needs_embedded_valkey(config) else None
+    return config if port is None else config.model_copy(update={"redis_url": _address(port, _password(folder))})
+
+
+def _address(port: int, password: str) -> str:
+    return f"redis://{f':{password}@' if password else ''}127.0.0.1:{port}/0"
+
+
+def _password(folder: Path) -> str:
+    """Return the password of the server of this folder; it is made with the first start."""
+    path = folder / _CONF_FILE
+    try:
+        line = kept_text(path, lambda: f"{_REQUIRE}{secrets.token_urlsafe(32)}")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigError(f"The password file {path} cannot be used ({why}). Delete it for a new password.") from None
+    if not line.startswith(_REQUIRE):
+        raise ConfigError(f"The password file {path} holds no password. Delete it for a new one.")
+    return line.removeprefix(_REQUIRE)
 
 
 def _folder_of(config: Config) -> Path:

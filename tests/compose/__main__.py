@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import signal
 import sys
 import time
@@ -89,16 +90,19 @@ def containers_are_confined(project: Project) -> None:
     texts = [project.logs()]
     for container in project.containers():
         texts.append(str(container.raw))
-        host = container.raw["HostConfig"]
+        host, name = container.raw["HostConfig"], container.name
         for published in (host["PortBindings"] or {}).values():
-            expect([port["HostIp"] for port in published] == ["127.0.0.1"], f"{container.name} publishes on loopback")
-        expect(host["Memory"] > 0, f"{container.name} has a memory limit")
+            expect([port["HostIp"] for port in published] == ["127.0.0.1"], f"{name} publishes on loopback")
+        expect(host["Memory"] > 0 and (host["PidsLimit"] or 0) > 0, f"memory and processes of {name} are limited")
+        expect(host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"], f"{name} is confined")
+        expect("no-new-privileges:true" in host["SecurityOpt"], f"{name} gains no privileges")
         if container.service in OUR_SERVICES:
-            expect(host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"], f"{container.name} is confined")
             who = run("docker", "exec", container.id, "sh", "-c", "id -u; command -v gcc hatchling || true").split()
-            expect(who == ["10001"], f"{container.name} is an ordinary user without build tools, not {who}")
+            expect(who == ["10001"], f"{name} is an ordinary user without build tools, not {who}")
+            cores = run("docker", "exec", container.id, "sh", "-c", "ulimit -c").strip()
+            expect(cores == "0", f"{name} leaves no core dump")
     for file in project.secrets.iterdir():
-        secret = file.read_text("utf-8").strip().rpartition(":")[2]
+        secret = re.split(r"[ :]", file.read_text("utf-8").strip().partition("@")[0])[-1]
         if not file.name.startswith("."):
             expect(len(secret) > 20, f"{file.name} holds a secret")
             expect(
@@ -106,6 +110,39 @@ def containers_are_confined(project: Project) -> None:
                 f"{file.name} stays out of logs and `docker inspect`",
             )
     say("containers are confined, secrets are in no log and no environment")
+
+
+REACHES = """
+import socket, sys
+for name, port in (place.split(":") for place in sys.argv[1:]):
+    try:
+        socket.create_connection((name, int(port)), 3).close()
+        print(name)
+    except OSError:
+        pass
+"""
+"""Prints the names that it can connect to."""
+
+
+def valkey_asks_and_flower_is_apart(project: Project) -> None:
+    """Expect that Valkey serves nobody without its password, and that Flower reaches no other container."""
+    [valkey], [flower], [settle] = (project.containers(service) for service in ("valkey", "flower", "settle"))
+    refused = run("docker", "exec", valkey.id, "valkey-cli", "ping").strip()
+    expect(refused.startswith("NOAUTH"), f"Valkey asks for a password, not {refused}")
+    addresses = [
+        f"{network['IPAddress']}:{port}"
+        for service, port in (("postgres", 5432), ("emulator", 8000), ("beat", 1))
+        for container in project.containers(service)
+        for network in container.raw["NetworkSettings"]["Networks"].values()
+    ]
+
+    def reached(container: str) -> list[str]:
+        places = ["valkey:6379", "postgres:5432", *addresses]
+        return run("docker", "exec", container, "python", "-c", REACHES, *places).split()
+
+    expect(reached(flower.id) == ["valkey"], f"Flower reaches Valkey alone, not {reached(flower.id)}")
+    expect({"valkey", "postgres"} <= set(reached(settle.id)), "a worker reaches both stores")
+    say("Valkey asks for its password, Flower reaches nothing else")
 
 
 def flower_shows_and_refuses(project: Project) -> None:
@@ -147,6 +184,7 @@ def workers_leave_in_time(project: Project) -> None:
 STEPS: tuple[Callable[[Project], None], ...] = (
     changes_survive_the_death_of_workers,
     containers_are_confined,
+    valkey_asks_and_flower_is_apart,
     flower_shows_and_refuses,
     workers_leave_in_time,
 )

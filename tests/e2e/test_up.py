@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import requests
 from redis import Redis
+from redis.exceptions import AuthenticationError
 
 from b24offline.config import Config
 from b24offline.emulator import Control, EmulatorProcess
@@ -76,10 +81,41 @@ def test_it_serves_the_configured_portal_on_an_embedded_valkey(deployment: Deplo
     deployment.change()
     wait_until(deployment.mirrored, "changes are mirrored")
     log = deployment.up.log()
-    assert f"http://127.0.0.1:{deployment.up.flower_port}" in log
+    assert f"Flower: http://127.0.0.1:{deployment.up.flower_port}, login (name:password) in " in log
     assert "Portals: acme (run)" in log
     assert "work   | " in log
     assert "b24offline.tick[" not in log, "routine lines are left out"
+
+
+def test_secrets_are_known_to_those_only_who_need_them(deployment: Deployment) -> None:
+    running(deployment)
+    wait_until(lambda: _answers(deployment.up.flower_port), "Flower answers")
+    data = deployment.up.folder / "data"
+    login = (data / "flower.login").read_text().strip()
+    password = urlsplit(deployment.runtime.config.redis_url).password
+    assert password is not None
+    for file in (data / "flower.login", data / "valkey" / "password.conf", data / "secret.key"):
+        assert file.stat().st_mode & 0o777 == 0o600, file
+    for folder in (data, data / "valkey", data / "heartbeats"):
+        assert folder.stat().st_mode & 0o777 == 0o700, folder
+
+    tokens = {deployment.up.variables[f"B24_{name}"] for name in ("CLIENT_SECRET", "REFRESH_TOKEN")}
+    environs = {name: Path(f"/proc/{pid}/environ").read_text() for name, pid in deployment.up.pids().items()}
+    assert all(token in environs["work"] for token in tokens)
+    assert not [name for name in ("valkey", "beat", "flower") if any(token in environs[name] for token in tokens)]
+    lines = [" ".join(process.cmdline()) for process in deployment.up.left()] + [deployment.up.log()]
+    secret = {*tokens, password, login.partition(":")[2], (data / "secret.key").read_text().strip()}
+    assert not [line for line in lines if any(each in line for each in secret)]
+
+    for name in ("beat", "work", "settle"):
+        limits = Path(f"/proc/{deployment.up.pids()[name]}/limits").read_text()
+        assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE), "a core dump would hold secrets"
+
+    with pytest.raises(AuthenticationError):
+        Redis(port=urlsplit(deployment.runtime.config.redis_url).port or 0).ping()
+    tasks = f"http://127.0.0.1:{deployment.up.flower_port}/api/tasks"
+    assert requests.get(tasks, timeout=10).status_code == 401
+    assert requests.get(tasks, auth=tuple(login.split(":")), timeout=10).status_code == 200
 
 
 @pytest.mark.parametrize("program", ["valkey", "beat", "work", "settle", "flower"])
@@ -170,7 +206,7 @@ def _cli(deployment: Deployment, *command: str) -> subprocess.CompletedProcess[s
 
 def _answers(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthcheck", timeout=5) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

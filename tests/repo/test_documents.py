@@ -177,6 +177,19 @@ def test_command_lines_are_found_in_documents() -> None:
     assert sum(len(list(commands(text))) for text in DOCUMENTS.values()) > 80
 
 
+def passwords_in_commands(text: str) -> list[str]:
+    """Return the parts of command lines that name a password: `ps` shows them to every user of the machine."""
+    lines = "\n".join([*blocks(text, "sh", "console"), *re.findall(r"`([^`\n]+)`", prose(text))])
+    return re.findall(
+        r"--basic[-_]auth\S*|--(?:client-)?(?:secret|password|refresh-token)[ =]\S+|--requirepass.*", lines
+    )
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTS))
+def test_no_command_in_documents_has_a_password_in_it(name: str) -> None:
+    assert passwords_in_commands(DOCUMENTS[name]) == []
+
+
 def test_settings_in_documents_exist() -> None:
     known = {variable.name for variable in variables(Config)}
     known |= {f"{variable.name}_FILE" for variable in variables(Config) if variable.secret}
@@ -313,9 +326,12 @@ def test_stations_of_the_journeys_exist_and_are_twelve_at_most() -> None:
         ("`b24offline portal add acme globex`", "too many arguments"),
         ("```sh\nb24offline portal add acme\n```", "missing"),
         ("`portal takeover acme`", "No such command"),
+        ("`celery -A b24offline flower --basic-auth=a:b`", "--basic-auth"),
+        ("```sh\n$ valkey-server --requirepass secret\n```", "--requirepass"),
     ],
 )
 def test_each_check_can_fail(text: str, complaint: str) -> None:
     wrong = [*broken_links("a.md", text), *wide_lines("a.md", text), *old_words("a.md", text)]
+    wrong += passwords_in_commands(text)
     wrong += [each for line, whole in commands(text) if (each := wrong_command(line, whole=whole))]
     assert any(complaint in each for each in wrong)

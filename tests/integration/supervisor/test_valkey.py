@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
+from redis.exceptions import AuthenticationError
 
+from b24offline.config import Config
 from b24offline.errors import ConfigError
-from b24offline.supervisor import EmbeddedValkey
+from b24offline.supervisor import EmbeddedValkey, embedded_valkey, with_ledger_address
 from tests.support.waiting import alive, wait_until
 
 
@@ -43,6 +46,24 @@ def test_a_port_that_is_taken_by_another_server_is_not_taken_for_ours(tmp_path: 
         with pytest.raises(ConfigError, match=r"valkey\.log"):
             second.start()
         assert Redis.from_url(first.url).ping()
+
+
+def test_that_of_a_data_directory_asks_for_its_password(tmp_path: Path) -> None:
+    config = Config(data_dir=tmp_path / "data")
+    with embedded_valkey(config) as server:
+        Redis.from_url(server.url).set("a", "1")
+        with pytest.raises(AuthenticationError):
+            Redis(port=server.port).ping()
+        address = with_ledger_address(config).redis_url
+        assert address == server.url
+        assert urlsplit(address).password not in " ".join(server.command)
+    with embedded_valkey(config) as again:
+        assert Redis.from_url(again.url, decode_responses=True).get("a") == "1", "the password is kept"
+    file = tmp_path / "data" / "valkey" / "password.conf"
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="other users can read it"):
+        embedded_valkey(config)
 
 
 @pytest.mark.parametrize("name", ["valkey-server", "redis-server"])

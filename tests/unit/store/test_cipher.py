@@ -55,14 +55,25 @@ def test_opening_waits_for_a_writer_of_a_file_without_a_write_ahead_log(tmp_path
 
 
 def test_a_key_file_without_a_key_is_told(tmp_path):
+    (tmp_path / "secret.key").touch(mode=0o600)
     (tmp_path / "secret.key").write_text("nonsense")
     with pytest.raises(WrongKey, match="holds no key"):
         load_or_create_key(tmp_path)
 
 
+def test_a_key_file_that_other_users_can_read_is_refused(tmp_path):
+    key = load_or_create_key(tmp_path)
+    (tmp_path / "secret.key").chmod(0o604)
+    with pytest.raises(WrongKey, match="other users can read it") as refused:
+        load_or_create_key(tmp_path)
+    assert key not in str(refused.value)
+    (tmp_path / "secret.key").chmod(0o640)
+    assert load_or_create_key(tmp_path) == key, "a group of one's own may"
+
+
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(WrongKey, match=r"file/deep/secret.key cannot be made \(Not a directory\). Set B24_DATA_DIR"):
+    with pytest.raises(WrongKey, match=r"file/deep/secret.key cannot be used \(Not a directory\). Set B24_DATA_DIR"):
         load_or_create_key(tmp_path / "file" / "deep")
     with pytest.raises(ConfigError, match=r"file/deep/b24.db cannot be made \(Not a directory\). Let B24_DATABASE_URL"):
         make_engine(f"sqlite:///{tmp_path}/file/deep/b24.db")

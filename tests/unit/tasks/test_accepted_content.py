@@ -1,0 +1,17 @@
+"""What arrives from the broker cannot bring code along."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from kombu.exceptions import ContentDisallowed
+from kombu.serialization import loads
+
+from b24offline.celery import app
+
+
+def test_a_pickled_message_is_refused() -> None:
+    with pytest.raises(ContentDisallowed):
+        loads(pickle.dumps({}), "application/x-python-serialize", "binary", accept=app.conf.accept_content)
+    assert loads(b"{}", "application/json", "utf-8", accept=app.conf.accept_content) == {}
