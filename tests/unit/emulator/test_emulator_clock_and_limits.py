@@ -72,11 +72,6 @@ def test_bucket_never_lets_more_through_than_it_may(pauses):
     assert admitted <= 50 + 2 * (now - START) + 1
 
 
-def test_bucket_refuses_nothing_when_off():
-    bucket = LeakyBucket(off=True)
-    assert all(bucket.admit(START) for _ in range(200))
-
-
 def test_portal_refuses_over_the_bucket_and_counts_a_batch_once(bench):
     bench.portal.bucket.off = False
     for _ in range(50):

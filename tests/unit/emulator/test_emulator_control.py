@@ -41,13 +41,6 @@ def test_objects_are_what_their_methods_return(caller):
     assert caller.result("tasks.task.get", taskId=task["id"])["task"] == task["data"]
 
 
-def test_items_are_changed_by_type_and_id(caller):
-    entry = caller.control.objects("crm_item")[0]["id"]
-    assert caller.control.change("crm_item", "update", ids=[entry], fields={"title": "New"}) == [entry]
-    item_type, number = entry.split(":")
-    assert caller.result("crm.item.get", entityTypeId=item_type, id=number)["item"]["title"] == "New"
-
-
 def test_traffic_is_counted_exactly(caller):
     before = caller.control.state()["changes"]
     caller.control.start_traffic(rate=2000, seconds=0.1, seed=3, add=2, update=5, delete=2)

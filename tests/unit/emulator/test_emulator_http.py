@@ -49,20 +49,6 @@ def test_portals_do_not_share_anything(emulator, caller):
     second.close()
 
 
-def test_a_pair_from_the_authorization_server_works_on_the_portal(caller):
-    old = caller.control.issue_token()["refresh_token"]
-    before = caller.control.state()["token_refreshes"]
-    answer = caller.grant(old).json()
-    assert answer["client_endpoint"] == caller.endpoint
-    caller.token = answer["access_token"]
-    assert caller.result("user.admin") is True
-    caller.control.expire_tokens()
-    assert caller.post("user.admin").json()["error"] == "expired_token"
-    refused = caller.grant(old)
-    assert refused.json()["error"] == "invalid_grant"
-    assert caller.control.state()["token_refreshes"] == before + 1
-
-
 def test_a_refused_grant_has_the_status_of_its_portal_or_of_the_default(emulator, caller):
     mine, second = (emulator.control(name).issue_token()["refresh_token"] for name in ("default", "second"))
     emulator.control("second").revoke_tokens()
