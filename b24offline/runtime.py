@@ -20,10 +20,10 @@ from b24offline.delivery import PortalRounds, PortalServices, Shared
 from b24offline.errors import ConfigError, StoreError, StoreUnavailable
 from b24offline.events import Catalogue, Routes, shipped_catalogue
 from b24offline.events import routes as loaded_routes
-from b24offline.ledger import PollSchedule, other_schema, with_open_work
+from b24offline.ledger import PollSchedule, other_schema
 from b24offline.monitoring import log_alarms
-from b24offline.reconciliation import Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests, SyntheticBatches
-from b24offline.rest import Http, ObjectLister, RateLimiter, TokenSource, make_session
+from b24offline.reconciliation import Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests
+from b24offline.rest import Http, RateLimiter, TokenSource, make_session
 from b24offline.store import Cipher, Mirror, Store, load_or_create_key
 
 if TYPE_CHECKING:
@@ -179,12 +179,8 @@ class Runtime:
     def rounds(self) -> PortalRounds:
         """What goes through all portals."""
         return PortalRounds(
-            config=self.config,
-            store=self.store,
-            schedule=self.schedule,
-            services=self.services,
-            once_per=self.once_per,
-            with_open_work=partial(with_open_work, self.redis, self.config.redis_key_prefix),
+            self._shared,
+            self.services,
             due_requests=lambda portal: self.reconcile_schedule(portal.name).due_kinds(portal),
             log_alarms=self.log_alarms,
         )
@@ -219,71 +215,25 @@ class Runtime:
         """`GRACE_SECONDS`, scaled."""
         return GRACE_SECONDS * self.config.time_scale
 
-    def synthetic(self, name: str) -> SyntheticBatches:
-        """Return what runs objects of one portal without an event."""
-        return SyntheticBatches(self.services(name).ledger, self.catalogue)
-
     def reconcile_schedule(self, name: str) -> ReconcileSchedule:
         """Return what asks for the reconciliations of one portal."""
-        services = self.services(name)
-        return ReconcileSchedule(
-            redis=self.redis,
-            ledger=services.ledger,
-            requests=services.requests,
-            hours=self.config.reconcile_hours,
-            grace_seconds=self.grace_seconds,
-            sweep_seconds=self.timers.sweep_seconds,
-            time_scale=self.config.time_scale,
-        )
+        return ReconcileSchedule(self.services(name), self.grace_seconds)
 
     def _reconcile_gap(self, name: str, seen_ms: int) -> None:
         self.reconcile_schedule(name).ask_after_gap(seen_ms)
 
     def reconciler(self, name: str) -> Reconciler:
         """Return what compares one portal with the mirror; for one turn of work, as it remembers what is under way."""
-        services = self.services(name)
-        return Reconciler(
-            portal=name,
-            lister=ObjectLister(services.client, name),
-            queue=services.queue,
-            ledger=services.ledger,
-            mirror=self.mirror,
-            synthetic=self.synthetic(name),
-            catalogue=self.catalogue,
-            routes=self.routes,
-            grace_ms=round(self.grace_seconds * 1000),
-        )
+        return Reconciler(self.services(name), self.mirror, self.grace_seconds)
 
     def reconcile_turns(self, name: str, *, dispatch: Callable[[str], object]) -> ReconcileTurns:
         """Return what works on the reconciliations of one portal."""
-        services = self.services(name)
-        return ReconcileTurns(
-            redis=self.redis,
-            ledger=services.ledger,
-            requests=services.requests,
-            lifecycle=services.lifecycle,
-            synthetic=self.synthetic(name),
-            schedule=self.reconcile_schedule(name),
-            reconciler=lambda: self.reconciler(name),
-            dispatch=dispatch,
-            timers=self.timers,
-            requests_per_second=self.config.requests_per_second,
-            max_in_flight_batches=self.config.max_in_flight_batches,
-        )
+        schedule, reconciler = self.reconcile_schedule(name), partial(self.reconciler, name)
+        return ReconcileTurns(self.services(name), schedule, reconciler, dispatch)
 
     def run_requests(self, name: str, *, dispatch: Callable[[str], object]) -> RunRequests:
         """Return what runs the objects of one portal that commands asked for."""
-        services = self.services(name)
-        return RunRequests(
-            portal=name,
-            ledger=services.ledger,
-            requests=services.requests,
-            synthetic=self.synthetic(name),
-            catalogue=self.catalogue,
-            routes=self.routes,
-            dispatch=dispatch,
-            lease_seconds=self.timers.settle_lease_seconds,
-        )
+        return RunRequests(self.services(name), dispatch)
 
 
 def _place(portal: Portal) -> tuple[str, str]:

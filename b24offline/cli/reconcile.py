@@ -13,8 +13,8 @@ import click
 from b24offline.cli.output import Refusal, load_runtime, show_json
 from b24offline.cli.time_span import parsed_span
 from b24offline.cli.trigger import answered, chosen
-from b24offline.ledger import RECONCILE, last_reconciled
-from b24offline.reconciliation import BY_HAND, HOUR_MS, Job, since_ms
+from b24offline.ledger import RECONCILE
+from b24offline.reconciliation import BY_HAND, Job
 
 
 @click.command()
@@ -35,13 +35,7 @@ def reconcile(portal: str, since: str, deleted: bool, dry_run: bool, wait: float
         except ValueError as error:
             raise Refusal(f"--since: {error}. Nothing was done.") from None
     else:
-        begin = since_ms(
-            last_reconciled(runtime.redis, services.ledger.stem),
-            created_ms=round(services.portal.created_at.timestamp() * 1000),
-            now_ms=now,
-            period_ms=24 * HOUR_MS,
-            overlap_ms=round(runtime.grace_seconds * 1000),
-        )
+        begin = runtime.reconcile_schedule(services.name).begin_ms(services.portal)
     job = Job(BY_HAND, begin, deleted=deleted, dry_run=dry_run)
     answer = answered(services.requests, services.requests.enqueue(RECONCILE, job.body()), wait)
     if as_json:

@@ -3,10 +3,11 @@
 from b24offline.delivery.dead_letters import DeadLetterQueue, run_of_dead_letter
 from b24offline.delivery.object_reader import NotReadable
 from b24offline.delivery.poller import Poller
+from b24offline.delivery.portal_context import PortalContext, Shared
 from b24offline.delivery.portal_lifecycle import PortalLifecycle
 from b24offline.delivery.portal_rounds import PortalRounds
 from b24offline.delivery.retry_policy import Permanent, uncounted_wait_seconds
-from b24offline.delivery.services import TROUBLE_OF_ONE_PORTAL, PortalServices, Shared
+from b24offline.delivery.services import TROUBLE_OF_ONE_PORTAL, PortalServices
 from b24offline.delivery.settlement import SettlePlan, SettleView
 from b24offline.delivery.settler import Settler
 
@@ -16,6 +17,7 @@ __all__ = [
     "NotReadable",
     "Permanent",
     "Poller",
+    "PortalContext",
     "PortalLifecycle",
     "PortalRounds",
     "PortalServices",

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 from b24offline.events import stamp_seconds
 
 if TYPE_CHECKING:
+    from b24offline.delivery.portal_context import PortalContext
     from b24offline.events import Event
-    from b24offline.ledger import DeadLettered, Ledger, RunRef
-    from b24offline.store import DeadLetter, DeadLetters
+    from b24offline.ledger import DeadLettered, RunRef
+    from b24offline.store import DeadLetter
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +24,10 @@ UNTRIED: Final = "never ran"
 
 
 class DeadLetterQueue:
-    """The dead-lettering of one portal. ``dead_letters`` are those of the store."""
+    """The dead-lettering of one portal."""
 
-    def __init__(self, ledger: Ledger, dead_letters: DeadLetters) -> None:
-        self._ledger = ledger
-        self._dead_letters = dead_letters
+    def __init__(self, portal: PortalContext) -> None:
+        self._portal = portal
 
     def dead_letter(self, exhausted: RunRef) -> DeadLettered:
         """Dead-letter a run that used up its attempts, or check on a dead-lettered one. Safe to repeat.
@@ -35,16 +35,16 @@ class DeadLetterQueue:
         Return "kept" when it was dead-lettered before, "moved" when another process has it, "done" when it is closed.
         Raise `StoreError` when the store is away or refuses the dead letter: the run then comes again by its due time.
         """
-        known = self._ledger.event_of(exhausted.run)
+        known = self._portal.ledger.event_of(exhausted.run)
         state, reason = self.state_of(exhausted.run)
         if known is None or state in {"", "running", "succeeded", "superseded", "failed"}:
             return "done"
         event = known[0]
         dead_letter = self._write(event, exhausted.pipeline, reason or UNTRIED)
-        reply = self._ledger.dead_letter(exhausted.run, exhausted.attempt)
+        reply = self._portal.ledger.dead_letter(exhausted.run, exhausted.attempt)
         if reply == "done" and not self.state_of(exhausted.run)[0]:
             # It was settled meanwhile; nobody else would end a dead letter written after that.
-            self._dead_letters.end(dead_letter)
+            self._portal.store.dead_letters.end(dead_letter)
         if reply == "dead_lettered":
             log.error(
                 "event dead-lettered, a person must decide",
@@ -65,22 +65,22 @@ class DeadLetterQueue:
         Return "redriven", the state that forbids it ("ready", "running", "succeeded", ...), or "unknown" when the
         ledger does not know the run.
         """
-        return self._ledger.redrive(run, delay_seconds=delay_seconds)
+        return self._portal.ledger.redrive(run, delay_seconds=delay_seconds)
 
     def drop(self, run: str, who: str) -> str:
         """Give a dead-lettered run, or one that waits, up for good: its record is cleared by the next settle.
 
         Return "dropped", or as `redrive`.
         """
-        return self._ledger.drop(run, reason=f"dropped by {who}")
+        return self._portal.ledger.drop(run, reason=f"dropped by {who}")
 
     def state_of(self, run: str) -> tuple[str, str]:
         """Return the state of a run and the reason for it; ``""`` for one that the ledger does not know."""
-        state, reason = self._ledger.run_fields(run, "state", "reason")
+        state, reason = self._portal.ledger.run_fields(run, "state", "reason")
         return state, reason
 
     def _write(self, event: Event, pipeline: str, reason: str) -> int:
-        return self._dead_letters.add(
+        return self._portal.store.dead_letters.add(
             portal=event.portal,
             record_id=event.record_id,
             message_id=event.message_id,

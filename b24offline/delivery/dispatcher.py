@@ -18,13 +18,10 @@ from b24offline.ledger import run_id
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from redis import Redis
-
-    from b24offline.config import Timers
-    from b24offline.delivery.intake import Unrouted
     from b24offline.delivery.object_reader import ObjectReader
-    from b24offline.events import ObjectKey, Routes
-    from b24offline.ledger import Ledger, RunRef
+    from b24offline.delivery.portal_context import PortalContext
+    from b24offline.events import ObjectKey
+    from b24offline.ledger import RunRef
 
 log = logging.getLogger(__name__)
 
@@ -59,25 +56,12 @@ class Dispatch:
 class Dispatcher:
     """Dispatches the batches of one portal."""
 
-    def __init__(
-        self,
-        *,
-        portal: str,
-        redis: Redis,
-        ledger: Ledger,
-        reader: ObjectReader,
-        routes: Routes,
-        unrouted: Unrouted,
-        timers: Timers,
-    ) -> None:
+    def __init__(self, portal: PortalContext, reader: ObjectReader) -> None:
         self._portal = portal
-        self._redis = redis
-        self._ledger = ledger
         self._reader = reader
-        self._routes = routes
-        self._unrouted = unrouted
-        self._timers = timers
-        self._unread = keys.unread(ledger.stem)
+        self._ledger = portal.ledger
+        self._routes = portal.routes
+        self._unread = keys.unread(portal.ledger.stem)
 
     def start(self, process_id: str, fetches: Fetches) -> Dispatch:
         """Read the batch's objects, then hand out its runs; or postpone both. Safe to repeat."""
@@ -89,7 +73,7 @@ class Dispatcher:
             # Started now, each run would read its object by itself: fifty requests where one would do.
             self._ledger.postpone(process_id, wait)
             return Dispatch(lane, len(events), runs, wait_seconds=wait)
-        settleable = bool(events) and not runs and self._unrouted == "ack"
+        settleable = bool(events) and not runs and self._portal.config.unrouted == "ack"
         return Dispatch(lane, len(events), runs, self._ledger.start(process_id), settleable=settleable)
 
     def read_ahead(self, process_ids: Iterable[str], fetches: Fetches) -> None:
@@ -109,19 +93,19 @@ class Dispatcher:
         """
         if not wanted:
             return 0.0
-        left = self._redis.pttl(self._unread) / 1000
+        left = self._portal.redis.pttl(self._unread) / 1000
         if left > 0:
             return _wait_of_a_message(left)
         try:
             self._reader.prefetch(wanted, self._ledger.opened_ms(process_id))
         except (PortalError, RateLimited) as error:
-            passing = uncounted_wait_seconds(error, self._timers, time.time())
+            passing = uncounted_wait_seconds(error, self._portal.timers, time.time())
             # What does not pass is judged run by run, by the rules of each.
-            log.info("objects not read in bulk", extra={"portal": self._portal, "why": type(error).__name__})
+            log.info("objects not read in bulk", extra={"portal": self._portal.name, "why": type(error).__name__})
             if passing is None:
                 return 0.0
             if isinstance(error, PortalError) and passing > LONGEST_REPEAT_SECONDS:
-                self._redis.set(self._unread, type(error).__name__, px=round(passing * 1000))
+                self._portal.redis.set(self._unread, type(error).__name__, px=round(passing * 1000))
             return _wait_of_a_message(passing)
         return 0.0
 

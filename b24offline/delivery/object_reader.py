@@ -16,9 +16,8 @@ from b24offline.rest import Command
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from b24offline.events import JSON, Catalogue, ObjectKey, ObjectRead
-    from b24offline.ledger import Ledger, ObjectCache
-    from b24offline.rest import PortalClient
+    from b24offline.delivery.portal_context import PortalContext
+    from b24offline.events import JSON, ObjectKey, ObjectRead
 
 BATCH: Final = 50
 """Reads that fit into one request."""
@@ -39,11 +38,8 @@ class ForeignAnswer(B24OfflineError):
 class ObjectReader:
     """Reads objects of one portal."""
 
-    def __init__(self, client: PortalClient, catalogue: Catalogue, object_cache: ObjectCache, ledger: Ledger) -> None:
-        self._client = client
-        self._catalogue = catalogue
-        self._object_cache = object_cache
-        self._ledger = ledger
+    def __init__(self, portal: PortalContext) -> None:
+        self._portal = portal
 
     def prefetch(self, keys: Iterable[ObjectKey], not_before_ms: int = 0) -> int:
         """Read objects in bulk and keep them for their runs; not those that were read since the given time.
@@ -51,8 +47,8 @@ class ObjectReader:
         Return how many it read. What a portal refuses for a single object is left to that object's run.
         """
         wanted = {}
-        for key in self._object_cache.missing(keys, not_before_ms) if not_before_ms else keys:
-            read = self._catalogue.getter(key)
+        for key in self._portal.object_cache.missing(keys, not_before_ms) if not_before_ms else keys:
+            read = self._portal.catalogue.getter(key)
             if read is not None:
                 wanted[key] = read
         names = list(wanted)
@@ -60,8 +56,8 @@ class ObjectReader:
         for start in range(0, len(names), BATCH):
             part = names[start : start + BATCH]
             commands = {f"o{i}": Command(wanted[key].method, wanted[key].params) for i, key in enumerate(part)}
-            read_ms = self._ledger.now_ms()
-            answer = self._client.batch(commands)
+            read_ms = self._portal.ledger.now_ms()
+            answer = self._portal.client.batch(commands)
             snapshots = []
             for i, key in enumerate(part):
                 error = answer.errors.get(f"o{i}")
@@ -71,26 +67,26 @@ class ObjectReader:
                         snapshots.append(Snapshot(key, read_ms, data))
                     elif isinstance(error, ObjectNotFound):
                         snapshots.append(Snapshot(key, read_ms, None))
-            self._object_cache.put(snapshots)
+            self._portal.object_cache.put(snapshots)
             kept += len(snapshots)
         return kept
 
     def read(self, key: ObjectKey, not_before_ms: int) -> Snapshot:
         """Return the object as it was at or after the given time of the ledger's clock. Raises `ForeignAnswer`, too."""
-        kept = self._object_cache.get(key, not_before_ms)
+        kept = self._portal.object_cache.get(key, not_before_ms)
         if kept is not None:
             return kept
-        read = self._catalogue.getter(key)
+        read = self._portal.catalogue.getter(key)
         if read is None:
             raise NotReadable(f"portal {key.portal}: no method reads {key}; leave objects.fetch out of its pipeline")
-        read_ms = self._ledger.now_ms()
+        read_ms = self._portal.ledger.now_ms()
         data: JSON = None
         try:
-            data = _object_in(self._client.call(read.method, read.params), read, key)
+            data = _object_in(self._portal.client.call(read.method, read.params), read, key)
         except ObjectNotFound:
             data = None
         snapshot = Snapshot(key, read_ms, data)
-        self._object_cache.put([snapshot])
+        self._portal.object_cache.put([snapshot])
         return snapshot
 
 

@@ -10,12 +10,9 @@ from b24offline.errors import ClaimNeeded, PortalError, RateLimited, StoreError
 from b24offline.ledger import next_interval_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from b24offline.config import Lane
     from b24offline.delivery.poller import Poller
+    from b24offline.delivery.portal_context import PortalContext
     from b24offline.delivery.portal_lifecycle import PortalLifecycle
-    from b24offline.ledger import LaneSchedule, PollSchedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,35 +33,17 @@ class PollTurn:
 
 
 class PollTurns:
-    """Polls one portal, lane after lane.
+    """Polls one portal, lane after lane."""
 
-    ``soonest_seconds`` and ``latest_seconds`` bound the time to the portal's next turn.
-    """
-
-    def __init__(
-        self,
-        *,
-        portal: str,
-        poller: Poller,
-        lifecycle: PortalLifecycle,
-        lanes: Mapping[str, Lane],
-        lane_schedule: LaneSchedule,
-        schedule: PollSchedule,
-        soonest_seconds: float,
-        latest_seconds: float,
-    ) -> None:
+    def __init__(self, portal: PortalContext, poller: Poller, lifecycle: PortalLifecycle) -> None:
         self._portal = portal
         self._poller = poller
         self._lifecycle = lifecycle
-        self._lanes = lanes
-        self._lane_schedule = lane_schedule
-        self._schedule = schedule
-        self._soonest_seconds = soonest_seconds
-        self._latest_seconds = latest_seconds
+        self._lanes = portal.config.all_lanes
 
     def take(self) -> PollTurn:
         """Poll the lane that has waited longest, and say when the portal is due again."""
-        name = choose(self._lanes, self._lane_schedule.waited_ms(self._lanes))
+        name = choose(self._lanes, self._portal.lanes.waited_ms(self._lanes))
         if name is None:
             return PollTurn("no lane is due", again=self._schedule_next())
         lane = self._lanes[name]
@@ -72,28 +51,28 @@ class PollTurns:
             polled = self._poller.poll(lane)
         except (PortalError, RateLimited, StoreError, ClaimNeeded) as error:
             seconds = self._lifecycle.note_failure(error)
-            self._schedule.set_next(self._portal, seconds)
+            self._portal.schedule.set_next(self._portal.name, seconds)
             return PollTurn(f"not polled for {seconds:.0f} s: {type(error).__name__}")
         if polled.state in ("empty", "opened"):
             self._lifecycle.note_success()
-            previous = self._lane_schedule.interval_seconds(name)
+            previous = self._portal.lanes.interval_seconds(name)
             wait = next_interval_seconds(
                 previous, polled.received, lane.batch_size, lane.interval_min_seconds, lane.interval_max_seconds
             )
-            self._lane_schedule.set_next(name, wait)
+            self._portal.lanes.set_next(name, wait)
         elif polled.state == "full":
-            self._lane_schedule.set_next(name, lane.interval_min_seconds)
+            self._portal.lanes.set_next(name, lane.interval_min_seconds)
         else:
             # Soon, because the call that is under way, or the wait, is over long before an idle portal's next turn.
-            self._schedule.set_next(self._portal, self._soonest_seconds)
+            self._portal.schedule.set_next(self._portal.name, self._portal.config.poll_interval_min_seconds)
             return PollTurn(f"{name} {polled.state}")
         reply = f"{name} {polled.state}: {polled.received}"
         return PollTurn(reply, polled.opened, name, again=self._schedule_next())
 
     def _schedule_next(self) -> bool:
         """Make the portal due when its next lane is. Return whether one is due already."""
-        waited = self._lane_schedule.waited_ms(self._lanes)
+        waited = self._portal.lanes.waited_ms(self._lanes)
         wait = max(0.0, -max(waited.values()) / 1000)
         # As far off as tick itself puts it: while polls take longer than that, each would bring a second one along.
-        self._schedule.set_next(self._portal, wait or self._latest_seconds)
+        self._portal.schedule.set_next(self._portal.name, wait or self._portal.config.poll_interval_max_seconds)
         return wait <= 0

@@ -24,11 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from b24offline.config import Lane
-    from b24offline.delivery.intake import Unrouted
-    from b24offline.events import Catalogue, Routes
-    from b24offline.ledger import Entry, Fencing, Ledger, PollLease
-    from b24offline.rest import OfflineQueue
-    from b24offline.store import Portals
+    from b24offline.delivery.portal_context import PortalContext
+    from b24offline.ledger import Entry, PollLease
 
 log = logging.getLogger(__name__)
 
@@ -50,26 +47,14 @@ class PollResult:
 class Poller:
     """The ways into the ledger of one portal."""
 
-    def __init__(
-        self,
-        *,
-        portal: str,
-        queue: OfflineQueue,
-        ledger: Ledger,
-        fencing: Fencing,
-        portals: Portals,
-        catalogue: Catalogue,
-        routes: Routes,
-        unrouted: Unrouted,
-    ) -> None:
+    def __init__(self, portal: PortalContext) -> None:
         self._portal = portal
-        self._queue = queue
-        self._ledger = ledger
-        self._fencing = fencing
-        self._portals = portals
-        self._catalogue = catalogue
-        self._routes = routes
-        self._unrouted = unrouted
+        self._name = portal.name
+        self._ledger = portal.ledger
+        self._fencing = portal.fencing
+        self._routes = portal.routes
+        self._portals = portal.store.portals
+        self._unrouted = portal.config.unrouted
 
     def poll(self, lane: Lane) -> PollResult:
         """Reserve one batch of free records for a lane and open it.
@@ -109,7 +94,7 @@ class Poller:
             for process_id, first_seen_ms in self._fencing.orphans_to_adopt(groups).items():
                 rows = [row for row in groups[process_id] if self._can_settle(row)]
                 if left := {row.name for row in groups[process_id] if not self._can_settle(row)}:
-                    extra = {"portal": self._portal, "process_id": process_id, "events": sorted(left)}
+                    extra = {"portal": self._name, "process_id": process_id, "events": sorted(left)}
                     log.error("orphan not adopted, no pipeline takes its nacked records: load one", extra=extra)
                 if rows and self._adopt(process_id, rows, first_seen_ms):
                     adopted.append(process_id)
@@ -121,7 +106,7 @@ class Poller:
         """Return process id -> its records, of all that are reserved on the portal; note how many there are."""
         groups: dict[str, list[Record]] = {}
         listed = unreadable = 0
-        for row in self._queue.reserved():
+        for row in self._portal.queue.reserved():
             listed += 1
             if isinstance(row, Record):
                 groups.setdefault(row.process_id, []).append(row)
@@ -139,7 +124,7 @@ class Poller:
         kind = BatchKind.RETRYING if all(record.nacked for record in records) else BatchKind.ADOPTED
         if not self._write(process_id, records, kind, first_seen_ms=first_seen_ms):
             return False
-        extra = {"portal": self._portal, "process_id": process_id, "records": len(records)}
+        extra = {"portal": self._name, "process_id": process_id, "records": len(records)}
         log.warning("orphaned batch adopted", extra=extra)
         return True
 
@@ -185,30 +170,30 @@ class Poller:
 
     @retry_expired_token
     def _reserve(self, lease: PollLease, order: ReserveOrder) -> Batch | Literal["empty", "busy"]:
-        with self._queue.reserving() as reserve:
+        with self._portal.queue.reserving() as reserve:
             # The lease begins with the call: it outlives that, not the wait before it.
             if not self._fencing.renew(lease):
                 return "busy"
             return reserve(order) or "empty"
 
     def _known_epoch(self) -> int | None:
-        return self._portals.get(self._portal).ledger_epoch
+        return self._portals.get(self._name).ledger_epoch
 
     def _refuse_foreign(self) -> None:
         """Before the first poll: was anything reserved that no batch of this ledger holds? Once seen, a person decides.
 
         Records that are reserved no more were settled by somebody who lives: no reason to begin.
         """
-        before = self._portals.get(self._portal)
+        before = self._portals.get(self._name)
         if before.state is ObservedState.UNDECIDED:
-            raise ClaimNeeded(self._portal, before.connector)
+            raise ClaimNeeded(self._name, before.connector)
         ours = self._ledger.open_batches()
-        for row in self._queue.reserved():
+        for row in self._portal.queue.reserved():
             if isinstance(row, Record) and row.process_id in ours:
                 continue
-            portal = self._portals.get(self._portal)
+            portal = self._portals.get(self._name)
             if portal.ledger_epoch is None:
-                raise ClaimNeeded(self._portal, portal.connector)
+                raise ClaimNeeded(self._name, portal.connector)
             # Another worker's first poll has reserved it since: that one noted the epoch before.
             return
 
@@ -218,17 +203,17 @@ class Poller:
         lease = self._fencing.take_poll_lease(known, gate=gate, lane=lane, kind=kind)
         if lease.epoch is not None and lease.epoch != known:
             if known == CLAIMED:
-                log.warning("portal claimed, what is reserved will be adopted", extra={"portal": self._portal})
+                log.warning("portal claimed, what is reserved will be adopted", extra={"portal": self._name})
             elif known is not None:
-                log.warning("ledger lost, recovering from the portal", extra={"portal": self._portal})
-            self._portals.set_epoch(self._portal, lease.epoch)
+                log.warning("ledger lost, recovering from the portal", extra={"portal": self._name})
+            self._portals.set_epoch(self._name, lease.epoch)
         return lease
 
     def _open(self, batch: Batch, kind: BatchKind, *, lease: PollLease, lane: str = DEFAULT_LANE) -> None:
         rows: tuple[Record | MalformedRecord, ...] = (*batch.records, *batch.malformed)
         if not self._write(batch.process_id, rows, kind, poll_token=lease.token, lane=lane):
             # The lease ran out before the ledger was written: the records are orphans now and will be adopted.
-            log.error("batch not opened, its records will be adopted", extra={"portal": self._portal})
+            log.error("batch not opened, its records will be adopted", extra={"portal": self._name})
 
     def _write(
         self,
@@ -240,7 +225,7 @@ class Poller:
         poll_token: str = "",
         first_seen_ms: int = 0,
     ) -> bool:
-        made, unusable = entries(self._portal, rows, self._catalogue, self._routes, self._unrouted)
+        made, unusable = entries(self._name, rows, self._portal.catalogue, self._routes, self._unrouted)
         self._count(made, unusable)
         opened = self._ledger.open(
             process_id, made, kind=kind, lane=lane, poll_token=poll_token, first_seen_ms=first_seen_ms
@@ -255,6 +240,6 @@ class Poller:
         for name in sorted({entry.event.name for entry in made if not entry.pipelines} - {MALFORMED}):
             if time.monotonic() - _logged_at.get(name, -UNROUTED_LOG_SECONDS) >= UNROUTED_LOG_SECONDS:
                 _logged_at[name] = time.monotonic()
-                log.warning(message, extra={"portal": self._portal, "event": name})
+                log.warning(message, extra={"portal": self._name, "event": name})
         for row in unusable:
-            log.error("record unreadable, it stays reserved", extra={"portal": self._portal, "reason": row.reason})
+            log.error("record unreadable, it stays reserved", extra={"portal": self._name, "reason": row.reason})

@@ -18,10 +18,8 @@ from b24offline.rest import BLOCK_SECONDS, PortalBlocked, unbind_events
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from b24offline.delivery.portal_context import PortalContext
     from b24offline.events import Portal
-    from b24offline.ledger import Fencing, Ledger
-    from b24offline.rest import PortalClient, RateLimiter, TokenSource
-    from b24offline.store import Portals
 
 log = logging.getLogger(__name__)
 
@@ -75,53 +73,36 @@ def back_off_after(error: errors.B24OfflineError, *, now_epoch: float, time_scal
 class PortalLifecycle:
     """Writes the states of one portal into the store."""
 
-    def __init__(
-        self,
-        *,
-        portal: str,
-        portals: Portals,
-        ledger: Ledger,
-        fencing: Fencing,
-        client: PortalClient,
-        tokens: TokenSource,
-        rate_limiter: RateLimiter,
-        poll_interval_min_seconds: float,
-        time_scale: float,
-    ) -> None:
+    def __init__(self, portal: PortalContext) -> None:
         self._portal = portal
-        self._portals = portals
-        self._ledger = ledger
-        self._fencing = fencing
-        self._client = client
-        self._tokens = tokens
-        self._rate_limiter = rate_limiter
-        self._poll_interval_min_seconds = poll_interval_min_seconds
-        self._time_scale = time_scale
+        self._ledger = portal.ledger
+        self._portals = portal.store.portals
+        self._time_scale = portal.config.time_scale
 
     def note_failure(self, error: PortalFailure) -> float:
         """Write the portal's state after a call failed. Return the seconds to back off."""
-        name = self._portal
+        name = self._portal.name
         back_off = back_off_after(error, now_epoch=time.time(), time_scale=self._time_scale)
         if back_off.state is ObservedState.ACTIVE or _is_known(self._portals.get(name), back_off.state, error.actor):
             return back_off.wait_seconds
-        used = self._tokens.version_used(name) if isinstance(error, AuthLost) else None
+        used = self._portal.tokens.version_used(name) if isinstance(error, AuthLost) else None
         stale = isinstance(error, AuthLost) and used is None
         if stale or not self._portals.set_state(
             name, back_off.state, str(error), actor=error.actor, token_version=used
         ):
             # Somebody authorized the portal anew while the call was under way with the pair before.
-            self._tokens.forget(name)
-            return self._poll_interval_min_seconds
+            self._portal.tokens.forget(name)
+            return self._portal.config.poll_interval_min_seconds
         level = logging.WARNING if error.actor == "nobody" else logging.ERROR
         log.log(level, "polling suspended", extra={"portal": name, "state": back_off.state, "why": str(error)})
         return back_off.wait_seconds
 
     def note_success(self) -> None:
         """Make the portal active: a call of the machinery succeeded, so whatever suspended polling is over."""
-        if self._portals.get(self._portal).state is not ObservedState.ACTIVE:
-            self._rate_limiter.unblock(self._portal)
-            self._portals.set_state(self._portal, ObservedState.ACTIVE, "")
-            log.warning("portal is served again", extra={"portal": self._portal})
+        if self._portals.get(self._portal.name).state is not ObservedState.ACTIVE:
+            self._portal.rate_limiter.unblock(self._portal.name)
+            self._portals.set_state(self._portal.name, ObservedState.ACTIVE, "")
+            log.warning("portal is served again", extra={"portal": self._portal.name})
 
     def drained(self, portal: Portal, patience_seconds: float) -> bool:
         """Return whether nothing is left to settle. Dead-lettered events are: they may wait for a person for ever.
@@ -130,7 +111,7 @@ class PortalLifecycle:
         ``patience_seconds`` old.
         """
         age_seconds = (datetime.now(UTC) - portal.desired_since).total_seconds()
-        if age_seconds < patience_seconds or self._fencing.poll_lease_left_seconds() > 0:
+        if age_seconds < patience_seconds or self._portal.fencing.poll_lease_left_seconds() > 0:
             return False
         return not self._ledger.working_batches()
 
@@ -146,7 +127,7 @@ class PortalLifecycle:
         Raise `StoreError`, nothing changed, where something is open or the portal's events cannot be unsubscribed; with
         ``force`` that is said instead.
         """
-        name = self._portal
+        name = self._portal.name
         portal = self._portals.get(name)
         if not portal.served:
             yield f"Portal {name} was removed already."
@@ -160,7 +141,7 @@ class PortalLifecycle:
             if portal.ledger_epoch is None:
                 yield "Nothing is subscribed by this deployment, it never polled."
             else:
-                yield f"{unbind_events(self._client, portal.connector)} subscriptions of ours were ended."
+                yield f"{unbind_events(self._portal.client, portal.connector)} subscriptions of ours were ended."
         except (PortalError, RateLimited, MemberMismatch, RedisError) as error:
             if not force:
                 raise StoreError(
@@ -181,7 +162,10 @@ class PortalLifecycle:
                 f"Portal {name} is to {_DOING[portal.desired_state]}. First: b24offline portal drain {name} --wait"
             )
         try:
-            left, dead_lettered = len(self._ledger.working_batches()), len(self._ledger.open_batches())
+            left, dead_lettered = (
+                len(self._ledger.working_batches()),
+                len(self._ledger.open_batches()),
+            )
         except RedisError as error:
             raise StoreError(
                 f"Portal {name} is not removed: the ledger cannot be reached ({type(error).__name__}), so nobody knows "

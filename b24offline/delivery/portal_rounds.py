@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final
 from b24offline.delivery.services import TROUBLE_OF_ONE_PORTAL
 from b24offline.errors import BrokerUnavailable
 from b24offline.events import ObservedState
+from b24offline.ledger import with_open_work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
-    from b24offline.config import Config
+    from b24offline.delivery.portal_context import Shared
     from b24offline.delivery.services import PortalServices
     from b24offline.events import Portal
-    from b24offline.ledger import Overdue, PollSchedule
-    from b24offline.store import Store
+    from b24offline.ledger import Overdue
 
 log = logging.getLogger(__name__)
 
@@ -37,46 +37,35 @@ class PortalRounds:
     """Finds out what is due at all portals of a deployment.
 
     Args:
-        config: the deployment's.
-        store: the portals.
-        schedule: when each portal is due.
+        shared: what the portals share.
         services: returns what works for a portal.
-        once_per: returns whether it is time, at most once in so many seconds over all workers.
-        with_open_work: returns those of the portals at which something can be overdue.
         due_requests: returns the kinds of requests to work on at a portal.
         log_alarms: logs issues that began or are over.
     """
 
     def __init__(
         self,
-        *,
-        config: Config,
-        store: Store,
-        schedule: PollSchedule,
+        shared: Shared,
         services: Callable[[str], PortalServices],
-        once_per: Callable[[str, float], bool],
-        with_open_work: Callable[[Sequence[str]], Collection[str]],
         due_requests: Callable[[Portal], Iterable[str]],
         log_alarms: Callable[[], None],
     ) -> None:
-        self._config = config
-        self._store = store
-        self._schedule = schedule
+        self._config = shared.config
+        self._store = shared.store
+        self._shared = shared
         self._services = services
-        self._once_per = once_per
-        self._with_open_work = with_open_work
         self._due_requests = due_requests
         self._log_alarms = log_alarms
 
     def take_due_polls(self) -> DuePolls:
         """Return the portals that are due, and plan their next polls."""
-        if not self._once_per("tick", self._config.tick_seconds / 2):
+        if not self._shared.once_per("tick", self._config.tick_seconds / 2):
             return DuePolls("ticked just now")
         portals = self._store.portals.polled_names()
-        if not portals and self._once_per("nothing-to-serve", 60):
+        if not portals and self._shared.once_per("nothing-to-serve", 60):
             log.warning("no portal to serve: set B24_PORTAL_URL, or add one with b24offline portal add")
-        self._schedule.seed(portals)
-        due = self._schedule.take_due(self._config.poll_interval_max_seconds)
+        self._shared.schedule.seed(portals)
+        due = self._shared.schedule.take_due(self._config.poll_interval_max_seconds)
         polls: list[str] = []
         subscriptions: list[str] = []
         for name in due:
@@ -96,11 +85,11 @@ class PortalRounds:
         ``start`` sends what is overdue at a portal and returns the number of runs, ``ask`` asks for a kind of work at a
         portal. `BrokerUnavailable` and an unreachable ledger end the sweep.
         """
-        if not self._once_per("sweep", self._config.timers.sweep_seconds / 2):
+        if not self._shared.once_per("sweep", self._config.timers.sweep_seconds / 2):
             return "swept just now"
         runs = batches = 0
         names = self._store.portals.names()
-        working = self._with_open_work(names)
+        working = with_open_work(self._shared.redis, self._config.redis_key_prefix, names)
         for name in names:
             try:
                 services = self._services(name)
@@ -114,11 +103,11 @@ class PortalRounds:
                 raise
             except TROUBLE_OF_ONE_PORTAL as error:
                 log.error("portal skipped by the sweep", extra={"portal": name, "why": str(error)})  # noqa: TRY400
-        if self._once_per("clean", DAY_SECONDS):
+        if self._shared.once_per("clean", DAY_SECONDS):
             kept = self._config.portal_name
             dead_letters, portals = self._store.prune(self._config.retention_days, keep=kept)
             log.info("store pruned", extra={"dead_letters": dead_letters, "portals": portals})
-        if self._once_per("alarms", self._config.timers.sweep_seconds * 4):
+        if self._shared.once_per("alarms", self._config.timers.sweep_seconds * 4):
             self._log_alarms()
         return f"overdue: {runs} runs, {batches} batches"
 

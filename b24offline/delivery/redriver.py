@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Final
 from b24offline.errors import PortalError, RateLimited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from b24offline.delivery.dispatcher import Dispatcher, Fetches
     from b24offline.delivery.poller import Poller
-    from b24offline.events import Record, Routes
-    from b24offline.ledger import Fencing, LaneSchedule
-    from b24offline.rest import OfflineQueue
+    from b24offline.delivery.portal_context import PortalContext
+    from b24offline.events import Record
 
 AT_ONCE: Final = 50
 """Nacked records taken in one turn: a page of their list, and as many objects as one request reads."""
@@ -50,52 +49,27 @@ def listing_seconds(wait_seconds: float, known: int) -> float:
 
 
 class Redriver:
-    """Takes turns at the nacked records of one portal.
+    """Takes turns at the nacked records of one portal."""
 
-    ``first_wait_seconds``: from the first sight of a record to its run. ``once_per`` says at most once in so many
-    seconds that it is time for something. ``patience_seconds``: how long a poll may be due before a turn yields to it.
-    """
-
-    def __init__(
-        self,
-        *,
-        portal: str,
-        queue: OfflineQueue,
-        fencing: Fencing,
-        poller: Poller,
-        schedule: LaneSchedule,
-        dispatcher: Dispatcher,
-        routes: Routes,
-        lanes: Collection[str],
-        first_wait_seconds: float,
-        patience_seconds: float,
-        once_per: Callable[[str, float], bool],
-    ) -> None:
+    def __init__(self, portal: PortalContext, poller: Poller, dispatcher: Dispatcher) -> None:
         self._portal = portal
-        self._queue = queue
-        self._fencing = fencing
         self._poller = poller
-        self._schedule = schedule
         self._dispatcher = dispatcher
-        self._routes = routes
-        self._lanes = lanes
-        self._first_wait_seconds = first_wait_seconds
-        self._patience_seconds = patience_seconds
-        self._once_per = once_per
+        self._first_wait_seconds = portal.timers.redrive_backoff_seconds[0]
 
     def turn(self, fetches: Fetches) -> Iterator[str]:
         """Open records whose wait is over as retrying ones, and yield the batches to dispatch.
 
         Raise `PortalError` or `RateLimited`, when nothing was opened.
         """
-        nacked = self._fencing.due_nacked(self._queue.nacked(), self._first_wait_seconds)
+        nacked = self._portal.fencing.due_nacked(self._portal.queue.nacked(), self._first_wait_seconds)
         # Those without a route stay nacked and free; they must not take the place of others.
-        due = (record for record in nacked if self._routes.pipelines_for(record.name))
+        due = (record for record in nacked if self._portal.routes.pipelines_for(record.name))
         opened = self._poller.redrive(self._while_no_poll_waits(islice(due, AT_ONCE)))
         self._dispatcher.read_ahead(opened, fetches)
         yield from opened
-        seconds = listing_seconds(self._first_wait_seconds, self._fencing.nacked_count())
-        if self._once_per(f"nacked:{self._portal}", seconds):
+        seconds = listing_seconds(self._first_wait_seconds, self._portal.fencing.nacked_count())
+        if self._portal.once_per(f"nacked:{self._portal.name}", seconds):
             # After those that are due: a portal too busy to list thousands would else keep them waiting.
             with suppress(PortalError, RateLimited):
                 deque(nacked, maxlen=0)
@@ -103,7 +77,9 @@ class Redriver:
     def _while_no_poll_waits(self, due: Iterable[Record]) -> Iterator[Record]:
         """End when a poll has been due for too long: the calls made here keep it out, and new events go first."""
         for number, record in enumerate(due):
-            waited_ms = max(self._schedule.waited_ms(self._lanes).values()) if number >= AT_LEAST else 0
-            if waited_ms > self._patience_seconds * 1000:
+            waited_ms = (
+                max(self._portal.lanes.waited_ms(self._portal.config.all_lanes).values()) if number >= AT_LEAST else 0
+            )
+            if waited_ms > self._portal.config.tick_seconds * 1000:
                 return
             yield record

@@ -17,11 +17,9 @@ from b24offline.ledger import is_synthetic
 from b24offline.rest import QUEUE_PAGE, ClearOrder, NackOrder, NackRules, retry_expired_token
 
 if TYPE_CHECKING:
-    from b24offline.config import Timers
+    from b24offline.delivery.portal_context import PortalContext
     from b24offline.events import Record
-    from b24offline.ledger import Fencing, Ledger, SettleLease
-    from b24offline.rest import OfflineQueue
-    from b24offline.store import DeadLetters
+    from b24offline.ledger import SettleLease
 
 log = logging.getLogger(__name__)
 
@@ -37,21 +35,14 @@ class SettleResult:
 
 
 class Settler:
-    """Settles batches of one portal. Without ``dead_letters``, those of the store, none is ended."""
+    """Settles batches of one portal."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        fencing: Fencing,
-        queue: OfflineQueue,
-        timers: Timers,
-        dead_letters: DeadLetters | None = None,
-    ) -> None:
-        self._dead_letters = dead_letters
-        self._ledger = ledger
-        self._fencing = fencing
-        self._queue = queue
-        self._timers = timers
+    def __init__(self, portal: PortalContext) -> None:
+        self._portal = portal
+        self._ledger = portal.ledger
+        self._fencing = portal.fencing
+        self._timers = portal.timers
+        timers = portal.timers
         self._rules = NackRules(
             minimum_age_ms=round(timers.nack_age_seconds * 1000),
             look_valid_ms=round(timers.settle_lease_seconds * 500),
@@ -65,7 +56,7 @@ class Settler:
         settling = self._ledger.begin_settle(process_id)
         if settling == "damaged":
             heir = "reconciliation" if is_synthetic(process_id) else "adoption"
-            reply = {"portal": self._ledger.portal, "process_id": process_id}
+            reply = {"portal": self._portal.name, "process_id": process_id}
             log.error(f"batch damaged in the ledger, given to {heir}", extra=reply)
             self._ledger.forget(process_id)
             return SettleResult("damaged")
@@ -116,21 +107,19 @@ class Settler:
 
     def _end_dead_letters(self, settling: SettleLease, done: list[int]) -> None:
         """Before the ledger forgets the records, so that a death in between ends the dead letters the next time."""
-        if self._dead_letters is None:
-            return
         for record in done:
             if settling.events[record].retrying:
-                self._dead_letters.end_of_record(self._ledger.portal, record)
+                self._portal.store.dead_letters.end_of_record(self._portal.name, record)
 
     def _looked(self, view: SettleView, settling: SettleLease) -> SettleView:
         """S1: what the batch still holds, and whether failed records have newer ones."""
         looked_ms = self._ledger.now_ms()
-        live: dict[int, Record] = {r.record_id: r for r in self._queue.reread(settling.process_id).records}
+        live: dict[int, Record] = {r.record_id: r for r in self._portal.queue.reread(settling.process_id).records}
         view = replace(view, live=live, now_ms=looked_ms)
         failed = [live[record] for record in plan_settlement(view).look]
         newer: dict[int, bool] = {}
         for start in range(0, len(failed), QUEUE_PAGE):
-            newer |= self._queue.newer(failed[start : start + QUEUE_PAGE])
+            newer |= self._portal.queue.newer(failed[start : start + QUEUE_PAGE])
             # However slow the portal is, time must be left to nack what was looked up.
             if self._ledger.now_ms() - looked_ms > self._rules.look_valid_ms // 2:
                 break
@@ -139,7 +128,7 @@ class Settler:
     @retry_expired_token
     def _clear(self, settling: SettleLease, view: SettleView, plan: SettlePlan) -> bool:
         """S2: acknowledge what is done. False, and nothing sent, when the settle lease is lost by the call's turn."""
-        with self._queue.clearing() as clear:
+        with self._portal.queue.clearing() as clear:
             # A second settler that saw no newer record must not nack a superseded one meanwhile: its `error` would
             # find the record gone and delete the next change instead.
             if not self._own(settling, view, plan.superseded):
@@ -154,7 +143,7 @@ class Settler:
     def _nack(self, settling: SettleLease, view: SettleView, plan: SettlePlan) -> bool:
         """S3: nack what failed. False, and nothing sent, when the lease is lost or the look old by the call's turn."""
         records = tuple((view.live or {})[record] for record in plan.nack)
-        with self._queue.nacking() as nack:
+        with self._portal.queue.nacking() as nack:
             if self._ledger.now_ms() - view.now_ms > self._rules.look_valid_ms:
                 return False
             left_seconds = self._own(settling, view, plan.nack)
@@ -176,7 +165,7 @@ class Settler:
             )
         self._ledger.count("events_nacked", len(records))
         reply = {"events": sorted({record.name for record in records}), "record_ids": sorted(plan.nack)}
-        log.warning("events nacked on the portal", extra={"portal": self._ledger.portal, **reply})
+        log.warning("events nacked on the portal", extra={"portal": self._portal.name, **reply})
         return True
 
     def _own(self, settling: SettleLease, view: SettleView, records: tuple[int, ...]) -> float:

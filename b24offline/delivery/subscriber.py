@@ -11,13 +11,10 @@ from b24offline.ledger import note_refused
 from b24offline.rest import SyncResult, bind_events, check_plan, fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from redis import Redis
-
-    from b24offline.events import Portal, Routes
-    from b24offline.ledger import Ledger
-    from b24offline.rest import PortalClient
+    from b24offline.delivery.portal_context import PortalContext
+    from b24offline.events import Portal
 
 log = logging.getLogger(__name__)
 
@@ -27,69 +24,53 @@ REFUSED_SECONDS: Final = 600
 
 
 class Subscriber:
-    """Subscribes the events of one portal.
+    """Subscribes the events of one portal."""
 
-    ``events``: those to subscribe, or () for all that have a route. ``on_gap`` is called with the time, in milliseconds
-    of the ledger's clock, since when changes may have gone unseen because subscriptions had vanished.
-    """
-
-    def __init__(
-        self,
-        *,
-        redis: Redis,
-        ledger: Ledger,
-        client: PortalClient,
-        routes: Routes,
-        events: tuple[str, ...],
-        enabled: bool,
-        look_seconds: float,
-        time_scale: float,
-        on_gap: Callable[[int], object],
-    ) -> None:
-        self._redis = redis
-        self._ledger = ledger
-        self._client = client
-        self._routes = routes
-        self._events = events
-        self._enabled = enabled
-        self._look_seconds = look_seconds
-        self._time_scale = time_scale
-        self._on_gap = on_gap
-        self._key = keys.bound(ledger.stem)
+    def __init__(self, portal: PortalContext) -> None:
+        self._portal = portal
+        self._config = portal.config
+        self._redis = portal.redis
+        self._ledger = portal.ledger
+        self._stem = portal.ledger.stem
+        self._key = keys.bound(self._stem)
 
     def due(self, portal: Portal) -> bool:
         """Return whether to sync now: never synced, other events wanted, or the last look is too old.
 
         True at most once in `RETRY_SECONDS`, over all workers.
         """
-        if not self._enabled or portal.ledger_epoch is None:
+        if not self._config.auto_subscribe or portal.ledger_epoch is None:
             # Before the first poll nobody knows whether the queue is another deployment's.
             return False
-        known, fresh = self._redis.mget(self._key, keys.bound(self._ledger.stem, "fresh"))
+        known, fresh = self._redis.mget(self._key, keys.bound(self._stem, "fresh"))
         if fresh and known == self._fingerprint(portal):
             return False
-        return bool(self._redis.set(keys.bound(self._ledger.stem, "asked"), "1", nx=True, ex=RETRY_SECONDS))
+        return bool(self._redis.set(keys.bound(self._stem, "asked"), "1", nx=True, ex=RETRY_SECONDS))
 
     def sync(self, portal: Portal) -> SyncResult:
         """Check the portal's plan and bind all wanted events. Raise the `PortalError` or `RateLimited` of a call."""
         began_ms = self._ledger.now_ms()
-        check_plan(self._client, portal.name)
+        check_plan(self._portal.client, portal.name)
         # A sync that died may have subscribed again what had vanished, before it could note the gap.
-        interrupted = not self._redis.set(keys.bound(self._ledger.stem, "begun"), "1", nx=True)
-        bound = bind_events(self._client, portal.connector, self._wanted())
+        interrupted = not self._redis.set(keys.bound(self._stem, "begun"), "1", nx=True)
+        bound = bind_events(self._portal.client, portal.connector, self._wanted())
         self._log(portal, bound)
         note_refused(self._redis, self._ledger, bound.refused)
         present = sorted(set(self._wanted()) - set(bound.refused))
         self._note_look(present, present if interrupted else bound.added, began_ms)
-        self._redis.delete(keys.bound(self._ledger.stem, "begun"))
+        self._redis.delete(keys.bound(self._stem, "begun"))
         self._redis.set(self._key, self._fingerprint(portal))
-        fresh_seconds = min(REFUSED_SECONDS, self._look_seconds) if bound.refused else self._look_seconds
-        fresh_ms = max(1000, round(fresh_seconds * 1000 * self._time_scale))
-        self._redis.set(keys.bound(self._ledger.stem, "fresh"), "1", px=fresh_ms)
+        fresh_seconds = (
+            min(REFUSED_SECONDS, self._config.subscription_check_seconds)
+            if bound.refused
+            else self._config.subscription_check_seconds
+        )
+        fresh_ms = max(1000, round(fresh_seconds * 1000 * self._config.time_scale))
+        self._redis.set(keys.bound(self._stem, "fresh"), "1", px=fresh_ms)
         return bound
 
     def _wanted(self) -> tuple[str, ...]:
-        return self._events or self._routes.event_names
+        return self._config.events or self._portal.routes.event_names
 
     def _fingerprint(self, portal: Portal) -> str:
         """Change with the wanted events, and with a new authorization: a new installation begins with none."""
@@ -116,7 +97,7 @@ class Subscriber:
 
     def _note_look(self, present: list[str], added: Iterable[str], began_ms: int) -> None:
         """Note which subscriptions stand. Of added ones that stood at the last look, changes went unseen since then."""
-        before = json.loads(self._redis.get(keys.bound(self._ledger.stem, "look")) or '{"names": []}')
+        before = json.loads(self._redis.get(keys.bound(self._stem, "look")) or '{"names": []}')
         if set(added) & set(before["names"]):
-            self._on_gap(int(before["at_ms"]))
-        self._redis.set(keys.bound(self._ledger.stem, "look"), json.dumps({"at_ms": began_ms, "names": present}))
+            self._portal.on_gap(int(before["at_ms"]))
+        self._redis.set(keys.bound(self._stem, "look"), json.dumps({"at_ms": began_ms, "names": present}))

@@ -9,12 +9,12 @@ from b24offline.delivery.redriver import listing_seconds, turn_seconds
 from b24offline.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from b24offline.config import Timers
     from b24offline.delivery.dead_letters import DeadLetterQueue
+    from b24offline.delivery.portal_context import PortalContext
     from b24offline.events import Portal
-    from b24offline.ledger import Fencing, Ledger, Overdue
+    from b24offline.ledger import Overdue
 
 log = logging.getLogger(__name__)
 
@@ -22,26 +22,14 @@ Look = Literal["adopt", "redrive"]
 
 
 class Sweeper:
-    """Finds what is overdue at one portal. ``once_per`` says at most once in so many seconds that it is time."""
+    """Finds what is overdue at one portal."""
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        fencing: Fencing,
-        dead_letter_queue: DeadLetterQueue,
-        timers: Timers,
-        requests_per_second: float,
-        adopts: bool,
-        once_per: Callable[[str, float], bool],
-    ) -> None:
-        self._ledger = ledger
-        self._fencing = fencing
+    def __init__(self, portal: PortalContext, dead_letter_queue: DeadLetterQueue) -> None:
+        self._portal = portal
         self._dead_letter_queue = dead_letter_queue
-        self._timers = timers
-        self._requests_per_second = requests_per_second
-        self._adopts = adopts
-        self._once_per = once_per
+        self._ledger = portal.ledger
+        self._config = portal.config
+        self._timers = portal.timers
 
     def take_overdue(self) -> Overdue:
         """Return the runs to start, the batches to settle, and the runs that are given up until a person acts."""
@@ -56,7 +44,7 @@ class Sweeper:
                 # It is due again soon; what is overdue beside it must not wait for the store.
                 log.error(  # noqa: TRY400 - the sentence says it all
                     "event not dead-lettered, the store refused its dead letter",
-                    extra={"portal": self._ledger.portal, "run": run.run, "why": str(error)},
+                    extra={"portal": self._portal.name, "run": run.run, "why": str(error)},
                 )
 
     def due_looks(self, portal: Portal) -> Iterator[Look]:
@@ -64,10 +52,14 @@ class Sweeper:
         if not portal.polled:
             return
         adopt_seconds = self._timers.sighting_seconds / 3
-        if self._adopts and self._once_per(f"adopt:{portal.name}", adopt_seconds) and self._lists_reserved(portal.name):
+        if (
+            self._config.claim_orphans
+            and self._portal.once_per(f"adopt:{portal.name}", adopt_seconds)
+            and self._lists_reserved(portal.name)
+        ):
             yield "adopt"
-        redrive_seconds = turn_seconds(self._timers.redrive_backoff_seconds[0], self._requests_per_second)
-        if self._once_per(f"redrive:{portal.name}", redrive_seconds):
+        redrive_seconds = turn_seconds(self._timers.redrive_backoff_seconds[0], self._config.requests_per_second)
+        if self._portal.once_per(f"redrive:{portal.name}", redrive_seconds):
             yield "redrive"
 
     def _lists_reserved(self, portal: str) -> bool:
@@ -77,7 +69,7 @@ class Sweeper:
         Those of dead-lettered events are thousands until a person decides, and a whole list keeps polls out.
         """
         wait = self._timers.sighting_seconds
-        seconds = listing_seconds(wait, self._fencing.reserved_count())
-        if seconds == listing_seconds(wait, 0) or self._fencing.has_orphans():
+        seconds = listing_seconds(wait, self._portal.fencing.reserved_count())
+        if seconds == listing_seconds(wait, 0) or self._portal.fencing.has_orphans():
             return True
-        return self._once_per(f"reserved:{portal}", min(seconds, 3 * wait))
+        return self._portal.once_per(f"reserved:{portal}", min(seconds, 3 * wait))

@@ -20,17 +20,15 @@ from b24offline.errors import (
     RefusedByMethod,
 )
 from b24offline.events import MalformedRecord, ObjectKey, Record, event_from_record
-from b24offline.reconciliation.synthetic import update_events
-from b24offline.rest import LIST_PAGE, METHODS
+from b24offline.reconciliation.synthetic import SyntheticBatches, update_events
+from b24offline.rest import LIST_PAGE, METHODS, ObjectLister
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from b24offline.delivery import PortalContext
     from b24offline.errors import PortalError
-    from b24offline.events import Catalogue, Routes
-    from b24offline.ledger import Ledger
-    from b24offline.reconciliation.synthetic import SyntheticBatches
-    from b24offline.rest import Listed, ObjectLister, OfflineQueue
+    from b24offline.rest import Listed
     from b24offline.store import Mirror
 
 NOT_LISTED: Final = "the portal has no list of these by date of change"
@@ -118,30 +116,18 @@ def missed(listed: Iterable[Listed], known: Mapping[str, datetime], until: datet
 
 
 class Reconciler:
-    """Does the steps of jobs of one portal. ``grace_ms``: how long an event may take from the change to its run."""
+    """Does the steps of jobs of one portal. ``grace_seconds``: how long an event may take from change to run."""
 
-    def __init__(
-        self,
-        *,
-        portal: str,
-        lister: ObjectLister,
-        queue: OfflineQueue,
-        ledger: Ledger,
-        mirror: Mirror,
-        synthetic: SyntheticBatches,
-        catalogue: Catalogue,
-        routes: Routes,
-        grace_ms: int,
-    ) -> None:
-        self._portal = portal
-        self._lister = lister
-        self._queue = queue
-        self._ledger = ledger
+    def __init__(self, portal: PortalContext, mirror: Mirror, grace_seconds: float) -> None:
+        self._portal = portal.name
+        self._lister = ObjectLister(portal.client, portal.name)
+        self._queue = portal.queue
+        self._ledger = portal.ledger
         self._mirror = mirror
-        self._synthetic = synthetic
-        self._catalogue = catalogue
-        self._routes = routes
-        self._grace_ms = grace_ms
+        self._synthetic = SyntheticBatches(portal)
+        self._catalogue = portal.catalogue
+        self._routes = portal.routes
+        self._grace_ms = round(grace_seconds * 1000)
         self._in_work: set[ObjectKey] | None = None
 
     def begin(self, job: Job) -> None:

@@ -9,14 +9,13 @@ from redis.exceptions import LockError
 
 from b24offline.events import ObjectKey
 from b24offline.ledger import RUN, SYNTHETIC_PREFIX
-from b24offline.reconciliation.synthetic import described, event_fits, update_events
+from b24offline.reconciliation.synthetic import SyntheticBatches, described, event_fits, update_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b24offline.events import Catalogue, Routes
-    from b24offline.ledger import Body, JobQueue, Ledger
-    from b24offline.reconciliation.synthetic import SyntheticBatches
+    from b24offline.delivery import PortalContext
+    from b24offline.ledger import Body
 
 log = logging.getLogger(__name__)
 
@@ -27,26 +26,15 @@ class RunRequests:
     ``dispatch`` is called with the id of each batch that is opened.
     """
 
-    def __init__(
-        self,
-        *,
-        portal: str,
-        ledger: Ledger,
-        requests: JobQueue,
-        synthetic: SyntheticBatches,
-        catalogue: Catalogue,
-        routes: Routes,
-        dispatch: Callable[[str], object],
-        lease_seconds: float,
-    ) -> None:
-        self._portal = portal
-        self._ledger = ledger
-        self._requests = requests
-        self._synthetic = synthetic
-        self._catalogue = catalogue
-        self._routes = routes
+    def __init__(self, portal: PortalContext, dispatch: Callable[[str], object]) -> None:
+        self._portal = portal.name
+        self._ledger = portal.ledger
+        self._requests = portal.requests
+        self._synthetic = SyntheticBatches(portal)
+        self._catalogue = portal.catalogue
+        self._routes = portal.routes
         self._dispatch = dispatch
-        self._lease_seconds = lease_seconds
+        self._lease_seconds = portal.timers.settle_lease_seconds
 
     def answer_due(self) -> int | None:
         """Answer all requests that are due. Return how many objects are run; None while another worker is at it."""

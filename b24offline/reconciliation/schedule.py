@@ -9,10 +9,8 @@ from b24offline.reconciliation.history import is_due, since_ms
 from b24offline.reconciliation.reconciler import Job
 
 if TYPE_CHECKING:
-    from redis import Redis
-
+    from b24offline.delivery import PortalContext
     from b24offline.events import Portal
-    from b24offline.ledger import JobQueue, Ledger
 
 BY_HAND: Final = "by hand"
 DAILY: Final = "daily"
@@ -25,27 +23,17 @@ USUAL_HOURS: Final = 24.0
 class ReconcileSchedule:
     """Asks for the reconciliations of one portal.
 
-    ``hours`` between regular ones, 0 for none. ``grace_seconds``: how long an event may take from change to run.
+    ``grace_seconds``: how long an event may take from change to run.
     """
 
-    def __init__(
-        self,
-        *,
-        redis: Redis,
-        ledger: Ledger,
-        requests: JobQueue,
-        hours: float,
-        grace_seconds: float,
-        sweep_seconds: float,
-        time_scale: float,
-    ) -> None:
-        self._redis = redis
-        self._ledger = ledger
-        self._requests = requests
-        self._hours = hours
+    def __init__(self, portal: PortalContext, grace_seconds: float) -> None:
+        self._redis = portal.redis
+        self._ledger = portal.ledger
+        self._requests = portal.requests
+        self._hours = portal.config.reconcile_hours
         self._grace_seconds = grace_seconds
-        self._sweep_seconds = sweep_seconds
-        self._period_ms = round((hours or USUAL_HOURS) * HOUR_MS * time_scale)
+        self._sweep_seconds = portal.timers.sweep_seconds
+        self._period_ms = round((self._hours or USUAL_HOURS) * HOUR_MS * portal.config.time_scale)
 
     def due_kinds(self, portal: Portal) -> set[str]:
         """Return the kinds of requests to work on now. Ask for the regular reconciliation when it is time."""

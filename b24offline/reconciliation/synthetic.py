@@ -18,8 +18,8 @@ from b24offline.ledger import SYNTHETIC_PREFIX, BatchKind, Entry, is_synthetic
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from b24offline.delivery import PortalContext
     from b24offline.events import Catalogue, EventKind, Routes
-    from b24offline.ledger import Ledger
 
 _BASE: Final = 2**53
 """Record ids are microseconds of the ledger's clock less this: negative, growing, and exact in Lua's numbers."""
@@ -98,9 +98,9 @@ def synthetic_event(name: str, key: ObjectKey, stamp: str, record_id: int, catal
 class SyntheticBatches:
     """The synthetic batches of one portal."""
 
-    def __init__(self, ledger: Ledger, catalogue: Catalogue) -> None:
-        self._ledger = ledger
-        self._catalogue = catalogue
+    def __init__(self, portal: PortalContext) -> None:
+        self._ledger = portal.ledger
+        self._catalogue = portal.catalogue
 
     def open(self, batch: str, wanted: Iterable[tuple[str, ObjectKey, str, tuple[str, ...]]]) -> str | None:
         """Open the synthetic batch of this name with events (name, object, stamp, pipelines).

@@ -18,20 +18,18 @@ from b24offline.ledger import RECONCILE, last_reconciled, save_reconciled
 from b24offline.reconciliation.history import ended
 from b24offline.reconciliation.reconciler import Job
 from b24offline.reconciliation.schedule import BY_HAND
+from b24offline.reconciliation.synthetic import SyntheticBatches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from redis import Redis
     from redis.lock import Lock
 
-    from b24offline.config import Timers
-    from b24offline.delivery import PortalLifecycle
+    from b24offline.delivery import PortalServices
     from b24offline.events import Portal
-    from b24offline.ledger import Body, JobQueue, Ledger
+    from b24offline.ledger import Body
     from b24offline.reconciliation.reconciler import Reconciler
     from b24offline.reconciliation.schedule import ReconcileSchedule
-    from b24offline.reconciliation.synthetic import SyntheticBatches
 
 log = logging.getLogger(__name__)
 
@@ -60,30 +58,22 @@ class ReconcileTurns:
 
     def __init__(
         self,
-        *,
-        redis: Redis,
-        ledger: Ledger,
-        requests: JobQueue,
-        lifecycle: PortalLifecycle,
-        synthetic: SyntheticBatches,
+        services: PortalServices,
         schedule: ReconcileSchedule,
         reconciler: Callable[[], Reconciler],
         dispatch: Callable[[str], object],
-        timers: Timers,
-        requests_per_second: float,
-        max_in_flight_batches: int,
     ) -> None:
-        self._redis = redis
-        self._ledger = ledger
-        self._requests = requests
-        self._lifecycle = lifecycle
-        self._synthetic = synthetic
+        self._redis = services.redis
+        self._ledger = services.ledger
+        self._requests = services.requests
+        self._lifecycle = services.lifecycle
+        self._synthetic = SyntheticBatches(services)
         self._schedule = schedule
         self._reconciler = reconciler
         self._dispatch = dispatch
-        self._timers = timers
-        self._rest_seconds = min(LONGEST_REST_SECONDS, STEPS_A_TURN / requests_per_second)
-        self._max_open_batches = max_in_flight_batches
+        self._timers = services.timers
+        self._rest_seconds = min(LONGEST_REST_SECONDS, STEPS_A_TURN / services.config.requests_per_second)
+        self._max_open_batches = services.config.max_in_flight_batches
 
     def take(self, portal: Portal) -> Turn:
         """Take one turn, alone among all workers."""

@@ -13,6 +13,7 @@ from b24offline.config import Config, Lane
 from b24offline.errors import UnknownAnswer
 from b24offline.events import Routes, event_from_record, shipped_catalogue
 from b24offline.ledger import MAX_HELD_ATTEMPTS, RECONCILE, BatchKind, Entry, RunRef, SettleLease
+from b24offline.reconciliation import SyntheticBatches
 from b24offline.runtime import Runtime
 from tests.support.core_events import (
     PIPELINE,
@@ -109,7 +110,7 @@ class Deployment:
         self.ledger, self.fencing, self.queue = services.ledger, services.fencing, services.queue
         self.poller, self.settler = services.poller, services.settler
         self.dead_letter_queue = services.dead_letter_queue
-        self.synthetic = self.runtime.synthetic(PORTAL)
+        self.synthetic = SyntheticBatches(services)
         self.ledger.first_attempt = lambda: 0  # type: ignore[assignment]
         if polled:
             polled_before(redis, self.ledger)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from b24offline.config import Lane
 from b24offline.delivery import DeadLetterQueue, Poller, Settler
@@ -27,6 +28,7 @@ from tests.support.portal_desk import CONNECTOR
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from b24offline.delivery import PortalContext
     from b24offline.emulator import StoredObject
     from b24offline.events import Event
     from b24offline.ledger import RunRef
@@ -195,18 +197,19 @@ class World:
         self.ledger = Ledger(redis, PREFIX, name, TIMERS, crash_budget=2)
         self.fencing = Fencing(redis, self.ledger, TIMERS, max_in_flight_batches=20)
         self.queue = OfflineQueue(self.network, name, CONNECTOR)
-        self.poller = Poller(
-            portal=name,
+        context = SimpleNamespace(
+            name=name,
             queue=self.queue,
             ledger=self.ledger,
             fencing=self.fencing,
-            portals=store.portals,
+            store=store,
             catalogue=shipped_catalogue(),
             routes=routes,
-            unrouted="ack",
+            config=SimpleNamespace(unrouted="ack"),
+            timers=TIMERS,
         )
-        self.settler = Settler(self.ledger, self.fencing, self.queue, TIMERS, store.dead_letters)
-        self.dead_letter_queue = DeadLetterQueue(self.ledger, store.dead_letters)
+        portal = cast("PortalContext", context)
+        self.poller, self.settler, self.dead_letter_queue = Poller(portal), Settler(portal), DeadLetterQueue(portal)
 
     # -- the portal ------------------------------------------------------------------------------------------
 

@@ -328,18 +328,6 @@ def test_only_what_is_acknowledged_without_a_route_settles_at_once(
     assert (acme.due_seconds(f"batch:{pid}") <= TIMERS.nack_age_seconds) is not settleable
 
 
-def test_a_batch_without_routes_is_nacked_in_a_few_calls(redis: Redis, tmp_path: Path) -> None:
-    acme = Deployment(redis, tmp_path, B24_UNROUTED="nack")
-    acme.desk.change("1", "ONCRMLEADADD")
-    acme.desk.change("2", "ONCRMLEADADD")
-    (pid,) = acme.poller.poll(LANE).opened
-    acme.later(TIMERS.nack_age_seconds + 1)
-    assert acme.ledger.take_overdue().batches == (pid,)
-    assert acme.settler.settle(pid).nacked == 2
-    assert acme.settler.settle(pid).state == "closed"
-    assert acme.desk.methods() == ["get", "list", "list", "error", "list"]
-
-
 def test_redrive_stops_where_a_poll_is_under_way(acme: Deployment) -> None:
     acme.nacked("1")
     assert isinstance(acme.fencing.take_poll_lease(None), PollLease)

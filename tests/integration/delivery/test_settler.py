@@ -176,51 +176,6 @@ def test_a_newer_record_is_looked_for_right_before_the_report(acme: Deployment, 
         assert [row.nacked for row in acme.desk.rows().values()] == [True]
 
 
-def test_a_lost_lease_sends_no_report(acme: Deployment) -> None:
-    pid = acme.batch("f")
-    acme.later(OLD)
-    lists = iter(range(5))
-
-    def slow(method: str) -> None:
-        if method == "event.offline.list" and next(lists) == 1:
-            acme.later(TIMERS.settle_lease_seconds + 1)
-            acme.ledger.begin_settle(pid)
-
-    acme.desk.before = slow
-    assert acme.settler.settle(pid) == SettleResult("lost", nacked=0)
-    assert "error" not in acme.desk.methods()
-    assert not acme.desk.rows()[1].nacked
-
-
-@pytest.mark.parametrize("superseded", [True, False])
-def test_a_lost_lease_clears_nothing(acme: Deployment, superseded: bool) -> None:
-    pid = acme.batch("fs")
-    if superseded:
-        acme.desk.change("1")
-
-    def slow(method: str) -> None:
-        acme.later(TIMERS.settle_lease_seconds + 1)
-        acme.ledger.begin_settle(pid)
-        acme.desk.before = lambda _: None
-
-    acme.desk.before = slow
-    assert acme.settler.settle(pid).state == "lost"
-    assert "clear" not in acme.desk.methods()
-
-
-def test_an_old_look_is_not_reported_on(redis: Redis, tmp_path: Path) -> None:
-    acme = Deployment(redis, tmp_path, timers=replace(TIMERS, settle_lease_seconds=4.0))
-    pid = acme.batch("f")
-    acme.later(OLD)
-    acme.desk.before = lambda method: time.sleep(1.2)
-    assert acme.settler.settle(pid).nacked == 0
-    assert acme.desk.methods() == ["list", "list"]
-    assert acme.fencing.in_doubt_until_ms([acme.desk.rows()[1].message_id]) == {}
-    acme.later(10)
-    acme.desk.before = lambda method: None
-    assert acme.settler.settle(pid).nacked == 1
-
-
 def test_a_whole_batch_of_failures_ends_in_a_few_calls(acme: Deployment) -> None:
     number = 50
     pid = acme.batch("f" * number)
@@ -283,15 +238,6 @@ def test_a_nacked_record_is_never_reported_again(acme: Deployment) -> None:
     assert acme.settler.settle(pid) == SettleResult("open", kept=1)
     assert "error" not in acme.desk.methods()
     assert newer in acme.desk.rows()
-
-
-def test_an_adopted_batch_waits_out_a_in_doubt_period_even_to_clear(acme: Deployment) -> None:
-    pid = acme.batch("s")
-    acme.fencing.open_in_doubt_window({acme.desk.rows()[1].message_id}, None)
-    assert acme.settler.settle(pid) == SettleResult("open", kept=1)
-    assert "clear" not in acme.desk.methods()
-    acme.later(TIMERS.in_doubt_seconds + 1)
-    assert acme.settler.settle(pid) == SettleResult("closed", acknowledged=1)
 
 
 def test_two_settlers_do_not_meet(acme: Deployment) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b24offline.emulator import EmulatorProcess
-from b24offline.errors import AccessDenied, UnknownAnswer
+from b24offline.errors import AccessDenied
 from b24offline.rest import bind_events
 from tests.support.core_events import TIMERS
 from tests.support.deployment import UPDATE, WIDE_LANE, Deployment
@@ -63,56 +63,6 @@ def test_the_common_case_is_two_requests(acme: Deployment, live: LivePortal) -> 
     assert acme.settler.settle(pid).state == "closed"
     assert live.calls() == ["event.offline.get", "event.offline.clear"]
     assert live.control.state()["records"] == 0
-
-
-def test_a_reservation_whose_answer_is_lost_is_adopted_without_a_repeat(acme: Deployment, live: LivePortal) -> None:
-    live.control.fault("event.offline.get", "reset", stage="after", times=1)
-    with pytest.raises(UnknownAnswer):
-        acme.poller.poll(WIDE_LANE)
-    assert acme.poller.poll(WIDE_LANE).state == "busy"
-    acme.later(TIMERS.poll_lease_seconds + 1)
-    assert acme.poller.adopt() == ()
-    acme.later(TIMERS.sighting_seconds + 1)
-    (pid,) = acme.poller.adopt()
-    ran(acme, pid, "succeeded")
-    acme.later(TIMERS.in_doubt_seconds + 1)
-    assert acme.settler.settle(pid).acknowledged == 3
-    assert live.calls().count("event.offline.get") == 1
-
-
-def test_a_clear_whose_answer_is_lost_spares_the_next_change(
-    acme: Deployment, live: LivePortal, deals: list[str]
-) -> None:
-    (pid,) = acme.poller.poll(WIDE_LANE).opened
-    ran(acme, pid, "succeeded")
-    live.control.fault("event.offline.clear", "reset", stage="after", times=1)
-    with pytest.raises(UnknownAnswer):
-        acme.settler.settle(pid)
-    live.control.change("crm_deal", "update", ids=deals)
-    assert acme.settler.settle(pid).state == "closed"
-    assert live.control.state()["free"] == 3
-
-
-@pytest.mark.parametrize("stage", ["before", "after"])
-def test_an_error_whose_answer_is_lost_destroys_nothing(
-    acme: Deployment, live: LivePortal, deals: list[str], stage: str
-) -> None:
-    (pid,) = acme.poller.poll(WIDE_LANE).opened
-    ran(acme, pid, "failed")
-    acme.later(TIMERS.nack_age_seconds + 1)
-    live.control.fault("event.offline.error", "reset", stage=stage, times=1)
-    with pytest.raises(UnknownAnswer):
-        acme.settler.settle(pid)
-    live.control.change("crm_deal", "update", ids=deals)
-    state = acme.settler.settle(pid).state
-    assert state == ("closed" if stage == "after" else "open")
-    assert live.calls().count("event.offline.error") == 1
-    if stage == "before":
-        acme.later(TIMERS.in_doubt_seconds + 1)
-        assert acme.settler.settle(pid).acknowledged == 3
-    assert "deleted_by_error" not in kinds(live)
-    # the changes are on records of their own, or have moved the stamps of the nacked ones
-    assert live.control.state()["free" if stage == "before" else "free_nacked"] == 3
 
 
 def test_an_error_executed_twice_by_the_network_destroys_nothing(

@@ -102,21 +102,6 @@ def test_the_poll_lease_begins_with_the_call(acme: Deployment) -> None:
     assert len(acme.ledger.open_batches()) == 1
 
 
-def test_a_redrive_reserves_nothing_when_the_lease_is_another_ones(acme: Deployment) -> None:
-    acme.changes("1")
-    (row,) = acme.desk.rows().values()
-    acme.desk.queue.mark(acme.desk.now, row)
-    (record,) = acme.queue.nacked()
-
-    def taken(method: str) -> None:
-        acme.later(TIMERS.poll_lease_seconds + 1)
-        assert isinstance(acme.fencing.take_poll_lease(acme.store.portals.get(PORTAL).ledger_epoch), PollLease)
-
-    acme.desk.waiting = lambda name: taken(name) if name == GET else None
-    assert acme.poller.redrive([record]) == ()
-    assert "get" not in acme.desk.methods()
-
-
 @pytest.mark.parametrize(("outcomes", "method"), [("s", CLEAR), ("f", ERROR)])
 def test_an_expired_token_is_met_by_a_new_proof_at_once(acme: Deployment, outcomes: str, method: str) -> None:
     pid = acme.batch(outcomes)
@@ -164,20 +149,3 @@ def test_an_expired_token_is_met_by_a_poll_at_once_under_a_lease_begun_anew(acme
     waits(acme, GET, TIMERS.poll_lease_seconds - 1)
     assert acme.poller.poll(LANE).state == "opened"
     assert left == [pytest.approx(TIMERS.poll_lease_seconds, abs=1)] * 2
-
-
-def test_after_an_expired_token_nothing_is_reserved_when_somebody_else_has_the_lease(acme: Deployment) -> None:
-    acme.changes("1")
-    acme.desk.refuse[GET] = ExpiredToken(PORTAL, GET, 401, "expired_token", "")
-    turns = iter([False, True])
-
-    def taken(method: str) -> None:
-        if method == GET and next(turns):
-            acme.later(TIMERS.poll_lease_seconds + 1)
-            epoch = acme.store.portals.get(PORTAL).ledger_epoch
-            assert isinstance(acme.fencing.take_poll_lease(epoch), PollLease)
-
-    acme.desk.waiting = taken
-    assert acme.poller.poll(LANE) == PollResult("busy")
-    assert acme.desk.methods().count("get") == 1
-    assert {row.process_id for row in acme.desk.rows().values()} == {""}

@@ -15,8 +15,8 @@ from b24offline.emulator import EmulatorProcess, matching
 from b24offline.errors import NotAdministrator, QueryLimitExceeded
 from b24offline.events import Routes
 from b24offline.ledger import JobQueue, Reconciled, last_reconciled, save_reconciled
-from b24offline.reconciliation import Job, Reconciler, since_ms
-from b24offline.reconciliation.history import covered_ms, ended, is_due
+from b24offline.reconciliation import Job, Reconciler
+from b24offline.reconciliation.history import covered_ms, ended, is_due, since_ms
 from b24offline.reconciliation.reconciler import NO_UPDATE, NOT_LISTED, NOT_MIRRORED, missed
 from b24offline.rest import Listed, bind_events
 from tests.support.core_events import PIPELINE, PORTAL, reserve

@@ -82,7 +82,7 @@ def test_only_portals_with_open_work_are_asked_for_what_is_overdue(
 ) -> None:
     asked: list[str] = []
     nothing = Overdue((), ())
-    monkeypatch.setattr(Sweeper, "take_overdue", lambda self: (asked.append(self._ledger.portal), nothing)[1])
+    monkeypatch.setattr(Sweeper, "take_overdue", lambda self: (asked.append(self._portal.name), nothing)[1])
     sweeps.play()
     assert asked == []
     redis.zadd(f"{sweeps.runtime.services(SECOND).ledger.stem}:due", {"run:1@2/p": 1})

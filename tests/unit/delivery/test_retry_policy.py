@@ -138,12 +138,6 @@ def test_the_next_event_of_the_object_does_not_wait_out_an_authors_long_backoff(
     assert verdict(ValueError(), rules=slow) == Fail("ValueError", SOON[-1])
 
 
-def test_a_retrying_run_backs_off_as_the_error_lane_says() -> None:
-    assert verdict(ValueError(), rules=OWN, retrying=True, failures=6) == RetryIn(
-        LATE[-1], counted=True, restart=True, reason="ValueError"
-    )
-
-
 @given(
     rules=st.builds(
         RetryRules,
@@ -176,11 +170,6 @@ def test_everything_else_is_counted_until_the_attempts_are_spent(error: Exceptio
     assert tuple(waits) == SOON
     assert verdict(error, failures=4) == Fail(type(error).__name__, SOON[-1])
     assert isinstance(verdict(error, max_attempts=1), Fail)
-
-
-def test_the_reason_is_the_class_only() -> None:
-    reply = verdict(ValueError("customer data"))
-    assert reply.reason == "ValueError"
 
 
 @given(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,14 +89,6 @@ def test_nothing_is_reported_that_a_report_could_destroy(view: SettleView) -> No
 
 
 @given(views())
-def test_only_what_the_portal_no_longer_lists_is_gone(view: SettleView) -> None:
-    for record in plan_settlement(view).gone:
-        assert view.live is not None
-        assert record not in view.live
-        assert view.outcomes[record] != "unfinished"
-
-
-@given(views())
 def test_what_is_kept_has_a_reason_and_comes_again(view: SettleView) -> None:
     plan = plan_settlement(view)
     timed = []
@@ -121,12 +113,6 @@ def test_what_is_kept_has_a_reason_and_comes_again(view: SettleView) -> None:
 
 
 @given(views())
-def test_without_a_look_nothing_failed_is_decided(view: SettleView) -> None:
-    plan = plan_settlement(replace(view, live=None))
-    assert plan.nack == plan.gone == plan.superseded == plan.look == ()
-
-
-@given(views())
 def test_a_batch_needs_no_look_only_when_it_can_be_cleared_at_once(view: SettleView) -> None:
     if not needs_look(view):
         plan = plan_settlement(replace(view, live=None))
@@ -137,14 +123,6 @@ def test_a_batch_needs_no_look_only_when_it_can_be_cleared_at_once(view: SettleV
             outcome == "failed" or (outcome != "unfinished" and in_doubt(view, record))
             for record, outcome in view.outcomes.items()
         )
-
-
-@given(views())
-def test_a_plan_carried_out_leaves_nothing_of_it_to_do(view: SettleView) -> None:
-    plan = plan_settlement(view)
-    rest = {record: outcome for record, outcome in view.outcomes.items() if record in plan.keep}
-    again = plan_settlement(replace(view, outcomes=rest))
-    assert (again.clear, again.nack, again.gone, again.keep) == ((), (), (), plan.keep)
 
 
 def view_of(**changes: Any) -> SettleView:
@@ -186,9 +164,3 @@ def view_of(**changes: Any) -> SettleView:
 )
 def test_each_fate(changes: dict[str, Any], plan: SettlePlan) -> None:
     assert plan_settlement(view_of(**changes)) == plan
-
-
-def test_the_fields_of_a_plan_are_all_looked_at_here() -> None:
-    assert {one.name for one in fields(SettlePlan)} == {
-        *("clear", "superseded", "nack", "gone", "keep", "look", "again_at_ms"),
-    }
