@@ -82,12 +82,14 @@ class Event:
     def idempotency_key(self, pipeline: str) -> str:
         """Return a text that is the same whenever this event runs through the given pipeline.
 
-        A repeat of the event in the portal has another stamp, hence another key. The key of a synthetic event names the
-        object, so it is the same when the same missed change is injected twice.
+        A repeat of the event in the portal has another stamp, hence another key. A nacked record may stand for a newer
+        change than the one that failed, which `event.offline.error` deleted, with an unchanged stamp: its runs have a
+        key of their own. The key of a synthetic event names the object, so it is the same when the same missed change
+        is injected twice.
         """
         if self.synthetic and self.object is not None:
             return f"{self.portal}:synthetic:{self.object.name}@{stamp_seconds(self.stamp)}:{pipeline}"
-        return f"{self.portal}:{self.delivery}:{pipeline}"
+        return f"{self.portal}:{self.delivery}{':nacked' if self.nacked else ''}:{pipeline}"
 
     def to_json(self) -> str:
         """Return the event as JSON in ASCII; `from_json` is the inverse."""

@@ -65,6 +65,7 @@ def noted(*, last: bool) -> Iterator[str]:
         pipeline=work.pipeline,
         run=current_task.request.root_id,
         attempt=work.attempt,
+        key=work.idempotency_key,
         clock=time.time(),
         last=last,
         pid=os.getpid(),

@@ -38,7 +38,7 @@ def moves(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
     yield from change(state, bounds)
     yield from poll(state, rules, bounds)
     yield from network(state, rules, bounds)
-    yield from run_moves(state, rules)
+    yield from run_moves(state, rules, bounds)
     yield from begin(state, rules, bounds)
     yield from go_on(state, rules, bounds)
     yield from adopt(state, rules, bounds)
@@ -113,7 +113,7 @@ class Drains:
         sources = (
             network(state, rules, bounds),
             go_on(state, rules, bounds),
-            (move for move in run_moves(state, rules) if move[0][0] != "run_fails"),
+            (move for move in run_moves(state, rules, bounds) if move[0][0] != "run_fails"),
             begin(state, rules, bounds),
             poll(state, rules, bounds),
             (move for move in redrive(state, rules, bounds)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .state import RUNNING, Batch, Bounds, Rules, Run, State, Straggler, run_of
+from .state import RUNNING, Batch, Bounds, Key, Rules, Run, State, Straggler, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def left_running(stragglers: tuple[Straggler, ...], runs: list[Run], rules: Rule
     return tuple(sorted({*stragglers, *more}))
 
 
-def run_moves(state: State, rules: Rules) -> Iterator[Move]:
+def run_moves(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
     """Yield what a run may do: begin again, succeed, fail for good, lose its lease; and the end of each straggler.
 
     A run begins with its batch: whatever a later beginning leads to, beginning again leads to as well.
@@ -69,11 +69,14 @@ def run_moves(state: State, rules: Rules) -> Iterator[Move]:
         name = (*run[:3], run.attempt)
         fresh = run.state == "fresh"
         done = tuple(sorted((*rest, run._replace(state="done"))))
-        yield ("run_succeeds", *name, fresh), state._replace(runs=done, uncovered=_left(state, run, fresh))
+        yield ("run_succeeds", *name, fresh), _completed(state, run, fresh, rules, bounds)._replace(runs=done)
         if not fresh:
             yield ("run_begins_again", *name), state._replace(runs=tuple(sorted((*rest, run._replace(state="fresh")))))
         if not run.nacked or not rules.retrying_never_fails:
-            yield ("run_fails", *name), state._replace(runs=tuple(sorted((*rest, run._replace(state="failed")))))
+            failed = tuple(sorted((*rest, run._replace(state="failed"))))
+            yield ("run_fails", *name), state._replace(runs=failed)
+            if bounds.deduplicates:
+                yield ("run_writes_and_fails", *name), _wrote(state, run, fresh, rules)._replace(runs=failed)
         if state.freezes:
             again = run._replace(attempt=run.attempt + 1)  # and may use what was read for the first
             straggler = Straggler(*name, fresh)
@@ -90,19 +93,36 @@ def run_moves(state: State, rules: Rules) -> Iterator[Move]:
         runs = state.runs
         if found and found.attempt == straggler.attempt and found.state not in {"done", "failed"}:
             runs = tuple(sorted(one._replace(state="done") if one is found else one for one in runs))
+        ended = state._replace(runs=runs, stragglers=tuple(one for one in state.stragglers if one is not straggler))
         yield (
             ("straggler_ends", *straggler),
-            state._replace(
-                runs=runs,
-                uncovered=_left(state, straggler, straggler.fresh),
-                stragglers=tuple(one for one in state.stragglers if one is not straggler),
-            ),
+            ended._replace(uncovered=_left(state, straggler.pipeline, straggler.fresh)),
         )
 
 
-def _left(state: State, run: Run | Straggler, fresh: bool) -> tuple[int, ...]:
-    """Return the pipelines that are uncovered after this run was completed."""
-    return tuple(one for one in state.uncovered if not (fresh and one == run.pipeline))
+def _completed(state: State, run: Run, fresh: bool, rules: Rules, bounds: Bounds) -> State:
+    """Return the state after a run was completed: its pipeline is covered by what the target has of it."""
+    if bounds.deduplicates:
+        state = _wrote(state, run, fresh, rules)
+        fresh = dict(state.written)[_key(run, rules)]
+    return state._replace(uncovered=_left(state, run.pipeline, fresh))
+
+
+def _wrote(state: State, run: Run, fresh: bool, rules: Rules) -> State:
+    """Return the state after a write: the target keeps what it took under the same key before."""
+    key = _key(run, rules)
+    return (
+        state if key in dict(state.written) else state._replace(written=tuple(sorted((*state.written, (key, fresh)))))
+    )
+
+
+def _key(run: Run, rules: Rules) -> Key:
+    return run.record, run.stamp, run.pipeline, run.nacked and rules.key_of_nacked
+
+
+def _left(state: State, pipeline: int, fresh: bool) -> tuple[int, ...]:
+    """Return the pipelines that are uncovered after a run of this one was completed."""
+    return tuple(one for one in state.uncovered if not (fresh and one == pipeline))
 
 
 def loss(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:

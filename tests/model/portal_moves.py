@@ -25,6 +25,7 @@ def change(state: State, bounds: Bounds) -> Iterator[Move]:
         return
     runs = tuple(run._replace(state="stale") if run.state == "fresh" else run for run in state.runs)
     stragglers = tuple(sorted({one._replace(fresh=False) for one in state.stragglers}))
+    written = tuple((key, False) for key, _ in state.written)
     for record in state.records:
         if record.process == FREE:
             stamped = record._replace(stamp=new_stamp(state, record))
@@ -38,7 +39,12 @@ def change(state: State, bounds: Bounds) -> Iterator[Move]:
     yield (
         label,
         state._replace(
-            records=records, uncovered=bounds.names, runs=runs, stragglers=stragglers, changes=state.changes - 1
+            records=records,
+            uncovered=bounds.names,
+            runs=runs,
+            stragglers=stragglers,
+            written=written,
+            changes=state.changes - 1,
         ),
     )
 

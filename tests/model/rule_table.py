@@ -22,6 +22,8 @@ LINGER: Final = replace(CALM, linger=True)
 """A batch that its record has left may stay open."""
 PAIR: Final = replace(CALM, pipelines=2)
 """Each delivery has two runs."""
+TARGET: Final = replace(CALM, deduplicates=True)
+"""What is written to deduplicates by idempotency key."""
 PROMPT: Final = Bounds(losses=0, repeats=0, reserving=0)
 """No reserving call outlives the poll lease."""
 PROMPT_LOSS: Final = replace(PROMPT, losses=1)
@@ -71,6 +73,7 @@ NEEDED: Final = (
         "an in-doubt window is noted before a superseded record is cleared",
     ),
     Case(("retrying_never_fails",), CALM, STUCK, 16, "the run of a retrying record never fails for good"),
+    Case(("key_of_nacked",), TARGET, LOST, 19, "a record that was nacked writes under another idempotency key"),
     Case(("adoption",), CALM, STUCK, 3, "orphans are adopted"),
     Case(("error_lane",), CALM, STUCK, 5, "nacked records are run again"),
 )

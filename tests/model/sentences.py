@@ -53,6 +53,7 @@ SENTENCES: dict[str, Callable[..., str]] = {
     "run_succeeds": lambda *reply: f"worker   {_run(*reply[:4])}, succeeds; it {_read(reply[4])}",
     "run_begins_again": lambda *reply: f"worker   {_run(*reply)}, begins again",
     "run_fails": lambda *reply: f"worker   {_run(*reply)}, fails for good",
+    "run_writes_and_fails": lambda *reply: f"worker   {_run(*reply)}, has written, then fails for good",
     "run_freezes": lambda *reply: f"worker   {_run(*reply)}, is cut off; its lease runs out",
     "straggler_ends": lambda *reply: f"worker   {_run(*reply[:4])}, comes back and succeeds; it {_read(reply[4])}",
     "settle_clears": lambda process, record: f"settle   {_batch(process)}: record {record} succeeded, sends clear",

@@ -80,8 +80,15 @@ class Straggler(NamedTuple):
     fresh: bool
 
 
+Key = tuple[int, int, int, bool]
+"""An idempotency key: record, stamp, pipeline, whether the record was nacked."""
+
+
 class State(NamedTuple):
-    """Everything about one message id. `uncovered`: pipelines that completed no run begun after the last change."""
+    """Everything about one message id. `uncovered`: pipelines that completed no run begun after the last change.
+
+    `written`, where the target deduplicates: key -> whether what it took under it is of after the last change.
+    """
 
     records: tuple[Record, ...]
     uncovered: tuple[int, ...]
@@ -95,6 +102,7 @@ class State(NamedTuple):
     settlers: tuple[Settler, ...]
     calls: tuple[Call, ...]
     stragglers: tuple[Straggler, ...]
+    written: tuple[tuple[Key, bool], ...]
     changes: int
     repeats: int
     losses: int
@@ -110,6 +118,7 @@ class Bounds:
     `life`: a request is executed at most so long after it was sent. `choosing`: between the choice of rows and their
     reservation. `reserving`: like `life`, for reserving calls, which by default outlive the poll lease, too.
     `in_flight`: calls on the network at once. `linger`: a batch that its record has left may stay open; see `reduced`.
+    `deduplicates`: what is written to takes the first write under an idempotency key, and drops all others.
     """
 
     life: int = 1
@@ -131,6 +140,7 @@ class Bounds:
     polls: int = 2
     linger: bool = False
     pipelines: int = 1
+    deduplicates: bool = False
 
     @property
     def names(self) -> tuple[int, ...]:
@@ -168,6 +178,7 @@ class Rules:
     own_run_when_retrying: bool = True
     all_runs_when_retrying: bool = True
     numbers_of_all_runs: bool = True
+    key_of_nacked: bool = True
 
 
 def initial(bounds: Bounds) -> State:
@@ -185,6 +196,7 @@ def initial(bounds: Bounds) -> State:
         settlers=(),
         calls=(),
         stragglers=(),
+        written=(),
         changes=bounds.changes,
         repeats=bounds.repeats,
         losses=bounds.losses,
@@ -215,6 +227,7 @@ def new_record(state: State) -> int:
     used += [call.record for call in state.calls]
     used += [settler.record for settler in state.settlers]
     used += [straggler.record for straggler in state.stragglers]
+    used += [key[0] for key, _ in state.written]
     return max(used, default=0) + 1
 
 
@@ -224,6 +237,7 @@ def new_stamp(state: State, record: Record) -> int:
     used.update(batch.stamp for batch in state.batches if batch.record == record.id)
     used.update(straggler.stamp for straggler in state.stragglers if straggler.record == record.id)
     used.update(call.stamp for call in state.calls if call.record == record.id)
+    used.update(key[1] for key, _ in state.written if key[0] == record.id)
     number = 0
     while number in used:
         number += 1

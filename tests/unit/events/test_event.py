@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import UTC
 
@@ -47,6 +48,8 @@ def test_an_event_of_a_deal() -> None:
     assert (event.action, event.user_id, event.nacked) == ("update", 1, False)
     assert event.delivery == "871@1775198650"
     assert event.idempotency_key("crm.deal_changed") == "acme:871@1775198650:crm.deal_changed"
+    nacked = dataclasses.replace(event, nacked=True)
+    assert nacked.idempotency_key("crm.deal_changed") == "acme:871@1775198650:nacked:crm.deal_changed"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +111,7 @@ def test_json_round_trip(event: Event) -> None:
 
 @given(events, events)
 def test_idempotency_keys_differ_between_deliveries(one: Event, other: Event) -> None:
-    same = (one.record_id, one.delivery) == (other.record_id, other.delivery)
+    same = (one.record_id, one.delivery, one.nacked) == (other.record_id, other.delivery, other.nacked)
     assert (one.idempotency_key("p") == other.idempotency_key("p")) == same
     assert one.idempotency_key("p") != one.idempotency_key("q")
 
