@@ -86,6 +86,10 @@ reconciled = _one("reconciled")
 """How the last reconciliation ended."""
 unread = _one("unread")
 """Exists while no objects are read in bulk."""
+answered = _one("answered")
+"""When the portal was last asked for an object and answered."""
+full = _one("full")
+"""Hash of lanes that have as many open batches as they may: lane -> since when."""
 snapshot = _each("snapshot")
 """An object that was read in bulk, by `ObjectKey.name`."""
 jobs = _one("jobs")

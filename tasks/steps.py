@@ -6,6 +6,7 @@ receives the event, and `current()` returns what the step works for.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -213,6 +214,8 @@ def _end_as_asked(services: PortalServices, header: StepHeader, asked: Retry | R
 
 def _after_error(task: Step, services: PortalServices, header: StepHeader, lease: StepLease, error: Exception) -> Any:
     rules = task.retry_rules.over(routes.retry_rules(header.pipeline))
+    ledger, run, attempt = services.ledger, header.run, header.attempt
+    refused = retry_policy.may_concern_object(error)
     verdict = retry_policy.decide(
         error,
         rules=rules.scaled(config.time_scale),
@@ -222,8 +225,9 @@ def _after_error(task: Step, services: PortalServices, header: StepHeader, lease
         max_attempts=config.max_attempts,
         timers=config.timers,
         now_epoch=time.time(),
+        age_seconds=(ledger.now_ms() - lease.seen_ms) / 1000 if refused else 0.0,
+        answered_seconds_ago=services.reader.answered_seconds_ago() if refused else math.inf,
     )
-    ledger, run, attempt = services.ledger, header.run, header.attempt
     if isinstance(verdict, retry_policy.Fail):
         reply = ledger.fail(run, attempt, verdict.reason, backoff_seconds=verdict.backoff_seconds)
         follow(services, reply)

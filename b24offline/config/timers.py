@@ -24,6 +24,7 @@ class Timers:
         settle_lease_seconds: lease of one settling process on its batch.
         settle_due_seconds: after this a batch that is ready but not closed is settled again.
         sweep_seconds: interval between sweeps for overdue work.
+        run_age_seconds: the age at which a run fails whose object the portal refuses, though it answers for no other.
         dead_letter_after_seconds: the age at which a record that keeps failing is dead-lettered.
         read_timeout_seconds: the longest time for one reply of a portal.
         step_backoff_seconds: waits before a step is retried; after the last one it fails.
@@ -41,6 +42,7 @@ class Timers:
     settle_lease_seconds: float = 60.0
     settle_due_seconds: float = 120.0
     sweep_seconds: float = 15.0
+    run_age_seconds: float = 3_600.0
     dead_letter_after_seconds: float = 604_800.0
     read_timeout_seconds: float = 65.0
     step_backoff_seconds: tuple[float, ...] = (2.0, 8.0, 30.0, 60.0)

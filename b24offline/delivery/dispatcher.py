@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from b24offline import keys
-from b24offline.delivery.retry_policy import LONGEST_REPEAT_SECONDS, uncounted_wait_seconds
+from b24offline.delivery.retry_policy import LONGEST_REPEAT_SECONDS, may_concern_object, uncounted_wait_seconds
 from b24offline.errors import PortalError, RateLimited
 from b24offline.events import Event
 from b24offline.ledger import run_id
@@ -102,12 +102,20 @@ class Dispatcher:
             passing = uncounted_wait_seconds(error, self._portal.timers, time.time())
             # What does not pass is judged run by run, by the rules of each.
             log.info("objects not read in bulk", extra={"portal": self._portal.name, "why": type(error).__name__})
-            if passing is None:
+            if passing is None or self._is_for_an_object(error, passing, process_id):
                 return 0.0
             if isinstance(error, PortalError) and passing > LONGEST_REPEAT_SECONDS:
                 self._portal.redis.set(self._unread, type(error).__name__, px=round(passing * 1000))
             return _wait_of_a_message(passing)
         return 0.0
+
+    def _is_for_an_object(self, error: Exception, wait_seconds: float, process_id: str) -> bool:
+        """Return whether one object of the batch may be what is refused: then each run reads its own, and is judged."""
+        if not may_concern_object(error):
+            return False
+        age_ms = self._ledger.now_ms() - self._ledger.opened_ms(process_id)
+        old = age_ms > self._portal.timers.run_age_seconds * 1000
+        return old or self._reader.answered_seconds_ago() < wait_seconds
 
 
 def objects_to_read(runs: Mapping[str, Event], fetches: Fetches) -> tuple[ObjectKey, ...]:

@@ -5,9 +5,11 @@ Raises `PortalError` of the call; an object that the portal no longer has is a s
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from b24offline import keys
 from b24offline.errors import B24OfflineError, ObjectNotFound
 from b24offline.events import object_in
 from b24offline.ledger import Snapshot
@@ -41,13 +43,13 @@ class ObjectReader:
     def __init__(self, portal: PortalContext) -> None:
         self._portal = portal
 
-    def prefetch(self, keys: Iterable[ObjectKey], not_before_ms: int = 0) -> int:
+    def prefetch(self, objects: Iterable[ObjectKey], not_before_ms: int = 0) -> int:
         """Read objects in bulk and keep them for their runs; not those that were read since the given time.
 
         Return how many it read. What a portal refuses for a single object is left to that object's run.
         """
         wanted = {}
-        for key in self._portal.object_cache.missing(keys, not_before_ms) if not_before_ms else keys:
+        for key in self._portal.object_cache.missing(objects, not_before_ms) if not_before_ms else objects:
             read = self._portal.catalogue.getter(key)
             if read is not None:
                 wanted[key] = read
@@ -68,8 +70,18 @@ class ObjectReader:
                     elif isinstance(error, ObjectNotFound):
                         snapshots.append(Snapshot(key, read_ms, None))
             self._portal.object_cache.put(snapshots)
+            if snapshots:
+                self._note_answer(read_ms)
             kept += len(snapshots)
         return kept
+
+    def answered_seconds_ago(self) -> float:
+        """Return how long ago the portal was last asked for an object and answered; infinity when nobody knows."""
+        asked_ms = self._portal.redis.get(keys.answered(self._portal.ledger.stem))
+        return (self._portal.ledger.now_ms() - int(asked_ms)) / 1000 if asked_ms else math.inf
+
+    def _note_answer(self, asked_ms: int) -> None:
+        self._portal.redis.set(keys.answered(self._portal.ledger.stem), asked_ms)
 
     def read(self, key: ObjectKey, not_before_ms: int) -> Snapshot:
         """Return the object as it was at or after the given time of the ledger's clock. Raises `ForeignAnswer`, too."""
@@ -85,6 +97,7 @@ class ObjectReader:
             data = _object_in(self._portal.client.call(read.method, read.params), read, key)
         except ObjectNotFound:
             data = None
+        self._note_answer(read_ms)
         snapshot = Snapshot(key, read_ms, data)
         self._portal.object_cache.put([snapshot])
         return snapshot

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from b24offline import keys
 from b24offline.config import choose
 from b24offline.errors import ClaimNeeded, PortalError, RateLimited, StoreError
 from b24offline.ledger import next_interval_seconds
@@ -53,14 +54,17 @@ class PollTurns:
             seconds = self._lifecycle.note_failure(error)
             self._portal.schedule.set_next(self._portal.name, seconds)
             return PollTurn(f"not polled for {seconds:.0f} s: {type(error).__name__}")
+        full = keys.full(self._portal.ledger.stem)
         if polled.state in ("empty", "opened"):
             self._lifecycle.note_success()
+            self._portal.redis.hdel(full, name)
             previous = self._portal.lanes.interval_seconds(name)
             wait = next_interval_seconds(
                 previous, polled.received, lane.batch_size, lane.interval_min_seconds, lane.interval_max_seconds
             )
             self._portal.lanes.set_next(name, wait)
         elif polled.state == "full":
+            self._portal.redis.hsetnx(full, name, self._portal.ledger.now_ms())
             self._portal.lanes.set_next(name, lane.interval_min_seconds)
         else:
             # Soon, because the call that is under way, or the wait, is over long before an idle portal's next turn.

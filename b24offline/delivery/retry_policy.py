@@ -1,12 +1,14 @@
 """What follows an error of a step: the table from error class to backoff. Pure.
 
 Trouble of the portal (limits, 5xx, network, lost authorization, a move) and of our own stores is not counted as an
-attempt and is not counted. Errors that would come again for certain are final at once. Everything else is counted and
-backs off, as the step, its pipeline or the deployment says.
+attempt. What a portal refuses for one object while it answers for others is that object's failure: it is counted, with
+the same waits. Errors that would come again for certain are final at once. Everything else is counted and backs off, as
+the step, its pipeline or the deployment says.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -69,6 +71,14 @@ _FINAL: Final = (
 )
 
 
+_MAY_CONCERN_OBJECT: Final = (errors.UnknownAnswer, errors.AccessDenied, errors.InsufficientScope)
+
+
+def may_concern_object(error: BaseException) -> bool:
+    """Return whether a portal may have refused a call for the object it was about, and answer all others."""
+    return isinstance(error, _MAY_CONCERN_OBJECT) and not isinstance(error, errors.NotAdministrator)
+
+
 def decide(
     error: BaseException,
     *,
@@ -79,25 +89,34 @@ def decide(
     max_attempts: int,
     timers: Timers,
     now_epoch: float,
+    age_seconds: float = 0.0,
+    answered_seconds_ago: float = math.inf,
 ) -> RetryIn | Fail | Exhaust:
     """Return what to do after ``error`` in a run that failed ``failures`` times before, ``step_failures`` of them here.
 
     ``rules``: those of the step over those of its pipeline, already scaled; ``max_attempts`` where they name none.
+    ``age_seconds``: of the run; ``answered_seconds_ago``: since the portal answered for any object. Both matter only
+    where the portal may have refused this one object: an answer since about the last attempt tells that it did, and a
+    run older than `Timers.run_age_seconds` fails, so that its batch does not keep polls out for ever.
+
     A retrying run (of a record that was nacked before) is never given up here: it may not be nacked twice. Its waits
     are those of the error lane.
     """
     reason = type(error).__name__
     passing = uncounted_wait_seconds(error, timers, now_epoch)
-    if passing is not None:
+    usual = timers.step_backoff_seconds
+    refused = may_concern_object(error)
+    if passing is not None and not (refused and answered_seconds_ago < passing):
+        if refused and not retrying and age_seconds > timers.run_age_seconds:
+            return Fail(reason, backoff_seconds=usual[-1])
         return RetryIn(passing, counted=False, restart=passing > LONGEST_REPEAT_SECONDS, reason=reason)
-    final = isinstance(error, (*_FINAL, *(rules.final or ())))
+    final = passing is None and isinstance(error, (*_FINAL, *(rules.final or ())))
     if retrying:
         waits = timers.redrive_backoff_seconds
         wait = waits[min(failures, len(waits) - 1)]
         return Exhaust(reason) if final else RetryIn(wait, counted=True, restart=True, reason=reason)
-    usual = timers.step_backoff_seconds
     waits = rules.backoff_seconds or usual
-    wait = waits[min(step_failures, len(waits) - 1)]
+    wait = waits[min(step_failures, len(waits) - 1)] if passing is None else passing
     if final or step_failures + 1 >= (rules.attempts or max_attempts):
         # The next change of the object is another event; an author's long waits are not meant for it.
         return Fail(reason, backoff_seconds=min(wait, usual[-1]))
@@ -105,7 +124,7 @@ def decide(
 
 
 def uncounted_wait_seconds(error: BaseException, timers: Timers, now_epoch: float) -> float | None:
-    """Return the wait after an error that is not counted as an attempt; None for one that is counted."""
+    """Return the wait after an error that is not counted while the portal answers for nobody; None for all others."""
     soon, late = timers.step_backoff_seconds[2], timers.redrive_backoff_seconds[0]
     if isinstance(error, errors.RateLimited):
         return error.wait_seconds

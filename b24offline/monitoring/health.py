@@ -25,6 +25,8 @@ LONG_PAUSE_SECONDS: Final = 3600.0
 """What passes by itself has passed by then."""
 LONG_RECONCILIATION_SECONDS: Final = 2 * 86_400.0
 """Even a mirror of a hundred thousand objects is read in less."""
+FULL_SECONDS: Final = 600.0
+"""Under load a lane is full for seconds at a time."""
 OLD_SECONDS: Final = 3600.0
 """Retries, crashes and settling of an ordinary batch end long before."""
 UNADOPTED_SECONDS: Final = 900.0
@@ -52,6 +54,7 @@ class IssueCode(StrEnum):
     LEDGER_SCHEMA = "ledger_schema"
     NOT_POLLED = "not_polled"
     OLD_BATCH = "old_batch"
+    GATE_FULL = "gate_full"
     RETRYING_TOO_LONG = "retrying_too_long"
     ORPHANS = "orphans"
     UNREADABLE_RECORDS = "unreadable_records"
@@ -116,6 +119,7 @@ def find_issues(
         found.append(Issue(IssueCode.LEDGER_SCHEMA, "operator", sample.other_schema))
     if portal.polled:
         found += _not_polled(sample, (now - portal.desired_since).total_seconds())
+        found += _full_lanes(sample)
     found += _ages(sample, dead_letter_seconds)
     if adopts and portal.polled:
         found += _orphans(sample, portal.connector)
@@ -161,6 +165,16 @@ def _ages(sample: HealthSample, dead_letter_seconds: float) -> Iterator[Issue]:
             "Check that the database is reachable and that a worker for the queue b24offline.poll is running."
         )
         yield Issue(IssueCode.RETRYING_TOO_LONG, "operator", what)
+
+
+def _full_lanes(sample: HealthSample) -> Iterator[Issue]:
+    for lane, seconds in sample.full_lanes.items():
+        if seconds > FULL_SECONDS:
+            what = (
+                f"The lane {lane} has not been polled for {_span(seconds)}: as many batches are open as may be. The "
+                f"oldest wait for {', '.join(sample.held_by.get(lane, ()))}. Search the log for their runs."
+            )
+            yield Issue(IssueCode.GATE_FULL, "operator", what, lane)
 
 
 def _orphans(sample: HealthSample, connector: str) -> Iterator[Issue]:

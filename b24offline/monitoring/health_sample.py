@@ -7,7 +7,7 @@ these ages with their bounds.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from b24offline import keys
 from b24offline.ledger import (
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from b24offline.ledger import Ledger
 
 
+NAMED: Final = 5
+"""Objects that are named of those that keep a lane full."""
+
+
 @dataclass(frozen=True, slots=True)
 class HealthSample:
     """What the ledger knows of a portal. Ages in seconds, 0.0 where there is nothing.
@@ -44,6 +48,8 @@ class HealthSample:
         refused: names of events that the portal refused to subscribe.
         reconciled: how the last reconciliation ended; None when the ledger knows of none.
         other_schema: why this version may not work on the ledger; "" when it may.
+        full_lanes: lanes that have as many open batches as they may -> since how many seconds.
+        held_by: objects of the oldest open batches of these lanes, at most `NAMED`.
         unreconciled_seconds: age of the oldest request for a reconciliation that has not ended.
     """
 
@@ -60,6 +66,8 @@ class HealthSample:
     reconciled: Reconciled | None = None
     other_schema: str = ""
     unreconciled_seconds: float = 0.0
+    full_lanes: dict[str, float] = field(default_factory=dict)
+    held_by: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def oldest_reserved_seconds(self) -> float:
@@ -72,6 +80,7 @@ def take_sample(redis: Redis, ledger: Ledger, key_prefix: str) -> HealthSample:
     now = ledger.now_ms()
     planned = redis.zscore(keys.polls(key_prefix), ledger.portal)
     new, retrying = _batch_ages(redis, ledger, now)
+    full = {str(lane): int(since) for lane, since in redis.hgetall(keys.full(ledger.stem)).items()}
     orphans = [(now - int(first)) / 1000 for first in redis.hvals(keys.orphans(ledger.stem))]
     return HealthSample(
         open_batches={pid: (now - opened) / 1000 for pid, opened in ledger.working_batches().items()},
@@ -87,7 +96,20 @@ def take_sample(redis: Redis, ledger: Ledger, key_prefix: str) -> HealthSample:
         reconciled=last_reconciled(redis, ledger.stem),
         other_schema=str(other_schema(redis, key_prefix, [ledger.portal]) or ""),
         unreconciled_seconds=JobQueue(redis, ledger).oldest_seconds(RECONCILE),
+        full_lanes={name: (now - since) / 1000 for name, since in full.items()},
+        held_by={name: _oldest_objects(ledger, name) for name in full},
     )
+
+
+def _oldest_objects(ledger: Ledger, lane: str) -> tuple[str, ...]:
+    """Return the objects of the oldest open batches of a lane."""
+    names: list[str] = []
+    for process_id in ledger.open_batches():
+        if ledger.lane(process_id) == lane and ledger.kind(process_id) in (BatchKind.POLLED, BatchKind.ADOPTED):
+            names += [str(event.object or event.name) for event in ledger.events(process_id).values()]
+        if len(names) >= NAMED:
+            break
+    return tuple(names[:NAMED])
 
 
 def _batch_ages(redis: Redis, ledger: Ledger, now_ms: int) -> tuple[list[float], list[float]]:

@@ -1,8 +1,9 @@
-"""Rows 45, 48 and 52: what is sick stays alone, whether an object, a list that is slow to read, or a nacked record."""
+"""Rows 45 and 52: objects that the portal refuses stay alone; a nacked record may stand for a newer change."""
 
 from __future__ import annotations
 
 import json
+import time
 from typing import Final
 
 from tests.faults.row import Plan, fault
@@ -33,6 +34,54 @@ def nacked_record_for_newer_change(stage: Stage) -> None:
     stage.expect(
         _taken(stage, *name) == stage.evidence().objects[name], "the target that deduplicates has the last change"
     )
+
+
+REFUSALS: Final = {
+    "500": ("error", {"status": 500, "code": "INTERNAL_SERVER_ERROR"}),
+    "garbage": ("truncated", {}),
+    "ACCESS_DENIED": ("error", {"status": 403, "code": "ACCESS_DENIED"}),
+    "insufficient scope": ("error", {"status": 403, "code": "insufficient_scope"}),
+}
+
+
+def _poison(stage: Stage, refusal: str) -> None:
+    """One company in each batch, more of them than batches may be open; deals change beside them."""
+    stage.settle_some()
+    kind, more = REFUSALS[refusal]
+    unlucky = stage.control.change("crm_company", "add", count=POISON)
+    for one in unlucky:
+        stage.control.fault("crm.company.get", kind, where={"id": one}, **more)
+        if kind == "error":
+            stage.control.fault("batch/crm.company.get", kind, where={"id": one}, **more)
+    stage.noted(f"{POISON} objects are refused: {refusal}")
+    slowest = 0.0
+    while stage.counters.get("events_nacked", 0) < POISON:
+        began = time.monotonic()
+        before = stage.counters.get("events_acknowledged", 0)
+        stage.change(1)
+        wait_until(
+            lambda least=before: stage.counters.get("events_acknowledged", 0) > least, "a deal is acknowledged", 60
+        )
+        slowest = max(slowest, time.monotonic() - began)
+    stage.tell(f"the slowest of the deals beside them took {slowest:.1f} s")
+    stage.expect(slowest < HEALTHY_SECONDS, f"a healthy deal took {slowest:.1f} s")
+    stage.control.disarm()
+
+
+def _refused(refusal: str) -> None:
+    @fault(
+        45,
+        f"objects refused for ever: {refusal}",
+        plan=Plan(variables={"B24_BATCH_SIZE": "1", "B24_MAX_ATTEMPTS": "3"}),
+        repeats=None,
+        drain_seconds=200,
+    )
+    def refused(stage: Stage) -> None:
+        _poison(stage, refusal)
+
+
+for _one in REFUSALS:
+    _refused(_one)
 
 
 def _taken(stage: Stage, entity: str, object_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,7 @@ def verdict(
     max_attempts: int = 5,
     rules: RetryRules = RetryRules(),  # noqa: B008 - it is frozen
     before: int = 0,
+    **about_the_portal: float,
 ) -> RetryIn | Fail | Exhaust:
     """``before``: failures of earlier steps of the run."""
     return decide(
@@ -40,6 +42,7 @@ def verdict(
         max_attempts=max_attempts,
         timers=TIMERS,
         now_epoch=NOW,
+        **about_the_portal,
     )
 
 
@@ -196,6 +199,38 @@ def test_only_short_waits_go_by_message(failures: int, retrying: bool, error: Ex
     reply = verdict(error, failures=failures, retrying=retrying)
     if isinstance(reply, RetryIn) and not reply.restart:
         assert reply.wait_seconds <= LONGEST_REPEAT_SECONDS
+
+
+MAY_CONCERN_OBJECT = [
+    *(errors.UnknownAnswer, errors.ServerError, errors.AccessDenied, errors.InsufficientScope),
+]
+
+
+@pytest.mark.parametrize("kind", MAY_CONCERN_OBJECT)
+def test_what_is_refused_for_one_object_is_counted_with_its_waits(kind: type[errors.PortalError]) -> None:
+    error = portal_error(kind)
+    uncounted = verdict(error, answered_seconds_ago=1e9)
+    assert isinstance(uncounted, RetryIn)
+    for failures in range(4):
+        assert verdict(error, failures=failures, answered_seconds_ago=1.0) == replace(uncounted, counted=True)
+    assert isinstance(verdict(error, failures=4, answered_seconds_ago=1.0), Fail)
+    assert verdict(error, failures=1, retrying=True, answered_seconds_ago=1.0) == RetryIn(
+        LATE[1], counted=True, restart=True, reason=kind.__name__
+    )
+
+
+@pytest.mark.parametrize("kind", sorted(set(OF_THE_PORTAL) - set(MAY_CONCERN_OBJECT), key=repr))
+def test_what_concerns_the_whole_portal_is_never_counted(kind: type[errors.PortalError]) -> None:
+    error, old = portal_error(kind), TIMERS.run_age_seconds * 2
+    assert verdict(error, failures=9, answered_seconds_ago=0.0, age_seconds=old) == verdict(error)
+
+
+@pytest.mark.parametrize("kind", MAY_CONCERN_OBJECT)
+def test_a_run_that_is_refused_for_long_fails_by_its_age(kind: type[errors.PortalError]) -> None:
+    error, age = portal_error(kind), TIMERS.run_age_seconds
+    assert verdict(error, age_seconds=age) == verdict(error)
+    assert verdict(error, age_seconds=age + 1) == Fail(kind.__name__, SOON[-1])
+    assert verdict(error, age_seconds=age + 1, retrying=True) == verdict(error, retrying=True)
 
 
 def test_the_pace_says_itself_how_long() -> None:
