@@ -7,32 +7,12 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-import kombu
-
-from b24offline.contract import QUEUES
 from b24offline.supervisor import EmbeddedValkey
 from tests.support.rabbit import RabbitNode
 
 DEATH_SECONDS: Final = 10.0
-
-
-class Broker(Protocol):
-    """A server that can be killed and started again."""
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-
-    def kill(self) -> None:
-        """Send SIGKILL; what is not on disk is lost."""
-
-    def start(self) -> None:
-        """Start it again, at the same address."""
-
-    def files(self) -> list[Path]:
-        """Return what it has on disk."""
 
 
 class ValkeyBroker:
@@ -101,17 +81,9 @@ class RabbitBroker:
         return [one for one in (self._folder / "mnesia").rglob("*") if one.is_file()]
 
 
-def empty_queues(url: str, others: tuple[str, ...] = ("shop",)) -> None:
-    """Delete our queues and empty those of others: messages of an earlier row belong to nobody."""
-    with kombu.Connection(url) as connection, connection.channel() as channel:
-        for name in QUEUES:
-            channel.queue_delete(name)  # whoever comes next declares them, of the type it wants
-        for name in others:
-            queue = kombu.Queue(name, kombu.Exchange(name), routing_key=name)(channel)
-            queue.declare()
-            queue.purge()
-
-
 def _answers(port: int) -> bool:
     with socket.socket() as one:
         return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+Broker = ValkeyBroker | RabbitBroker

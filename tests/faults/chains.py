@@ -37,7 +37,7 @@ if SOFT_LIMIT in os.environ:
 if HARD_LIMIT in os.environ:
     app.conf.task_soft_time_limit, app.conf.task_time_limit = None, float(os.environ[HARD_LIMIT])
 if sabotage.VARIABLE in os.environ:
-    sabotage.GUARDS[os.environ[sabotage.VARIABLE]]()
+    sabotage.GUARDS[os.environ[sabotage.VARIABLE]](setattr)
 if next_version.VARIABLE in os.environ:
     next_version.pretend()
 

@@ -19,6 +19,7 @@ Missing = tuple[int, str]
 NUMBERS: Final = range(1, 45)
 TITLES: Final = {"valkey": "Valkey", "rabbitmq": "RabbitMQ"}
 COUNTED: Final = ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap")
+COLUMNS: Final = ("row", "fault", "seed", "injected", "changes", *COUNTED, "repeats", "leaks", "recovery")
 
 
 def missing(known: Sequence[Row]) -> list[Missing]:
@@ -44,29 +45,23 @@ def say(console: Console, result: Result, *, of: int, over: int) -> None:
         console.print(f"    logs: {result.logs}", soft_wrap=True)
 
 
+def _cells(one: Result) -> list[str]:
+    """A row of both tables, in the order of `COLUMNS`."""
+    counts = [len(getattr(one.verdict, what)) for what in COUNTED]
+    recovery = "" if one.recovery_seconds is None else f"{one.recovery_seconds:.1f} s"
+    numbers = [one.seed, len(one.injected), one.changes, *counts, one.verdict.repeats, len(one.leaks), recovery]
+    return [str(one.number), one.name, *map(str, numbers)]
+
+
 def table(console: Console, results: Sequence[Result], missing: Sequence[Missing]) -> None:
     """All rows; those that were not played are shown as such."""
     shown = Table(title="Faults")
-    for name in ("row", "name", "broker", "seed", "injected", "changes", *COUNTED):
-        shown.add_column(name, justify="left" if name in ("name", "broker") else "right")
-    for name in ("repeats", "leaks", "recovery s", "result"):
-        shown.add_column(name, justify="right")
+    for name in ("broker", *COLUMNS, "result"):
+        shown.add_column(name, justify="left" if name in ("fault", "broker") else "right")
     for one in results:
-        shown.add_row(
-            str(one.number),
-            one.name,
-            one.broker,
-            str(one.seed),
-            str(len(one.injected)),
-            str(one.changes),
-            *(str(len(getattr(one.verdict, what))) for what in COUNTED),
-            str(one.verdict.repeats),
-            str(len(one.leaks)),
-            "" if one.recovery_seconds is None else f"{one.recovery_seconds:.1f}",
-            "[green]green[/]" if one.green else "[red]RED[/]",
-        )
+        shown.add_row(one.broker, *_cells(one), "[green]green[/]" if one.green else "[red]RED[/]")
     for number, name in missing:
-        shown.add_row(str(number), name, *[""] * 13, "[yellow]missing[/]")
+        shown.add_row("", str(number), name, *[""] * (len(COLUMNS) - 2), "[yellow]missing[/]")
     console.print(shown)
     green = sum(one.green for one in results)
     console.print(f"{green} of {len(results)} green, {len(missing)} missing")
@@ -76,29 +71,13 @@ def write_markdown(path: Path, results: Sequence[Result], missing: Sequence[Miss
     """The tables for the documentation, one for each broker."""
     lines: list[str] = []
     for broker in sorted({one.broker for one in results}, reverse=True):
+        lines += [f"### On {TITLES[broker]}", "", f"| {' | '.join(COLUMNS)} | |"]
+        lines.append("|---" * 2 + "|---:" * (len(COLUMNS) - 2) + "|---|")
         lines += [
-            f"### On {TITLES[broker]}",
-            "",
-            f"| row | fault | seed | injected | changes | {' | '.join(COUNTED)} | repeats | leaks | recovery | |",
+            f"| {' | '.join(_cells(one))} | {'green' if one.green else '**red**'} |"
+            for one in results
+            if one.broker == broker
         ]
-        lines.append("|---" * 2 + "|---:" * 12 + "|---|")
-        for one in results:
-            if one.broker != broker:
-                continue
-            counts = [len(getattr(one.verdict, what)) for what in COUNTED]
-            recovery = "" if one.recovery_seconds is None else f"{one.recovery_seconds:.1f} s"
-            values = [
-                one.number,
-                one.name,
-                one.seed,
-                len(one.injected),
-                one.changes,
-                *counts,
-                one.verdict.repeats,
-                len(one.leaks),
-                recovery,
-            ]
-            lines.append(f"| {' | '.join(str(value) for value in values)} | {'green' if one.green else '**red**'} |")
         lines.append("")
     lines += [f"- {number} {name}: missing" for number, name in missing]
     path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")

@@ -89,22 +89,8 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for a file."""
-        return {
-            "row": self.number,
-            "name": self.name,
-            "broker": self.broker,
-            "seed": self.seed,
-            "green": self.green,
-            "injected": self.injected,
-            "changes": self.changes,
-            **asdict(self.verdict),
-            "leaks": self.leaks,
-            "recovery_seconds": self.recovery_seconds,
-            "seconds": round(self.seconds, 1),
-            "problems": self.problems,
-            "measured": self.measured,
-            "logs": self.logs,
-        }
+        found = asdict(self)
+        return {"row": found.pop("number"), "green": self.green, **found.pop("verdict"), **found}
 
 
 _registered: list[Row] = []

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from sqlalchemy import update
-
-from b24offline.store import PORTALS
 from tests.faults.row import Plan, fault
-from tests.faults.stage import Stage, wait_until
+from tests.faults.stage import PORTAL, Stage, wait_until
 
 FAILS = Plan(variables={"B24_MAX_ATTEMPTS": "1"})
 CALL_LIFE_SECONDS = 9.0
 """How long what was sent may still be executed, at the scale of a row; an in-doubt window is a second longer."""
-
-
-def break_calls(stage: Stage, match: str, kind: str, seconds: float = 60.0, **plan: Any) -> int:
-    """Arm a plan and wait until it has fired once, which is the fault. Return its id."""
-    fault_id = stage.control.fault(match, kind, **plan)
-    wait_until(lambda: stage.control.fired(fault_id), f"{kind} of {match}", seconds)
-    stage.noted(f"{kind} of {match}")
-    return fault_id
 
 
 def fail_some(stage: Stage, count: int = 3, of: int = 10) -> list[str]:
@@ -37,28 +28,22 @@ def fail_some(stage: Stage, count: int = 3, of: int = 10) -> list[str]:
 @fault(13, "reserving answer lost after commit")
 def reserving_answer_lost(stage: Stage) -> None:
     stage.settle_some()
-    fault_id = stage.control.fault("event.offline.get", "reset", stage="after", times=1, where={"error": "0"})
-    stage.change(10)
-    wait_until(lambda: stage.control.fired(fault_id), "the answer is lost")
-    stage.noted("reset after event.offline.get")
+    with stage.meets("event.offline.get", "reset", stage="after", times=1, where={"error": "0"}):
+        stage.change(10)
 
 
 @fault(14, "clear answer lost")
 def clear_answer_lost(stage: Stage) -> None:
     stage.settle_some()
-    fault_id = stage.control.fault("event.offline.clear", "reset", stage="after", times=2)
-    stage.change(10)
-    wait_until(lambda: stage.control.fired(fault_id), "the answer is lost")
-    stage.noted("reset after event.offline.clear")
+    with stage.meets("event.offline.clear", "reset", stage="after", times=2):
+        stage.change(10)
 
 
 @fault(14, "error answer lost, a new change, redrive", plan=FAILS)
 def error_answer_lost(stage: Stage) -> None:
     stage.settle_some()
-    fault_id = stage.control.fault("event.offline.error", "reset", stage="after", times=1)
-    unlucky = fail_some(stage)
-    wait_until(lambda: stage.control.fired(fault_id), "the answer is lost")
-    stage.noted("reset after event.offline.error")
+    with stage.meets("event.offline.error", "reset", stage="after", times=1):
+        unlucky = fail_some(stage)
     stage.control.change("crm_company", "update", ids=unlucky)
     stage.expect(not stage.history("deleted_by_error"), "nothing was deleted")
 
@@ -66,10 +51,8 @@ def error_answer_lost(stage: Stage) -> None:
 @fault(15, "error executed twice", plan=FAILS)
 def error_twice(stage: Stage) -> None:
     stage.settle_some()
-    fault_id = stage.control.fault("event.offline.error", "twice", times=2)
-    unlucky = fail_some(stage)
-    wait_until(lambda: stage.control.fired(fault_id), "it is executed twice")
-    stage.noted("event.offline.error executed twice")
+    with stage.meets("event.offline.error", "twice", times=2):
+        unlucky = fail_some(stage)
     stage.control.change("crm_company", "update", ids=unlucky)
 
 
@@ -88,17 +71,6 @@ def overlapping(stage: Stage) -> None:
     stage.expect(stage.history("moved"), "records were handed out twice")
 
 
-def _some_of_fifty(stage: Stage, succeed: int) -> None:
-    stage.settle_some()
-    with stage.unseen():
-        changed = stage.control.change("crm_deal", "add", count=50)
-        for one in changed[succeed:]:
-            stage.journal.tell("permanent", name=f"crm_deal {one}", times=1)
-    stage.noted(f"{succeed} of 50 succeed")
-    if succeed < 50:
-        wait_until(lambda: stage.counters.get("events_nacked", 0) >= 50 - succeed, "the others are nacked", 90)
-
-
 def _no_careless_calls(stage: Stage) -> None:
     for call in stage.control.requests():
         params = call.get("params") or {}
@@ -108,22 +80,22 @@ def _no_careless_calls(stage: Stage) -> None:
             stage.expect(str(params.get("clear")) == "0", f"a get without clear=0: {call}")
 
 
-@fault(17, "0 of 50 succeed", plan=Plan(variables={"B24_MAX_ATTEMPTS": "1"}, scale=0.04), drain_seconds=240)
-def none_succeed(stage: Stage) -> None:
-    _some_of_fifty(stage, 0)
+def _some_of_fifty(stage: Stage, succeed: int) -> None:
+    stage.settle_some()
+    with stage.unseen():
+        changed = stage.control.change("crm_deal", "add", count=50)
+        for one in changed[succeed:]:
+            stage.journal.tell("permanent", name=f"crm_deal {one}", times=1)
+    stage.noted(f"{succeed} of 50 succeed")
+    if succeed < 50:
+        wait_until(lambda: stage.counters.get("events_nacked", 0) >= 50 - succeed, "the others are nacked", 90)
     _no_careless_calls(stage)
 
 
-@fault(17, "1 of 50 succeeds", plan=Plan(variables={"B24_MAX_ATTEMPTS": "1"}, scale=0.04), drain_seconds=240)
-def one_succeeds(stage: Stage) -> None:
-    _some_of_fifty(stage, 1)
-    _no_careless_calls(stage)
-
-
-@fault(17, "49 of 50 succeed", plan=FAILS)
-def nearly_all_succeed(stage: Stage) -> None:
-    _some_of_fifty(stage, 49)
-    _no_careless_calls(stage)
+SLOW_FAILS = Plan(variables=FAILS.variables, scale=0.04)
+fault(17, "0 of 50 succeed", plan=SLOW_FAILS, drain_seconds=240)(partial(_some_of_fifty, succeed=0))
+fault(17, "1 of 50 succeeds", plan=SLOW_FAILS, drain_seconds=240)(partial(_some_of_fifty, succeed=1))
+fault(17, "49 of 50 succeed", plan=FAILS)(partial(_some_of_fifty, succeed=49))
 
 
 @fault(17, "50 of 50, empty pages, a page of 500", plan=Plan(variables={"B24_BATCH_SIZE": "500"}, objects=60))
@@ -136,19 +108,20 @@ def large_page(stage: Stage) -> None:
     _no_careless_calls(stage)
 
 
+LIMIT = {"status": 503, "code": "QUERY_LIMIT_EXCEEDED"}
+
+
 @fault(18, "503 once")
 def limited_once(stage: Stage) -> None:
     stage.settle_some()
-    fault_id = stage.control.fault("*", "error", times=1, status=503, code="QUERY_LIMIT_EXCEEDED")
-    stage.change(10)
-    wait_until(lambda: stage.control.fired(fault_id), "the portal refuses")
-    stage.noted("one 503")
+    with stage.meets("*", "error", times=1, **LIMIT):
+        stage.change(10)
 
 
 @fault(18, "503 every second call")
 def limited_often(stage: Stage) -> None:
     stage.settle_some()
-    fault_id = stage.control.fault("*", "error", every=2, status=503, code="QUERY_LIMIT_EXCEEDED")
+    fault_id = stage.control.fault("*", "error", every=2, **LIMIT)
     stage.change(20)
     wait_until(lambda: stage.control.fired(fault_id) >= 5, "the portal refuses again and again")
     time.sleep(8)
@@ -159,7 +132,7 @@ def limited_often(stage: Stage) -> None:
 @fault(18, "503 for a while")
 def limited_for_long(stage: Stage) -> None:
     stage.settle_some()
-    fault_id = stage.control.fault("*", "error", status=503, code="QUERY_LIMIT_EXCEEDED")
+    fault_id = stage.control.fault("*", "error", **LIMIT)
     stage.change(20)
     began = time.monotonic()
     time.sleep(8)
@@ -183,44 +156,22 @@ def paced(stage: Stage) -> None:
     stage.expect(refused <= 2, f"the portal refused {refused} calls: the pace is too fast")
 
 
-def _time_limit(stage: Stage, body: dict[str, Any] | None, what: str) -> None:
+def _time_limit(stage: Stage, match: str, times: int, reset_in: int | None) -> None:
     stage.settle_some()
-    plan: dict[str, Any] = {"status": 429, "code": "OPERATION_TIME_LIMIT"}
-    if body is not None:
-        plan["body"] = {"error": "OPERATION_TIME_LIMIT", "error_description": "too long", **body}
-    fault_id = stage.control.fault("batch", "error", times=2, **plan)
-    stage.change(10)
-    wait_until(lambda: stage.control.fired(fault_id) >= 1, "the portal refuses")
-    stage.noted(f"429 {what}")
+    body: dict[str, Any] = {"error": "OPERATION_TIME_LIMIT", "error_description": "too long"}
+    if reset_in is not None:
+        body["time"] = {"operating": 480, "operating_reset_at": int(time.time()) + reset_in}
+    with stage.meets(match, "error", times=times, status=429, body=body):
+        stage.change(10)
 
 
-@fault(19, "429, reset ahead")
-def operating_ahead(stage: Stage) -> None:
-    _time_limit(stage, {"time": {"operating": 480, "operating_reset_at": int(time.time()) + 5}}, "reset ahead")
-
-
-@fault(19, "429, reset past")
-def operating_past(stage: Stage) -> None:
-    _time_limit(stage, {"time": {"operating": 480, "operating_reset_at": int(time.time()) - 5}}, "reset past")
-
-
-@fault(19, "429, no reset")
-def operating_missing(stage: Stage) -> None:
-    _time_limit(stage, {}, "reset missing")
+for name, reset_in in (("reset ahead", 5), ("reset past", -5), ("no reset", None)):
+    fault(19, f"429, {name}")(partial(_time_limit, match="batch", times=2, reset_in=reset_in))
 
 
 @fault(19, "429 of clear while others go on")
 def operating_of_clear(stage: Stage) -> None:
-    stage.settle_some()
-    body = {
-        "error": "OPERATION_TIME_LIMIT",
-        "error_description": "",
-        "time": {"operating_reset_at": int(time.time()) + 8},
-    }
-    fault_id = stage.control.fault("event.offline.clear", "error", times=1, status=429, body=body)
-    stage.change(10)
-    wait_until(lambda: stage.control.fired(fault_id), "the portal refuses")
-    stage.noted("429 of event.offline.clear")
+    _time_limit(stage, "event.offline.clear", 1, 8)
     before = stage.journal.count("effect")
     stage.change(10, "crm_contact")
     wait_until(lambda: stage.journal.count("effect") >= before + 5, "other methods go on", 30)
@@ -239,14 +190,13 @@ TROUBLE: dict[str, dict[str, Any]] = {
 }
 
 
-def _trouble(stage: Stage, *stages: str) -> None:
+def _trouble(stage: Stage, when: str) -> None:
     """Every kind of trouble, on every call of the queue and on the reading of objects, one after the other."""
     stage.settle_some()
     for what, plan in TROUBLE.items():
         ids = [
             stage.control.fault(match, stage=when, times=1, **plan)
             for match in ("event.offline.get", "event.offline.clear", "batch")
-            for when in stages
         ]
         stage.change(6)
         stage.change(3, "task")
@@ -254,14 +204,8 @@ def _trouble(stage: Stage, *stages: str) -> None:
         stage.noted(what)
 
 
-@fault(20, "trouble before execution", drain_seconds=240)
-def trouble_before(stage: Stage) -> None:
-    _trouble(stage, "before")
-
-
-@fault(20, "trouble after execution", drain_seconds=240)
-def trouble_after(stage: Stage) -> None:
-    _trouble(stage, "after")
+for when in ("before", "after"):
+    fault(20, f"trouble {when} execution", drain_seconds=240)(partial(_trouble, when=when))
 
 
 @fault(20, "trouble of error and list", plan=FAILS, drain_seconds=300)
@@ -278,36 +222,28 @@ def trouble_of_reports(stage: Stage) -> None:
         wait_until(stage.empty, f"all is settled after {what}: the next failures are reports, not redrives", 120)
 
 
+def _moved(stage: Stage, what: str, address: Callable[[str], str], noticed: Callable[[Stage], bool]) -> None:
+    """Turn the deployment to another address, as an operator's mistake would, until it is noticed."""
+    stage.settle_some()
+    endpoint = stage.runtime.store.portals.get(PORTAL).client_endpoint
+    stage.change(10)
+    stage.move(address(endpoint))
+    stage.noted(what)
+    wait_until(lambda: noticed(stage) or stage.runtime.store.portals.get(PORTAL).state != "active", what, 60)
+    stage.move(endpoint)
+
+
 @fault(20, "the portal's name is not found")
 def unknown_host(stage: Stage) -> None:
-    stage.settle_some()
-    endpoint = stage.runtime.store.portals.get("acme").client_endpoint
-    stage.change(10)
-    _move(stage, "http://no-such-host.invalid/rest/")
-    stage.noted("DNS failure")
-    wait_until(
-        lambda: (
-            "no-such-host" in stage.workers[0].log_tail(30000)
-            or stage.runtime.store.portals.get("acme").state != "active"
-        ),
-        "the portal is not found",
-        60,
+    host = "no-such-host"
+    _moved(
+        stage,
+        "DNS failure",
+        lambda _: f"http://{host}.invalid/rest/",
+        lambda stage: host in stage.workers[0].log_tail(30000),
     )
-    _move(stage, endpoint)
 
 
 @fault(20, "TLS fails")
 def no_tls(stage: Stage) -> None:
-    stage.settle_some()
-    endpoint = stage.runtime.store.portals.get("acme").client_endpoint
-    stage.change(10)
-    _move(stage, endpoint.replace("http://", "https://"))
-    stage.noted("TLS failure")
-    wait_until(lambda: stage.runtime.store.portals.get("acme").state != "active", "polling is suspended", 60)
-    _move(stage, endpoint)
-
-
-def _move(stage: Stage, endpoint: str) -> None:
-    """Turn the deployment to another address, as an operator's mistake would."""
-    with stage.runtime.store.engine.begin() as connection:
-        connection.execute(update(PORTALS).values(client_endpoint=endpoint))
+    _moved(stage, "TLS failure", lambda endpoint: endpoint.replace("http://", "https://"), lambda _: False)

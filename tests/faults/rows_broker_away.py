@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from celery import Celery
 
@@ -19,9 +20,7 @@ STOCKTAKES = 4
 def _broker_away(stage: Stage, seconds: float) -> None:
     stage.settle_some()
     stage.journal.tell("slow", 0.2)
-    before = stage.journal.count("effect")
-    stage.change(30)
-    wait_until(lambda: stage.journal.count("effect") >= before + 3, "handlers run")
+    stage.begin(30, 3)
     _away(stage, seconds)
     stage.journal.tell_nothing()
     stage.change(10, "crm_contact")
@@ -51,19 +50,8 @@ def revive(stage: Stage) -> None:
     stage.tell(f"ended by themselves: {', '.join(ended) or 'none'}")
 
 
-@fault(11, "broker killed for 0.2 s", plan=OWN)
-def broker_blinks(stage: Stage) -> None:
-    _broker_away(stage, 0.2)
-
-
-@fault(11, "broker killed for 3 s", plan=OWN)
-def broker_away(stage: Stage) -> None:
-    _broker_away(stage, 3)
-
-
-@fault(11, "broker killed for 12 s", plan=OWN)
-def broker_away_long(stage: Stage) -> None:
-    _broker_away(stage, 12)
+for seconds in (0.2, 3, 12):
+    fault(11, f"broker killed for {seconds:g} s", plan=OWN)(partial(_broker_away, seconds=seconds))
 
 
 @fault(11, "broker killed for 60 s, another stack's late tasks in flight", plan=SHARED, repeats=3, drain_seconds=240)
@@ -94,6 +82,6 @@ def broker_away_beside_another_stack(stage: Stage) -> None:
         wait_until(lambda: done <= set(stage.redis.lrange("shop:counted", 0, -1)), "the other stack's own tasks", 90)
 
 
-@fault(11, "ledger and broker killed for 3 s", repeats=None, overlap=True, brokers=("valkey",))
-def everything_away(stage: Stage) -> None:
-    _broker_away(stage, 3)
+fault(11, "ledger and broker killed for 3 s", repeats=None, overlap=True, brokers=("valkey",))(
+    partial(_broker_away, seconds=3)
+)

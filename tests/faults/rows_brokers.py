@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 
 import kombu
 from celery import Celery
@@ -31,56 +32,37 @@ def flushed_idle(stage: Stage) -> None:
 def flushed_in_batch(stage: Stage) -> None:
     stage.settle_some()
     stage.journal.tell("slow", 0.2)
-    before = stage.journal.count("effect")
-    stage.change(20)
-    wait_until(lambda: stage.journal.count("effect") >= before + 4, "handlers run")
+    stage.begin(20, 4)
     stage.redis.flushall()
     stage.noted("FLUSHALL")
     stage.journal.tell_nothing()
 
 
-@fault(12, "FLUSHALL mid-settle", repeats=None, overlap=True)
-def flushed_in_settle(stage: Stage) -> None:
+def _flushed_during(stage: Stage, match: str, when: str, **where: str) -> None:
+    """Empty the ledger while a call is under way; then the object whose run failed, if one did, changes again."""
     stage.settle_some()
-    fault_id = stage.control.fault("event.offline.clear", "hold", stage="before", times=1, seconds=2)
-    stage.change(10)
-    wait_until(lambda: stage.control.held(fault_id), "a clear is under way")
-    stage.redis.flushall()
-    stage.noted("FLUSHALL")
-    stage.control.disarm(fault_id)
-
-
-def _one_of_five_fails(stage: Stage) -> list[str]:
-    """Change five deals, of which the first fails once for good; answers all."""
+    fails = match != "event.offline.clear"
     with stage.unseen():
-        deals = stage.change(5)
-        stage.journal.tell("permanent", name=f"crm_deal {deals[0]}", times=1)
-    return deals
-
-
-@fault(12, "FLUSHALL mid-report", repeats=None, overlap=True, plan=Plan(variables={"B24_MAX_ATTEMPTS": "1"}))
-def flushed_in_report(stage: Stage) -> None:
-    stage.settle_some()
-    deals = _one_of_five_fails(stage)
-    fault_id = stage.control.fault("event.offline.error", "hold", stage="before", times=1, seconds=2)
-    stage.change(5)
-    wait_until(lambda: stage.control.held(fault_id), "an error is under way", 90)
+        deals = stage.change(10)
+        if fails:
+            stage.journal.tell("permanent", name=f"crm_deal {deals[0]}", times=1)
+    held = stage.control.fault(match, "hold", stage=when, times=1, seconds=2, where=where)
+    wait_until(lambda: stage.control.held(held), f"{match} is under way", 120)
     stage.redis.flushall()
     stage.noted("FLUSHALL")
-    stage.control.disarm(fault_id)
-    stage.control.change("crm_deal", "update", ids=[deals[0]])
+    stage.control.disarm(held)
+    if fails:
+        stage.control.change("crm_deal", "update", ids=[deals[0]])
 
 
-@fault(12, "FLUSHALL mid-redrive", repeats=None, overlap=True, plan=Plan(variables={"B24_MAX_ATTEMPTS": "1"}))
-def flushed_in_redrive(stage: Stage) -> None:
-    stage.settle_some()
-    deals = _one_of_five_fails(stage)
-    fault_id = stage.control.fault("event.offline.get", "hold", stage="after", times=1, seconds=2, where={"error": "1"})
-    wait_until(lambda: stage.control.held(fault_id), "a nacked record is reserved", 120)
-    stage.redis.flushall()
-    stage.noted("FLUSHALL")
-    stage.control.disarm(fault_id)
-    stage.control.change("crm_deal", "update", ids=[deals[0]])
+for name, call in (
+    ("settle", {"match": "event.offline.clear", "when": "before"}),
+    ("report", {"match": "event.offline.error", "when": "before"}),
+    ("redrive", {"match": "event.offline.get", "when": "after", "error": "1"}),
+):
+    fault(12, f"FLUSHALL mid-{name}", repeats=None, overlap=True, plan=Plan(variables={"B24_MAX_ATTEMPTS": "1"}))(
+        partial(_flushed_during, **call)
+    )
 
 
 @fault(12, "FLUSHALL every 7 s with kills", repeats=None, overlap=True, plan=Plan(workers=2), drain_seconds=240)
@@ -116,14 +98,9 @@ def _copies(stage: Stage, copies: int) -> None:
     stage.expect(stage.journal.copies >= (copies - 1) * 80, f"only {stage.journal.copies} copies were sent")
 
 
-@fault(26, "every message twice", plan=Plan(variables={COPIES: "2"}))
-def twice(stage: Stage) -> None:
-    _copies(stage, 2)
-
-
-@fault(26, "every message five times", plan=Plan(variables={COPIES: "5"}), drain_seconds=240)
-def five_times(stage: Stage) -> None:
-    _copies(stage, 5)
+for copies, name, seconds in ((2, "twice", 150), (5, "five times", 240)):
+    plan = Plan(variables={COPIES: str(copies)})
+    fault(26, f"every message {name}", plan=plan, drain_seconds=seconds)(partial(_copies, copies=copies))
 
 
 @fault(27, "task longer than the visibility timeout", plan=Plan(variables={VISIBILITY: "1"}), brokers=("valkey",))
@@ -155,19 +132,11 @@ def _timed_out(stage: Stage) -> bool:
     return any("delivery acknowledgement on channel" in worker.log_tail(1_000_000) for worker in stage.workers)
 
 
-@fault(27, "message unacknowledged for longer than the consumer timeout", brokers=("rabbitmq",))
-def unacknowledged_for_long(stage: Stage) -> None:
-    _longer_than_acknowledged(stage, 2)
-
-
-@fault(
-    27,
-    "the same, classic queues",
-    brokers=("rabbitmq",),
-    plan=Plan(variables={"B24_RABBITMQ_QUEUES": "classic"}),
-)
-def unacknowledged_for_long_classic(stage: Stage) -> None:
-    _longer_than_acknowledged(stage, 2)
+for name, plan in (
+    ("message unacknowledged for longer than the consumer timeout", Plan()),
+    ("the same, classic queues", Plan(variables={"B24_RABBITMQ_QUEUES": "classic"})),
+):
+    fault(27, name, brokers=("rabbitmq",), plan=plan)(partial(_longer_than_acknowledged, timeout_seconds=2))
 
 
 def _remote(stage: Stage) -> Celery:
@@ -196,14 +165,8 @@ def _revoke(stage: Stage, *, terminate: bool) -> None:
     stage.noted(f"{len(running)} running and {len(waiting)} waiting tasks revoked{', terminated' if terminate else ''}")
 
 
-@fault(28, "revoked while waiting and running")
-def revoked(stage: Stage) -> None:
-    _revoke(stage, terminate=False)
-
-
-@fault(28, "revoked and terminated")
-def terminated(stage: Stage) -> None:
-    _revoke(stage, terminate=True)
+fault(28, "revoked while waiting and running")(partial(_revoke, terminate=False))
+fault(28, "revoked and terminated")(partial(_revoke, terminate=True))
 
 
 @fault(28, "purged", drain_seconds=200)

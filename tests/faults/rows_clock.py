@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -39,9 +40,7 @@ def _jump(stage: Stage, offset: str) -> None:
     wait_until(lambda: "ready." in stage.workers[-1].log_tail(20000), "the second worker is ready", 60)
     stage.settle_some()
     stage.journal.tell("slow", 0.3)
-    before = stage.journal.count("effect")
-    stage.change(20)
-    wait_until(lambda: stage.journal.count("effect") >= before + 4, "handlers run")
+    stage.begin(20, 4)
     reply.write_text(f"{offset}\n")
     stage.noted(f"the clock of one worker jumps {offset}")
     stage.change(15, "crm_contact")
@@ -58,15 +57,12 @@ def _is_off(stage: Stage) -> bool:
     return any(abs(row["clock"] - row["wall"]) > JUMP_SECONDS / 2 for row in rows if "clock" in row)
 
 
-@fault(
-    30, "a worker's clock jumps 1 h ahead", needs=LIBRARY, package=PACKAGE, plan=Plan(concurrency=2), drain_seconds=120
-)
-def ahead(stage: Stage) -> None:
-    _jump(stage, "+1h")
-
-
-@fault(
-    30, "a worker's clock jumps 1 h back", needs=LIBRARY, package=PACKAGE, plan=Plan(concurrency=2), drain_seconds=120
-)
-def back(stage: Stage) -> None:
-    _jump(stage, "-1h")
+for name, offset in (("ahead", "+1h"), ("back", "-1h")):
+    fault(
+        30,
+        f"a worker's clock jumps 1 h {name}",
+        needs=LIBRARY,
+        package=PACKAGE,
+        plan=Plan(concurrency=2),
+        drain_seconds=120,
+    )(partial(_jump, offset=offset))

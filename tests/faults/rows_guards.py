@@ -5,32 +5,46 @@ What must be red is what only the missing guard brings about: a change also coun
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tests.faults.journal import COPIES
-from tests.faults.row import Plan, fault
+from tests.faults.row import Plan, Play, fault
 from tests.faults.sabotage import VARIABLE
 from tests.faults.stage import CONNECTOR, Stage, wait_until
 
 
-def without(guard: str, *, scale: float = Plan.scale, **variables: str) -> Plan:
-    """Return a deployment whose workers lack one guard, and give up at the first error."""
-    return Plan(scale=scale, variables={VARIABLE: guard, "B24_MAX_ATTEMPTS": "1", **variables})
+def without(
+    guard: str,
+    name: str = "",
+    *,
+    red: tuple[str, ...],
+    drain_seconds: float = 60.0,
+    attempts: int = 1,
+    variables: Mapping[str, str] | None = None,
+    **plan: Any,
+) -> Callable[[Play], Play]:
+    """Register a row whose workers lack one guard, and give up after so many attempts."""
+    environ = {VARIABLE: guard, "B24_MAX_ATTEMPTS": str(attempts), **(variables or {})}
+    plan_without = Plan(variables=environ, **plan)
+    return fault(40, name or f"without {guard}", plan=plan_without, red=red, drain_seconds=drain_seconds)
 
 
-@fault(40, "without explicit clear=0", plan=without("explicit clear=0"), red=("unfinished",), drain_seconds=20)
+@without("explicit clear=0", red=("unfinished",), drain_seconds=20)
 def reads_with_deletion(stage: Stage) -> None:
     stage.change(10)
     stage.noted("clear=0 is not sent")
     wait_until(lambda: stage.history("cleared"), "records are deleted by reading")
 
 
-@fault(40, "without the connector", plan=without("connector on every call"), red=("stuck",), drain_seconds=20)
+@without("connector on every call", "without the connector", red=("stuck",), drain_seconds=20)
 def no_connector(stage: Stage) -> None:
     stage.change(10)
     stage.noted("auth_connector is not sent with clear")
     wait_until(lambda: stage.calls("event.offline.clear"), "a clear that clears nothing")
 
 
-@fault(40, "without the empty-list guard", plan=without("empty-list guard"), red=("unfinished",), drain_seconds=60)
+@without("empty-list guard", "without the empty-list guard", red=("unfinished",))
 def empty_list(stage: Stage) -> None:
     stage.journal.tell("permanent")
     stage.change(10)
@@ -39,13 +53,7 @@ def empty_list(stage: Stage) -> None:
     stage.journal.tell_nothing()
 
 
-@fault(
-    40,
-    "closing before all is finished",
-    plan=without("close only when finished"),
-    red=("unfinished",),
-    drain_seconds=60,
-)
+@without("close only when finished", "closing before all is finished", red=("unfinished",))
 def closes_early(stage: Stage) -> None:
     stage.journal.tell("slow", 8, times=1)
     stage.change(10)
@@ -53,7 +61,7 @@ def closes_early(stage: Stage) -> None:
     wait_until(lambda: stage.history("cleared"), "a batch is cleared", 60)
 
 
-@fault(40, "without a look before error", plan=without("look before error"), red=("destroyed",), drain_seconds=90)
+@without("look before error", "without a look before error", red=("destroyed",), drain_seconds=90)
 def no_look(stage: Stage) -> None:
     stage.journal.tell("permanent", times=4)
     stage.change(4)
@@ -63,7 +71,7 @@ def no_look(stage: Stage) -> None:
     wait_until(lambda: stage.history("deleted_by_error"), "error deletes what it should nack", 60)
 
 
-@fault(40, "without the object queue", plan=without("object queue"), red=("overlap",), drain_seconds=60)
+@without("object queue", "without the object queue", red=("overlap",))
 def no_object_queue(stage: Stage) -> None:
     stage.journal.tell("slow", 5)
     deals = stage.change(2)
@@ -73,7 +81,9 @@ def no_object_queue(stage: Stage) -> None:
     stage.noted("runs of one object are not serialised")
 
 
-@fault(40, "without the attempt token", plan=without("attempt token", **{COPIES: "3"}), red=("overlap", "repeats"))
+@without(
+    "attempt token", "without the attempt token", red=("overlap", "repeats"), variables={COPIES: "3"}, drain_seconds=150
+)
 def no_token(stage: Stage) -> None:
     stage.journal.tell("slow", 0.3)
     stage.change(10)

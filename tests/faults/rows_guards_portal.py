@@ -11,8 +11,8 @@ from typing import Final
 from tests.faults import late_copies
 from tests.faults.row import Plan, fault
 from tests.faults.rows_answers import fail_some
-from tests.faults.rows_guards_queue import LIFE_SECONDS, MARGIN, comes
-from tests.faults.sabotage import VARIABLE
+from tests.faults.rows_guards import without
+from tests.faults.rows_guards_queue import comes
 from tests.faults.sabotage_portal import LATE_SAVE_SECONDS
 from tests.faults.stage import PORTAL, Stage, wait_until
 
@@ -20,12 +20,7 @@ RESERVED: Final = {"filter": str({">PROCESS_ID": "", ">ID": 0})}
 """The list that an adoption begins with, as the emulator compares parameters."""
 
 
-def _without(guard: str, **more: object) -> Plan:
-    variables = {VARIABLE: guard, **more.pop("variables", {})}  # type: ignore[dict-item]
-    return Plan(variables=variables, **more)  # type: ignore[arg-type]
-
-
-@fault(40, "without two sightings", plan=_without("two sightings"), red=("repeats",), drain_seconds=40)
+@without("two sightings", attempts=5, red=("repeats",), drain_seconds=40)
 def adopted_at_first_sight(stage: Stage) -> None:
     """A list that was true when it was read: the batches on it are settled while its answer is under way."""
     stage.settle_some()
@@ -40,36 +35,6 @@ def adopted_at_first_sight(stage: Stage) -> None:
     stage.noted(f"{stage.control.fired(slow_list)} lists of reserved records that take 2 s")
 
 
-@fault(
-    40,
-    "without two sightings and the in-doubt window of adoption",
-    # Adoption must come before the report: what a busy machine takes longer for weighs less, the longer the timers are.
-    plan=_without("two sightings and in-doubt window of adoption", variables={"B24_MAX_ATTEMPTS": "1"}, scale=0.2),
-    red=("destroyed",),
-    drain_seconds=60,
-)
-def adopted_at_once(stage: Stage) -> None:
-    """Each of the two covers for the other; without both a report of before the loss of the ledger deletes a change."""
-    stage.settle_some()
-    life = LIFE_SECONDS * stage.plan.scale * MARGIN
-    late = stage.control.fault("event.offline.error", "late", seconds=life, times=1)
-    unlucky = fail_some(stage)
-    wait_until(lambda: stage.control.fired(late), "an error is under way", 90)
-    sent = time.monotonic()
-    failed = {int(one["id"]) for one in stage.control.records()}
-    stage.redis.flushall()
-    stage.noted("event.offline.error executed late, ledger lost")
-
-    def cleared() -> bool:
-        return failed <= {int(one["id"]) for one in stage.history("cleared")}
-
-    comes(cleared, life - (time.monotonic() - sent))
-    stage.journal.tell("slow", life)  # so that the newer records are there when the report is executed
-    stage.control.change("crm_company", "update", ids=unlucky)
-    wait_until(lambda: not stage.control.state()["late_calls"], "the report is executed")
-    stage.journal.tell_nothing()
-
-
 OFTEN: Final = {
     "B24_TICK_SECONDS": "0.2",
     "B24_POLL_INTERVAL_MIN_SECONDS": "0.5",
@@ -80,12 +45,14 @@ ANSWER_SECONDS: Final = 5.5
 """How long that answer may be under way; a second less than the poll waits for it."""
 
 
-@fault(
-    40,
+@without(
+    "poll lease",
     "without the poll lease",
-    plan=_without("poll lease", variables=OFTEN, scale=0.1),
+    attempts=5,
     red=("repeats", "overlap"),
     drain_seconds=40,
+    variables=OFTEN,
+    scale=0.1,
 )
 def polled_twice(stage: Stage) -> None:
     """Two reserving calls at once get the same records; the first answer comes when the second is settled."""
@@ -111,12 +78,14 @@ def _silent_or_empty(stage: Stage) -> bool:
     return _authorization_lost(stage) or stage.empty()
 
 
-@fault(
-    40,
-    "without refresh single flight",
-    plan=_without("refresh single flight", workers=2, objects=600, variables={"B24_BATCH_SIZE": "10"}),
+@without(
+    "refresh single flight",
+    attempts=5,
     red=("lost", "stuck"),
     drain_seconds=5,
+    workers=2,
+    objects=600,
+    variables={"B24_BATCH_SIZE": "10"},
 )
 def refreshed_in_parallel(stage: Stage) -> None:
     """One of two refreshes with the same token fails after the other one's pair was stored, and has the last word.
@@ -150,7 +119,7 @@ def refreshed_in_parallel(stage: Stage) -> None:
     wait_until(lambda: _silent_or_empty(stage), "all is settled, or the authorization lost", 90)
 
 
-@fault(40, "without durable before use", plan=_without("durable before use"), red=("lost", "stuck"), drain_seconds=5)
+@without("durable before use", attempts=5, red=("lost", "stuck"), drain_seconds=5)
 def used_before_stored(stage: Stage) -> None:
     """Killed when the new pair has been used: it is in the store, or lost for ever."""
     stage.settle_some()
@@ -172,13 +141,7 @@ def _answered_since_refused(stage: Stage, before: int) -> bool:
     return 401 in calls and 200 in calls[calls.index(401) :]
 
 
-@fault(
-    40,
-    "without reserving before a redrive runs",
-    plan=_without("reserve before run", variables={"B24_MAX_ATTEMPTS": "1"}),
-    red=("unfinished",),
-    drain_seconds=40,
-)
+@without("reserve before run", "without reserving before a redrive runs", red=("unfinished",), drain_seconds=40)
 def redriven_while_free(stage: Stage) -> None:
     """A change while a nacked record runs: on a free record it is swallowed, beside a reserved one it is new."""
     stage.settle_some()
@@ -215,12 +178,8 @@ def late_messages(stage: Stage) -> None:
     _closed_long_ago(stage)
 
 
-@fault(
-    40,
-    "a step whose run is unknown runs",
-    plan=_without("unknown run", variables=LATE),
-    red=("repeats",),
-    drain_seconds=40,
+@without(
+    "unknown run", "a step whose run is unknown runs", attempts=5, red=("repeats",), drain_seconds=40, variables=LATE
 )
 def unknown_run(stage: Stage) -> None:
     """The absence of a closed run is what silences late messages; nothing about the closed batch is asked."""

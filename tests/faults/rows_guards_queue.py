@@ -11,10 +11,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final
 
-from tests.faults.row import fault
 from tests.faults.rows_answers import fail_some
 from tests.faults.rows_guards import without
 from tests.faults.stage import CONNECTOR, Stage
@@ -39,13 +37,8 @@ def _hold_reports(stage: Stage, **more: Any) -> int:
     return stage.control.fault("event.offline.error", "hold", seconds=60, **more)
 
 
-@fault(
-    40,
-    "without the in-doubt window",
-    plan=replace(without("in-doubt window", scale=0.2), concurrency=8),  # to settle beside slow handlers
-    red=("destroyed",),
-    drain_seconds=60,
-)
+# Eight, to settle beside slow handlers.
+@without("in-doubt window", "without the in-doubt window", red=("destroyed",), scale=0.2, concurrency=8)
 def no_in_doubt(stage: Stage) -> None:
     """A report is under way, and what it is about has a newer record: it is cleared before it is nacked."""
     stage.settle_some()
@@ -67,7 +60,7 @@ def no_in_doubt(stage: Stage) -> None:
     stage.journal.tell_nothing()
 
 
-@fault(40, "without the 75 s rule", plan=without("75 s rule", scale=0.2), red=("destroyed",), drain_seconds=30)
+@without("75 s rule", "without the 75 s rule", red=("destroyed",), drain_seconds=30, scale=0.2)
 def reports_young_batch(stage: Stage) -> None:
     """A reserving call that overlaps with the one of the batch moves its records between the look and the report."""
     stage.settle_some()
@@ -83,13 +76,7 @@ def reports_young_batch(stage: Stage) -> None:
     stage.control.disarm(report)
 
 
-@fault(
-    40,
-    "without the process-id guard",
-    plan=without("process-id guard"),
-    red=("destroyed",),
-    drain_seconds=20,
-)
+@without("process-id guard", "without the process-id guard", red=("destroyed",), drain_seconds=20)
 def empty_process_id(stage: Stage) -> None:
     """A report without its process id deletes the reserved records that it should nack."""
     stage.journal.tell("permanent", times=4)
@@ -98,13 +85,7 @@ def empty_process_id(stage: Stage) -> None:
     wait_until(lambda: stage.calls("event.offline.error"), "a report", 60)
 
 
-@fault(
-    40,
-    "reporting nacked records",
-    plan=without("no report of nacked records"),
-    red=("destroyed",),
-    drain_seconds=15,
-)
+@without("no report of nacked records", "reporting nacked records", red=("destroyed",), drain_seconds=15)
 def reports_nacked(stage: Stage) -> None:
     """A retrying record fails for good and is nacked again: it stays reserved, and the newer event is deleted.
 
@@ -125,12 +106,8 @@ def reports_nacked(stage: Stage) -> None:
     stage.control.disarm(report)
 
 
-@fault(
-    40,
-    "superseding by any other record",
-    plan=without("supersede by greater id only", scale=0.1),
-    red=("unfinished",),
-    drain_seconds=30,
+@without(
+    "supersede by greater id only", "superseding by any other record", red=("unfinished",), drain_seconds=30, scale=0.1
 )
 def superseded_by_older(stage: Stage) -> None:
     """The older record ran on the older state and waits for its clear, while the newer one fails."""
@@ -153,12 +130,12 @@ def superseded_by_older(stage: Stage) -> None:
     stage.control.disarm(again)
 
 
-@fault(
-    40,
+@without(
+    "in-doubt window of redrive",
     "redriving within the in-doubt window",
-    plan=without("in-doubt window of redrive", scale=0.1),
     red=("destroyed",),
     drain_seconds=40,
+    scale=0.1,
 )
 def redriven_at_once(stage: Stage) -> None:
     """The network delivers a report twice, the second time while the nacked record is retrying and has a newer one.
@@ -178,14 +155,8 @@ def redriven_at_once(stage: Stage) -> None:
     stage.noted("event.offline.error executed a second time, late")
 
 
-@fault(
-    40,
-    "adopting at once after ledger loss",
-    # An adoption that recovery refused comes again after a third of a sighting: 135 of the 162 s that the report waits.
-    plan=without("in-doubt window after ledger loss", scale=0.25),
-    red=("destroyed",),
-    drain_seconds=60,
-)
+# An adoption that recovery refused comes again after a third of a sighting: 135 of the 162 s that the report waits.
+@without("in-doubt window after ledger loss", "adopting at once after ledger loss", red=("destroyed",), scale=0.25)
 def adopted_at_once(stage: Stage) -> None:
     """A report is under way when the ledger is lost; its batch is adopted and cleared, and there is a newer change.
 
@@ -209,13 +180,7 @@ def adopted_at_once(stage: Stage) -> None:
     stage.control.disarm(report)
 
 
-@fault(
-    40,
-    "without the recovery pause",
-    plan=without("recovery pause", scale=0.2),
-    red=("destroyed",),
-    drain_seconds=30,
-)
+@without("recovery pause", "without the recovery pause", red=("destroyed",), drain_seconds=30, scale=0.2)
 def reserves_after_loss(stage: Stage) -> None:
     """A reserving call that was sent before the ledger was lost moves records of the first batch after it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Final
 
 from tests.faults import evidence
@@ -14,14 +15,19 @@ from tests.faults.stage import PORTAL, Stage, wait_until
 FEW = Plan(variables={"B24_MAX_ATTEMPTS": "2"})
 
 
-@fault(31, "always raises", plan=FEW, leaves=True)
-def always_raises(stage: Stage) -> None:
+def _unlucky(stage: Stage, what: str, word: str, others: int, count: int = 1, times: int | None = 1) -> None:
+    """Companies whose handler does something wrong, among others."""
     stage.settle_some()
     with stage.unseen():
-        [unlucky] = stage.change(1, "crm_company")
-        stage.journal.tell("fail", name=f"crm_company {unlucky}")
-    stage.change(10)
-    stage.noted("a handler that always raises")
+        for one in stage.change(count, "crm_company"):
+            stage.journal.tell(word, name=f"crm_company {one}", times=times)
+    stage.change(others)
+    stage.noted(what)
+
+
+@fault(31, "always raises", plan=FEW, leaves=True)
+def always_raises(stage: Stage) -> None:
+    _unlucky(stage, "a handler that always raises", "fail", 10, times=None)
     wait_until(lambda: stage.counters.get("events_nacked", 0) == 1, "it is nacked", 90)
     wait_until(lambda: stage.counters.get("batches_retrying", 0) >= 1, "it is redriven", 90)
     stage.expect(stage.counters["events_acknowledged"] >= 14, "the others are acknowledged")
@@ -31,34 +37,17 @@ def always_raises(stage: Stage) -> None:
 
 @fault(31, "raises three times, then works")
 def raises_and_works(stage: Stage) -> None:
-    stage.settle_some()
-    with stage.unseen():
-        for one in stage.change(3, "crm_company"):
-            stage.journal.tell("fail", name=f"crm_company {one}", times=3)
-    stage.change(10)
-    stage.noted("handlers that raise three times")
+    _unlucky(stage, "handlers that raise three times", "fail", 10, count=3, times=3)
     wait_until(stage.empty, "all is settled", 90)
     stage.expect(not stage.history("nacked"), "nothing was nacked")
 
 
-@fault(31, "hangs", plan=Plan(variables={SOFT_LIMIT: "3", "B24_MAX_ATTEMPTS": "2"}))
-def hangs(stage: Stage) -> None:
-    stage.settle_some()
-    with stage.unseen():
-        [unlucky] = stage.change(1, "crm_company")
-        stage.journal.tell("hang", name=f"crm_company {unlucky}", times=1)
-    stage.change(20)
-    stage.noted("a handler that hangs until its time limit")
-
-
-@fault(31, "returns what JSON cannot carry")
-def unserializable(stage: Stage) -> None:
-    stage.settle_some()
-    with stage.unseen():
-        [unlucky] = stage.change(1, "crm_company")
-        stage.journal.tell("unserializable", name=f"crm_company {unlucky}", times=1)
-    stage.change(10)
-    stage.noted("a handler that returns an object")
+fault(31, "hangs", plan=Plan(variables={SOFT_LIMIT: "3", "B24_MAX_ATTEMPTS": "2"}))(
+    partial(_unlucky, what="a handler that hangs until its time limit", word="hang", others=20)
+)
+fault(31, "returns what JSON cannot carry")(
+    partial(_unlucky, what="a handler that returns an object", word="unserializable", others=10)
+)
 
 
 @fault(31, "returns what JSON cannot carry, before the last step", plan=FEW)

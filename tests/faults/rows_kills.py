@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from functools import partial
 
 from demo.processes import CeleryProcess
 from tests.faults.journal import HARD_LIMIT, SOFT_LIMIT
@@ -18,12 +19,33 @@ FAILS = Plan(variables={"B24_MAX_ATTEMPTS": "1"})
 """A failure is final at once, so that a batch comes to its report soon."""
 
 
-@fault(1, "before the reserving call")
-def before_reserving(stage: Stage) -> None:
-    stage.settle_some()
-    stage.arm("poll.leased")
-    stage.change(10)
-    stage.await_crash("poll.leased")
+def _dies_at(stage: Stage, point: str, *, some_fail: bool = False) -> None:
+    if some_fail:
+        _some_fail(stage)
+    else:
+        stage.settle_some()
+    stage.arm(point)
+    if not some_fail:
+        stage.change(10)
+    stage.await_crash(point)
+
+
+for number, name, point in (
+    (1, "before the reserving call", "poll.leased"),
+    (3, "ledger written, not dispatched", "poll.opened"),
+    (3, "handed out, not published", "dispatch.started"),
+    (6, "last outcome, settle not sent", "outcome.settleable"),
+):
+    fault(number, name)(partial(_dies_at, point=point))
+fault(5, "between two steps", repeats=1)(partial(_dies_at, point="step.passed"))
+for name, point in (
+    ("before S1", "settle.leased"),
+    ("after S1", "settle.looked"),
+    ("before S2", "settle.before_clear"),
+    ("before S3", "settle.before_error"),
+    ("before S5", "settle.before_end"),
+):
+    fault(7, name, plan=FAILS)(partial(_dies_at, point=point, some_fail=True))
 
 
 @fault(2, "reserved, ledger not written")
@@ -35,75 +57,16 @@ def reserved_not_written(stage: Stage) -> None:
     stage.expect(stage.counters["batches_adopted"] == 1, "adopted once")
 
 
-@fault(3, "ledger written, not dispatched")
-def not_dispatched(stage: Stage) -> None:
+def _child_dies(stage: Stage, word: str) -> None:
     stage.settle_some()
-    stage.arm("poll.opened")
-    stage.change(10)
-    stage.await_crash("poll.opened")
-
-
-@fault(3, "handed out, not published")
-def handed_not_published(stage: Stage) -> None:
-    stage.settle_some()
-    stage.arm("dispatch.started")
-    stage.change(10)
-    stage.await_crash("dispatch.started")
-
-
-@fault(4, "child dies before the effect")
-def child_before_effect(stage: Stage) -> None:
-    stage.settle_some()
-    stage.journal.tell("kill", times=1)
+    stage.journal.tell(word, times=1)
     stage.change(10)
     wait_until(lambda: "exited prematurely" in stage.workers[0].log_tail(60000), "a child died")
-    stage.noted("SIGKILL of a child before its effect")
+    stage.noted(f"SIGKILL of a child: {word}")
 
 
-@fault(4, "child dies after the effect", repeats=1)
-def child_after_effect(stage: Stage) -> None:
-    stage.settle_some()
-    stage.journal.tell("kill_after", times=1)
-    stage.change(10)
-    wait_until(lambda: "exited prematurely" in stage.workers[0].log_tail(60000), "a child died")
-    stage.noted("SIGKILL of a child after its effect")
-
-
-@fault(5, "between two steps", repeats=1)
-def between_steps(stage: Stage) -> None:
-    stage.settle_some()
-    stage.arm("step.passed")
-    stage.change(10)
-    stage.await_crash("step.passed")
-
-
-@fault(6, "last outcome, settle not sent")
-def settle_not_sent(stage: Stage) -> None:
-    stage.settle_some()
-    stage.arm("outcome.settleable")
-    stage.change(10)
-    stage.await_crash("outcome.settleable")
-
-
-@fault(7, "before S1", plan=FAILS)
-def before_look(stage: Stage) -> None:
-    _some_fail(stage)
-    stage.arm("settle.leased")
-    stage.await_crash("settle.leased")
-
-
-@fault(7, "after S1", plan=FAILS)
-def during_look(stage: Stage) -> None:
-    _some_fail(stage)
-    stage.arm("settle.looked")
-    stage.await_crash("settle.looked")
-
-
-@fault(7, "before S2", plan=FAILS)
-def before_clear(stage: Stage) -> None:
-    _some_fail(stage)
-    stage.arm("settle.before_clear")
-    stage.await_crash("settle.before_clear")
+fault(4, "child dies before the effect")(partial(_child_dies, word="kill"))
+fault(4, "child dies after the effect", repeats=1)(partial(_child_dies, word="kill_after"))
 
 
 @fault(7, "after S2", plan=FAILS)
@@ -112,24 +75,10 @@ def after_clear(stage: Stage) -> None:
     stage.kill_at_call("event.offline.clear", "after")
 
 
-@fault(7, "before S3", plan=FAILS)
-def before_error(stage: Stage) -> None:
-    _some_fail(stage)
-    stage.arm("settle.before_error")
-    stage.await_crash("settle.before_error")
-
-
 @fault(7, "after S3", plan=FAILS)
 def after_error(stage: Stage) -> None:
     _some_fail(stage)
     stage.kill_at_call("event.offline.error", "after")
-
-
-@fault(7, "before S5", plan=FAILS)
-def before_close(stage: Stage) -> None:
-    _some_fail(stage)
-    stage.arm("settle.before_end")
-    stage.await_crash("settle.before_end")
 
 
 def _some_fail(stage: Stage) -> None:
@@ -156,8 +105,7 @@ def whole_group(stage: Stage) -> None:
 def every_worker(stage: Stage) -> None:
     stage.settle_some()
     stage.journal.tell("slow", 0.3)
-    stage.change(25)
-    wait_until(lambda: stage.journal.count("effect") >= 10, "handlers run")
+    stage.begin(25, 6)
     stage.kill()
     stage.noted("SIGKILL of all workers")
     stage.journal.tell_nothing()
@@ -193,35 +141,27 @@ def _ends(stage: Stage, worker: CeleryProcess) -> None:
         stage.tell(f"the worker did not end within {GRACE_SECONDS:g} s and was killed")
 
 
-def _stopped_by(stage: Stage, number: int, what: str) -> None:
+def _stopped_by(stage: Stage, number: signal.Signals) -> None:
     stage.settle_some()
     stage.journal.tell("slow", 0.3)
-    stage.change(25)
-    wait_until(lambda: stage.journal.count("effect") >= 8, "handlers run")
+    stage.begin(25, 4)
     [worker] = stage.workers
     os.kill(worker.pid or 0, number)
-    stage.noted(what)
+    stage.noted(f"{number.name} of the worker")
     _ends(stage, worker)
     stage.journal.tell_nothing()
     stage.restart()
 
 
-@fault(9, "SIGTERM")
-def told_to_end(stage: Stage) -> None:
-    _stopped_by(stage, signal.SIGTERM, "SIGTERM of the worker")
-
-
-@fault(9, "SIGQUIT", repeats=3)
-def told_to_quit(stage: Stage) -> None:
-    _stopped_by(stage, signal.SIGQUIT, "SIGQUIT of the worker")
+fault(9, "SIGTERM")(partial(_stopped_by, number=signal.SIGTERM))
+fault(9, "SIGQUIT", repeats=3)(partial(_stopped_by, number=signal.SIGQUIT))
 
 
 @fault(9, "deploy restart")
 def deployed(stage: Stage) -> None:
     stage.settle_some()
     stage.journal.tell("slow", 0.2)
-    stage.change(50)
-    wait_until(lambda: stage.journal.count("effect") >= 8, "handlers run")
+    stage.begin(50, 4)
     following = stage.new_worker("w-next").start()
     os.kill(stage.workers[0].pid or 0, signal.SIGTERM)
     stage.workers.append(following)
@@ -230,7 +170,7 @@ def deployed(stage: Stage) -> None:
     stage.journal.tell_nothing()
 
 
-def _one_dies(stage: Stage, word: str, *, budget: bool = True) -> None:
+def _one_dies(stage: Stage, word: str) -> None:
     """One event of 50 always dies by ``word``: it fails after its crash budget, the others are untouched."""
     stage.settle_some()
     changed = stage.change(25)
@@ -243,26 +183,11 @@ def _one_dies(stage: Stage, word: str, *, budget: bool = True) -> None:
     stage.journal.tell_nothing()
 
 
-@fault(10, "killed, as by lack of memory", repeats=0)
-def out_of_memory(stage: Stage) -> None:
-    _one_dies(stage, "kill")
-
-
-@fault(10, "segmentation fault")
-def segmentation_fault(stage: Stage) -> None:
-    _one_dies(stage, "segv")
-
-
-@fault(10, "sys.exit")
-def exits(stage: Stage) -> None:
-    _one_dies(stage, "exit")
-
-
-@fault(10, "soft time limit", plan=Plan(variables={SOFT_LIMIT: "3", "B24_MAX_ATTEMPTS": "2"}))
-def too_slow(stage: Stage) -> None:
-    _one_dies(stage, "hang")
-
-
-@fault(10, "hard time limit", plan=Plan(variables={HARD_LIMIT: "4"}))
-def far_too_slow(stage: Stage) -> None:
-    _one_dies(stage, "hang")
+for name, word, plan in (
+    ("killed, as by lack of memory", "kill", Plan()),
+    ("segmentation fault", "segv", Plan()),
+    ("sys.exit", "exit", Plan()),
+    ("soft time limit", "hang", Plan(variables={SOFT_LIMIT: "3", "B24_MAX_ATTEMPTS": "2"})),
+    ("hard time limit", "hang", Plan(variables={HARD_LIMIT: "4"})),
+):
+    fault(10, name, plan=plan)(partial(_one_dies, word=word))

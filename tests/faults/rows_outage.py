@@ -6,9 +6,6 @@ import subprocess
 import sys
 import time
 
-from sqlalchemy import update
-
-from b24offline.store import PORTALS
 from tests.faults.row import Plan, fault
 from tests.faults.stage import PORTAL, Stage, wait_until
 from tests.support.ports import free_port
@@ -56,10 +53,10 @@ def down_for_an_hour(stage: Stage) -> None:
 def _refused(stage: Stage) -> None:
     """Nothing listens at the portal's address."""
     endpoint = stage.runtime.store.portals.get(PORTAL).client_endpoint
-    _move(stage, f"http://127.0.0.1:{free_port()}/rest/")
+    stage.move(f"http://127.0.0.1:{free_port()}/rest/")
     stage.noted("connections are refused")
     _pass(stage)
-    _move(stage, endpoint)
+    stage.move(endpoint)
 
 
 def _silenced(stage: Stage, what: str, **plan: object) -> None:
@@ -101,9 +98,3 @@ def nobody_must_act(stage: Stage) -> None:
     failed = stage.counters.get("runs_failed", 0)
     stage.expect(failed == 0, f"{failed} runs failed for what was the portal's fault")
     stage.expect(not stage.history("nacked"), "nothing was nacked")
-
-
-def _move(stage: Stage, endpoint: str) -> None:
-    """Another address in the store, as nothing of ours may listen at the emulator's."""
-    with stage.runtime.store.engine.begin() as connection:
-        connection.execute(update(PORTALS).values(client_endpoint=endpoint))

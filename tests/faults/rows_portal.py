@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from b24offline.config import Config
@@ -46,12 +47,6 @@ def many_portals(stage: Stage) -> None:
     stage.expect(failed == 0, f"{failed} runs failed")
 
 
-def _refreshes_soon(stage: Stage) -> None:
-    stage.settle_some()
-    stage.control.expire_tokens()
-    stage.change(10)
-
-
 @fault(22, "killed before the new pair is durable")
 def killed_before_durable(stage: Stage) -> None:
     """The old refresh token is used up and the new one died with the process: only a person can help, and is called."""
@@ -92,7 +87,7 @@ def _authorize_again(stage: Stage) -> None:
     stage.runtime.ensure_configured_portal()  # brings the token into the store
 
 
-def _authorization_fails(stage: Stage, what: str, **plan: Any) -> int:
+def _authorization_fails(stage: Stage, what: str, **plan: Any) -> None:
     stage.settle_some()
     fault_id = stage.control.fault("oauth.token", **plan)
     stage.control.expire_tokens()
@@ -103,23 +98,15 @@ def _authorization_fails(stage: Stage, what: str, **plan: Any) -> int:
     time.sleep(4)
     stage.expect(len(stage.history("cleared")) == before, "nothing was acknowledged meanwhile")
     stage.control.disarm(fault_id)
-    return fault_id
 
 
-@fault(23, "authorization server: 500")
-def authorization_error(stage: Stage) -> None:
-    _authorization_fails(stage, "500 of the authorization server", kind="error")
-
-
-@fault(23, "authorization server: HTML")
-def authorization_html(stage: Stage) -> None:
-    _authorization_fails(stage, "HTML of the authorization server", kind="html")
-
-
-@fault(23, "authorization server: PAYMENT_REQUIRED")
-def authorization_unpaid(stage: Stage) -> None:
-    body = {"error": "PAYMENT_REQUIRED", "error_description": "Payment required"}
-    _authorization_fails(stage, "PAYMENT_REQUIRED", kind="error", status=400, body=body)
+PLANS: dict[str, dict[str, Any]] = {
+    "500": {"kind": "error"},
+    "HTML": {"kind": "html"},
+    "PAYMENT_REQUIRED": {"kind": "error", "status": 400, "body": {"error": "PAYMENT_REQUIRED"}},
+}
+for name, one in PLANS.items():
+    fault(23, f"authorization server: {name}")(partial(_authorization_fails, what=name, **one))
 
 
 @fault(23, "authorization server: invalid_grant")
@@ -134,9 +121,7 @@ def _in_the_middle(stage: Stage) -> None:
     """Half of a batch has run."""
     stage.settle_some()
     stage.journal.tell("slow", 0.3)
-    before = stage.journal.count("effect")
-    stage.change(15)
-    wait_until(lambda: stage.journal.count("effect") >= before + 3, "handlers run")
+    stage.begin(15, 3)
 
 
 @fault(24, "licence off mid-batch")

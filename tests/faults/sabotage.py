@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from b24offline.delivery import SettlePlan, SettleView, settlement, settler
 from b24offline.events import Event, Record, parse_record
-from b24offline.ledger import Ledger, SettleLease, fencing, transitions
+from b24offline.ledger import Ledger, SettleLease, fencing
 from b24offline.rest import RestClient, offline_orders
 from tests.faults import sabotage_portal, sabotage_queue
+from tests.faults.sabotage_portal import Put, Switch, rewritten
 
 VARIABLE: Final = "B24OFFLINE_TEST_WITHOUT"
 """The guard that is off, in the environment of the workers."""
@@ -26,7 +27,7 @@ class _TrueThoughEmpty(tuple[int, ...]):
         return True
 
 
-def _altered(method: str, **params: Any) -> None:
+def _altered(put: Put, method: str, **params: Any) -> None:
     """Send a method's calls with other parameters; None leaves one out."""
     honest = RestClient.call
 
@@ -34,43 +35,43 @@ def _altered(method: str, **params: Any) -> None:
         changed = {**(given or {}), **params} if name == method else given or {}
         return honest(self, name, {key: value for key, value in changed.items() if value is not None}, token=token)
 
-    RestClient.call = call  # type: ignore[method-assign]
+    put(RestClient, "call", call)
 
 
-def _planned(change: Callable[[SettleView, SettlePlan], SettlePlan]) -> None:
+def _planned(put: Put, change: Callable[[SettleView, SettlePlan], SettlePlan]) -> None:
     def plan(view: SettleView) -> SettlePlan:
         return change(view, settlement.plan_settlement(view))
 
-    settler.plan_settlement = plan  # type: ignore[attr-defined]
+    put(settler, "plan_settlement", plan)
 
 
-def _explicit_keep() -> None:
-    _altered("event.offline.get", clear=1)
+def _explicit_keep(put: Put) -> None:
+    _altered(put, "event.offline.get", clear=1)
 
 
-def _connector() -> None:
-    _altered("event.offline.clear", auth_connector=None)
+def _connector(put: Put) -> None:
+    _altered(put, "event.offline.clear", auth_connector=None)
 
 
-def _empty_list() -> None:
-    offline_orders.ClearOrder.__post_init__ = lambda self: None  # type: ignore[method-assign]
-    _planned(lambda view, plan: replace(plan, clear=_TrueThoughEmpty(plan.clear)))
+def _empty_list(put: Put) -> None:
+    put(offline_orders.ClearOrder, "__post_init__", lambda self: None)
+    _planned(put, lambda view, plan: replace(plan, clear=_TrueThoughEmpty(plan.clear)))
 
 
-def _close_only_finished() -> None:
+def _close_only_finished(put: Put) -> None:
     def everything(view: SettleView, plan: SettlePlan) -> SettlePlan:
         unfinished = tuple(record for record, outcome in view.outcomes.items() if outcome == "unfinished")
         return replace(plan, clear=tuple(sorted({*plan.clear, *unfinished})))
 
-    _planned(everything)
+    _planned(put, everything)
 
 
-def _look() -> None:
+def _look(put: Put) -> None:
     def looked(self: settler.Settler, view: SettleView, settling: SettleLease) -> SettleView:
         live = {number: _remembered(event, settling.process_id) for number, event in view.events.items()}
         return replace(view, live=live, newer=dict.fromkeys(live, False), now_ms=self._ledger.now_ms())
 
-    settler.Settler._looked = looked  # type: ignore[method-assign]
+    put(settler.Settler, "_looked", looked)
 
 
 def _remembered(event: Event, process_id: str) -> Record:
@@ -84,30 +85,25 @@ def _remembered(event: Event, process_id: str) -> Record:
     return parse_record(row, process_id=process_id, nacked=event.nacked)
 
 
-def _object_queue() -> None:
+def _object_queue(put: Put) -> None:
     honest = Ledger.object_queue
 
     def object_queue(self: Ledger, event: Event, pipeline: str) -> str:
         return f"{honest(self, event, pipeline)}:{event.record_id}"
 
-    Ledger.object_queue = object_queue  # type: ignore[method-assign]
+    put(Ledger, "object_queue", object_queue)
 
 
-def _attempt_token() -> None:
-    honest = transitions._script_text
-
-    def text(name: str) -> str:
-        check = "if fields[2] ~= attempt or position <= tonumber(fields[3]) then return nil end"
-        return honest(name).replace(check, "")
-
-    transitions._script_text = text  # type: ignore[assignment]
+def _attempt_token(put: Put) -> None:
+    check = "if fields[2] ~= attempt or position <= tonumber(fields[3]) then return nil end"
+    rewritten(put, "begin_step", (check, ""))
 
 
-def _in_doubt() -> None:
-    fencing.Fencing.in_doubt_until_ms = lambda self, messages: {}  # type: ignore[method-assign]
+def _in_doubt(put: Put) -> None:
+    put(fencing.Fencing, "in_doubt_until_ms", lambda self, messages: {})
 
 
-GUARDS: Final[dict[str, Callable[[], None]]] = {
+GUARDS: Final[dict[str, Switch]] = {
     "explicit clear=0": _explicit_keep,
     "connector on every call": _connector,
     "empty-list guard": _empty_list,

@@ -10,20 +10,23 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Timer
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from b24offline.events import Batch, RefreshWait, Tokens
-from b24offline.ledger import Fencing, Ledger, SettleLease, StepLease, transitions
+from b24offline.ledger import Fencing, Ledger, StepLease, transitions
 from b24offline.rest import ClearOrder, OfflineQueue, ReserveOrder, TokenSource
 from b24offline.store import TokenPairs
 
 LATE_SAVE_SECONDS: Final = 8.0
 """How long a new pair of tokens is used before it is stored, where nobody insists on the order."""
+Put = Callable[[Any, str, Any], None]
+"""Sets an attribute of a module or class of the product: `setattr` in a worker, that of a test undoes it."""
+Switch = Callable[[Put], None]
 PEEKED: Final = "peeked"
 """Begins the name of a batch whose record is not reserved."""
 
 
-def _rewritten(script: str, *changes: tuple[str, str]) -> None:
+def rewritten(put: Put, script: str, *changes: tuple[str, str]) -> None:
     """Change the text of one script; a text that is not there would leave the guard on, and is an error."""
     honest = transitions._script_text
 
@@ -35,48 +38,37 @@ def _rewritten(script: str, *changes: tuple[str, str]) -> None:
             found = found.replace(old, new)
         return found
 
-    transitions._script_text = text  # type: ignore[assignment]
+    put(transitions, "_script_text", text)
 
 
-def _two_sightings() -> None:
+def _two_sightings(put: Put) -> None:
     def orphans_to_adopt(self: Fencing, reserved: Collection[str]) -> dict[str, int]:
         known, now_ms = self._ledger.open_batches(), self._ledger.now_ms()
         return {process_id: now_ms for process_id in reserved if process_id not in known}
 
-    Fencing.orphans_to_adopt = orphans_to_adopt  # type: ignore[method-assign]
+    put(Fencing, "orphans_to_adopt", orphans_to_adopt)
 
 
-def _adoption_at_once() -> None:
-    """Two sightings, and the in-doubt window of what is adopted: each is longer than a call of before can live."""
-    _two_sightings()
-    honest = Fencing.open_in_doubt_window
-
-    def open_in_doubt_window(self: Fencing, messages: Collection[str], settling: SettleLease | None) -> float:
-        return honest(self, messages, settling) if settling else 1.0
-
-    Fencing.open_in_doubt_window = open_in_doubt_window  # type: ignore[method-assign]
-
-
-def _poll_lease() -> None:
+def _poll_lease(put: Put) -> None:
     """Neither a poll that begins nor one that opens its batch asks whose lease it is."""
-    _rewritten("begin_poll", ("if fields[2] and tonumber(fields[2]) > now then", "if false then"))
-    _rewritten("open_batch", ("if lease ~= '' then", "if false then"))
+    rewritten(put, "begin_poll", ("if fields[2] and tonumber(fields[2]) > now then", "if false then"))
+    rewritten(put, "open_batch", ("if lease ~= '' then", "if false then"))
 
 
-def _single_flight() -> None:
+def _single_flight(put: Put) -> None:
     """Claim and the pair's version: the second is there for when the first fails."""
-    TokenPairs.claim_refresh = lambda self, name, version, seconds: True  # type: ignore[method-assign]
-    TokenPairs.refresh_wait = lambda self, name: RefreshWait(0.0, failed=False)  # type: ignore[method-assign]
+    put(TokenPairs, "claim_refresh", lambda self, name, version, seconds: True)
+    put(TokenPairs, "refresh_wait", lambda self, name: RefreshWait(0.0, failed=False))
     honest = TokenPairs.refuse_refresh
 
     def refuse_refresh(self: TokenPairs, name: str, version: int, reason: str, *, actor: str) -> bool:
         del version
         return honest(self, name, self.get(name).version, reason, actor=actor)
 
-    TokenPairs.refuse_refresh = refuse_refresh  # type: ignore[method-assign]
+    put(TokenPairs, "refuse_refresh", refuse_refresh)
 
 
-def _durable_before_use() -> None:
+def _durable_before_use(put: Put) -> None:
     honest = TokenSource._save
 
     def save(self: TokenSource, name: str, pair: Tokens, member_id: str | None) -> bool:
@@ -85,10 +77,10 @@ def _durable_before_use() -> None:
         later.start()
         return True
 
-    TokenSource._save = save  # type: ignore[method-assign]
+    put(TokenSource, "_save", save)
 
 
-def _reserve_before_run() -> None:
+def _reserve_before_run(put: Put) -> None:
     """A nacked record is looked at, run while it is free, and only then reserved and cleared."""
     reserving, clearing = OfflineQueue.reserving, OfflineQueue.clearing
 
@@ -124,11 +116,11 @@ def _reserve_before_run() -> None:
 
         yield clear
 
-    OfflineQueue.reserving = peeking  # type: ignore[method-assign]
-    OfflineQueue.clearing = clearing_late  # type: ignore[method-assign]
+    put(OfflineQueue, "reserving", peeking)
+    put(OfflineQueue, "clearing", clearing_late)
 
 
-def _unknown_run() -> None:
+def _unknown_run(put: Put) -> None:
     """A step whose run the ledger does not know any more works with what it read of it before."""
     honest = Ledger.begin_step
 
@@ -141,12 +133,11 @@ def _unknown_run() -> None:
             return cast("StepLease", pickle.loads(bytes.fromhex(str(text))))
         return begun
 
-    Ledger.begin_step = begin_step  # type: ignore[method-assign]
+    put(Ledger, "begin_step", begin_step)
 
 
-GUARDS: Final[Mapping[str, Callable[[], None]]] = {
+GUARDS: Final[Mapping[str, Switch]] = {
     "two sightings": _two_sightings,
-    "two sightings and in-doubt window of adoption": _adoption_at_once,
     "poll lease": _poll_lease,
     "refresh single flight": _single_flight,
     "durable before use": _durable_before_use,

@@ -14,31 +14,32 @@ from b24offline.delivery import Settler, retry_policy, settler
 from b24offline.events import Batch, Record
 from b24offline.ledger import Fencing, SettleLease
 from b24offline.rest import ClearOrder, NackOrder, OfflineQueue, offline_orders
+from tests.faults.sabotage_portal import Put, Switch
 
 
-def _report_age() -> None:
+def _report_age(put: Put) -> None:
     honest = Settler.__init__
 
     def made(self: Settler, *given: Any, **more: Any) -> None:
         honest(self, *given, **more)
         self._rules = replace(self._rules, minimum_age_ms=1)
 
-    Settler.__init__ = made  # type: ignore[method-assign]
+    put(Settler, "__init__", made)
 
 
-def _process_id() -> None:
+def _process_id(put: Put) -> None:
     """With it a settler that loses the process id: an empty one of the portal gets no further than the ledger."""
-    offline_orders._PROCESS_ID = re.compile(".*")  # type: ignore[misc]
-    NackOrder.__post_init__ = lambda self: None  # type: ignore[method-assign]
+    put(offline_orders, "_PROCESS_ID", re.compile(".*"))
+    put(NackOrder, "__post_init__", lambda self: None)
 
     def without_name(kind: Any) -> Callable[..., Any]:
         return lambda *given, **reply: replace(kind(*given, **reply), process_id="")
 
-    settler.ClearOrder = without_name(ClearOrder)  # type: ignore[attr-defined]
-    settler.NackOrder = without_name(NackOrder)  # type: ignore[attr-defined]
+    put(settler, "ClearOrder", without_name(ClearOrder))
+    put(settler, "NackOrder", without_name(NackOrder))
 
 
-def _nacked_reported() -> None:
+def _nacked_reported(put: Put) -> None:
     """With it two rules without which nothing asks for the report of a nacked record.
 
     The run of a retrying record never fails for good; and a list of newer records without the record itself, as a
@@ -57,12 +58,12 @@ def _nacked_reported() -> None:
     def given_up(error: BaseException, **reply: Any) -> Any:
         return decide(error, **{**reply, "retrying": False})
 
-    OfflineQueue.reread = blind  # type: ignore[method-assign]
-    OfflineQueue.newer = proven  # type: ignore[method-assign]
-    retry_policy.decide = given_up
+    put(OfflineQueue, "reread", blind)
+    put(OfflineQueue, "newer", proven)
+    put(retry_policy, "decide", given_up)
 
 
-def _greater_id() -> None:
+def _greater_id(put: Put) -> None:
     def any_other(self: OfflineQueue, records: Sequence[Record]) -> dict[int, bool]:
         rows = list(self._rows({"@MESSAGE_ID": [record.message_id for record in records], "=ERROR": 0}, "settle"))
         return {
@@ -72,19 +73,19 @@ def _greater_id() -> None:
             for record in records
         }
 
-    OfflineQueue.newer = any_other  # type: ignore[method-assign]
+    put(OfflineQueue, "newer", any_other)
 
 
-def _in_doubt_redrive() -> None:
+def _in_doubt_redrive(put: Put) -> None:
     """With it the wait of a nacked record, which is longer."""
 
     def at_once(self: Fencing, nacked: Iterable[Record], wait_seconds: float) -> Iterator[Record]:
         return iter(sorted(nacked, key=lambda record: record.record_id))
 
-    Fencing.due_nacked = at_once  # type: ignore[method-assign]
+    put(Fencing, "due_nacked", at_once)
 
 
-def _in_doubt_adoption() -> None:
+def _in_doubt_adoption(put: Put) -> None:
     """With it the two sightings of an orphan, which are as far apart."""
     open_in_doubt_window = Fencing.open_in_doubt_window
 
@@ -95,11 +96,11 @@ def _in_doubt_adoption() -> None:
         now = self._ledger.now_ms()
         return dict.fromkeys(set(reserved) - set(self._ledger.open_batches()), now)
 
-    Fencing.open_in_doubt_window = not_noted  # type: ignore[method-assign]
-    Fencing.orphans_to_adopt = at_once  # type: ignore[method-assign]
+    put(Fencing, "open_in_doubt_window", not_noted)
+    put(Fencing, "orphans_to_adopt", at_once)
 
 
-def _recovery_pause() -> None:
+def _recovery_pause(put: Put) -> None:
     """With it the nack age, which covers for every overlap of reserving calls."""
     honest = Fencing.__init__
 
@@ -107,11 +108,11 @@ def _recovery_pause() -> None:
         honest(self, *given, **more)
         self._timers = replace(self._timers, recovery_seconds=0.0)
 
-    Fencing.__init__ = made  # type: ignore[method-assign]
-    _report_age()
+    put(Fencing, "__init__", made)
+    _report_age(put)
 
 
-GUARDS: Final[dict[str, Callable[[], None]]] = {
+GUARDS: Final[dict[str, Switch]] = {
     "75 s rule": _report_age,
     "process-id guard": _process_id,
     "no report of nacked records": _nacked_reported,

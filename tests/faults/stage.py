@@ -14,23 +14,25 @@ from typing import Any, Final, Self, TypeVar
 
 from redis import Redis
 from redis.exceptions import RedisError
+from sqlalchemy import update
 
 from b24offline import failpoints
 from b24offline.config import Config
 from b24offline.delivery import PortalServices
 from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
+from b24offline.store import PORTALS
 from b24offline.supervisor import EmbeddedValkey
 from demo import processes
 from demo.processes import CeleryProcess
 from tests.faults import evidence
-from tests.faults.brokers import Broker, ValkeyBroker, empty_queues
+from tests.faults.brokers import Broker, ValkeyBroker
 from tests.faults.evidence import Evidence
 from tests.faults.journal import PIPELINES, VARIABLE, Journal
 from tests.faults.leaks import Wiretap, in_files
+from tests.support.stack import PORTAL, base_variables, empty_queues
 from tests.support.waiting import wait_until
 
-PORTAL: Final = "acme"
 CONNECTOR: Final = "b24offline"
 START_SECONDS: Final = 60.0
 T = TypeVar("T")
@@ -99,7 +101,10 @@ class Stage:
             self.environ = processes.child_environ(self.variables)
             self.workers = [self.new_worker(f"w{n}") for n in range(self.plan.workers)]
             self.beats = [self.new_beat("beat")]
-            for server in {self.ledger_server.port, *([self.broker.port] if _is_valkey(self.broker) else [])}:
+            for server in {
+                self.ledger_server.port,
+                *([self.broker.port] if isinstance(self.broker, ValkeyBroker) else []),
+            }:
                 self._taps.append(Wiretap(server))
                 self._taps[-1].start()
                 started.callback(self._taps[-1].stop)
@@ -120,19 +125,7 @@ class Stage:
 
     def _variables(self, journal_url: str) -> dict[str, str]:
         return {
-            "B24_REDIS_URL": self.valkey.url,
-            "CELERY_BROKER_URL": self.broker.url,
-            "B24_DATA_DIR": str(self.folder / "data"),
-            "B24_PORTAL_URL": self.emulator.rest,
-            "B24_PORTAL_NAME": PORTAL,
-            "B24_CLIENT_ID": self.emulator.client_id,
-            "B24_CLIENT_SECRET": self.emulator.client_secret,
-            "B24_REFRESH_TOKEN": str(self.emulator.hello["refresh_token"]),
-            "B24_AUTH_URL": self.emulator.auth_url,
-            "B24OFFLINE_TEST_TIME_SCALE": str(self.plan.scale),
-            "B24_REQUESTS_PER_SECOND": "100",
-            "B24_BURST": "200",
-            "B24_POLL_INTERVAL_MAX_SECONDS": "1",
+            **base_variables(self.emulator, self.folder, self.valkey.url, self.broker.url, self.plan.scale),
             "B24_PIPELINES": "tests.faults.chains",
             VARIABLE: journal_url,
             failpoints.VARIABLE: str(self.crashes),
@@ -176,6 +169,25 @@ class Stage:
             yield
         finally:
             self.control.disarm(veil)
+
+    @contextmanager
+    def meets(self, match: str, kind: str, seconds: float = 60.0, **plan: Any) -> Iterator[int]:
+        """Arm trouble, and wait at the end until a call of the traffic inside has met it, which is the fault."""
+        armed = self.control.fault(match, kind, **plan)
+        yield armed
+        wait_until(lambda: self.control.fired(armed), f"{kind} of {match}", seconds)
+        self.noted(f"{kind} of {match}")
+
+    def begin(self, changes: int, effects: int) -> None:
+        """Change deals, and wait until some of the handlers have had their effect."""
+        before = self.journal.count("effect")
+        self.change(changes)
+        wait_until(lambda: self.journal.count("effect") >= before + effects, "handlers run", 90)
+
+    def move(self, endpoint: str) -> None:
+        """Give the portal another address in the store."""
+        with self.runtime.store.engine.begin() as connection:
+            connection.execute(update(PORTALS).values(client_endpoint=endpoint))
 
     def noted(self, what: str) -> None:
         """Note that a fault was injected now."""
@@ -331,7 +343,3 @@ class Stage:
         """Return tokens and customers' fields found where they must not be."""
         heard = {one for tap in self._taps for one in tap.found}
         return heard | in_files([*self.folder.glob("*.log"), *self.broker.files()])
-
-
-def _is_valkey(broker: Broker) -> bool:
-    return isinstance(broker, ValkeyBroker)

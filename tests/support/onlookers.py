@@ -9,7 +9,6 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import requests
@@ -40,13 +39,11 @@ class Flower:
         try:
             wait_until(self._answers, "Flower answers")
         except BaseException:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._session.close()
         self.process.kill()
         print(f"--- flower\n{self.process.log_tail()}")
@@ -100,9 +97,7 @@ class Events:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._receiver.should_stop = True
         self._thread.join(20)
         self._connection.release()
@@ -131,9 +126,7 @@ class BrokerLog:
         assert self._ready.wait(GIVE_UP_SECONDS), "the broker's log did not start"
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._redis.set("onlooker:end", "1")
         self._thread.join(20)

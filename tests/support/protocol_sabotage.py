@@ -13,9 +13,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from b24offline.delivery import SettlePlan, SettleView, settlement, settler
-from b24offline.events import Record, parse_record
-from b24offline.ledger import Fencing, ledger, transitions
+from b24offline.events import Record
+from b24offline.ledger import Fencing, ledger
 from b24offline.rest import OfflineQueue, offline_orders
+from tests.faults import sabotage
+from tests.faults.sabotage_portal import rewritten
 from tests.support.protocol_rules import ProtocolMachine
 from tests.support.protocol_world import Network, Sent
 
@@ -38,21 +40,6 @@ def _sent(patch: pytest.MonkeyPatch, method: str, **params: Any) -> None:
     patch.setattr(Network, "execute", execute)
 
 
-def _planned(patch: pytest.MonkeyPatch, change: Callable[[SettleView, SettlePlan], SettlePlan]) -> None:
-    patch.setattr(settler, "plan_settlement", lambda view: change(view, settlement.plan_settlement(view)))
-
-
-def _scripted(patch: pytest.MonkeyPatch, name: str, before: str, after: str) -> None:
-    """A script of the ledger with another line."""
-    honest = transitions._script_text
-    assert before in honest(name)
-    patch.setattr(
-        transitions,
-        "_script_text",
-        lambda wanted: honest(wanted).replace(before, after) if wanted == name else honest(wanted),
-    )
-
-
 def _explicit_keep(patch: pytest.MonkeyPatch) -> None:
     _sent(patch, "get", clear=None)
 
@@ -63,48 +50,6 @@ def _connector(patch: pytest.MonkeyPatch) -> None:
 
 def _ids_given(patch: pytest.MonkeyPatch) -> None:
     _sent(patch, "clear", id=None)
-
-
-def _close_only_finished(patch: pytest.MonkeyPatch) -> None:
-    def everything(view: SettleView, plan: SettlePlan) -> SettlePlan:
-        unfinished = tuple(record for record, outcome in view.outcomes.items() if outcome == "unfinished")
-        return replace(plan, clear=tuple(sorted({*plan.clear, *unfinished})))
-
-    _planned(patch, everything)
-
-
-def _look_live(patch: pytest.MonkeyPatch) -> None:
-    def looked(self: settler.Settler, view: SettleView, settling: ledger.SettleLease) -> SettleView:
-        live = {
-            number: parse_record(
-                {
-                    "ID": str(event.record_id),
-                    "TIMESTAMP_X": event.stamp,
-                    "EVENT_NAME": event.name,
-                    "EVENT_DATA": event.data,
-                    "MESSAGE_ID": event.message_id,
-                },
-                process_id=settling.process_id,
-                nacked=event.nacked,
-            )
-            for number, event in view.events.items()
-        }
-        return replace(view, live=live, newer=dict.fromkeys(live, False), now_ms=self._ledger.now_ms())
-
-    patch.setattr(settler.Settler, "_looked", looked)
-
-
-def _attempt_token(patch: pytest.MonkeyPatch) -> None:
-    _scripted(patch, "begin_step", "if fields[2] ~= attempt or position <= tonumber(fields[3]) then return nil end", "")
-
-
-def _object_queue(patch: pytest.MonkeyPatch) -> None:
-    honest = ledger.Ledger.object_queue
-    patch.setattr(
-        ledger.Ledger,
-        "object_queue",
-        lambda self, event, pipeline: f"{honest(self, event, pipeline)}:{event.record_id}",
-    )
 
 
 def _nacked_once(patch: pytest.MonkeyPatch) -> None:
@@ -137,19 +82,6 @@ def _retrying_never_fails(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ledger.Ledger, "begin_step", begin_step)
 
 
-def _newer_is_greater(patch: pytest.MonkeyPatch) -> None:
-    def newer(self: OfflineQueue, records: Sequence[Record]) -> dict[int, bool]:
-        rows = list(self._rows({"@MESSAGE_ID": [record.message_id for record in records], "=ERROR": 0}, "settle"))
-        return {
-            record.record_id: any(
-                row.message_id == record.message_id and row.record_id != record.record_id for row in rows
-            )
-            for record in records
-        }
-
-    patch.setattr(OfflineQueue, "newer", newer)
-
-
 def _adoption(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Fencing, "orphans_to_adopt", lambda self, reserved: {})
 
@@ -159,13 +91,19 @@ def _error_lane(patch: pytest.MonkeyPatch) -> None:
 
 
 def _own_run_when_retrying(patch: pytest.MonkeyPatch) -> None:
-    _scripted(patch, "open_batch", "if not record.nacked then return false end", "if true then return false end")
+    rewritten(
+        patch.setattr, "open_batch", ("if not record.nacked then return false end", "if true then return false end")
+    )
 
 
 def _due_times(patch: pytest.MonkeyPatch) -> None:
     """The sweep hands nothing out again."""
     honest = ledger.Ledger.take_overdue
     patch.setattr(ledger.Ledger, "take_overdue", lambda self, limit=200: replace(honest(self, limit), runs=()))
+
+
+def _as_in_rows(guard: str) -> Off:
+    return lambda patch: sabotage.GUARDS[guard](patch.setattr)
 
 
 EVERY: Final = ()
@@ -177,13 +115,13 @@ GUARDS: Final[dict[str, tuple[Off, tuple[str, ...]]]] = {
     "explicit clear=0": (_explicit_keep, EVERY),
     "connector with clear": (_connector, EVERY),
     "ids with clear": (_ids_given, EVERY),
-    "only what is finished is cleared": (_close_only_finished, EVERY),
-    "look before error": (_look_live, EVERY),
-    "attempt token": (_attempt_token, OVERLAPS),
-    "object queue": (_object_queue, OVERLAPS),
+    "only what is finished is cleared": (_as_in_rows("close only when finished"), EVERY),
+    "look before error": (_as_in_rows("look before error"), EVERY),
+    "attempt token": (_as_in_rows("attempt token"), OVERLAPS),
+    "object queue": (_as_in_rows("object queue"), OVERLAPS),
     "no report of nacked records": (_nacked_once, EVERY),
     "retrying runs never fail": (_retrying_never_fails, EVERY),
-    "only a greater id supersedes": (_newer_is_greater, EVERY),
+    "only a greater id supersedes": (_as_in_rows("supersede by greater id only"), EVERY),
     "adoption": (_adoption, EVERY),
     "error lane": (_error_lane, EVERY),
     "own run when retrying": (_own_run_when_retrying, EVERY),

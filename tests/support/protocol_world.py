@@ -23,6 +23,7 @@ from tests.faults import evidence
 from tests.faults.checker import Verdict, judge
 from tests.support.core_events import PREFIX, TIMERS, FakeClient
 from tests.support.courses import Course
+from tests.support.deployment import SEED
 from tests.support.portal_desk import CONNECTOR
 
 if TYPE_CHECKING:
@@ -183,14 +184,7 @@ class World:
             self.portal.subscriptions.bind(Binding(event, offline=True, connector=CONNECTOR))
         self.network = Network(self.portal, redis)
         self.journal = Journal(self.portal)
-        store.portals.seed(
-            name,
-            client_endpoint="https://p.example/rest/",
-            auth_url="https://auth.example/",
-            client_id="id",
-            client_secret="secret",
-            connector=CONNECTOR,
-        )
+        store.portals.seed(name, **SEED)
         routes = Routes()
         for pipeline in ("one", "other"):
             routes.add(lambda event: event, tuple(e for e, p in PIPELINES.items() if pipeline in p), pipeline)

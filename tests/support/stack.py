@@ -18,12 +18,36 @@ from b24offline.runtime import Runtime
 from demo import processes
 from demo.comparison import Comparison, compare
 from demo.processes import CeleryProcess
+from tests.support.up_process import common_variables, portal_variables
 from tests.support.waiting import NotInTime, wait_until
 
 PORTAL = "acme"
 CHAINS = "tests.support.chains"
 SETTLE_SECONDS = 3.0
 """How long the next test waits for what the one before has left to do, before it starts processes of its own."""
+
+
+def base_variables(
+    emulator: EmulatorProcess, folder: Path, ledger_url: str, broker_url: str, time_scale: float
+) -> dict[str, str]:
+    """Return the settings of a deployment with the emulator's default portal."""
+    return {
+        **common_variables(folder),
+        **portal_variables(emulator, PORTAL),
+        "B24_REDIS_URL": ledger_url,
+        "CELERY_BROKER_URL": broker_url,
+        "B24OFFLINE_TEST_TIME_SCALE": str(time_scale),
+    }
+
+
+def empty_queues(url: str) -> None:
+    """Delete our queues and empty that of the other stack: messages of an earlier test belong to nobody."""
+    with kombu.Connection(url) as connection, connection.channel() as channel:
+        for name in QUEUES:
+            channel.queue_delete(name)  # whoever comes next declares them, of the type it wants
+        queue = kombu.Queue("shop", kombu.Exchange("shop"), routing_key="shop")(channel)
+        queue.declare()
+        queue.purge()
 
 
 class Stack:
@@ -60,8 +84,11 @@ class Stack:
         with ExitStack() as started:
             self.emulator = started.enter_context(EmulatorProcess(objects=self._objects))
             self.control: Control = self.emulator.control()
-            self.variables = {**self._default_variables(), **self._extra}
-            self._purge()
+            self.variables = {
+                **base_variables(self.emulator, self.folder, self._ledger_url, self._broker_url, self._scale),
+                **self._extra,
+            }
+            empty_queues(self._broker_url)
             self.runtime = Runtime(Config.load(self.variables))
             self.runtime.ensure_configured_portal()  # made before the workers race for it
             environ = processes.child_environ(self.variables)
@@ -114,32 +141,6 @@ class Stack:
         for worker in self.workers:
             self._exit.callback(worker.kill)
             worker.start()
-
-    def _default_variables(self) -> dict[str, str]:
-        return {
-            "B24_REDIS_URL": self._ledger_url,
-            "CELERY_BROKER_URL": self._broker_url,
-            "B24_DATA_DIR": str(self.folder / "data"),
-            "B24_PORTAL_URL": self.emulator.rest,
-            "B24_PORTAL_NAME": PORTAL,
-            "B24_CLIENT_ID": self.emulator.client_id,
-            "B24_CLIENT_SECRET": self.emulator.client_secret,
-            "B24_REFRESH_TOKEN": str(self.emulator.hello["refresh_token"]),
-            "B24_AUTH_URL": self.emulator.auth_url,
-            "B24OFFLINE_TEST_TIME_SCALE": str(self._scale),
-            "B24_REQUESTS_PER_SECOND": "100",
-            "B24_BURST": "200",
-            "B24_POLL_INTERVAL_MAX_SECONDS": "1",
-        }
-
-    def _purge(self) -> None:
-        """Delete the queues, and so the messages, of earlier tests."""
-        with kombu.Connection(self._broker_url) as connection, connection.channel() as channel:
-            for name in QUEUES:
-                channel.queue_delete(name)  # each test declares them of the type it needs
-            queue = kombu.Queue("shop", kombu.Exchange("shop"), routing_key="shop")(channel)
-            queue.declare()
-            queue.purge()
 
     @property
     def services(self) -> PortalServices:
