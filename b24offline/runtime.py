@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from b24offline import keys
 from b24offline.delivery import PortalRounds, PortalServices, Shared
-from b24offline.errors import ConfigError, StoreError, StoreUnavailable
+from b24offline.errors import ConfigError, StoreUnavailable
 from b24offline.events import Catalogue, Routes, shipped_catalogue
 from b24offline.events import routes as loaded_routes
 from b24offline.ledger import PollSchedule, other_schema
@@ -95,11 +95,11 @@ class Runtime:
     def check_ledger_schema_if_reachable(self) -> None:
         """As `check_ledger_schema`, but only log where ledger or store cannot be reached: a worker waits for both.
 
-        The scripts refuse another schema, too.
+        The scripts refuse another schema, too. Raise StoreError where this process can never use the store.
         """
         try:
             self.check_ledger_schema()
-        except (RedisError, StoreError) as error:
+        except (RedisError, StoreUnavailable) as error:
             log.warning("ledger schema not checked", extra={"why": type(error).__name__})
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from b24offline.cli.audited import Audited
 from b24offline.cli.output import load_runtime
 
 
@@ -12,7 +13,7 @@ def db() -> None:
     """Upgrade, prune and re-encrypt the database."""
 
 
-@db.command()
+@db.command(cls=Audited)
 def upgrade() -> None:
     """Upgrade the tables to this version. Every process does so at its start, too."""
     runtime = load_runtime()
@@ -20,16 +21,19 @@ def upgrade() -> None:
     click.echo("The database has the tables of this version.")
 
 
-@db.command()
+@db.command(cls=Audited)
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Age in days. Default: B24_RETENTION_DAYS.")
 def prune(days: float | None) -> None:
-    """Delete old ended dead letters and removed portals. The workers do so daily."""
+    """Delete old ended dead letters, removed portals, and stale objects of the mirror. The workers do so daily."""
     runtime = load_runtime()
-    dead_letters, portals = runtime.store.prune(days or runtime.config.retention_days, keep=runtime.config.portal_name)
-    click.echo(f"Deleted {dead_letters} dead letters and {portals} removed portals.")
+    pruned = runtime.store.prune(days or runtime.config.retention_days, keep=runtime.config.portal_name)
+    click.echo(
+        f"Deleted {pruned.dead_letters} dead letters, {pruned.portals} removed portals and {pruned.objects} objects of "
+        "the mirror."
+    )
 
 
-@db.command()
+@db.command(cls=Audited)
 def reencrypt() -> None:
     """Encrypt all secrets with the first key of B24_SECRET_KEY.
 

@@ -5,7 +5,6 @@ The commands write to the ledger and the database, where the workers' next sweep
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import sys
@@ -17,6 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import track
 
+from b24offline.cli.audited import Audited, operator
 from b24offline.cli.dead_letter_options import changing, filters
 from b24offline.cli.dead_letter_view import STATE_WORDS, facts, show_dead_letters
 from b24offline.cli.output import Refusal, load_runtime, show_json, show_table
@@ -89,7 +89,7 @@ def show(dead_letter_id: int, payload: bool, as_json: bool) -> None:
         show_table(("field", "value"), [row for row in rows if row[1] not in {"", "null"}])
 
 
-@dead_letter.command()
+@dead_letter.command(cls=Audited)
 @changing("redriven")
 def redrive(runtime: Runtime, dead_letters: Sequence[DeadLetter], as_json: bool) -> None:
     """Run dead letters again, with all their attempts.
@@ -106,7 +106,7 @@ def redrive(runtime: Runtime, dead_letters: Sequence[DeadLetter], as_json: bool)
     _conclude(dead_letters, reply, "redriven", "The workers' next sweep starts them.", as_json=as_json)
 
 
-@dead_letter.command()
+@dead_letter.command(cls=Audited)
 @changing("dropped")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def drop(runtime: Runtime, dead_letters: Sequence[DeadLetter], as_json: bool, yes: bool) -> None:
@@ -128,7 +128,7 @@ def drop(runtime: Runtime, dead_letters: Sequence[DeadLetter], as_json: bool, ye
     _conclude(dead_letters, reply, "dropped", "The workers acknowledge their records.", as_json=as_json)
 
 
-@dead_letter.command()
+@dead_letter.command(cls=Audited)
 @filters
 @click.option("--to", "path", type=click.Path(dir_okay=False), required=True, help="File to create; it must not exist.")
 def export(selection: Selection, path: str) -> None:
@@ -189,11 +189,3 @@ def _conclude(
         if as_json:
             sys.exit(1)
         raise click.ClickException(f"{len(others)} of {len(reply)} dead letters were not {done}.")
-
-
-def operator() -> str:
-    """Return the name of the account that this command runs under."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return f"uid {os.getuid()}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from b24offline.cli.audited import Audited
 from b24offline.config import Config
 from b24offline.ledger import reset_ledgers
 from b24offline.runtime import Runtime
@@ -28,7 +29,7 @@ def ledger() -> None:
     """Reset a ledger that another version wrote."""
 
 
-@ledger.command()
+@ledger.command(cls=Audited)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def reset(yes: bool) -> None:
     """Delete the ledger of all portals.

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "trigger": ("b24offline.cli.trigger:trigger", "Run one object through its pipelines."),
     "reconcile": ("b24offline.cli.reconcile:reconcile", "Find changes whose events never came, and run them."),
     "ledger": ("b24offline.cli.ledger:ledger", "Reset a ledger that another version wrote."),
+    "audit": ("b24offline.cli.audit:audit", "Show what operators did."),
     "db": ("b24offline.cli.db:db", "Upgrade, prune and re-encrypt the database."),
 }
 """Name -> module and name of the command, and its summary."""

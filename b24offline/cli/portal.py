@@ -13,6 +13,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
+from b24offline.cli.audited import Audited
 from b24offline.cli.output import Refusal, load_runtime, show_json, show_table
 from b24offline.cli.portal_view import TITLES, facts, open_batches, row
 from b24offline.config import Config
@@ -32,7 +33,7 @@ def portal() -> None:
     """Add, show, pause, change and remove portals."""
 
 
-@portal.command()
+@portal.command(cls=Audited)
 @click.argument("name")
 @click.option("--url", required=True, help="REST address, https://name.bitrix24.com/rest/")
 @click.option("--client-id", required=True, help="Client id of the application in the portal.")
@@ -89,7 +90,7 @@ def show(name: str, as_json: bool) -> None:
     show_table(("field", "value"), [(key, value) for key, value in facts(status) if value])
 
 
-@portal.command()
+@portal.command(cls=Audited)
 @click.argument("name")
 def pause(name: str) -> None:
     """Stop polling a portal until `portal resume`. Open events still run and are acknowledged."""
@@ -97,7 +98,7 @@ def pause(name: str) -> None:
     click.echo(f"Portal {name} is paused. Open events are still processed.")
 
 
-@portal.command()
+@portal.command(cls=Audited)
 @click.argument("name")
 def resume(name: str) -> None:
     """Poll a portal again after pause, drain or a suspension."""
@@ -109,7 +110,7 @@ def resume(name: str) -> None:
     click.echo(f"Portal {name} is polled again.")
 
 
-@portal.command()
+@portal.command(cls=Audited)
 @click.argument("name")
 @click.option("--wait", is_flag=True, help="Wait until no batch is open.")
 @click.option(
@@ -128,7 +129,7 @@ def drain(name: str, wait: bool, timeout: float) -> None:
         _await_drained(runtime, name, timeout)
 
 
-@portal.command()
+@portal.command(cls=Audited)
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Also when batches are open or the portal cannot be reached.")
 def remove(name: str, force: bool) -> None:
@@ -137,7 +138,7 @@ def remove(name: str, force: bool) -> None:
         click.echo(line)
 
 
-@portal.command()
+@portal.command(cls=Audited)
 @click.argument("name")
 @click.option("--refresh-token-file", type=click.File("r"), required=True, help="File with the token; - reads stdin.")
 def authorize(name: str, refresh_token_file: TextIO) -> None:
@@ -149,7 +150,7 @@ def authorize(name: str, refresh_token_file: TextIO) -> None:
     click.echo(f"The new refresh token of portal {name} is stored. The next call uses it.")
 
 
-@portal.command("rotate-secret")
+@portal.command("rotate-secret", cls=Audited)
 @click.option("--client-id", required=True, help="Client id of the application.")
 @click.option("--client-secret-file", type=click.File("r"), required=True, help="File with its secret; - reads stdin.")
 def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
@@ -169,7 +170,7 @@ def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
         click.echo("Change B24_CLIENT_SECRET, too: at its start each process stores that secret.")
 
 
-@portal.command("set-url")
+@portal.command("set-url", cls=Audited)
 @click.argument("name")
 @click.option("--url", required=True, help="The new REST address.")
 def set_url(name: str, url: str) -> None:
@@ -181,7 +182,7 @@ def set_url(name: str, url: str) -> None:
     click.echo(f"Portal {name} is now called at {address}.")
 
 
-@portal.command()
+@portal.command(cls=Audited)
 @click.argument("name")
 def claim(name: str) -> None:
     """Take over a portal's queue from a deployment that is gone.

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from b24offline.cli.audited import Audited
 from b24offline.cli.output import Refusal, load_runtime, show_json
 from b24offline.cli.time_span import parsed_span
 from b24offline.cli.trigger import answered, chosen
@@ -17,7 +18,7 @@ from b24offline.ledger import RECONCILE
 from b24offline.reconciliation import BY_HAND, Job
 
 
-@click.command()
+@click.command(cls=Audited)
 @click.option("--portal", default="", help="Name of the portal; required if there are several.")
 @click.option("--since", default="", help="Such as 36h, 2026-11-20 or 2026-11-20T08:00+02:00. Default: the last one.")
 @click.option("--deleted", is_flag=True, help="Also look for objects that the portal has deleted.")

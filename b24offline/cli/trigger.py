@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from b24offline.cli.audited import Audited
 from b24offline.cli.output import Refusal, load_runtime, show_json
 from b24offline.ledger import RUN
 from b24offline.reconciliation import object_key
@@ -25,7 +26,7 @@ LOOK_SECONDS: Final = 0.5
 """Between two reads of the answer."""
 
 
-@click.command()
+@click.command(cls=Audited)
 @click.argument("words", metavar="OBJECT", nargs=-1, required=True)
 @click.option("--portal", default="", help="Name of the portal; required if there are several.")
 @click.option("--event", default="", help="Name of the event. Default: the update event of the object.")

@@ -243,7 +243,11 @@ class Config(BaseModel):
         default=900, description="Seconds that an object read in bulk is cached in Redis for its steps."
     )
     retention_days: Annotated[float, Field(gt=0, le=3_650)] = Field(
-        default=30.0, description="Days that ended dead letters, and the names of removed portals, are kept."
+        default=30.0,
+        description=(
+            "Days that ended dead letters, the names and mirrored objects of removed portals, and deleted objects of "
+            "the mirror are kept."
+        ),
     )
     concurrency: Annotated[int, Field(ge=1, le=256)] = Field(
         default=4, description="Processes that poll and run steps, of the worker that `b24offline up` starts."

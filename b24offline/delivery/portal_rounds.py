@@ -105,8 +105,8 @@ class PortalRounds:
                 log.error("portal skipped by the sweep", extra={"portal": name, "why": str(error)})  # noqa: TRY400
         if self._shared.once_per("clean", DAY_SECONDS):
             kept = self._config.portal_name
-            dead_letters, portals = self._store.prune(self._config.retention_days, keep=kept)
-            log.info("store pruned", extra={"dead_letters": dead_letters, "portals": portals})
+            pruned = self._store.prune(self._config.retention_days, keep=kept)
+            log.info("store pruned", extra=pruned._asdict())
         if self._shared.once_per("alarms", self._config.timers.sweep_seconds * 4):
             self._log_alarms()
         return f"overdue: {runs} runs, {batches} batches"

@@ -75,6 +75,7 @@ def portal_statuses(store: Store, redis: Redis, config: Config, *, removed: bool
     found = []
     for name in store.portals.names(removed=removed):
         try:
+            store.tokens.get(name)  # raises WrongKey, as for a pair that somebody moved
             found.append(portal_status(store, redis, config, store.portals.get(name)))
         except WrongKey as error:
             found.append(_unopened(store, name, str(error)))

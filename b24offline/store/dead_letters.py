@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 
 from b24offline.errors import UnknownDeadLetter
 from b24offline.store.database import connected, insert_into, storable, transaction
-from b24offline.store.schema import DEAD_LETTERS
+from b24offline.store.schema import DEAD_LETTERS, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -100,14 +100,13 @@ class DeadLetters:
         While a dead letter of the same record and pipeline is open, that one gets the new reason and payload.
         ``payload`` is any JSON and is stored encrypted.
         """
-        secret = self._cipher.encrypt(json.dumps(payload))
+        row = {"portal": portal, "record_id": record_id, "pipeline": pipeline}
+        secret = self._cipher.encrypt(json.dumps(payload), place_of(DEAD_LETTERS, "payload", row))
         statement = insert_into(self._engine, DEAD_LETTERS).values(
-            portal=portal,
-            record_id=record_id,
+            **row,
             message_id=storable(message_id),
             event_name=storable(event_name),
             object=storable(object),
-            pipeline=pipeline,
             reason=storable(reason),
             payload=secret,
             created_at=self._clock(),
@@ -177,7 +176,8 @@ class DeadLetters:
 
     def _dead_letter(self, row: RowMapping) -> DeadLetter:
         values = dict(row)
-        payload = self._cipher.decrypt(values["payload"], f"the payload of dead letter {values['id']}")
+        place = place_of(DEAD_LETTERS, "payload", row)
+        payload = self._cipher.decrypt(values["payload"], place, f"the payload of dead letter {values['id']}")
         values["payload"] = json.loads(payload)
         values["created_at"] = datetime.fromtimestamp(values["created_at"], UTC)
         if values["ended_at"] is not None:

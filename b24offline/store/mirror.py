@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from b24offline.events import DesiredState
 from b24offline.store.database import connected, insert_into, transaction
-from b24offline.store.schema import OBJECTS
+from b24offline.store.schema import OBJECTS, PORTALS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from b24offline.events import JSON
 
 _ROWS_AT_ONCE: Final = 500
+_PRUNED_AT_ONCE: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,24 @@ class Mirror:
         wanted = sa.select(sa.func.count()).select_from(OBJECTS).where(OBJECTS.c.portal == portal)
         with connected(self._engine) as connection:
             return int(connection.execute(wanted).scalar_one())
+
+    def prune(self, before: float) -> int:
+        """Delete objects that were deleted before (epoch seconds), and those of portals removed before or gone.
+
+        Return how many. They are deleted some at a time: others write in between.
+        """
+        served = (PORTALS.c.desired_state != DesiredState.REMOVED.value) | (PORTALS.c.desired_since >= before)
+        kept = sa.select(PORTALS.c.name).where(PORTALS.c.name == OBJECTS.c.portal, served)
+        stale = ~sa.exists(kept) | (OBJECTS.c.deleted_at < datetime.fromtimestamp(before, UTC))
+        key = OBJECTS.primary_key.columns
+        some = sa.select(*key).where(stale).limit(_PRUNED_AT_ONCE)
+        total = 0
+        while True:
+            with transaction(self._engine) as connection:
+                deleted = connection.execute(sa.delete(OBJECTS).where(sa.tuple_(*key).in_(some))).rowcount
+            total += deleted
+            if deleted < _PRUNED_AT_ONCE:
+                return total
 
     def _write(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,13 @@ from sqlalchemy.exc import IntegrityError
 
 from b24offline.errors import MemberMismatch, StoreError, UnknownPortal, WrongKey
 from b24offline.events import DesiredState, ObservedState, Portal
-from b24offline.store.database import connected, storable, transaction
-from b24offline.store.schema import PORTALS
+from b24offline.store.database import begin_exclusive, connected, storable, transaction
+from b24offline.store.schema import PORTALS, place_of, secrets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
-    from sqlalchemy import ColumnElement, Engine, RowMapping
+    from sqlalchemy import ColumnElement, Connection, Engine, RowMapping
 
     from b24offline.store.cipher import Cipher
 
@@ -34,7 +35,7 @@ class PortalRows:
         with connected(self.engine) as connection:
             row = connection.execute(select(PORTALS, *also).where(PORTALS.c.name == name)).mappings().one_or_none()
         if row is None:
-            raise _unknown(name)
+            raise unknown(name)
         return row
 
     def refuse_removed(self, name: str) -> None:
@@ -48,7 +49,7 @@ class PortalRows:
         with transaction(self.engine) as connection:
             written = connection.execute(statement).rowcount
         if not written:
-            raise _unknown(name)
+            raise unknown(name)
 
     def change_if(self, name: str, condition: ColumnElement[bool], **values: Any) -> bool:
         """Write values into one row if the condition holds; return whether it was there and did."""
@@ -56,27 +57,52 @@ class PortalRows:
         with transaction(self.engine) as connection:
             return connection.execute(statement).rowcount > 0
 
-    def write_unique(self, name: str, statement: Any) -> bool:
-        """Execute a write that may meet the rule of one name per queue; return whether a row was written.
+    @contextmanager
+    def locked(self, name: str) -> Iterator[tuple[Connection, RowMapping | None]]:
+        """Yield a row, None where there is none, that nobody else changes before the end of the transaction.
 
-        Raise MemberMismatch where it meets that.
+        For whoever writes secrets: they are bound to other columns, which must not change in between. Raise
+        MemberMismatch where a write meets the rule of one name per queue.
         """
         with transaction(self.engine) as connection:
+            begin_exclusive(connection)
+            query = select(PORTALS).where(PORTALS.c.name == name).with_for_update()
             try:
-                # For an insert SQLAlchemy keeps the count only when told to.
-                return connection.execute(statement.execution_options(preserve_rowcount=True)).rowcount > 0
+                yield connection, connection.execute(query).mappings().one_or_none()
             except IntegrityError:
                 raise MemberMismatch(
                     f"Portal {name} is the same Bitrix24 account, application and connector as another one "
                     "in the store. Remove one of the two names, or give one another connector."
                 ) from None
 
+    def change_bound(self, name: str, **values: Any) -> None:
+        """Write values into one row, and encrypt its secrets for the row as it is then. Raise UnknownPortal."""
+        with self.locked(name) as (connection, row):
+            if row is None:
+                raise unknown(name)
+            write(connection, name, self.rebound(row, **values))
+
+    def rebound(self, row: RowMapping, **values: Any) -> dict[str, Any]:
+        """Return values to be written into a row; if they move its secrets, with those encrypted for the new place.
+
+        Raise WrongKey when the cipher does not open one that stays.
+        """
+        after = {**row, **values}
+        if place_of(PORTALS, "", row) == place_of(PORTALS, "", after):
+            return values
+        kept = [column for column in secrets_of(PORTALS) if row[column] and column not in values]
+        return {**values, **{column: self.sealed(after, column, self.opened(row, column)) for column in kept}}
+
+    def sealed(self, row: Mapping[Any, Any], column: str, text: str) -> str:
+        """Return a secret encrypted for a row."""
+        return self.cipher.encrypt(text, place_of(PORTALS, column, row))
+
     def refuse_foreign_key(self) -> None:
         """Raise WrongKey when there are secrets and the cipher opens none: nobody else could open what it encrypts.
 
         One that opens is enough: a single row of another key must not keep the right one from mending it.
         """
-        query = select(PORTALS.c.name, PORTALS.c.client_secret).order_by(PORTALS.c.created_at)
+        query = select(PORTALS).where(PORTALS.c.client_secret != "").order_by(PORTALS.c.created_at)
         with connected(self.engine) as connection:
             rows = connection.execute(query).mappings().all()
         refused = []
@@ -91,9 +117,10 @@ class PortalRows:
     def opened(self, row: RowMapping, column: str) -> str:
         """Return a secret of a row, ``""`` where there is none. Raise WrongKey when the cipher does not open it."""
         secret = row[column]
-        if secret is None:
+        if not secret:
             return ""
-        return self.cipher.decrypt(secret, f"the {column.replace('_', ' ')} of portal {row['name']}")
+        what = f"the {column.replace('_', ' ')} of portal {row['name']}"
+        return self.cipher.decrypt(secret, place_of(PORTALS, column, row), what)
 
     def state_values(self, state: ObservedState, reason: str, actor: str = "") -> dict[str, Any]:
         """Return the values that put a portal into a state; its time is kept while the state is the same."""
@@ -128,5 +155,11 @@ def same_queue(**queue: str) -> ColumnElement[bool]:
     return and_(*(PORTALS.c[column] == value for column, value in queue.items()))
 
 
-def _unknown(name: str) -> UnknownPortal:
+def write(connection: Connection, name: str, values: Mapping[str, Any]) -> None:
+    """Write values into the row of a portal."""
+    connection.execute(update(PORTALS).where(PORTALS.c.name == name).values(**values))
+
+
+def unknown(name: str) -> UnknownPortal:
+    """Return the error for a name that is not in the store."""
     return UnknownPortal(f"No portal named {name} is in the store. Check the name, or configure the portal first.")

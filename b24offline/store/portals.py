@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
-from sqlalchemy import case, null, select, true, update
+from sqlalchemy import insert, select, true
 
 from b24offline.errors import PortalExists
 from b24offline.events import CLAIMED, DesiredState, ObservedState, Portal
-from b24offline.store.database import connected, insert_into, transaction
-from b24offline.store.portal_rows import same_queue
+from b24offline.store.database import begin_exclusive, connected, transaction
+from b24offline.store.portal_rows import same_queue, write
 from b24offline.store.schema import PORTALS
 
 if TYPE_CHECKING:
@@ -71,27 +71,27 @@ class Portals:
         desired state is kept. Its tokens stay, with two exceptions: it has none, or its authorization is lost and
         the configured refresh token is not the one seeded before. A removed one is left as it is.
         """
-        if name in self.names():
-            self.get(name)  # Raises WrongKey before its secrets are replaced by some that others cannot open.
-        client_secret = self._rows.cipher.encrypt(configured["client_secret"])
-        client_id, connector = configured["client_id"], configured["connector"]
-        values = {**configured, **self._as_new(), "client_secret": client_secret}
-        row = insert_into(self._rows.engine, PORTALS).values(
-            name=name, token_version=0, created_at=self._rows.clock(), **values
-        )
-        changed = {
-            "auth_url": configured["auth_url"],
-            "client_id": client_id,
-            "connector": connector,
-            "client_secret": client_secret,
-            "ledger_epoch": _epoch_in(connector=connector, client_id=client_id),
-        }
-        row = row.on_conflict_do_update(index_elements=[PORTALS.c.name], set_=changed, where=_SERVED)
-        elsewhere = (PORTALS.c.connector != connector) | (PORTALS.c.client_id != client_id)
-        moved = (PORTALS.c.state == ObservedState.UNDECIDED.value) & elsewhere
-        self._rows.change_if(name, moved, **self._rows.state_values(ObservedState.ACTIVE, ""))
-        if not self._rows.write_unique(name, row):
-            return self.get(name)
+        with self._rows.locked(name) as (connection, row):
+            if row is None:
+                new = {**self._as_new(), **configured, "name": name, "token_version": 0}
+                new["client_secret"] = self._rows.sealed(new, "client_secret", configured["client_secret"])
+                connection.execute(insert(PORTALS).values(**new))
+            elif row["desired_state"] != DesiredState.REMOVED.value:
+                # Raises WrongKey before secrets are replaced by some that others cannot open.
+                self._rows.opened(row, "client_secret")
+                changed: dict[str, Any] = {
+                    "auth_url": configured["auth_url"],
+                    "client_id": configured["client_id"],
+                    "connector": configured["connector"],
+                }
+                changed["client_secret"] = self._rows.sealed(
+                    {**row, **changed}, "client_secret", configured["client_secret"]
+                )
+                if any(row[column] != changed[column] for column in ("connector", "client_id")):
+                    changed["ledger_epoch"] = None  # another queue was never polled
+                    if row["state"] == ObservedState.UNDECIDED.value:
+                        changed.update(self._rows.state_values(ObservedState.ACTIVE, ""))
+                write(connection, name, self._rows.rebound(row, **changed))
         if refresh_token:
             self._tokens.seed(name, refresh_token)
         return self.get(name)
@@ -111,24 +111,25 @@ class Portals:
         }
         self._rows.refuse_foreign_key()
         self._refuse_second_name(name, queue)
-        encrypt = self._rows.cipher.encrypt
-        values = {
-            **registration,
-            **self._as_new(),
-            "client_secret": encrypt(registration["client_secret"]),
-            "refresh_token": encrypt(refresh_token),
-            "seeded_token": encrypt(refresh_token),
-        }
-        row = insert_into(self._rows.engine, PORTALS).values(
-            name=name, token_version=1, created_at=self._rows.clock(), **values
-        )
-        again = {**values, "token_version": PORTALS.c.token_version + 1, "ledger_epoch": _epoch_in(**queue)}
-        row = row.on_conflict_do_update(index_elements=[PORTALS.c.name], set_=again, where=~_SERVED)
-        if not self._rows.write_unique(name, row):
-            raise PortalExists(
-                f"Portal {name} is in the store already. To give it a new refresh token use portal authorize, "
-                "to give it a new address portal set-url."
-            )
+        with self._rows.locked(name) as (connection, row):
+            if row is not None and row["desired_state"] != DesiredState.REMOVED.value:
+                raise PortalExists(
+                    f"Portal {name} is in the store already. To give it a new refresh token use portal authorize, "
+                    "to give it a new address portal set-url."
+                )
+            values = {**self._as_new(), **registration, "name": name, "token_version": 1}
+            given = {"client_secret": registration["client_secret"]}
+            given |= dict.fromkeys(("refresh_token", "seeded_token"), refresh_token)
+            values |= {column: self._rows.sealed(values, column, text) for column, text in given.items()}
+            if row is None:
+                connection.execute(insert(PORTALS).values(**values))
+            else:
+                same = all(row[column] == value for column, value in queue.items())
+                again = {
+                    "token_version": row["token_version"] + 1,
+                    "ledger_epoch": row["ledger_epoch"] if same else None,
+                }
+                write(connection, name, {**values, "created_at": row["created_at"], **again})
         return self.get(name)
 
     def set_desired_state(self, name: str, desired_state: DesiredState) -> None:
@@ -166,7 +167,7 @@ class Portals:
             name,
             desired_state=DesiredState.REMOVED.value,
             desired_since=self._rows.clock(),
-            client_secret=self._rows.cipher.encrypt(""),
+            client_secret="",
             access_token=None,
             refresh_token=None,
             seeded_token=None,
@@ -190,7 +191,7 @@ class Portals:
     def set_endpoint(self, name: str, client_endpoint: str) -> None:
         """Use another endpoint from now on: an operator's confirmation that the portal has moved."""
         self._rows.refuse_removed(name)
-        self._rows.change(name, client_endpoint=client_endpoint)
+        self._rows.change_bound(name, client_endpoint=client_endpoint)
 
     def set_client_secret(self, client_id: str, client_secret: str) -> Sequence[str]:
         """Use another secret for an application from now on. Return the names of its portals, which all have it now.
@@ -199,10 +200,13 @@ class Portals:
         """
         self._rows.refuse_foreign_key()
         ours = (PORTALS.c.client_id == client_id) & _SERVED
-        encrypted = self._rows.cipher.encrypt(client_secret)
         with transaction(self._rows.engine) as connection:
-            connection.execute(update(PORTALS).where(ours).values(client_secret=encrypted, refresh_not_before=0.0))
-            return list(connection.execute(select(PORTALS.c.name).where(ours).order_by(PORTALS.c.name)).scalars())
+            begin_exclusive(connection)
+            rows = connection.execute(select(PORTALS).where(ours).order_by(PORTALS.c.name)).mappings().all()
+            for row in rows:
+                sealed = self._rows.sealed(row, "client_secret", client_secret)
+                write(connection, row["name"], {"client_secret": sealed, "refresh_not_before": 0.0})
+        return [row["name"] for row in rows]
 
     def set_state(
         self,
@@ -253,11 +257,7 @@ class Portals:
             "desired_state": DesiredState.RUN.value,
             "desired_since": now,
             "authorized_at": now,
+            "created_at": now,
             "refresh_claimed_until": 0.0,
             "refresh_not_before": 0.0,
         }
-
-
-def _epoch_in(**queue: str) -> ColumnElement[int | None]:
-    """Return the epoch that a row keeps while these columns stay as they are: another queue was never polled."""
-    return case((same_queue(**queue), PORTALS.c.ledger_epoch), else_=null())

@@ -9,7 +9,7 @@ has a default in the database: processes of the version before go on writing row
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION: Final = 1
 """Version of these tables, kept in the database beside them."""
+
+READABLE_FROM: Final = 1
+"""The oldest version that may work on these tables, kept beside it: raised by a step that does more than add."""
 
 STEPS: Final[Mapping[int, tuple[str, ...]]] = {}
 """Version -> the statements that lead to the next one; SQLite and PostgreSQL understand both."""
@@ -101,6 +104,7 @@ PORTALS: Final = Table(
     Column("created_at", Double, nullable=False),
     # Two names for one queue would poll it twice at once.
     UniqueConstraint("member_id", "client_id", "connector", name="portals_one_name_per_queue"),
+    info={"binds": ("name", "client_endpoint", "auth_url")},
 )
 
 DEAD_LETTERS: Final = Table(
@@ -117,6 +121,7 @@ DEAD_LETTERS: Final = Table(
     Column("payload", Text, nullable=False, info={"secret": True}),
     Column("created_at", Double, nullable=False),
     Column("ended_at", Double),
+    info={"binds": ("portal", "record_id", "pipeline")},
 )
 
 OPEN_DEAD_LETTER: Final = Index(
@@ -150,26 +155,52 @@ looks *into* a document with U+0000 fails in PostgreSQL; `WHERE position('\\u000
 out.
 """
 
+AUDIT: Final = Table(
+    "audit",
+    METADATA,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("portal", Text, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+)
+
 VERSION: Final = Table(
     "schema_version",
     METADATA,
     Column("only", Integer, primary_key=True, autoincrement=False),
     Column("version", Integer, nullable=False),
+    Column("readable_from", Integer, nullable=False),
 )
+
+
+def secrets_of(table: Table) -> list[str]:
+    """Return the names of the columns that hold encrypted text."""
+    return [column.name for column in table.columns if column.info.get("secret")]
+
+
+def place_of(table: Table, column: str, row: Mapping[Any, Any]) -> list[str]:
+    """Return what a secret is bound to: its table, its column, and the columns of its row named by ``binds``."""
+    return [table.name, column, *(str(row[name]) for name in table.info["binds"])]
 
 
 def migrate(engine: Engine) -> int:
     """Bring the store's tables to this program's version, making them where there are none.
 
-    Return the version that was found, 0 for an empty database. Raise StoreError for one of a later version.
+    Return the version that was found, 0 for an empty database. One of a later version is left alone: it is used as it
+    is if it says that this program may. Raise StoreError if not.
     """
     with connected(engine) as connection:
         found = version_of(connection)
+        if found > SCHEMA_VERSION:
+            _refuse_unreadable(connection, found)
         connection.rollback()
-        if found != SCHEMA_VERSION:
+        if found < SCHEMA_VERSION:
             begin_exclusive(connection)
             found = version_of(connection)
-            _bring_up(connection, found)
+            if found < SCHEMA_VERSION:
+                _bring_up(connection, found)
             connection.commit()
     return found
 
@@ -182,18 +213,20 @@ def version_of(connection: Connection) -> int:
     return version
 
 
-def _bring_up(connection: Connection, found: int) -> None:
-    if found > SCHEMA_VERSION:
+def _refuse_unreadable(connection: Connection, found: int) -> None:
+    readable_from = connection.execute(select(VERSION.c.readable_from)).scalar_one()
+    if readable_from > SCHEMA_VERSION:
         raise StoreError(
-            f"The database holds version {found} of the store, this program knows {SCHEMA_VERSION} at most. "
-            "Run the program's version that belongs to it, or restore a backup."
+            f"The database holds version {found} of the store, which can be used from version {readable_from} on; this "
+            f"program has version {SCHEMA_VERSION}. Start the newer program again, or stop everything and restore the "
+            "backup that was made before the upgrade."
         )
-    if not found:
-        METADATA.create_all(connection)
-        connection.execute(insert(VERSION).values(only=1, version=SCHEMA_VERSION))
-        return
-    for version in range(found, SCHEMA_VERSION):
+
+
+def _bring_up(connection: Connection, found: int) -> None:
+    for version in range(found, SCHEMA_VERSION) if found else ():
         for statement in STEPS[version]:
             connection.exec_driver_sql(statement)
     METADATA.create_all(connection)
-    connection.execute(update(VERSION).values(version=SCHEMA_VERSION))
+    here = {"version": SCHEMA_VERSION, "readable_from": READABLE_FROM}
+    connection.execute(update(VERSION).values(here) if found else insert(VERSION).values(only=1, **here))

@@ -7,24 +7,34 @@ made after fork; its methods may be called from several threads.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Engine, delete, select, update
 
 from b24offline.events import DesiredState
-from b24offline.store.database import begin_exclusive, connected, make_engine, transaction
+from b24offline.store.audit import AuditLog
+from b24offline.store.database import begin_exclusive, make_engine, transaction
 from b24offline.store.dead_letters import DeadLetters
+from b24offline.store.mirror import Mirror
 from b24offline.store.portal_rows import PortalRows
 from b24offline.store.portals import Portals
-from b24offline.store.schema import DEAD_LETTERS, PORTALS, migrate
+from b24offline.store.schema import DEAD_LETTERS, PORTALS, migrate, place_of, secrets_of
 from b24offline.store.tokens import TokenPairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import Table
+    from sqlalchemy import Connection, Table
 
     from b24offline.store.cipher import Cipher
+
+
+class Pruned(NamedTuple):
+    """How much was deleted because it was old."""
+
+    dead_letters: int
+    portals: int
+    objects: int
 
 
 class Store:
@@ -38,6 +48,7 @@ class Store:
         portals: with observed and desired states.
         tokens: pairs of tokens, and who refreshes one.
         dead_letters: records that were given up until a person acts.
+        audit: what operators did.
     """
 
     def __init__(self, url: str | Engine, cipher: Cipher, *, clock: Callable[[], float] = time.time) -> None:
@@ -46,6 +57,7 @@ class Store:
         self.tokens = TokenPairs(rows)
         self.portals = Portals(rows, self.tokens)
         self.dead_letters = DeadLetters(self.engine, cipher, clock)
+        self.audit = AuditLog(self.engine, clock)
         self._cipher = cipher
         self._clock = clock
 
@@ -57,11 +69,11 @@ class Store:
         """
         migrate(self.engine)
 
-    def prune(self, days: float, *, keep: str | None = None) -> tuple[int, int]:
-        """Delete dead letters that ended, and portals that were removed, more than so many days ago.
+    def prune(self, days: float, *, keep: str | None = None) -> Pruned:
+        """Delete what ended more than so many days ago: dead letters, removed portals, and objects of the mirror.
 
-        ``keep`` is the name that the configuration still holds: without its row it would be seeded anew. Return how
-        many dead letters and portals that were.
+        Of the mirror: objects that were deleted, and those of portals that were removed or are gone. ``keep`` is the
+        name that the configuration still holds: without its row it would be seeded anew.
         """
         before = self._clock() - days * 86_400
         ended = delete(DEAD_LETTERS).where(DEAD_LETTERS.c.ended_at < before)
@@ -71,26 +83,30 @@ class Store:
         with transaction(self.engine) as connection:
             dead_letters = connection.execute(ended).rowcount
             portals = connection.execute(removed.where(PORTALS.c.name != (keep or ""))).rowcount
-        return dead_letters, portals
+        return Pruned(dead_letters, portals, Mirror(self.engine).prune(before))
 
     def reencrypt(self) -> int:
-        """Encrypt every secret anew with the cipher's first key, as after adding one; return how many."""
-        return sum(self._reencrypt(table) for table in (PORTALS, DEAD_LETTERS))
+        """Encrypt every secret anew with the cipher's first key, in its present form; return how many.
 
-    def _reencrypt(self, table: Table) -> int:
+        As after adding a key. Nothing is changed unless all of them open.
+        """
+        with transaction(self.engine) as connection:
+            begin_exclusive(connection)
+            return sum(self._reencrypt(connection, table) for table in (PORTALS, DEAD_LETTERS))
+
+    def _reencrypt(self, connection: Connection, table: Table) -> int:
         count = 0
         key = next(iter(table.primary_key.columns))
-        secrets = [column.name for column in table.columns if column.info.get("secret")]
-        with connected(self.engine) as connection:
-            begin_exclusive(connection)
-            # On PostgreSQL a token that is refreshed between reading and writing would be overwritten.
-            for row in connection.execute(select(table).with_for_update()).mappings().all():
-                changed = {
-                    name: self._cipher.rotate(row[name], f"{name} of {table.name} {row[key.name]}")
-                    for name in secrets
-                    if row[name] is not None
-                }
+        # On PostgreSQL a token that is refreshed between reading and writing would be overwritten.
+        for row in connection.execute(select(table).with_for_update()).mappings().all():
+            changed = {
+                name: self._cipher.rotate(
+                    row[name], place_of(table, name, row), f"{name} of {table.name} {row[key.name]}"
+                )
+                for name in secrets_of(table)
+                if row[name]
+            }
+            if changed:
                 connection.execute(update(table).where(key == row[key.name]).values(**changed))
-                count += len(changed)
-            connection.commit()
+            count += len(changed)
         return count

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, case, or_, update
+from sqlalchemy import and_, case, or_
 
 from b24offline.errors import MemberMismatch
 from b24offline.events import DesiredState, ObservedState, Portal, RefreshWait, Tokens
 from b24offline.store.database import now_in
+from b24offline.store.portal_rows import unknown, write
 from b24offline.store.schema import PORTALS
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import RowMapping
 
     from b24offline.store.portal_rows import PortalRows
 
@@ -53,20 +54,19 @@ class TokenPairs:
         """
         if tokens.version != expected_version + 1:
             raise ValueError(f"a pair that follows version {expected_version} has the next number")
-        conditions = [PORTALS.c.name == name, PORTALS.c.token_version == expected_version]
-        values = self._pair(tokens.access, tokens.refresh, tokens.version)
-        if member_id:
-            conditions.append(or_(PORTALS.c.member_id.is_(None), PORTALS.c.member_id == member_id))
-            values["member_id"] = member_id
-        if self._rows.write_unique(name, update(PORTALS).where(*conditions).values(**values)):
-            return True
-        row = self._rows.get(name)
-        if row["token_version"] == expected_version:
-            raise MemberMismatch(
-                f"Portal {name} is recorded as the Bitrix24 account {row['member_id']}, but {member_id} answered. "
-                "Check its address and refresh token; give another account another name."
-            )
-        return False
+        with self._rows.locked(name) as (connection, row):
+            if row is None:
+                raise unknown(name)
+            if row["token_version"] != expected_version:
+                return False
+            if member_id and row["member_id"] not in {None, member_id}:
+                raise MemberMismatch(
+                    f"Portal {name} is recorded as the Bitrix24 account {row['member_id']}, but {member_id} answered. "
+                    "Check its address and refresh token; give another account another name."
+                )
+            values = self._pair(row, tokens.access, tokens.refresh, tokens.version)
+            write(connection, name, {**values, "member_id": member_id or row["member_id"]})
+        return True
 
     def claim_refresh(self, name: str, version: int, seconds: float) -> bool:
         """Reserve the refresh of the pair with this version for so many seconds; return False when another did."""
@@ -111,30 +111,32 @@ class TokenPairs:
         has.
         """
         self._rows.refuse_removed(name)
-        self._rows.change(name, **self._authorized(refresh_token))
+        with self._rows.locked(name) as (connection, row):
+            if row is None:
+                raise unknown(name)
+            write(connection, name, self._authorized(row, refresh_token))
 
     def seed(self, name: str, refresh_token: str) -> None:
         """Take the configured refresh token if there is none, or if it is new and the authorization lost."""
-        row = self._rows.get(name)
-        lost = row["state"] == ObservedState.AUTH_LOST.value
-        if row["refresh_token"] is None or (lost and self._rows.opened(row, "seeded_token") != refresh_token):
-            # Another process may have seeded and refreshed since the row was read.
-            unchanged = (PORTALS.c.token_version == row["token_version"]) & (
-                PORTALS.c.desired_state != DesiredState.REMOVED.value
-            )
-            self._rows.change_if(name, unchanged, **self._authorized(refresh_token))
+        with self._rows.locked(name) as (connection, row):
+            if row is None or row["desired_state"] == DesiredState.REMOVED.value:
+                return
+            lost = row["state"] == ObservedState.AUTH_LOST.value
+            if row["refresh_token"] is None or (lost and self._rows.opened(row, "seeded_token") != refresh_token):
+                write(connection, name, self._authorized(row, refresh_token))
 
-    def _authorized(self, refresh_token: str) -> dict[str, Any]:
+    def _authorized(self, row: RowMapping, refresh_token: str) -> dict[str, Any]:
         """Return the values of a portal that only has a refresh token."""
-        values = self._pair("", refresh_token, PORTALS.c.token_version + 1)
-        return {**values, "seeded_token": values["refresh_token"], "authorized_at": self._rows.clock()}
+        values = self._pair(row, "", refresh_token, row["token_version"] + 1)
+        seeded = self._rows.sealed(row, "seeded_token", refresh_token)
+        return {**values, "seeded_token": seeded, "authorized_at": self._rows.clock()}
 
-    def _pair(self, access: str, refresh: str, version: int | ColumnElement[int]) -> dict[str, Any]:
+    def _pair(self, row: RowMapping, access: str, refresh: str, version: int) -> dict[str, Any]:
         """Return the values that come with a new pair; they end AUTH_LOST and leave every other state."""
         lost = PORTALS.c.state == ObservedState.AUTH_LOST.value
         return {
-            "access_token": self._rows.cipher.encrypt(access) if access else None,
-            "refresh_token": self._rows.cipher.encrypt(refresh),
+            "access_token": self._rows.sealed(row, "access_token", access) if access else None,
+            "refresh_token": self._rows.sealed(row, "refresh_token", refresh),
             "token_version": version,
             "refresh_claimed_until": 0.0,
             "refresh_not_before": 0.0,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import inspect, text
 
+from b24offline.config import Config
 from b24offline.errors import StoreError, StoreUnavailable
 from b24offline.store import Cipher, Store
 from b24offline.store import schema as store_schema
@@ -102,13 +103,45 @@ def test_a_step_that_fails_leaves_the_older_store_as_it_was(engine, monkeypatch)
     assert (columns(engine), noted(engine)) == (before, SCHEMA_VERSION)
 
 
-def test_a_later_store_is_refused_and_left_alone(engine):
-    migrate(engine)
+def note_version(engine, version, readable_from):
     with engine.begin() as connection:
-        connection.execute(text("UPDATE schema_version SET version = 99"))
-    with pytest.raises(StoreError, match=rf"version 99 .* {SCHEMA_VERSION} at most"):
+        values = {"version": version, "readable_from": readable_from}
+        connection.execute(text("UPDATE schema_version SET version = :version, readable_from = :readable_from"), values)
+
+
+def test_a_later_store_that_only_got_more_is_used_and_left_alone(engine):
+    store = served_before(engine)
+    note_version(engine, 99, SCHEMA_VERSION)
+    assert migrate(engine) == 99
+    assert store.portals.names() == ["acme"]
+    assert noted(engine) == 99
+
+
+def test_a_later_store_that_this_version_cannot_use_is_refused_and_left_alone(engine):
+    migrate(engine)
+    note_version(engine, 99, 98)
+    with pytest.raises(StoreError, match=rf"version 99 .* from version 98 on; .* {SCHEMA_VERSION}\. Start the newer"):
         migrate(engine)
     assert noted(engine) == 99
+
+
+def test_an_upgrade_says_from_which_version_on_it_can_be_used(engine, next_version, monkeypatch):
+    monkeypatch.setattr(store_schema, "READABLE_FROM", NEXT)
+    migrate(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version, readable_from FROM schema_version")).one() == (NEXT, NEXT)
+
+
+def test_a_process_that_can_never_use_the_store_does_not_start(engine, database_url, tmp_path):
+    from b24offline.tasks.celery_app import refuse_other_ledger  # noqa: PLC0415 - it reads the settings
+
+    environ = {"B24_DATABASE_URL": database_url, "B24_DATA_DIR": str(tmp_path), "B24_SECRET_KEY": KEY}
+    config = Config.load({**environ, "B24_REDIS_URL": "redis://127.0.0.1:1/0"})
+    migrate(engine)
+    refuse_other_ledger(config)
+    note_version(engine, 99, 98)
+    with pytest.raises(SystemExit, match=r"cannot start.*\n.*Start the newer program"):
+        refuse_other_ledger(config)
 
 
 def upgrade_together(database_url):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import select
 
 from b24offline.errors import MemberMismatch, PortalExists, StoreError, WrongKey
 from b24offline.events import DesiredState, ObservedState
-from b24offline.store import PORTALS, Cipher, Store
+from b24offline.store import PORTALS, Cipher, Mirror, Store, mirror
 from tests.support.store_bench import KEY, PORTAL, Clock, add_dead_letter, bind_member, pair
 
 NEW = {**PORTAL, "refresh_token": "r1"}
@@ -242,9 +243,28 @@ def test_what_is_old_is_cleaned_and_the_configured_name_is_kept(store, clock):
     store.portals.remove("configured")
     ended, open_dead_letter = add_dead_letter(store), add_dead_letter(store, record_id=5)
     store.dead_letters.end(ended)
-    assert store.prune(30) == (0, 0)
+    assert store.prune(30) == (0, 0, 0)
     clock.now += 31 * 86_400
-    assert store.prune(30, keep="configured") == (1, 1)
+    assert store.prune(30, keep="configured") == (1, 1, 0)
     assert [portal.name for portal in store.portals.list()] == ["configured", "runs"]
     assert [dead_letter.id for dead_letter in store.dead_letters.list()] == [open_dead_letter]
-    assert store.prune(30) == (0, 1)
+    assert store.prune(30) == (0, 1, 0)
+
+
+def test_objects_of_removed_portals_and_deleted_objects_are_pruned(store, clock, monkeypatch):
+    monkeypatch.setattr(mirror, "_PRUNED_AT_ONCE", 2)
+    seen = Mirror(store.engine)
+    for name in ("runs", "gone"):
+        store.portals.add(name, **{**NEW, "connector": name})
+        for number in "123":
+            seen.upsert(name, "crm_deal", number, {}, changed_at=None, read_at=1)
+    seen.upsert("unknown", "crm_deal", "1", {}, changed_at=None, read_at=1)
+    store.portals.remove("gone")
+    seen.mark_deleted("runs", "crm_deal", "1", at=datetime.fromtimestamp(clock.now, UTC), read_at=2)
+    assert store.prune(30) == (0, 0, 1)
+    assert (seen.count("runs"), seen.count("gone")) == (3, 3)
+    clock.now += 31 * 86_400
+    seen.mark_deleted("runs", "crm_deal", "2", at=datetime.fromtimestamp(clock.now, UTC), read_at=2)
+    assert store.prune(30, keep="gone") == (0, 0, 4)
+    assert [row.object_id for row in seen.rows("runs")] == ["2", "3"]
+    assert seen.count("gone") == 0

@@ -165,11 +165,11 @@ def test_a_refresh_during_the_reencryption_is_kept(store, database_url, monkeypa
     keys = Cipher([KEY])
     rotate = keys.rotate
 
-    def beside_a_refresh(secret, what):
+    def beside_a_refresh(secret, place, what):
         if other.ident is None:
             other.start()
             other.join(0.5)  # it waits for the end of the transaction
-        return rotate(secret, what)
+        return rotate(secret, place, what)
 
     monkeypatch.setattr(keys, "rotate", beside_a_refresh)
     Store(database_url, keys).reencrypt()

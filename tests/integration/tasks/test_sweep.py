@@ -107,7 +107,7 @@ def test_open_work_is_found_among_more_portals_than_one_page(redis: Redis, key: 
 def store_with_another_key(runtime: Runtime, name: str) -> None:
     foreign = Cipher([Fernet.generate_key().decode()])
     with runtime.store.engine.begin() as connection:
-        values = {"client_secret": foreign.encrypt("s")}
+        values = {"client_secret": foreign.encrypt("s", ())}
         connection.execute(update(PORTALS).where(PORTALS.c.name == name).values(**values))
     runtime._services.clear()
 

@@ -17,6 +17,7 @@ from b24offline.store import Cipher, Store, database, load_or_create_key
 from b24offline.store.database import make_engine
 
 KEY = Fernet.generate_key().decode()
+PLACE = ["portals", "refresh_token", "acme"]
 
 
 @pytest.mark.parametrize("keys", [[], [""], ["short"], [KEY, "x" * 44], ["\u00e9" * 44]])
@@ -29,7 +30,32 @@ def test_a_malformed_key_is_told_without_showing_it(keys):
 def test_text_of_any_kind_survives_encryption():
     cipher = Cipher([KEY])
     for words in ("", "\0", "\U0001f600", "\ud83d", "x" * 1_000_000):
-        assert cipher.decrypt(cipher.encrypt(words), "it") == words
+        assert cipher.decrypt(cipher.encrypt(words, PLACE), PLACE, "it") == words
+
+
+@pytest.mark.parametrize("place", [[], ["portals", "refresh_token"], [*PLACE[:-1], "globex"], ["a,b"]])
+def test_a_secret_opens_in_its_place_only(place):
+    cipher = Cipher([KEY])
+    with pytest.raises(WrongKey, match="does not open it"):
+        cipher.decrypt(cipher.encrypt("token", PLACE), place, "it")
+    with pytest.raises(WrongKey, match="does not open it"):
+        cipher.decrypt(cipher.encrypt("token", ["a", "b"]), place, "it")
+
+
+@pytest.mark.parametrize(
+    "change", [lambda s: s[:-4] + "AAAA", lambda s: "2" + s[1:], lambda s: "", lambda s: "1.\u00e9"]
+)
+def test_a_changed_secret_does_not_open(change):
+    cipher = Cipher([KEY])
+    with pytest.raises(WrongKey, match="does not open it"):
+        cipher.decrypt(change(cipher.encrypt("token", PLACE)), PLACE, "it")
+
+
+def test_the_earlier_form_opens_for_a_rotation_only():
+    cipher, earlier = Cipher([KEY]), Fernet(KEY).encrypt(b"token").decode()
+    with pytest.raises(WrongKey, match="db reencrypt"):
+        cipher.decrypt(earlier, PLACE, "it")
+    assert cipher.decrypt(cipher.rotate(earlier, PLACE, "it"), PLACE, "it") == "token"
 
 
 @pytest.mark.parametrize("url", ["mysql://user:hidden@host/db", "nonsense", ""])
