@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import re
 import resource
-import signal
 from collections.abc import Container, Mapping, MutableMapping
 from datetime import datetime
 from typing import Any, Final
@@ -18,11 +15,8 @@ from kombu.transport.native_delayed_delivery import MAX_LEVEL, level_name
 
 from b24offline import log, settings
 from b24offline.config import Config
-from b24offline.errors import B24OfflineError, ConfigError, StoreError, StoreUnavailable
+from b24offline.errors import ConfigError, StoreError
 from b24offline.runtime import Runtime
-from b24offline.tasks.process import current_runtime
-
-logger = logging.getLogger(__name__)
 
 _FIRST_DELAY: Final = level_name(MAX_LEVEL)
 """The exchange for messages that have to wait."""
@@ -93,7 +87,7 @@ def _prepare(**_: Any) -> None:
 
 
 def refuse_other_ledger(config: Config) -> None:
-    """End the process with a sentence where another version wrote the ledger, or it can never use the store."""
+    """End the process with a sentence where another version wrote the ledger."""
     runtime = Runtime(config)  # not the process's own, which must not cross the worker's fork
     try:
         runtime.check_ledger_schema_if_reachable()
@@ -101,21 +95,6 @@ def refuse_other_ledger(config: Config) -> None:
         raise SystemExit(f"b24offline cannot start.\n{error}") from None
     finally:
         runtime.close()
-
-
-@signals.worker_process_init.connect
-def _end_without_store(**_: Any) -> None:
-    """End the whole worker where a new child of it can never use the store, as after an upgrade.
-
-    Its messages would be taken and fail; the brokers keep what a worker that ends has not begun.
-    """
-    try:
-        current_runtime().store  # noqa: B018 - makes it
-    except StoreUnavailable:
-        return  # it passes
-    except B24OfflineError as error:
-        logger.critical("worker ends, it cannot use the store", extra={"why": str(error)})
-        os.kill(os.getppid(), signal.SIGTERM)
 
 
 @signals.before_task_publish.connect

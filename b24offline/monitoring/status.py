@@ -75,8 +75,9 @@ def portal_statuses(store: Store, redis: Redis, config: Config, *, removed: bool
     found = []
     for name in store.portals.names(removed=removed):
         try:
+            portal = store.portals.get(name)
             store.tokens.get(name)  # raises WrongKey, as for a pair that somebody moved
-            found.append(portal_status(store, redis, config, store.portals.get(name)))
+            found.append(portal_status(store, redis, config, portal))
         except WrongKey as error:
             found.append(_unopened(store, name, str(error)))
     return found

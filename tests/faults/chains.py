@@ -22,7 +22,7 @@ from b24offline.pipeline import handoff, route
 from b24offline.tasks import mirror, objects
 from b24offline.tasks.celery_app import app
 from b24offline.tasks.steps import Permanent, current, step
-from tests.faults import next_store, next_version, sabotage
+from tests.faults import next_version, sabotage
 from tests.faults.evidence import fingerprint
 from tests.faults.journal import CHEAP, COPIES, COUNTED, HARD_LIMIT, SOFT_LIMIT, TRACKED, VISIBILITY, Journal
 
@@ -40,8 +40,6 @@ if sabotage.VARIABLE in os.environ:
     sabotage.GUARDS[os.environ[sabotage.VARIABLE]](setattr)
 if next_version.VARIABLE in os.environ:
     next_version.pretend()
-if next_store.VARIABLE in os.environ:
-    next_store.pretend()
 
 _journals: dict[int, Journal] = {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -100,7 +101,8 @@ def test_a_poll_that_succeeds_ends_the_block(runtime: Runtime) -> None:
     assert runtime.store.portals.get(PORTAL).state is ObservedState.ACTIVE
 
 
-def test_resuming_ends_a_block(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_ends_a_block(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("B24_DATA_DIR", str(tmp_path))  # of the audit log
     runtime.rate_limiter.block(PORTAL, BLOCK_SECONDS)
     monkeypatch.setattr(portal_commands, "load_runtime", lambda: runtime)
     assert CliRunner().invoke(portal_commands.portal, ["resume", PORTAL]).exit_code == 0
