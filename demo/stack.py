@@ -10,12 +10,11 @@ from typing import Self
 
 from redis import Redis
 
-from b24offline import keys
+from b24offline import keys, supervisor
 from b24offline.config import Config
 from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
 from b24offline.supervisor import EmbeddedValkey
-from demo import processes
 
 PORTAL = "demo"
 TIME_SCALE = 0.05
@@ -59,15 +58,15 @@ class Stack:
             self.control: Control = self.emulator.control()
             self.control.limits(drain=REQUESTS_PER_SECOND, holds=BURST)
             self.variables = self._variables()
-            environ = processes.child_environ(self.variables)
+            environ = supervisor.child_environ(self.variables)
             self.config = Config.load(self.variables)
             self.runtime = Runtime(self.config)
             self.runtime.ensure_configured_portal()
             self.workers = [
-                processes.worker(f"worker-{n}", environ=environ, folder=self.folder, concurrency=3, events=True)
+                supervisor.worker(f"worker-{n}", environ=environ, folder=self.folder, concurrency=3, events=True)
                 for n in (1, 2)
             ]
-            for process in (*self.workers, processes.beat(environ=environ, folder=self.folder)):
+            for process in (*self.workers, supervisor.beat(environ=environ, folder=self.folder)):
                 started.callback(process.stop, 10)
                 process.start()
             self._exit = started.pop_all()

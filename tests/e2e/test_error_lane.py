@@ -13,7 +13,7 @@ from redis import Redis
 
 from b24offline import keys
 from b24offline.ledger import error_lane
-from demo.processes import child_environ
+from b24offline.supervisor import child_environ
 from tests.support import chains
 from tests.support.stack import CHAINS, PORTAL, Stack
 from tests.support.waiting import wait_until

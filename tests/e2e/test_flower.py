@@ -12,10 +12,10 @@ import pytest
 import requests
 from redis import Redis
 
+from b24offline import supervisor
 from b24offline.contract import QUEUES
 from b24offline.log import showable
 from b24offline.tasks.steps import Permanent
-from demo import processes
 from tests.support import careless_chains
 from tests.support.onlookers import BrokerLog, Events, Flower
 from tests.support.rabbit import RabbitNode
@@ -36,7 +36,7 @@ def watched(start_stack: Callable[..., Stack], tmp_path: Path) -> Iterator[Calla
 
         def start(*arguments: str, broker: str | None = None) -> tuple[Stack, Flower]:
             stack = start_stack(broker, variables=VARIABLES, arguments=("-E",), time_scale=0.02)
-            environ = processes.child_environ(stack.variables)
+            environ = supervisor.child_environ(stack.variables)
             flower = running.enter_context(Flower(environ, tmp_path, *arguments))
             wait_until(lambda: flower.get("/api/workers").json(), "Flower knows the worker")
             return stack, flower

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from b24offline.supervisor import EmbeddedValkey
-from demo.processes import CeleryProcess
+from b24offline.supervisor import CeleryProcess, EmbeddedValkey
 from tests.support.stack import CHAINS, Stack
 from tests.support.waiting import wait_until
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from redis import Redis
 
-from demo.processes import child_environ, worker
+from b24offline.supervisor import child_environ, worker
 from tests.support import chains
 from tests.support.stack import CHAINS, Stack
 from tests.support.waiting import wait_until

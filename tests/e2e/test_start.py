@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.processes import child_environ
+from b24offline.supervisor import child_environ
 from tests.support.waiting import GIVE_UP_SECONDS
 
 

@@ -21,9 +21,8 @@ from redis.exceptions import AuthenticationError
 from b24offline.config import Config
 from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
-from b24offline.supervisor import Grace, with_ledger_address
+from b24offline.supervisor import Grace, child_environ, with_ledger_address
 from demo.comparison import compare
-from demo.processes import child_environ
 from tests.support.up_process import Up, common_variables, portal_variables
 from tests.support.waiting import GIVE_UP_SECONDS, wait_until
 

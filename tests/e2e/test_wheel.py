@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from b24offline.emulator import EmulatorProcess
-from b24offline.supervisor import EmbeddedValkey, tethered
-from demo.processes import child_environ
+from b24offline.supervisor import EmbeddedValkey, child_environ, tethered
 from tests.e2e.conftest import CHECKOUT, Distributions
 from tests.support.waiting import wait_until
 

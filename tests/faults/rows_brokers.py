@@ -12,7 +12,7 @@ from celery import Celery
 
 from b24offline.contract import QUEUES, STEP_PREFIX
 from b24offline.monitoring import LATE_SECONDS, IssueCode, portal_status
-from demo.processes import CeleryProcess
+from b24offline.supervisor import CeleryProcess
 from tests.faults.brokers import RabbitBroker
 from tests.faults.journal import COPIES, VISIBILITY
 from tests.faults.row import Plan, fault

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from functools import partial
 
-from demo.processes import CeleryProcess
+from b24offline.supervisor import CeleryProcess
 from tests.faults.journal import HARD_LIMIT, SOFT_LIMIT
 from tests.faults.row import Plan, fault
 from tests.faults.stage import Stage

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 
+from b24offline import supervisor
 from b24offline.config import Config
 from b24offline.events import ObservedState
 from b24offline.monitoring import portal_status
 from b24offline.runtime import Runtime
-from b24offline.supervisor import EmbeddedValkey
-from demo import processes
-from demo.processes import CeleryProcess
+from b24offline.supervisor import CeleryProcess, EmbeddedValkey
 from tests.faults.journal import TRACKED, VARIABLE, Journal
 from tests.faults.row import Plan, fault
 from tests.faults.stage import PORTAL, Stage, wait_until
@@ -78,9 +77,9 @@ def _second(stage: Stage, **differences: str) -> tuple[Runtime, dict[str, str]]:
 
 
 def _start(stage: Stage, variables: dict[str, str]) -> None:
-    environ = processes.child_environ(variables)
-    stage.neighbours.append(processes.worker("other", environ=environ, folder=stage.folder).start())
-    stage.neighbours.append(processes.beat(environ=environ, folder=stage.folder, name="other-beat").start())
+    environ = supervisor.child_environ(variables)
+    stage.neighbours.append(supervisor.worker("other", environ=environ, folder=stage.folder).start())
+    stage.neighbours.append(supervisor.beat(environ=environ, folder=stage.folder, name="other-beat").start())
 
 
 @fault(44, "two deployments, one portal, different connectors", drain_seconds=120)

@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 
 from b24offline.ledger import reset_ledgers
-from demo.processes import CeleryProcess
+from b24offline.supervisor import CeleryProcess
 from tests.faults import next_version
 from tests.faults.row import Plan, fault
 from tests.faults.stage import Stage, wait_until

@@ -16,15 +16,13 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import update
 
-from b24offline import failpoints
+from b24offline import failpoints, supervisor
 from b24offline.config import Config
 from b24offline.delivery import PortalServices
 from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
 from b24offline.store import PORTALS
-from b24offline.supervisor import EmbeddedValkey
-from demo import processes
-from demo.processes import CeleryProcess
+from b24offline.supervisor import CeleryProcess, EmbeddedValkey
 from tests.faults import evidence
 from tests.faults.brokers import Broker, ValkeyBroker
 from tests.faults.evidence import Evidence
@@ -98,7 +96,7 @@ class Stage:
             empty_queues(self.broker.url)
             self.runtime = Runtime(Config.load(self.variables))
             self.runtime.ensure_configured_portal()
-            self.environ = processes.child_environ(self.variables)
+            self.environ = supervisor.child_environ(self.variables)
             self.workers = [self.new_worker(f"w{n}") for n in range(self.plan.workers)]
             self.beats = [self.new_beat("beat")]
             for server in {
@@ -133,7 +131,7 @@ class Stage:
 
     def new_worker(self, name: str, variables: Mapping[str, str] | None = None) -> CeleryProcess:
         """Return a worker of this deployment, not started."""
-        return processes.worker(
+        return supervisor.worker(
             name,
             environ={**self.environ, **(variables or {})},
             folder=self.folder,
@@ -143,7 +141,7 @@ class Stage:
 
     def new_beat(self, name: str) -> CeleryProcess:
         """Return a beat of this deployment, not started."""
-        return processes.beat(environ=self.environ, folder=self.folder, name=name)
+        return supervisor.beat(environ=self.environ, folder=self.folder, name=name)
 
     def borrow(self, thing: AbstractContextManager[T]) -> T:
         """Enter something that ends with this stage."""

@@ -274,8 +274,10 @@ def redis_keys() -> set[str]:
     """Return the keys that the code builds, with what varies left empty."""
     python = (CHECKOUT / "b24offline/keys.py").read_text("utf-8")
     lua = (CHECKOUT / "b24offline/ledger/scripts/prelude.lua").read_text("utf-8")
-    built = re.findall(r'f"\{(?:stem|prefix|stem\(prefix, portal\))\}:([^"]+)"', python)
-    return {key.split(":")[0].split("{")[0] for key in built} - {""} | set(re.findall(r"stem \.\. ':([a-z_]+)", lua))
+    built = re.findall(r'f"\{(?:stem|prefix|stem\(prefix, portal\))\}:([^"]+)"|_(?:one|each)\("(\w+)"\)', python)
+    return {key.split(":")[0].split("{")[0] for pair in built for key in pair} - {""} | set(
+        re.findall(r"stem \.\. ':([a-z_]+)", lua)
+    )
 
 
 def test_every_redis_key_is_in_the_architecture() -> None:

@@ -16,7 +16,7 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from demo.processes import CeleryProcess
+from b24offline.supervisor import CeleryProcess
 from tests.support.ports import free_port
 from tests.support.waiting import GIVE_UP_SECONDS, wait_until
 

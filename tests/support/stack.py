@@ -10,14 +10,14 @@ from typing import Any
 import kombu
 from redis import Redis
 
+from b24offline import supervisor
 from b24offline.config import Config
 from b24offline.contract import QUEUES
 from b24offline.delivery import PortalServices
 from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
-from demo import processes
+from b24offline.supervisor import CeleryProcess
 from demo.comparison import Comparison, compare
-from demo.processes import CeleryProcess
 from tests.support.up_process import common_variables, portal_variables
 from tests.support.waiting import NotInTime, wait_until
 
@@ -91,9 +91,9 @@ class Stack:
             empty_queues(self._broker_url)
             self.runtime = Runtime(Config.load(self.variables))
             self.runtime.ensure_configured_portal()  # made before the workers race for it
-            environ = processes.child_environ(self.variables)
+            environ = supervisor.child_environ(self.variables)
             self.workers = self._make_workers(environ)
-            self.beat = processes.beat(environ=environ, folder=self.folder)
+            self.beat = supervisor.beat(environ=environ, folder=self.folder)
             for process in (*self.workers, *([self.beat] if self._with_beat else [])):
                 started.callback(process.kill)
                 process.start()
@@ -122,7 +122,7 @@ class Stack:
 
     def _make_workers(self, environ: Mapping[str, str], epoch: str = "") -> list[CeleryProcess]:
         return [
-            processes.worker(
+            supervisor.worker(
                 f"w{n}{epoch}",
                 environ=environ,
                 folder=self.folder,
@@ -137,7 +137,7 @@ class Stack:
         """Stop all workers and start as many with other variables, as a deployment of another version does."""
         for worker in self.workers:
             worker.stop()
-        self.workers = self._make_workers(processes.child_environ({**self.variables, **variables}), "-next")
+        self.workers = self._make_workers(supervisor.child_environ({**self.variables, **variables}), "-next")
         for worker in self.workers:
             self._exit.callback(worker.kill)
             worker.start()

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from b24offline.emulator import EmulatorProcess
-from demo.processes import child_environ
+from b24offline.supervisor import child_environ
 from tests.support.ports import free_port
 from tests.support.waiting import GIVE_UP_SECONDS, wait_until
 

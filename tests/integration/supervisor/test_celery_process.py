@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.processes import child_environ
+from b24offline.supervisor import child_environ
 from tests.support.waiting import alive, wait_until
 
 STARTERS = {
@@ -18,7 +18,7 @@ STARTERS = {
 }
 CODE = (
     "import pathlib, sys, time\nfrom b24offline.supervisor import EmbeddedValkey\n"
-    "from demo.processes import beat, child_environ\nfolder = pathlib.Path(sys.argv[1])\n"
+    "from b24offline.supervisor import beat, child_environ\nfolder = pathlib.Path(sys.argv[1])\n"
     "{}\nprint(process.pid, flush=True)\ntime.sleep(60)"
 )
 

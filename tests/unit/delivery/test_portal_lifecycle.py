@@ -75,7 +75,8 @@ def test_a_database_of_ours_that_is_away_is_no_state_of_the_portal() -> None:
     ("reset_at", "wait"), [(NOW + 30, 30.0), (NOW - 30, 1.0), (NOW + 100_000, 600.0), (None, 15.0), (0.0, 15.0)]
 )
 def test_a_spent_method_pauses_until_it_eases(reset_at: float | None, wait: float) -> None:
-    error = errors.OperationTimeLimit("acme", "event.offline.get", 429, "", "", reset_at=reset_at)
+    error = errors.OperationTimeLimit("acme", "event.offline.get", 429, "", "")
+    error.reset_at = reset_at
     assert back_off_after(error, now_epoch=NOW) == PortalBackOff(ObservedState.PAUSED, wait)
 
 

@@ -245,7 +245,8 @@ def test_the_pace_says_itself_how_long() -> None:
     [(NOW + 40, 40), (NOW - 40, SOON[0]), (NOW + 1_000_000, LATE[1]), (None, LATE[0])],
 )
 def test_a_spent_method_waits_until_it_eases(reset_at: float | None, wait: float) -> None:
-    error = errors.OperationTimeLimit("acme", "crm.deal.get", 429, "", "", reset_at=reset_at)
+    error = errors.OperationTimeLimit("acme", "crm.deal.get", 429, "", "")
+    error.reset_at = reset_at
     reply = verdict(error)
     assert isinstance(reply, RetryIn)
     assert reply.wait_seconds == wait

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from b24offline.contract import QUEUES
-from b24offline.supervisor import tethered
+from b24offline.supervisor.die_with_parent import tethered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
