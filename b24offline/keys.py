@@ -46,6 +46,8 @@ due = _one("due")
 """Sorted set of runs and batches by due time."""
 batches = _one("batches")
 """Sorted set of open batches by when they were opened."""
+open_counts = _one("open")
+"""Hash of how many batches are open, all and for each gate."""
 batch = _each("batch")
 """Hash of a batch, by its process id."""
 run = _each("run")

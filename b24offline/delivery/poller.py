@@ -90,13 +90,17 @@ class Poller:
             return ()
         try:
             groups = self._reserved_rows()
-            adopted = []
-            for process_id, first_seen_ms in self._fencing.orphans_to_adopt(groups).items():
+            adopted: list[str] = []
+            # The list may have taken longer than the lease: it begins anew, unless another worker has it.
+            orphans = self._fencing.orphans_to_adopt(groups, lease) if self._fencing.renew(lease) else {}
+            for process_id, first_seen_ms in orphans.items():
+                if not self._fencing.renew(lease):
+                    break
                 rows = [row for row in groups[process_id] if self._can_settle(row)]
                 if left := {row.name for row in groups[process_id] if not self._can_settle(row)}:
                     extra = {"portal": self._name, "process_id": process_id, "events": sorted(left)}
                     log.error("orphan not adopted, no pipeline takes its nacked records: load one", extra=extra)
-                if rows and self._adopt(process_id, rows, first_seen_ms):
+                if rows and self._adopt(process_id, rows, first_seen_ms, lease):
                     adopted.append(process_id)
             return tuple(adopted)
         finally:
@@ -118,11 +122,11 @@ class Poller:
     def _can_settle(self, record: Record) -> bool:
         return not record.nacked or bool(self._routes.pipelines_for(record.name))
 
-    def _adopt(self, process_id: str, records: list[Record], first_seen_ms: int) -> bool:
+    def _adopt(self, process_id: str, records: list[Record], first_seen_ms: int, lease: PollLease) -> bool:
         self._fencing.open_in_doubt_window({record.message_id for record in records}, None)
         # Nacked records run for days; counted with new ones they would keep polls out.
         kind = BatchKind.RETRYING if all(record.nacked for record in records) else BatchKind.ADOPTED
-        if not self._write(process_id, records, kind, first_seen_ms=first_seen_ms):
+        if not self._write(process_id, records, kind, poll_token=lease.token, first_seen_ms=first_seen_ms):
             return False
         extra = {"portal": self._name, "process_id": process_id, "records": len(records)}
         log.warning("orphaned batch adopted", extra=extra)

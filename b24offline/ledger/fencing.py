@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from bisect import bisect
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from b24offline.config import DEFAULT_LANE
 from b24offline.ledger.batches import BatchKind
 from b24offline.ledger.notes import note_unreadable
 from b24offline.ledger.replies import ORPHANS, POLL
+from b24offline.ledger.schema import pages_of
 from b24offline.ledger.transitions import milliseconds
 
 if TYPE_CHECKING:
@@ -34,8 +36,10 @@ MAX_RETRYING_RECORDS: Final = 50
 _PAGE: Final = 50
 """Nacked records looked at together: as many as a page of the portal's list, so that no page is read in vain."""
 _NO_LIMIT: Final = 1 << 30
-_ABOVE_ALL: Final = (1 << 53) - 1
-"""Greater than any record id that a script can compare."""
+_ABOVE_ALL: Final = 1 << 64
+"""Greater than any record id."""
+_KNOWN_AT_ONCE: Final = 1000
+_ORPHANS_AT_ONCE: Final = 200
 
 
 class Fencing:
@@ -112,10 +116,35 @@ class Fencing:
         ends = {name: max(int(value or 0), int(for_all or 0)) for name, value in zip(names, values, strict=True)}
         return {name: end for name, end in ends.items() if end}
 
-    def orphans_to_adopt(self, reserved: Collection[str]) -> dict[str, int]:
-        """Return, of the reserved process ids, those unknown to the ledger for long enough -> when first seen (ms)."""
+    def orphans_to_adopt(self, reserved: Collection[str], lease: PollLease) -> dict[str, int]:
+        """Return, of the reserved process ids, those unknown to the ledger for long enough -> when first seen (ms).
+
+        Nothing when the lease was lost while they were listed.
+        """
         age = milliseconds(self._timers.sighting_seconds)
-        return ORPHANS.validate_json(self._ledger.transition("orphans_to_adopt", json.dumps(sorted(reserved)), age))
+        unknown = self._unknown(reserved)
+        orphans: dict[str, int] = {}
+        for page in pages_of(iter(unknown), _ORPHANS_AT_ONCE):
+            reply = self._ledger.transition("orphans_to_adopt", json.dumps(page), age, lease.token)
+            if reply is None:
+                return {}
+            orphans |= ORPHANS.validate_json(reply)
+        self._forget(keys.orphans(self._ledger.stem), set(unknown))
+        return orphans
+
+    def _unknown(self, reserved: Collection[str]) -> list[str]:
+        """Return the process ids that are not among the open batches; those are thousands, and seldom any is not."""
+        unknown: list[str] = []
+        for page in pages_of(iter(sorted(reserved)), _KNOWN_AT_ONCE):
+            opened = self._redis.zmscore(keys.batches(self._ledger.stem), page)
+            unknown += [process_id for process_id, score in zip(page, opened, strict=True) if score is None]
+        return unknown
+
+    def _forget(self, key: str, listed: Collection[str]) -> None:
+        """Forget the sightings of what is listed no more."""
+        gone = (str(name) for name in self._redis.hkeys(key) if name not in listed)
+        for page in pages_of(gone, _KNOWN_AT_ONCE):
+            self._redis.hdel(key, *page)
 
     def has_orphans(self) -> bool:
         """Return whether orphans were seen that are not adopted yet."""
@@ -136,20 +165,24 @@ class Fencing:
         ``nacked``: all there are, ascending by id; they are read only as far as the caller takes what is due. A record
         that was seen before and is missing where it was looked for is forgotten.
         """
-        above, rows = 0, iter(nacked)
-        while page := list(islice(rows, _PAGE)):
+        seen = sorted(int(record_id) for record_id in self._redis.hkeys(keys.nacked(self._ledger.stem)))
+        rows = iter(nacked)
+        while True:
+            page = list(islice(rows, _PAGE))
             upto = page[-1].record_id if len(page) == _PAGE else _ABOVE_ALL
-            yield from self._due_of(page, wait_seconds, above, upto)
-            above = upto
-        if above < _ABOVE_ALL:
-            self._due_of((), wait_seconds, above, _ABOVE_ALL)
+            passed, seen = seen[: bisect(seen, upto)], seen[bisect(seen, upto) :]
+            if vanished := set(passed) - {record.record_id for record in page}:
+                self._redis.hdel(keys.nacked(self._ledger.stem), *vanished)
+            yield from self._due_of(page, wait_seconds)
+            if upto == _ABOVE_ALL:
+                return
 
     def nacked_count(self) -> int:
         """Return how many nacked records were seen and have not vanished since."""
         return int(self._redis.hlen(keys.nacked(self._ledger.stem)))
 
-    def _due_of(self, nacked: Iterable[Record], wait_seconds: float, above: int, upto: int) -> list[Record]:
+    def _due_of(self, nacked: Iterable[Record], wait_seconds: float) -> list[Record]:
         records = {record.record_id: record for record in nacked}
         rows = [[str(record.record_id), record.message_id] for record in records.values()]
-        reply = self._ledger.transition("due_nacked", json.dumps(rows), round(wait_seconds * 1000), above, upto)
+        reply = self._ledger.transition("due_nacked", json.dumps(rows), round(wait_seconds * 1000))
         return [records[record_id] for record_id in sorted(int(text) for text in reply)]

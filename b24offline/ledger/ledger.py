@@ -19,7 +19,7 @@ from b24offline.config import DEFAULT_LANE
 from b24offline.events import Event
 from b24offline.ledger.batches import BatchKind, run_id
 from b24offline.ledger.replies import COMPLETION, OVERDUE, RUN_REFS, SETTLE, STEP_LEASE
-from b24offline.ledger.schema import delete_below
+from b24offline.ledger.schema import delete_below, pages_of
 from b24offline.ledger.transitions import Transitions, clock_ms, milliseconds
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 MAX_HELD_ATTEMPTS: Final = 8
 """Counted errors, and crashes beyond their budget, after which a retrying run is dead-lettered."""
+_BATCHES_AT_ONCE: Final = 200
 STEP_STRIDE: Final = 1_000_000
 """A position is step * STEP_STRIDE + repeat, so one number orders every delivery of an attempt."""
 
@@ -215,7 +216,19 @@ class Ledger:
         """Take what is overdue, once: each entry gets a new due time before it is replied."""
         age = milliseconds(self._timers.dead_letter_after_seconds)
         args = (self._queue_bound, self._settle_due, limit, self._retrying_rules, age)
-        return OVERDUE.validate_json(self.transition("take_overdue", *args))
+        overdue = OVERDUE.validate_json(self.transition("take_overdue", *args))
+        if overdue.lost:
+            self._find_open_batches()
+        return overdue
+
+    def _find_open_batches(self) -> None:
+        """Put every batch back into what tells of them, after the loss of one of these keys."""
+        begin = keys.batch(self.stem, "")
+        names = self._redis.scan_iter(keys.pattern(begin.removesuffix(":")), count=1000)
+        found = (str(name).removeprefix(begin) for name in names if not str(name).endswith(":records"))
+        for page in pages_of(found, _BATCHES_AT_ONCE):
+            self.transition("index_batches", json.dumps(page))
+        self.transition("index_batches", "[]")
 
     def synthetic_ids(self, count: int) -> int:
         """Return the first of so many new numbers for events without a record, each greater than all before it."""
@@ -236,6 +249,10 @@ class Ledger:
                 pipe.hget(keys.batch(self.stem, process_id), "kind")
             kinds = pipe.execute()
         return {pid: opened[pid] for pid, kind in zip(opened, kinds, strict=True) if kind != BatchKind.DEAD_LETTERED}
+
+    def open_count(self, kind: BatchKind) -> int:
+        """Return how many batches of a kind that has a gate of its own are open."""
+        return int(self._redis.hget(keys.open_counts(self.stem), kind) or 0)
 
     def opened_ms(self, process_id: str) -> int:
         """Return when a batch was opened, on the ledger's clock; 0 when it is not open."""

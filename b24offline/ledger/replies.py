@@ -84,11 +84,12 @@ class Completion:
 @dataclass(frozen=True, slots=True)
 class Overdue:
     """What a sweep has to do: runs to publish, batches to settle, and exhausted runs, to be dead-lettered or, if they
-    are, to be looked after."""
+    are, to be looked after. ``lost``: a key that tells which batches are open."""
 
     runs: _Runs
     batches: _Names
     exhausted: _Runs = ()
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,6 @@ def with_open_work(redis: Redis, key_prefix: str, portals: Sequence[str]) -> set
         with redis.pipeline(transaction=False) as pipe:
             for portal in page:
                 stem = keys.stem(key_prefix, portal)
-                pipe.exists(keys.batches(stem), keys.due(stem))
+                pipe.exists(keys.batches(stem), keys.due(stem), keys.open_counts(stem))
             found |= {portal for portal, exist in zip(page, pipe.execute(), strict=True) if exist}
     return found

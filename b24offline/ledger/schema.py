@@ -13,7 +13,7 @@ from b24offline import contract, keys
 from b24offline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from redis import Redis
 
@@ -58,5 +58,9 @@ def reset_ledgers(redis: Redis, key_prefix: str) -> int:
 def delete_below(redis: Redis, begin: str) -> int:
     """Delete all keys below a prefix or a stem, a page at a time. Return how many they were."""
     names = redis.scan_iter(keys.pattern(begin), count=_AT_ONCE)
-    pages = iter(lambda: list(islice(names, _AT_ONCE)), [])
-    return sum(int(redis.unlink(*page)) for page in pages)
+    return sum(int(redis.unlink(*page)) for page in pages_of(names, _AT_ONCE))
+
+
+def pages_of(names: Iterator[str], size: int) -> Iterator[list[str]]:
+    """Return an iterator as lists of at most so many."""
+    return iter(lambda: list(islice(names, size)), [])

@@ -119,8 +119,7 @@ class SyntheticBatches:
 
     def open_batches(self) -> int:
         """Return how many synthetic batches are open; dead-lettered and redriven ones do not count."""
-        synthetic = filter(is_synthetic, self._ledger.open_batches())
-        return sum(1 for process_id in synthetic if self._ledger.kind(process_id) is BatchKind.SYNTHETIC)
+        return self._ledger.open_count(BatchKind.SYNTHETIC)
 
     def objects(self) -> set[ObjectKey]:
         """Return the objects of all synthetic batches that are open."""

@@ -13,7 +13,7 @@ from threading import Timer
 from typing import Any, Final, cast
 
 from b24offline.events import Batch, RefreshWait, Tokens
-from b24offline.ledger import Fencing, Ledger, StepLease, transitions
+from b24offline.ledger import Fencing, Ledger, PollLease, StepLease, transitions
 from b24offline.rest import ClearOrder, OfflineQueue, ReserveOrder, TokenSource
 from b24offline.store import TokenPairs
 
@@ -42,7 +42,7 @@ def rewritten(put: Put, script: str, *changes: tuple[str, str]) -> None:
 
 
 def _two_sightings(put: Put) -> None:
-    def orphans_to_adopt(self: Fencing, reserved: Collection[str]) -> dict[str, int]:
+    def orphans_to_adopt(self: Fencing, reserved: Collection[str], lease: PollLease) -> dict[str, int]:
         known, now_ms = self._ledger.open_batches(), self._ledger.now_ms()
         return {process_id: now_ms for process_id in reserved if process_id not in known}
 

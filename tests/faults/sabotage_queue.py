@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from b24offline.delivery import Settler, retry_policy, settler
 from b24offline.events import Batch, Record
-from b24offline.ledger import Fencing, SettleLease
+from b24offline.ledger import Fencing, PollLease, SettleLease
 from b24offline.rest import ClearOrder, NackOrder, OfflineQueue, offline_orders
 from tests.faults.sabotage_portal import Put, Switch
 
@@ -92,7 +92,7 @@ def _in_doubt_adoption(put: Put) -> None:
     def not_noted(self: Fencing, messages: Collection[str], settling: SettleLease | None) -> float:
         return open_in_doubt_window(self, messages if settling else (), settling)
 
-    def at_once(self: Fencing, reserved: Collection[str]) -> dict[str, int]:
+    def at_once(self: Fencing, reserved: Collection[str], lease: PollLease) -> dict[str, int]:
         now = self._ledger.now_ms()
         return dict.fromkeys(set(reserved) - set(self._ledger.open_batches()), now)
 

@@ -37,7 +37,7 @@ def test_the_prelude_builds_the_same_keys() -> None:
     prelude = files("b24offline.ledger").joinpath("scripts", "prelude.lua").read_text("utf-8")
     of_portal = ("due", "batches", "fencing", "stats", "nacked", "orphans")
     names = {getattr(keys, name)("s") for name in of_portal}
-    names |= {keys.run("s", ""), keys.batch("s", "")}
+    names |= {keys.open_counts("s"), keys.run("s", ""), keys.batch("s", "")}
     assert {name for name in names if f"stem .. '{name.removeprefix('s')}'" not in prelude} == set()
 
 

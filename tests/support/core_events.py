@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from b24offline.config import Timers
 from b24offline.events import Event, ObjectKey, Record, parse_record
-from b24offline.ledger import BatchKind, Entry, Fencing, Ledger, RunRef, run_id
+from b24offline.ledger import BatchKind, Entry, Fencing, Ledger, PollLease, RunRef, run_id
 from b24offline.rest import ReserveOrder, Slot, retry_expired_token
 
 if TYPE_CHECKING:
@@ -150,6 +150,15 @@ def polled_before(redis: Redis, ledger: Ledger, epoch: int = 1) -> Ledger:
 
 def guard_on(redis: Redis, ledger: Ledger, timers: Timers = TIMERS, *, gate: int = 20) -> Fencing:
     return Fencing(redis, ledger, timers, max_in_flight_batches=gate)
+
+
+def adoptable(fencing: Fencing, reserved: list[str]) -> dict[str, int]:
+    """Return which of the reserved process ids a look at the portal adopts."""
+    lease = fencing.take_poll_lease(None, gate=False)
+    assert isinstance(lease, PollLease)
+    orphans = fencing.orphans_to_adopt(reserved, lease)
+    fencing.release(lease)
+    return orphans
 
 
 def opened(ledger: Ledger, process_id: str, *entries: Entry, **more: Any) -> tuple[RunRef, ...]:

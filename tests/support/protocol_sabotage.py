@@ -83,7 +83,7 @@ def _retrying_never_fails(patch: pytest.MonkeyPatch) -> None:
 
 
 def _adoption(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Fencing, "orphans_to_adopt", lambda self, reserved: {})
+    patch.setattr(Fencing, "orphans_to_adopt", lambda self, reserved, lease: {})
 
 
 def _error_lane(patch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ if ARGV[6] ~= '' and ARGV[6] ~= epoch then
   redis.call('HSET', FENCING, 'recovery_until', now + tonumber(ARGV[4]))
   -- Where batches are still open the fencing hash was lost alone. Batches that were lost with it come back by
   -- adoption, each with an in-doubt window of its own.
-  if redis.call('EXISTS', BATCHES) == 1 then all_in_doubt(tonumber(ARGV[8])) end
+  if redis.call('EXISTS', BATCHES, OPEN) > 0 then all_in_doubt(tonumber(ARGV[8])) end
 end
 local fields = redis.call('HMGET', FENCING, 'recovery_until', 'poll_until')
 if fields[1] and tonumber(fields[1]) > now then
@@ -23,12 +23,7 @@ end
 if fields[2] and tonumber(fields[2]) > now then
   return cjson.encode({ reason = 'busy', wait_seconds = (tonumber(fields[2]) - now) / 1000 })
 end
-local open = 0
-for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
-  local kind, lane = unpack(redis.call('HMGET', batch_key(pid), 'kind', 'lane'))
-  local same_lane = (kind == 'polled' or kind == 'adopted') and lane == ARGV[7]
-  if ARGV[9] == 'retrying' and kind == 'retrying' or ARGV[9] ~= 'retrying' and same_lane then open = open + 1 end
-end
-if open >= tonumber(ARGV[3]) then return cjson.encode({ reason = 'full', wait_seconds = ARGV[10] }) end
+local open = redis.call('HGET', OPEN, gate_of(ARGV[9], ARGV[7]))
+if tonumber(open or '0') >= tonumber(ARGV[3]) then return cjson.encode({ reason = 'full', wait_seconds = ARGV[10] }) end
 redis.call('HSET', FENCING, 'poll_token', ARGV[1], 'poll_until', now + tonumber(ARGV[2]))
 return cjson.encode({ token = ARGV[1], epoch = epoch })

@@ -23,7 +23,8 @@ for _, pid in ipairs(split(fields[3])) do
     if not state or (state ~= 'dead_lettered' and not FINAL[state]) then busy = true end
   end
   if not busy then
-    redis.call('HSET', batch_key(pid), 'kind', 'dead_lettered', 'rest', rest)
+    change_kind(pid, 'dead_lettered')
+    redis.call('HSET', batch_key(pid), 'rest', rest)
     due('batch', pid, now + batch_rest(pid, 0))
   end
 end

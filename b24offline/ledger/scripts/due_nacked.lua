@@ -1,11 +1,9 @@
 -- Which free nacked records are due: first seen long enough ago, and no in-doubt window of their message. A repeat of
 -- the event changes a record's stamp, not its first sighting: an object that keeps changing must not wait for ever.
--- ARGV: JSON of [record id, message id], wait ms, and the range of ids in which these are all there are: above the
--- first, up to the second. A sighting in this range that is not among them is forgotten. Returns the ids that are due.
-local listed, due_ids = {}, {}
+-- ARGV: JSON of [record id, message id], wait ms. Returns the ids that are due.
+local due_ids = {}
 local in_doubt_all = tonumber(redis.call('HGET', FENCING, 'in_doubt_all') or '0')
 for _, row in ipairs(cjson.decode(ARGV[1])) do
-  listed[row[1]] = true
   local first = redis.call('HGET', NACKED, row[1])
   if not first then
     redis.call('HSET', NACKED, row[1], now)
@@ -15,10 +13,5 @@ for _, row in ipairs(cjson.decode(ARGV[1])) do
       due_ids[#due_ids + 1] = row[1]
     end
   end
-end
-local above, upto = tonumber(ARGV[3]), tonumber(ARGV[4])
-for _, seen in ipairs(redis.call('HKEYS', NACKED)) do
-  local id = tonumber(string.match(seen, '^%d+')) or 0
-  if not listed[seen] and id > above and id <= upto then redis.call('HDEL', NACKED, seen) end
 end
 return due_ids

@@ -1,5 +1,6 @@
 -- requested -> open, or orphan -> open. One atomic step, before anything is dispatched.
--- ARGV: process id, kind, first-seen ms (0 = now), dispatch_due ms, settle_due ms, poll lease token ('' = none),
+-- ARGV: process id, kind, first-seen ms (0 = now: a poll, which uses its lease up; else an adoption, while its lease
+-- lasts), dispatch_due ms, settle_due ms, poll lease token ('' = none),
 -- payload, lane, first attempt number, counter of batches.
 -- An attempt number must never come twice for one run, also when its key is made anew: a handler that hung for long
 -- would record its success for a later attempt. So each opening counts from a number of its own, 48 random bits.
@@ -8,8 +9,13 @@
 local pid, kind, first_seen = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local dispatch_due, settle_due, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 if lease ~= '' then
-  if redis.call('HGET', FENCING, 'poll_token') ~= lease then return nil end
-  redis.call('HDEL', FENCING, 'poll_token', 'poll_until')
+  local poll = redis.call('HMGET', FENCING, 'poll_token', 'poll_until')
+  if poll[1] ~= lease then return nil end
+  if first_seen == 0 then
+    redis.call('HDEL', FENCING, 'poll_token', 'poll_until')
+  elseif tonumber(poll[2]) <= now then
+    return nil
+  end
 end
 local key = batch_key(pid)
 if redis.call('EXISTS', key) == 1 then return nil end
@@ -86,6 +92,8 @@ end
 redis.call('HSET', key, 'kind', kind, 'lane', ARGV[8], 'first_seen', first_seen, 'opened', now,
   'pending', pending, 'size', #records)
 redis.call('ZADD', BATCHES, now, pid)
+count_open(pid, 1)
+redis.call('HDEL', ORPHANS, pid)
 due('batch', pid, now + settle_due)
 count(is_synthetic(pid) and 'events_synthetic' or 'events_seen', #records)
 count(ARGV[10])

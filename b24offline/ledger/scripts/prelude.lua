@@ -6,6 +6,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local DUE = stem .. ':due'
 local BATCHES = stem .. ':batches'
+-- How many batches are open: `all`, and those that share a gate. `looked`: how far sweeps have looked through BATCHES.
+local OPEN = stem .. ':open'
 local FENCING = stem .. ':fencing'
 local STATS = stem .. ':stats'
 local NACKED = stem .. ':nacked'
@@ -49,10 +51,30 @@ local function runs_of(pid)
   return runs
 end
 
+-- Which open batches are counted together: those of a lane, or of a kind.
+local function gate_of(kind, lane) return (kind == 'polled' or kind == 'adopted') and 'lane:' .. lane or kind end
+
+local function count_open(pid, by)
+  redis.call('HINCRBY', OPEN, gate_of(unpack(redis.call('HMGET', batch_key(pid), 'kind', 'lane'))), by)
+  if redis.call('HINCRBY', OPEN, 'all', by) <= 0 then redis.call('DEL', OPEN) end
+end
+
+local function change_kind(pid, kind)
+  count_open(pid, -1)
+  redis.call('HSET', batch_key(pid), 'kind', kind)
+  count_open(pid, 1)
+end
+
+-- Puts a batch that exists back where sweeps find it, if it is not there.
+local function index_batch(pid)
+  redis.call('ZADD', BATCHES, 'NX', redis.call('HGET', batch_key(pid), 'opened'), pid)
+  if not redis.call('ZSCORE', DUE, 'batch:' .. pid) then due('batch', pid, now) end
+end
+
 -- Ends an open batch; its runs are left to the caller.
 local function close_batch(pid, how)
+  if redis.call('ZREM', BATCHES, pid) == 1 and redis.call('EXISTS', batch_key(pid)) == 1 then count_open(pid, -1) end
   redis.call('DEL', batch_key(pid), records_key(pid))
-  redis.call('ZREM', BATCHES, pid)
   undue('batch', pid)
   count('batches_' .. how)
 end

@@ -10,7 +10,8 @@ due('run', run, at)
 for _, pid in ipairs(split(fields[3])) do
   if redis.call('EXISTS', batch_key(pid)) == 1 then
     if redis.call('HDEL', batch_key(pid), 'rest') == 1 then
-      redis.call('HSET', batch_key(pid), 'kind', 'retrying', 'redriven', now)
+      change_kind(pid, 'retrying')
+      redis.call('HSET', batch_key(pid), 'redriven', now)
     end
     due('batch', pid, at + tonumber(ARGV[3]))
   end

@@ -1,8 +1,9 @@
 -- What is overdue, taken by one sweep: every entry gets a new due time, so that a second sweep finds nothing.
 -- ARGV: queue bound ms, settle_due ms, limit, JSON of the rules of retrying runs, age ms at which a retrying run is
 -- dead-lettered. Replies {runs = to publish [{run, attempt}], batches = to settle [process id],
--- exhausted = to dead-letter [{run, attempt}]}.
+-- exhausted = to dead-letter [{run, attempt}], lost = whether what tells of the open batches is not whole}.
 local publish, settle, exhausted, seen_batch, handed = {}, {}, {}, {}, {}
+local BATCHES_A_SWEEP = 100
 local rules, age = cjson.decode(ARGV[4]), tonumber(ARGV[5])
 
 -- Whether the run may go. An object queue whose head is gone or final, or that is gone itself, must not block others.
@@ -33,20 +34,27 @@ local function has_batch(batches, record)
 end
 
 -- An open batch without a due time (its key was lost) would never be looked at again; one that is only a name would
--- count as open for ever.
-for _, pid in ipairs(redis.call('ZRANGE', BATCHES, 0, -1)) do
-  if redis.call('EXISTS', batch_key(pid)) == 0 then
+-- count as open for ever. Each sweep looks at the next ones, as thousands may wait for a person.
+local all, counts = redis.call('ZCARD', BATCHES), redis.call('HMGET', OPEN, 'all', 'looked')
+local lost, looked = all ~= tonumber(counts[1] or '0'), tonumber(counts[2] or '0')
+for _, pid in ipairs(redis.call('ZRANGE', BATCHES, looked, looked + BATCHES_A_SWEEP - 1)) do
+  if redis.call('EXISTS', batch_key(pid)) == 1 then
+    index_batch(pid)
+  else
     redis.call('ZREM', BATCHES, pid)
     redis.call('DEL', records_key(pid))
-  elseif not redis.call('ZSCORE', DUE, 'batch:' .. pid) then
-    due('batch', pid, now)
+    lost = true
   end
+end
+if all > BATCHES_A_SWEEP then
+  redis.call('HSET', OPEN, 'looked', looked + BATCHES_A_SWEEP < all and looked + BATCHES_A_SWEEP or 0)
 end
 
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, tonumber(ARGV[3]))) do
   local kind, name = string.match(member, '^(%a+):(.*)$')
   if kind == 'batch' then
     if redis.call('EXISTS', batch_key(name)) == 1 then
+      index_batch(name)
       due('batch', name, now + batch_rest(name, tonumber(ARGV[2])))
       if not seen_batch[name] then settle[#settle + 1] = name; seen_batch[name] = true end
     else
@@ -97,4 +105,4 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
     end
   end
 end
-return cjson.encode({ runs = publish, batches = settle, exhausted = exhausted })
+return cjson.encode({ runs = publish, batches = settle, exhausted = exhausted, lost = lost })

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from b24offline.ledger import MAX_RETRYING_RECORDS, BatchKind, PollLease, PollRefused, SettleLease
 from tests.support.core_events import (
     TIMERS,
+    adoptable,
     entry_of,
     guard_on,
     ledger_on,
@@ -261,12 +262,12 @@ def test_an_orphan_is_adopted_when_seen_twice_far_enough_apart(redis: Redis) -> 
     ledger = ledger_on(redis)
     fencing = guard_on(redis, ledger)
     before = ledger.now_ms()
-    assert fencing.orphans_to_adopt(["a"]) == {}
-    assert fencing.orphans_to_adopt(["a"]) == {}
+    assert adoptable(fencing, ["a"]) == {}
+    assert adoptable(fencing, ["a"]) == {}
     pass_time(redis, ledger, TIMERS.sighting_seconds - 5)
-    assert fencing.orphans_to_adopt(["a", "b"]) == {}
+    assert adoptable(fencing, ["a", "b"]) == {}
     pass_time(redis, ledger, 6)
-    (adopted,) = fencing.orphans_to_adopt(["a", "b"]).items()
+    (adopted,) = adoptable(fencing, ["a", "b"]).items()
     assert adopted[0] == "a"
     assert abs(adopted[1] - before + (TIMERS.sighting_seconds + 1) * 1000) < 5_000
 
@@ -274,21 +275,21 @@ def test_an_orphan_is_adopted_when_seen_twice_far_enough_apart(redis: Redis) -> 
 def test_what_was_not_listed_in_between_starts_anew(redis: Redis) -> None:
     ledger = ledger_on(redis)
     fencing = guard_on(redis, ledger)
-    fencing.orphans_to_adopt(["a"])
+    adoptable(fencing, ["a"])
     pass_time(redis, ledger, TIMERS.sighting_seconds + 1)
-    fencing.orphans_to_adopt([])
-    assert fencing.orphans_to_adopt(["a"]) == {}
+    adoptable(fencing, [])
+    assert adoptable(fencing, ["a"]) == {}
 
 
 def test_our_own_batches_are_no_orphans(redis: Redis) -> None:
     ledger = ledger_on(redis)
     fencing = guard_on(redis, ledger)
-    fencing.orphans_to_adopt(["a"])
+    adoptable(fencing, ["a"])
     opened(ledger, "a", entry_of(1))
     pass_time(redis, ledger, TIMERS.sighting_seconds + 1)
-    assert fencing.orphans_to_adopt(["a"]) == {}
+    assert adoptable(fencing, ["a"]) == {}
     ledger.forget("a")
-    assert fencing.orphans_to_adopt(["a"]) == {}, "a sighting of before the batch was open still counted"
+    assert adoptable(fencing, ["a"]) == {}, "a sighting of before the batch was open still counted"
 
 
 def test_nacked_records_are_due_after_their_wait_oldest_first(redis: Redis) -> None:

@@ -29,6 +29,7 @@ from tests.support.core_events import (
     PORTAL,
     PREFIX,
     TIMERS,
+    adoptable,
     entry_of,
     guard_on,
     ledger_on,
@@ -80,7 +81,7 @@ CHANGES: list[Callable[[Redis, Ledger], Any]] = [
     lambda _, ledger: ledger.take_overdue(),
     lambda _, ledger: ledger.begin_settle("p1"),
     lambda _, ledger: ledger.forget("p1"),
-    lambda redis, ledger: guard_on(redis, ledger).orphans_to_adopt(["p1"]),
+    lambda redis, ledger: adoptable(guard_on(redis, ledger), ["p1"]),
 ]
 
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b24offline.ledger import BatchKind, Overdue, RunRef, SettleLease
+from b24offline.ledger import BatchKind, Overdue, RunRef, SettleLease, with_open_work
 from tests.support.core_events import (
+    PORTAL,
+    PREFIX,
     TIMERS,
     due_times,
     entry_of,
@@ -162,13 +164,19 @@ def test_after_loss_of_everything_the_old_messages_do_nothing(redis: Redis) -> N
     assert opened(ledger, "p1", entry_of(1), kind=BatchKind.ADOPTED) == (RunRef(handed.run, 1),)
 
 
-@pytest.mark.parametrize("lost", ["batch:p1", "batch:p1:records", "batches", "due", "fencing", "stats", "run", "mail"])
-def test_whatever_single_key_is_lost_the_ledger_goes_on(redis: Redis, lost: str) -> None:
+@pytest.mark.parametrize("under_way", [True, False])
+@pytest.mark.parametrize(
+    "lost",
+    ["batch:p1", "batch:p1:records", "batches", "due", "open", "fencing", "stats", "run", "mail", "batches due"],
+)
+def test_whatever_key_is_lost_the_ledger_goes_on(redis: Redis, lost: str, under_way: bool) -> None:
     ledger = ledger_on(redis)
     (handed,) = opened(ledger, "p1", entry_of(1))
-    ran(ledger, handed)
+    if under_way:
+        ran(ledger, handed)
     gone = {"run": f"run:{handed.run}", "mail": "object_queue:crm_deal:1|deal_changed"}.get(lost, lost)
-    redis.delete(f"{ledger.stem}:{gone}")
+    redis.delete(*(f"{ledger.stem}:{key}" for key in gone.split()))
+    assert with_open_work(redis, PREFIX, [PORTAL]) == {PORTAL}, "no sweep looks at the portal"
     for _ in range(12):
         pass_time(redis, ledger, LONG * 8)
         overdue = ledger.take_overdue()
@@ -183,7 +191,9 @@ def test_whatever_single_key_is_lost_the_ledger_goes_on(redis: Redis, lost: str)
                 done = [record for record, outcome in settling.outcomes.items() if outcome == "succeeded"]
                 ledger.end_settle(settling, done, 1)
     # either it was settled, or it is unknown and its process id can be adopted
+    assert list(redis.scan_iter(f"{ledger.stem}:batch:*")) == [], "neither a sweep nor an adoption finds it again"
     assert ledger.open_batches() == {}
+    assert not redis.exists(f"{ledger.stem}:open"), "closed batches are counted as open"
     assert due_times(redis, ledger) == {}
     again = opened(ledger, "p1", entry_of(1), kind=BatchKind.ADOPTED)
     assert [one.run for one in again] in ([handed.run], [])

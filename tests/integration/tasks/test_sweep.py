@@ -20,6 +20,7 @@ from b24offline.tasks import sweep as sweeping
 from b24offline.tasks.poll import poll, tick
 from b24offline.tasks.sweep import sweep
 from tests.support.celery_bench import broker, deployed
+from tests.support.core_events import adoptable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,7 +167,7 @@ def test_thousands_of_reserved_records_without_orphan_are_listed_seldom(sweeps: 
     assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 1
     key = f"{sweeps.runtime.config.redis_key_prefix}:once:reserved:{FIRST}"
     assert sweeps.runtime.redis.pttl(key) == pytest.approx(3 * timers.sighting_seconds * 1000, rel=0.2)
-    fencing.orphans_to_adopt(["1234"])
+    adoptable(fencing, ["1234"])
     for _ in range(3):
         sweeps.play("reserved")
     assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 4, "with an orphan they are listed in each turn"
