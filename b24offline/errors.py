@@ -71,6 +71,27 @@ class UnknownDeadLetter(StoreError):
     """No dead letter of this number is in the store."""
 
 
+class LedgerClockBehind(B24OfflineError):
+    """The mirror holds a read that lies ahead of the ledger's clock, which was set back; nothing newer is stored.
+
+    It passes when the clock has caught up, and the object is read anew then.
+    """
+
+    actor: ClassVar[Actor] = "operator"
+
+    def __init__(self, portal: str, what: str, behind_seconds: float) -> None:
+        super().__init__(portal, what, behind_seconds)
+        self.portal = portal
+        self.what = what
+        self.behind_seconds = behind_seconds
+
+    def __str__(self) -> str:
+        return (
+            f"Portal {self.portal}: the mirror's read of {self.what} lies {self.behind_seconds:.0f} s ahead of the "
+            "ledger's clock. The clock of its Redis was set back: the event waits until it has caught up."
+        )
+
+
 class ClaimNeeded(B24OfflineError):
     """At the first poll, reserved records belong to no batch of this deployment: a person must say whose they are.
 

@@ -2,6 +2,7 @@
 
 A snapshot serves a run when it was read after the run's record was reserved: any later change of the object is then a
 record of its own. ``read_ms`` is the ledger's clock just before the read was sent, and orders writes to the mirror.
+A snapshot from the future serves none: the clock was set back since, and it may be older than the record.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from b24offline import keys
+from b24offline.ledger.transitions import clock_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,10 +57,11 @@ class ObjectCache:
         if not wanted:
             return []
         texts = self._redis.mget([self._key(key) for key in wanted])
+        now_ms = clock_ms(self._redis)
         return [
             key
             for key, text in zip(wanted, texts, strict=True)
-            if text is None or int(json.loads(text)[0]) < not_before_ms
+            if text is None or not not_before_ms <= int(json.loads(text)[0]) <= now_ms
         ]
 
     def get(self, key: ObjectKey, not_before_ms: int) -> Snapshot | None:
@@ -67,4 +70,4 @@ class ObjectCache:
         if text is None:
             return None
         read_ms, data = json.loads(text)
-        return Snapshot(key, int(read_ms), data) if int(read_ms) >= not_before_ms else None
+        return Snapshot(key, read_ms, data) if not_before_ms <= read_ms <= clock_ms(self._redis) else None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from b24offline.errors import LedgerClockBehind
 from b24offline.events import DesiredState
 from b24offline.store.database import connected, insert_into, transaction
 from b24offline.store.schema import OBJECTS, PORTALS
@@ -87,6 +88,15 @@ class Mirror:
         """
         first = {"data": None, "changed_at": at, "deleted_at": at}
         return self._write(portal, entity, object_id, read_at, insert=first, update={"deleted_at": at})
+
+    def refuse_clock_behind(self, portal: str, entity: str, object_id: str, *, now_ms: int) -> None:
+        """Raise LedgerClockBehind where the stored read lies ahead of ``now_ms``, the ledger's clock.
+
+        A read that was not stored because of it is not older: the clock was set back in between.
+        """
+        row = self.row(portal, entity, object_id)
+        if row is not None and row.read_at > now_ms:
+            raise LedgerClockBehind(portal, f"{entity} {object_id}", (row.read_at - now_ms) / 1000)
 
     def row(self, portal: str, entity: str, object_id: str) -> MirrorRow | None:
         """Return one object, or None when the mirror does not know it."""

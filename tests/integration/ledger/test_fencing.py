@@ -292,6 +292,36 @@ def test_our_own_batches_are_no_orphans(redis: Redis) -> None:
     assert adoptable(fencing, ["a"]) == {}, "a sighting of before the batch was open still counted"
 
 
+def test_a_list_that_outlasted_its_lease_adopts_nothing(redis: Redis) -> None:
+    """Meanwhile another worker has adopted what it lists, and settled it."""
+    ledger = ledger_on(redis)
+    fencing = guard_on(redis, ledger)
+    adoptable(fencing, ["a"])
+    pass_time(redis, ledger, TIMERS.sighting_seconds + 1)
+    late = lease_of(fencing, gate=False)
+    assert fencing.orphans_to_adopt(["a"], late) != {}, "under its lease it adopts"
+    pass_time(redis, ledger, TIMERS.poll_lease_seconds + 1)
+    assert fencing.orphans_to_adopt(["a"], late) == {}, "the lease ran out"
+    assert ledger.open("a", [entry_of(1)], kind=BatchKind.ADOPTED, poll_token=late.token, first_seen_ms=1) is None
+    other = lease_of(fencing, gate=False)
+    assert ledger.open("a", [entry_of(1)], kind=BatchKind.ADOPTED, poll_token=other.token, first_seen_ms=1) == 1
+    ledger.forget("a")
+    assert fencing.orphans_to_adopt(["a"], late) == {}, "another worker has the lease"
+    assert ledger.open("a", [entry_of(1)], kind=BatchKind.ADOPTED, poll_token=late.token, first_seen_ms=1) is None
+    assert ledger.open("b", [entry_of(2)], kind=BatchKind.ADOPTED, poll_token=other.token, first_seen_ms=1) == 1
+
+
+def test_what_was_adopted_and_settled_during_the_list_is_not_adopted_again(redis: Redis) -> None:
+    ledger = ledger_on(redis)
+    fencing = guard_on(redis, ledger)
+    adoptable(fencing, ["a"])
+    pass_time(redis, ledger, TIMERS.sighting_seconds + 1)
+    opened(ledger, "a", entry_of(1), kind=BatchKind.ADOPTED)
+    lease = lease_of(fencing, gate=False)
+    ledger.forget("a")
+    assert fencing.orphans_to_adopt(["a"], lease) == {}, "its sighting of before it was adopted still counted"
+
+
 def test_nacked_records_are_due_after_their_wait_oldest_first(redis: Redis) -> None:
     ledger = ledger_on(redis)
     fencing = guard_on(redis, ledger)

@@ -30,6 +30,17 @@ def test_a_snapshot_serves_only_runs_that_began_before_it_was_read(redis: Redis)
     assert object_cache.get(DEAL, 1_001) is None
 
 
+def test_a_snapshot_from_the_future_serves_nobody(redis: Redis) -> None:
+    """The clock was set back since: no record can be told to be older than this read."""
+    object_cache, now = kept(redis), ledger_on(redis).now_ms()
+    object_cache.put([Snapshot(DEAL, now + 60_000, {"ID": "7"})])
+    assert object_cache.get(DEAL, now) is None
+    assert object_cache.missing([DEAL], now) == [DEAL]
+    object_cache.put([Snapshot(DEAL, now, {"ID": "7"})])
+    assert object_cache.get(DEAL, now) is not None
+    assert object_cache.missing([DEAL], now) == []
+
+
 def test_objects_and_portals_are_told_apart(redis: Redis) -> None:
     object_cache = kept(redis)
     object_cache.put([Snapshot(DEAL, 1, "deal"), Snapshot(ObjectKey(PORTAL, "crm_lead", "7"), 1, "lead")])

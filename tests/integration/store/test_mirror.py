@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from b24offline.errors import LedgerClockBehind
 from b24offline.store import Mirror, MirrorRow
 from b24offline.store.mirror import without_infinities
 from b24offline.store.schema import OBJECTS
@@ -51,6 +52,14 @@ def test_without_an_own_date_the_time_of_reading_counts(mirror: Mirror) -> None:
 def test_naive_times_are_refused(mirror: Mirror) -> None:
     with pytest.raises(sa.exc.StatementError, match="without time zone"):
         mirror.upsert("acme", "user", "1", {}, changed_at=datetime(2026, 1, 1), read_at=1)  # noqa: DTZ001
+
+
+def test_a_reading_ahead_of_the_clock_is_told_from_a_later_one(mirror: Mirror) -> None:
+    mirror.upsert("acme", "task", "1", {"v": 2}, changed_at=None, read_at=20_000)
+    mirror.refuse_clock_behind("acme", "task", "1", now_ms=20_000)
+    mirror.refuse_clock_behind("acme", "task", "2", now_ms=0)
+    with pytest.raises(LedgerClockBehind, match="task 1 lies 15 s ahead"):
+        mirror.refuse_clock_behind("acme", "task", "1", now_ms=5_000)
 
 
 def test_an_earlier_reading_that_arrives_late_changes_nothing(mirror: Mirror) -> None:
