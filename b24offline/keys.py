@@ -40,6 +40,9 @@ polls = _one("polls")
 once_per = _each("once")
 """Exists while the period of something that happens once per period lasts."""
 
+refused_messages = _one("refused_messages")
+"""Number of messages of the broker that were refused; kept for a day after the last."""
+
 # -- the ledger of a portal, below its stem
 
 due = _one("due")

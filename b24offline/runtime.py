@@ -20,7 +20,7 @@ from b24offline.delivery import PortalRounds, PortalServices, Shared
 from b24offline.errors import ConfigError, StoreUnavailable
 from b24offline.events import Catalogue, Routes, shipped_catalogue
 from b24offline.events import routes as loaded_routes
-from b24offline.ledger import PollSchedule, other_schema
+from b24offline.ledger import PollSchedule, note_refused_message, other_schema
 from b24offline.monitoring import log_alarms
 from b24offline.reconciliation import Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests
 from b24offline.rest import Http, RateLimiter, TokenSource, make_session
@@ -153,6 +153,14 @@ class Runtime:
             self.redis.close()
         if "store" in self.__dict__:
             self.store.engine.dispose()
+
+    def note_refused_message(self) -> bool:
+        """Count a message of the broker that was refused. Return whether to log one: at most once a minute."""
+        try:
+            note_refused_message(self.redis, self.config.redis_key_prefix)
+            return self.once_per("refused-message", 60)
+        except RedisError:
+            return True
 
     def once_per(self, what: str, seconds: float) -> bool:
         """Return whether it is time for this again: true at most once in so many seconds, over all workers."""

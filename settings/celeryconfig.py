@@ -50,6 +50,8 @@ result_backend = None  # the ledger counts outcomes; results would cost 40 % and
 task_ignore_result = True
 task_serializer = result_serializer = event_serializer = "json"
 accept_content = ["json"]  # whoever can write to the broker must not run code here
+worker_consumer = "b24offline.tasks.consumer:CarefulConsumer"  # nor end workers, nor send to others through them
+worker_enable_remote_control = config.remote_control  # whoever can write to the broker can shut workers down by it
 
 
 def _queue(name: str) -> Queue:

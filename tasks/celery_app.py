@@ -17,6 +17,7 @@ from b24offline import log, settings
 from b24offline.config import Config
 from b24offline.errors import ConfigError, StoreError
 from b24offline.runtime import Runtime
+from b24offline.tasks import redis_transport
 
 _FIRST_DELAY: Final = level_name(MAX_LEVEL)
 """The exchange for messages that have to wait."""
@@ -63,6 +64,7 @@ def delayed_by_broker(options: Mapping[str, Any], now: datetime, queues: Contain
     return prepared
 
 
+redis_transport.use()
 app = Application("b24offline")
 app.config_from_object("b24offline.settings.celeryconfig")
 

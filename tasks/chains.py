@@ -15,6 +15,7 @@ from b24offline.errors import ConfigError
 from b24offline.events import routes
 from b24offline.settings import config
 from b24offline.tasks.celery_app import app
+from b24offline.tasks.messages import is_sendable, run_of
 
 if TYPE_CHECKING:
     from b24offline.events import Event
@@ -145,6 +146,9 @@ def _check_sendable(chain: Chain) -> None:
     if task is not None and task.typing:
         task.__header__(*first.args, **first.kwargs)
     app.amqp.router.route(dict(options), name, first.args, first.kwargs)
+    run = run_of(options["headers"])
+    if not all(is_sendable(step, run, "chain", app.amqp.queues) for step in (first, *chain.rest)):
+        raise ConfigError("a step goes where no queue of this deployment is, see B24_EXTERNAL_QUEUES")
     times = {name: options[name] for name in ("countdown", "eta", "expires") if name in options}
     message = app.amqp.create_task_message(
         options["task_id"], name, first.args, first.kwargs, chain=list(chain.rest), argsrepr="", **times

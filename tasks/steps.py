@@ -7,14 +7,17 @@ receives the event, and `current()` returns what the step works for.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, overload
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
+from billiard import current_process
 from celery import Task, shared_task
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 from kombu.utils import json
 
 from b24offline.contract import HEADER_WORK, STEP_PREFIX
@@ -22,9 +25,10 @@ from b24offline.delivery import Permanent, PortalServices, retry_policy
 from b24offline.errors import Actor, ConfigError
 from b24offline.events import NO_RULES, Event, ObjectKey, RetryRules, routes
 from b24offline.failpoints import failpoint
-from b24offline.ledger import STEP_STRIDE, Snapshot, StepLease
+from b24offline.ledger import STEP_STRIDE, Snapshot, StepLease, StepLimits
 from b24offline.log import showable
 from b24offline.settings import config
+from b24offline.tasks.celery_app import app
 from b24offline.tasks.chains import StepHeader
 from b24offline.tasks.process import current_runtime, lease_renewer
 from b24offline.tasks.publish import follow
@@ -121,6 +125,28 @@ class Step(Task):  # type: ignore[type-arg] # a subscript exists in the stubs on
             return "nothing to do: the header has another form"
         return _run_in_lease(self, header, args, kwargs)
 
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: Any = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Retry:
+        """Inside a run: fail this attempt with ``exc``, with these waits and attempts instead of the step's own."""
+        if _header(self.request) is None:
+            return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+        cause: Any = exc or sys.exc_info()[1]
+        when: Any = countdown if eta is None else eta
+        asked = Retry(exc=cause, when=when)
+        asked.max_retries = max_retries  # type: ignore[attr-defined]
+        if throw:
+            raise asked
+        return asked
+
     def replace(self, sig: Any) -> Any:
         """Raise `ConfigError` inside a run: the replacement would not know its run, and its outcome would be lost."""
         if _header(self.request) is None:
@@ -180,7 +206,7 @@ def _run_in_lease(task: Step, header: StepHeader, args: tuple[Any, ...], kwargs:
     token = _current.set(work)
     ended: Exception | None = None
     try:
-        with lease_renewer().renewing(services.ledger, header.run, header.attempt, position):
+        with lease_renewer().renewing(services.ledger, header.run, header.attempt, position, _limits(task)):
             result = task.run(*args, **kwargs)
         _check_transferable(task, result)
     except Exception as error:  # noqa: BLE001 - whatever a handler raises concerns this run only
@@ -188,8 +214,9 @@ def _run_in_lease(task: Step, header: StepHeader, args: tuple[Any, ...], kwargs:
     finally:
         _current.reset(token)
     # After the handler: an error of ledger or broker below would otherwise show this error's text as its context.
-    if isinstance(ended, (Retry, Reject, Ignore)):
-        _end_as_asked(services, header, ended)
+    if isinstance(ended, Ignore):  # what the handler asked of Celery itself: the chain ends here, and is done
+        follow(services, services.ledger.succeed(header.run, header.attempt))
+        raise ended from None
     if ended is not None:
         return _after_error(task, services, header, lease, ended)
     if header.last or not task.request.chain:
@@ -200,20 +227,31 @@ def _run_in_lease(task: Step, header: StepHeader, args: tuple[Any, ...], kwargs:
     return result
 
 
-def _end_as_asked(services: PortalServices, header: StepHeader, asked: Retry | Reject | Ignore) -> NoReturn:
-    """Do what the handler asked of Celery itself: end the chain, or retry, where the ledger watches that it comes."""
-    if isinstance(asked, Ignore):
-        follow(services, services.ledger.succeed(header.run, header.attempt))
-        raise asked from None
-    delay = config.timers.step_backoff_seconds[-1]
-    services.ledger.retry_step(header.run, header.attempt, delay, counted=True, reason="asked for a retry")
-    if isinstance(asked, Retry) and isinstance(asked.exc, Exception):
-        asked = Retry(asked.message, exc=showable(asked.exc), when=asked.when)
-    raise asked from None
+def _limits(task: Step) -> StepLimits:
+    """Return how long a step may take: Celery's time limits, which only the prefork pool keeps itself."""
+    hard, soft = (task.request.timelimit or (None, None))[:2]
+    hard, soft = hard or app.conf.task_time_limit, soft or app.conf.task_soft_time_limit
+    interruption = None if current_process().daemon else SoftTimeLimitExceeded
+    return StepLimits(hard or math.inf, soft or math.inf, interruption)
+
+
+def _asked_for(error: Exception, rules: RetryRules) -> tuple[Exception, RetryRules]:
+    """Return the error and the rules of an attempt that failed; a handler's own `retry` names both."""
+    if not isinstance(error, Retry):
+        return error, rules
+    when: Any = error.when
+    most: int | None = getattr(error, "max_retries", None)
+    if isinstance(when, datetime):
+        when = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
+    if when is not None:
+        rules = replace(rules, backoff_seconds=(max(0.001, float(when)),))
+    if most is not None:
+        rules = replace(rules, attempts=most + 1)
+    return error.exc if isinstance(error.exc, Exception) else error, rules
 
 
 def _after_error(task: Step, services: PortalServices, header: StepHeader, lease: StepLease, error: Exception) -> Any:
-    rules = task.retry_rules.over(routes.retry_rules(header.pipeline))
+    error, rules = _asked_for(error, task.retry_rules.over(routes.retry_rules(header.pipeline)))
     ledger, run, attempt = services.ledger, header.run, header.attempt
     refused = retry_policy.may_concern_object(error)
     verdict = retry_policy.decide(
@@ -243,7 +281,7 @@ def _after_error(task: Step, services: PortalServices, header: StepHeader, lease
     ledger.retry_step(run, attempt, wait, counted=counted, reason=reason)
     shown = showable(error)
     shows: dict[str, Any] = {"argsrepr": header.title, "kwargsrepr": ""}
-    retry = task.retry(exc=shown, countdown=wait, max_retries=None, throw=False, **shows)
+    retry = Task.retry(task, exc=shown, countdown=wait, max_retries=None, throw=False, **shows)
     raise retry.with_traceback(shown.__traceback__) from None
 
 

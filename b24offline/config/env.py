@@ -40,6 +40,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "ca_file": "/etc/ssl/certs/portal.pem",
     "claim_orphans": "true",
     "auto_subscribe": "true",
+    "remote_control": "true",
 }
 """A valid value for each field without a default; for the others the default is the example."""
 

@@ -195,6 +195,13 @@ class Config(BaseModel):
             "commas. Written to, never read."
         ),
     )
+    remote_control: bool = Field(
+        default=True,
+        description=(
+            "Whether workers obey Celery's remote control, by which whoever can write to the broker can end them. "
+            "false: Flower shows tasks all the same, but no pools and queues."
+        ),
+    )
     rabbitmq_queues: Literal["quorum", "classic"] = Field(
         default="quorum",
         description=(

@@ -4,9 +4,16 @@ from b24offline.ledger.batches import SYNTHETIC_PREFIX, BatchKind, Entry, is_syn
 from b24offline.ledger.fencing import MAX_RETRYING_RECORDS, Fencing
 from b24offline.ledger.inspect import PLACES, Waiting, error_lane
 from b24offline.ledger.job_queue import RECONCILE, RUN, Body, JobQueue
-from b24offline.ledger.lease_renewer import LeaseRenewer
+from b24offline.ledger.lease_renewer import LeaseRenewer, StepLimits
 from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS, STEP_STRIDE, Ledger
-from b24offline.ledger.notes import note_refused, note_unreadable, noted_refused, noted_unreadable
+from b24offline.ledger.notes import (
+    note_refused,
+    note_refused_message,
+    note_unreadable,
+    noted_refused,
+    noted_refused_messages,
+    noted_unreadable,
+)
 from b24offline.ledger.object_cache import ObjectCache, Snapshot
 from b24offline.ledger.reconciled import Reconciled, last_reconciled, save_reconciled
 from b24offline.ledger.replies import (
@@ -53,14 +60,17 @@ __all__ = [
     "SettleLease",
     "Snapshot",
     "StepLease",
+    "StepLimits",
     "Waiting",
     "error_lane",
     "is_synthetic",
     "last_reconciled",
     "next_interval_seconds",
     "note_refused",
+    "note_refused_message",
     "note_unreadable",
     "noted_refused",
+    "noted_refused_messages",
     "noted_unreadable",
     "other_schema",
     "reset_ledgers",

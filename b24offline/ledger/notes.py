@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 UNREADABLE_TTL_SECONDS: Final = 3600
 """How long a count of unreadable records is kept without another look at the portal's list."""
 REFUSED_TTL_SECONDS: Final = 2 * 86_400
+REFUSED_MESSAGES_TTL_SECONDS: Final = 86_400
 
 
 def note_unreadable(redis: Redis, ledger: Ledger, count: int) -> None:
@@ -37,3 +38,16 @@ def noted_unreadable(redis: Redis, ledger: Ledger) -> int:
 def noted_refused(redis: Redis, ledger: Ledger) -> tuple[str, ...]:
     """Return the names of the events whose subscription was refused."""
     return tuple(json.loads(redis.get(keys.refused(ledger.stem)) or "[]"))
+
+
+def note_refused_message(redis: Redis, key_prefix: str) -> None:
+    """Count a message of the broker that was refused; the count ends a day after the last one."""
+    with redis.pipeline(transaction=False) as pipe:
+        pipe.incr(keys.refused_messages(key_prefix))
+        pipe.expire(keys.refused_messages(key_prefix), REFUSED_MESSAGES_TTL_SECONDS)
+        pipe.execute()
+
+
+def noted_refused_messages(redis: Redis, key_prefix: str) -> int:
+    """Return how many messages of the broker were refused lately."""
+    return int(redis.get(keys.refused_messages(key_prefix)) or 0)

@@ -58,6 +58,7 @@ class IssueCode(StrEnum):
     RETRYING_TOO_LONG = "retrying_too_long"
     ORPHANS = "orphans"
     UNREADABLE_RECORDS = "unreadable_records"
+    BROKER_MESSAGES = "broker_messages"
     SUBSCRIPTION_REFUSED = "subscription_refused"
     MISSED_CHANGES = "missed_changes"
     RECONCILIATION_STUCK = "reconciliation_stuck"
@@ -124,6 +125,7 @@ def find_issues(
     if adopts and portal.polled:
         found += _orphans(sample, portal.connector)
     found += _refusals(sample)
+    found += _broker(sample)
     found += _reconciliation(portal, sample)
     return tuple(found)
 
@@ -200,6 +202,16 @@ def _refusals(sample: HealthSample) -> Iterator[Issue]:
             "install it again; the portal's own words are in the log."
         )
         yield Issue(IssueCode.SUBSCRIPTION_REFUSED, "operator", what, name)
+
+
+def _broker(sample: HealthSample) -> Iterator[Issue]:
+    if sample.refused_messages:
+        what = (
+            f"{sample.refused_messages} messages of the broker were refused: this deployment did not send them. Find "
+            "out who else can write to its queues, and separate the stacks (docs/deploy.md). This ends a day after the "
+            "last one."
+        )
+        yield Issue(IssueCode.BROKER_MESSAGES, "operator", what)
 
 
 def _reconciliation(portal: Portal, sample: HealthSample) -> Iterator[Issue]:

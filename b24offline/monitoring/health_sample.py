@@ -17,6 +17,7 @@ from b24offline.ledger import (
     Reconciled,
     last_reconciled,
     noted_refused,
+    noted_refused_messages,
     noted_unreadable,
     other_schema,
 )
@@ -46,6 +47,7 @@ class HealthSample:
         oldest_orphan_seconds: since the oldest of them was seen first.
         unreadable: reserved records that cannot be acknowledged, as the last look at the portal's list counted them.
         refused: names of events that the portal refused to subscribe.
+        refused_messages: messages of the broker that were refused lately, of the whole deployment.
         reconciled: how the last reconciliation ended; None when the ledger knows of none.
         other_schema: why this version may not work on the ledger; "" when it may.
         full_lanes: lanes that have as many open batches as they may -> since how many seconds.
@@ -63,6 +65,7 @@ class HealthSample:
     oldest_orphan_seconds: float = 0.0
     unreadable: int = 0
     refused: tuple[str, ...] = ()
+    refused_messages: int = 0
     reconciled: Reconciled | None = None
     other_schema: str = ""
     unreconciled_seconds: float = 0.0
@@ -93,6 +96,7 @@ def take_sample(redis: Redis, ledger: Ledger, key_prefix: str) -> HealthSample:
         oldest_orphan_seconds=max(orphans, default=0.0),
         unreadable=noted_unreadable(redis, ledger),
         refused=noted_refused(redis, ledger),
+        refused_messages=noted_refused_messages(redis, key_prefix),
         reconciled=last_reconciled(redis, ledger.stem),
         other_schema=str(other_schema(redis, key_prefix, [ledger.portal]) or ""),
         unreconciled_seconds=JobQueue(redis, ledger).oldest_seconds(RECONCILE),

@@ -16,6 +16,7 @@ from typing import Any
 
 from celery import current_task, signals
 from celery.canvas import Signature
+from celery.exceptions import Reject
 
 from b24offline.events import Event, stamp_seconds
 from b24offline.pipeline import handoff, route
@@ -92,6 +93,13 @@ def behave(word: str, argument: float) -> None:
         ctypes.string_at(0)
     elif word == "exit":
         sys.exit(3)
+    elif word == "retry":
+        raise current_task.retry(countdown=0.5, max_retries=None)
+    elif word == "reject":
+        raise Reject("not now", requeue=True)
+    elif word == "loop":
+        while True:
+            pass
     elif word == "hang":
         time.sleep(3600)
 

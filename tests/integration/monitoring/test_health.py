@@ -165,6 +165,7 @@ def test_every_message_is_a_sentence_that_names_no_one_else():
         orphans=2,
         oldest_orphan_seconds=9e6,
         unreadable=3,
+        refused_messages=4,
         refused=("ONA",),
         reconciled=Reconciled(0, "daily", 0, 0, 9, 2, 1),
         other_schema=str(LedgerSchemaMismatch("acme", "2", 1)),

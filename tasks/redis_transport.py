@@ -1,0 +1,59 @@
+"""Celery's transport for Redis, which drops what no library of Celery has put into a queue.
+
+Kombu's own ends the worker with the first text that it cannot read.
+"""
+
+from __future__ import annotations
+
+from queue import Empty
+from typing import Any, Final
+
+from kombu.transport import TRANSPORT_ALIASES, redis
+
+from b24offline.tasks.consumer import count_refused
+
+_TEXTS: Final = ("content-type", "content-encoding")
+
+
+def is_message(raw: object) -> bool:
+    """Return whether this is a message as kombu writes it."""
+    if not isinstance(raw, dict) or not isinstance(properties := raw.get("properties"), dict):
+        return False
+    info = properties.get("delivery_info")
+    return (
+        isinstance(properties.get("delivery_tag"), str)
+        and properties.get("body_encoding") in (None, "base64")
+        and isinstance(info, dict)
+        and all(isinstance(info.get(name), str) for name in ("exchange", "routing_key"))
+        and isinstance(raw.get("headers"), dict | None)
+        and isinstance(raw.get("body"), str | None)
+        and all(isinstance(raw.get(name), str | None) for name in _TEXTS)
+    )
+
+
+class Channel(redis.Channel):
+    """A channel that outlives a text that is no JSON."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc] # the stubs lack it
+        except (ValueError, RecursionError) as error:
+            count_refused(type(error).__name__)
+            raise Empty from None
+
+
+class Transport(redis.Transport):
+    """A transport that drops what has not the form of a message."""
+
+    Channel = Channel
+
+    def _deliver(self, message: Any, queue: str | None) -> None:
+        if is_message(message):
+            super()._deliver(message, queue)
+        else:
+            count_refused("it is no message")
+
+
+def use() -> None:
+    """Let connections of this process to a Redis broker use it."""
+    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
