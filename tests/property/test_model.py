@@ -20,7 +20,7 @@ from tests.model.settle_moves import begin, go_on
 from tests.model.state import FREE, Batch, Bounds, Call, Record, Rules, Run, initial
 from tests.support.core_events import PID, event_of, message_of, record_of
 
-pytestmark = [pytest.mark.unit, pytest.mark.timeout(900)]  # minutes on a busy machine
+pytestmark = [pytest.mark.unit, pytest.mark.timeout(3600)]  # minutes on a busy machine
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def play_all(machine: type[ProtocolMachine]) -> None:
         play(machine, HISTORIES, chosen)
 
 
-@pytest.mark.timeout(600)  # 40 s of CPU, more on a machine that does other work
+@pytest.mark.timeout(2400)  # 40 s of CPU, more on a machine that does other work
 def test_nothing_is_lost_in_any_order(
     stores: dict[str, Any], request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:

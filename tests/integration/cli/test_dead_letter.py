@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import resource
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pytest
 from click.testing import CliRunner, Result
@@ -262,16 +262,16 @@ def test_an_export_that_fails_leaves_no_file(three: Desk, tmp_path: Path) -> Non
     assert "1 dead letters" in three.run("dead-letter", "export", "--portal", "globex", "--to", str(path)).output
 
 
-def test_an_export_onto_a_full_disk_is_a_sentence(desk: Desk, tmp_path: Path) -> None:
-    desk.dead_letter(1, data={"NAME": "x" * 1_000_000})
+def test_an_export_onto_a_full_disk_is_a_sentence(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int, *how: str, **options: str) -> TextIO:
+        os.close(handle)
+        return open("/dev/full", "w", encoding="utf-8")
+
+    desk.dead_letter(1)
     path = tmp_path / "dead_letters.jsonl"
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
-    try:
-        reply = desk.run("dead-letter", "export", "--to", str(path), code=1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "Nothing was exported" in reply.output
+    monkeypatch.setattr("b24offline.cli.dead_letter.os.fdopen", full)
+    reply = desk.run("dead-letter", "export", "--to", str(path), code=1)
+    assert "No space left on device. Nothing was exported" in reply.output
     assert not path.exists()
 
 

@@ -164,6 +164,8 @@ def test_every_message_is_a_sentence_that_names_no_one_else():
         oldest_retrying_seconds=9e6,
         orphans=2,
         oldest_orphan_seconds=9e6,
+        full_lanes={"default": 9e6},
+        held_by={"default": ("crm_deal 7",)},
         unreadable=3,
         refused_messages=4,
         refused=("ONA",),
