@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +43,9 @@ def test_another_stack_takes_part_in_a_chain(
     try:
         tasks = stack.control.change("task", "update", count=3)
         wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 7, "outcomes arrive from the other stack")
-        assert sorted(redis.lrange("shop:announced", 0, -1)) == sorted([*contacts[1:], *tasks])
+        # At least once: on a machine that stands still for seconds, a run that waits in a queue is handed out again.
+        announced = Counter(redis.lrange("shop:announced", 0, -1))
+        assert announced >= Counter([*contacts[1:], *tasks])
         wait_until(lambda: stack.counters.get("events_nacked", 0) == 1, "what the other stack refused is nacked")
         assert stack.history("nacked")[0]["object"] == contacts[0]
     finally:
