@@ -147,8 +147,10 @@ def _check_sendable(chain: Chain) -> None:
         task.__header__(*first.args, **first.kwargs)
     app.amqp.router.route(dict(options), name, first.args, first.kwargs)
     run = run_of(options["headers"])
-    if not all(is_sendable(step, run, "chain", app.amqp.queues) for step in (first, *chain.rest)):
-        raise ConfigError("a step goes where no queue of this deployment is, see B24_EXTERNAL_QUEUES")
+    for step in (first, *chain.rest):
+        if not is_sendable(step, run, "chain", app.amqp.queues):
+            queue = step.get("options", {}).get("queue")
+            raise ConfigError(f"step {step['task']} goes to queue {queue}, which B24_EXTERNAL_QUEUES does not name")
     times = {name: options[name] for name in ("countdown", "eta", "expires") if name in options}
     message = app.amqp.create_task_message(
         options["task_id"], name, first.args, first.kwargs, chain=list(chain.rest), argsrepr="", **times

@@ -94,6 +94,7 @@ def is_test(block: str) -> bool:
 
 def run_python(folder: Path, *arguments: str) -> str:
     environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{folder}:{CHECKOUT}", "HOME": str(folder)}
+    environ["B24_EXTERNAL_QUEUES"] = "shop"
     done = subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environ, capture_output=True, text=True, timeout=600, check=False
     )

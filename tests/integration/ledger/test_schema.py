@@ -21,7 +21,7 @@ from b24offline.ledger import (
     other_schema,
     reset_ledgers,
 )
-from b24offline.ledger.lease_renewer import _Lease
+from b24offline.ledger.lease_renewer import StepLimits, _Lease
 from b24offline.runtime import Runtime
 from b24offline.store import Cipher, Store, load_or_create_key
 from b24offline.supervisor import SingleStart, embedded_valkey
@@ -105,7 +105,7 @@ def test_a_lease_of_another_version_is_let_go_and_the_thread_lives(redis: Redis)
     (handed,) = opened(next_version(redis), "p1", entry_of(1))
     ran(next_version(redis), handed)
     renewer = LeaseRenewer(60)
-    lease = _Lease(ledger_on(redis), handed.run, handed.attempt, 0)
+    lease = _Lease(ledger_on(redis), handed.run, handed.attempt, 0, StepLimits())
     renewer._leases.add(lease)
     renewer._renew(lease)
     assert renewer._leases == set()
