@@ -43,7 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     for item in items:
         item.add_marker(tier(item))
-        item.add_marker(pytest.mark.timeout(TIERS[tier(item)]))
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIERS[tier(item)]))
     items.sort(key=lambda item: tiers.index(tier(item)))
 
 

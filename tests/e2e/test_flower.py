@@ -92,7 +92,7 @@ def test_no_customer_data_and_no_token_is_shown(watched, redis: Redis, valkey, t
         stack.control.change("crm_deal", "add", fields={"TITLE": f"{CANARY} deal"}, count=3)
         wait_until(lambda: len(flower.rows(UPSERT, state="SUCCESS")) >= 5 + 8, "deals are mirrored")
         retried = [row["args"] for row in flower.rows(QUOTE, state="SUCCESS") if row["retries"] == 1]
-        assert len(retried) == 8
+        assert len(set(retried)) == 8
         assert all(text.startswith(title("crm_deal", "ONCRMDEALADD", "")) for text in retried)
         secrets |= known_secrets(stack)
         titles = [row.data["TITLE"] for row in stack.runtime.mirror.rows(PORTAL) if "TITLE" in row.data]
@@ -109,7 +109,6 @@ def test_no_customer_data_and_no_token_is_shown(watched, redis: Redis, valkey, t
     assert all(readable in seen[where] for where in ("flower", "events", "broker")), "messages can be read here"
     assert b"the title is no number" in seen["w0.log"]
     redis.delete(careless_chains.MODE)
-    wait_until(stack.settled, "what failed is retried")
 
 
 def test_an_error_shows_its_place_and_not_its_text() -> None:

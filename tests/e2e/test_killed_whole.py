@@ -96,7 +96,7 @@ def whole(tmp_path: Path) -> Iterator[Whole]:
 def test_killed_whole_five_times_it_loses_nothing(whole: Whole, seed: int) -> None:
     rng = random.Random(int(os.environ.get("B24OFFLINE_TEST_SEED", seed)))
     whole.journal.tell("slow", 0.3)  # so that every kill interrupts something
-    whole.control.start_traffic(rate=6, seed=seed, hot=20)
+    whole.control.start_traffic(rate=3, seed=seed, hot=20)
     moments: list[float] = []
     for turn in range(KILLS):
         began = time.monotonic()
