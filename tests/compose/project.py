@@ -15,6 +15,7 @@ from tests.support.ports import free_port
 from tests.support.waiting import NotInTime, wait_until
 
 IMAGE = "b24offline:compose-test"
+POSTGRES_IMAGE = "postgres:17"
 WORKERS = 2
 HOPELESS_RESTARTS = 4
 LINE = 600
@@ -66,6 +67,9 @@ class Project:
                 "B24OFFLINE_IMAGE": IMAGE,
                 "B24OFFLINE_SECRETS": str(self.secrets),
                 "COMPOSE_PROFILES": "flower" if flower else "",
+                "POSTGRES_UID": run(
+                    "docker", "run", "--rm", "--entrypoint", "id", POSTGRES_IMAGE, "-u", "postgres"
+                ).strip(),
             }
         )
 
