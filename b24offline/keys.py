@@ -92,7 +92,7 @@ reconciled = _one("reconciled")
 unread = _one("unread")
 """Exists while no objects are read in bulk."""
 answered = _one("answered")
-"""When the portal was last asked for an object and answered."""
+"""When the portal was last asked for an object and answered, and which object that was."""
 full = _one("full")
 """Hash of lanes that have as many open batches as they may: lane -> since when."""
 snapshot = _each("snapshot")

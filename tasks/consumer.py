@@ -25,6 +25,15 @@ def count_refused(why: str) -> None:
         log.warning("message of the broker refused", extra={"why": why})
 
 
+def _check_arguments(task: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
+    """Raise `Refused` unless the task takes these arguments; steps get theirs from the ledger, too."""
+    if task.typing:
+        try:
+            task.__header__(*args, **kwargs)
+        except TypeError:
+            raise Refused("its arguments are not those of its task") from None
+
+
 class CarefulConsumer(Consumer):
     """Celery's consumer, which looks at each message before it is run.
 
@@ -49,6 +58,7 @@ class CarefulConsumer(Consumer):
             try:
                 check_headers(message.headers, self.strategies)
                 body = checked_body(message.headers, message.payload, self.app.amqp.queues)
+                _check_arguments(self.app.tasks[message.headers["task"]], *message.payload[:2])
                 if body is not None:
                     message.body, message._decoded_cache = json.dumps(body), None
                 return handle(message)

@@ -253,7 +253,9 @@ def _asked_for(error: Exception, rules: RetryRules) -> tuple[Exception, RetryRul
 def _after_error(task: Step, services: PortalServices, header: StepHeader, lease: StepLease, error: Exception) -> Any:
     error, rules = _asked_for(error, task.retry_rules.over(routes.retry_rules(header.pipeline)))
     ledger, run, attempt = services.ledger, header.run, header.attempt
+    now_epoch = time.time()
     refused = retry_policy.may_concern_object(error)
+    passing = retry_policy.uncounted_wait_seconds(error, config.timers, now_epoch) if refused else None
     verdict = retry_policy.decide(
         error,
         rules=rules.scaled(config.time_scale),
@@ -262,9 +264,9 @@ def _after_error(task: Step, services: PortalServices, header: StepHeader, lease
         retrying=lease.retrying,
         max_attempts=config.max_attempts,
         timers=config.timers,
-        now_epoch=time.time(),
+        now_epoch=now_epoch,
         age_seconds=(ledger.now_ms() - lease.seen_ms) / 1000 if refused else 0.0,
-        answered_seconds_ago=services.reader.answered_seconds_ago() if refused else math.inf,
+        answered_seconds_ago=math.inf if passing is None else services.reader.answered_seconds_ago(error, passing),
     )
     if isinstance(verdict, retry_policy.Fail):
         reply = ledger.fail(run, attempt, verdict.reason, backoff_seconds=verdict.backoff_seconds)

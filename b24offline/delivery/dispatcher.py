@@ -115,7 +115,7 @@ class Dispatcher:
             return False
         age_ms = self._ledger.now_ms() - self._ledger.opened_ms(process_id)
         old = age_ms > self._portal.timers.run_age_seconds * 1000
-        return old or self._reader.answered_seconds_ago() < wait_seconds
+        return old or self._reader.answered_seconds_ago(error, wait_seconds) < wait_seconds
 
 
 def objects_to_read(runs: Mapping[str, Event], fetches: Fetches) -> tuple[ObjectKey, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from b24offline import keys
 from b24offline.errors import B24OfflineError, ObjectNotFound
-from b24offline.events import object_in
+from b24offline.events import ObjectKey, object_in
 from b24offline.ledger import Snapshot
 from b24offline.rest import Command
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from b24offline.delivery.portal_context import PortalContext
-    from b24offline.events import JSON, ObjectKey, ObjectRead
+    from b24offline.events import JSON, ObjectRead
 
 BATCH: Final = 50
 """Reads that fit into one request."""
@@ -42,6 +42,7 @@ class ObjectReader:
 
     def __init__(self, portal: PortalContext) -> None:
         self._portal = portal
+        self._answered = keys.answered(portal.ledger.stem)
 
     def prefetch(self, objects: Iterable[ObjectKey], not_before_ms: int = 0) -> int:
         """Read objects in bulk and keep them for their runs; not those that were read since the given time.
@@ -71,17 +72,37 @@ class ObjectReader:
                         snapshots.append(Snapshot(key, read_ms, None))
             self._portal.object_cache.put(snapshots)
             if snapshots:
-                self._note_answer(read_ms)
+                self._note_answer(read_ms, snapshots[-1].object)
             kept += len(snapshots)
         return kept
 
-    def answered_seconds_ago(self) -> float:
-        """Return how long ago the portal was last asked for an object and answered; infinity when nobody knows."""
-        asked_ms = self._portal.redis.get(keys.answered(self._portal.ledger.stem))
-        return (self._portal.ledger.now_ms() - int(asked_ms)) / 1000 if asked_ms else math.inf
+    def answered_seconds_ago(self, error: Exception, wait_seconds: float) -> float:
+        """Return how long ago the portal was asked for an object and answered; infinity when nobody knows.
 
-    def _note_answer(self, asked_ms: int) -> None:
-        self._portal.redis.set(keys.answered(self._portal.ledger.stem), asked_ms)
+        After ``error``, and where that is more than ``wait_seconds`` ago, ask for the object that it answered for last:
+        batches of objects that are refused keep all others out, whose answers would tell that the portal is well.
+        """
+        asked_ms, witness = self._last_answer()
+        # What brought no answer may hold a worker until the read timeout: one at a time is enough.
+        answer_lost = getattr(error, "status", None) is None
+        every_seconds = self._portal.timers.read_timeout_seconds if answer_lost else wait_seconds / 2
+        if witness and self._seconds_since(asked_ms) >= wait_seconds:
+            if self._portal.once_per(f"witness:{self._portal.name}", every_seconds):
+                with suppress(B24OfflineError):
+                    self.read(witness, self._portal.ledger.now_ms())
+            asked_ms, _ = self._last_answer()
+        return self._seconds_since(asked_ms)
+
+    def _seconds_since(self, asked_ms: float) -> float:
+        return (self._portal.ledger.now_ms() - asked_ms) / 1000
+
+    def _last_answer(self) -> tuple[float, ObjectKey | None]:
+        """Return when the portal was asked for an object and answered, in milliseconds, and which one that was."""
+        asked_ms, *key = str(self._portal.redis.get(self._answered) or "").split(" ", 2)
+        return float(asked_ms or -math.inf), ObjectKey(self._portal.name, *key) if len(key) == 2 else None
+
+    def _note_answer(self, asked_ms: int, key: ObjectKey) -> None:
+        self._portal.redis.set(self._answered, f"{asked_ms} {key.entity} {key.object_id}")
 
     def read(self, key: ObjectKey, not_before_ms: int) -> Snapshot:
         """Return the object as it was at or after the given time of the ledger's clock. Raises `ForeignAnswer`, too."""
@@ -97,7 +118,7 @@ class ObjectReader:
             data = _object_in(self._portal.client.call(read.method, read.params), read, key)
         except ObjectNotFound:
             data = None
-        self._note_answer(read_ms)
+        self._note_answer(read_ms, key)
         snapshot = Snapshot(key, read_ms, data)
         self._portal.object_cache.put([snapshot])
         return snapshot

@@ -1,8 +1,8 @@
 """What follows an error of a step: the table from error class to backoff. Pure.
 
 Trouble of the portal (limits, 5xx, network, lost authorization, a move) and of our own stores is not counted as an
-attempt. What a portal refuses for one object while it answers for others is that object's failure: it is counted, with
-the same waits. Errors that would come again for certain are final at once. Everything else is counted and backs off, as
+attempt. What a portal refuses for one object while it answers for others is that object's failure, as any error of a
+step. Errors that would come again for certain are final at once. Everything else is counted and backs off, as
 the step, its pipeline or the deployment says.
 """
 
@@ -116,7 +116,7 @@ def decide(
         wait = waits[min(failures, len(waits) - 1)]
         return Exhaust(reason) if final else RetryIn(wait, counted=True, restart=True, reason=reason)
     waits = rules.backoff_seconds or usual
-    wait = waits[min(step_failures, len(waits) - 1)] if passing is None else passing
+    wait = waits[min(step_failures, len(waits) - 1)]
     if final or step_failures + 1 >= (rules.attempts or max_attempts):
         # The next change of the object is another event; an author's long waits are not meant for it.
         return Fail(reason, backoff_seconds=min(wait, usual[-1]))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
 
+from b24offline import keys
 from b24offline.delivery import NotReadable
 from b24offline.delivery.object_reader import ForeignAnswer
 from b24offline.errors import ServerError
@@ -13,6 +15,7 @@ from b24offline.events import ObjectKey
 from tests.support.core_events import PORTAL
 from tests.support.deployment import Deployment
 from tests.support.live_portal import LivePortal, emulator, live
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,11 +38,11 @@ def changed(live: LivePortal, entity: str, count: int) -> list[ObjectKey]:
 
 
 def test_fifty_objects_are_one_request(acme: Deployment, live: LivePortal) -> None:
-    keys = [*changed(live, "crm_deal", 20), *changed(live, "crm_lead", 20), *changed(live, "task", 12)]
+    wanted = [*changed(live, "crm_deal", 20), *changed(live, "crm_lead", 20), *changed(live, "task", 12)]
     before = acme.ledger.now_ms()
-    assert acme.services.reader.prefetch(keys) == 52
+    assert acme.services.reader.prefetch(wanted) == 52
     assert live.calls() == ["batch", "batch"]
-    for key in keys:
+    for key in wanted:
         found = acme.services.reader.read(key, before)
         assert isinstance(found.data, dict)
         assert str(found.data.get("ID") or found.data.get("id")) == key.object_id
@@ -90,6 +93,25 @@ def test_trouble_of_the_portal_is_not_taken_for_a_missing_object(acme: Deploymen
     with pytest.raises(ServerError):
         acme.services.reader.read(key, 0)
     assert acme.services.object_cache.get(key, 0) is None
+
+
+def test_an_old_answer_is_renewed_by_asking_for_its_object(acme: Deployment, live: LivePortal, redis: Redis) -> None:
+    healthy, refused = changed(live, "crm_deal", 2)
+    ago = acme.services.reader.answered_seconds_ago
+    assert ago(ServerError(PORTAL, "", 500, "", ""), 0.0) == math.inf, "nobody knows"
+    acme.services.reader.read(healthy, acme.ledger.now_ms())
+    live.control.fault("crm.deal.get", "error", status=500, where={"id": refused.object_id})
+    with pytest.raises(ServerError) as caught:
+        acme.services.reader.read(refused, 0)
+    assert ago(caught.value, 3_600) < 3_600, "recent enough"
+    assert live.calls() == ["crm.deal.get"] * 2
+    for answers in (True, False):
+        noted = redis.get(keys.answered(acme.ledger.stem))
+        wait_until(lambda: acme.ledger.now_ms() > int(noted.split()[0]) + 2, "the last answer is old")  # noqa: B023
+        ago(caught.value, 0.001)
+        assert (redis.get(keys.answered(acme.ledger.stem)) != noted) is answers
+        live.control.fault("crm.deal.get", "error", status=500)
+    assert live.calls() == ["crm.deal.get"] * 4, "asked again, and refused"
 
 
 def test_what_no_method_reads_is_refused_and_left_out_of_the_bulk(acme: Deployment, live: LivePortal) -> None:

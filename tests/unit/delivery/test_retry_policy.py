@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -207,12 +206,14 @@ MAY_CONCERN_OBJECT = [
 
 
 @pytest.mark.parametrize("kind", MAY_CONCERN_OBJECT)
-def test_what_is_refused_for_one_object_is_counted_with_its_waits(kind: type[errors.PortalError]) -> None:
+def test_what_is_refused_for_one_object_is_an_error_of_its_step(kind: type[errors.PortalError]) -> None:
     error = portal_error(kind)
     uncounted = verdict(error, answered_seconds_ago=1e9)
     assert isinstance(uncounted, RetryIn)
+    assert not uncounted.counted
     for failures in range(4):
-        assert verdict(error, failures=failures, answered_seconds_ago=1.0) == replace(uncounted, counted=True)
+        reply = verdict(error, failures=failures, answered_seconds_ago=1.0)
+        assert reply == RetryIn(SOON[failures], counted=True, restart=False, reason=kind.__name__)
     assert isinstance(verdict(error, failures=4, answered_seconds_ago=1.0), Fail)
     assert verdict(error, failures=1, retrying=True, answered_seconds_ago=1.0) == RetryIn(
         LATE[1], counted=True, restart=True, reason=kind.__name__
