@@ -71,6 +71,12 @@ class UnknownDeadLetter(StoreError):
     """No dead letter of this number is in the store."""
 
 
+class WrongRedirect(B24OfflineError):
+    """An address that was pasted, or sent by a browser, does not carry the code that was asked for."""
+
+    actor: ClassVar[Actor] = "operator"
+
+
 class LedgerClockBehind(B24OfflineError):
     """The mirror holds a read that lies ahead of the ledger's clock, which was set back; nothing newer is stored.
 
@@ -248,7 +254,7 @@ class AuthLost(PortalError):
 
     actor: ClassVar[Actor] = "portal administrator"
     happened: ClassVar[str] = "was refused: the authorization is lost"
-    advice: ClassVar[str] = "Install or authorize the application again, then: b24offline portal authorize."
+    advice: ClassVar[str] = "Authorize the application again: b24offline auth PORTAL-ADDRESS."
 
 
 class AccessDenied(PortalError):
@@ -358,8 +364,17 @@ class ClientRejected(AuthServerError):
     actor: ClassVar[Actor] = "operator"
     happened: ClassVar[str] = "was refused: wrong client id or client secret"
     advice: ClassVar[str] = (
-        "Correct B24_CLIENT_SECRET and restart, or for portals added by command: b24offline portal rotate-secret."
+        "Copy both from the application's page in the portal: into B24_CLIENT_SECRET, or for portals added by command "
+        "with b24offline portal rotate-secret."
     )
+
+
+class CodeRefused(AuthServerError):
+    """The authorization server does not take the code: too old, used before, or of another application."""
+
+    actor: ClassVar[Actor] = "operator"
+    happened: ClassVar[str] = "was refused: the code is older than 30 s, was used before, or is another application's"
+    advice: ClassVar[str] = "Run the command again; pasted by hand, the address must be there within 30 s."
 
 
 class PaymentRequired(AuthServerError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
@@ -146,6 +147,11 @@ class Runtime:
         if not portal.served:
             log.warning("configured portal is removed, not served", extra={"portal": portal.name})
         return portal
+
+    def poll_soon(self, name: str) -> None:
+        """Make a portal due now, whatever its backoff. Without a ledger it is due anyway."""
+        with suppress(RedisError):
+            self.schedule.set_next(name, 0)
 
     def close(self) -> None:
         """Close the connections to ledger and store, as before a fork."""

@@ -9,6 +9,7 @@ import click
 
 COMMANDS: Final = {
     "up": ("b24offline.cli.up:up", "Run everything on this machine."),
+    "auth": ("b24offline.cli.auth:auth", "Connect a portal, or authorize it again."),
     "portal": ("b24offline.cli.portal:portal", "Add, show, pause, change and remove portals."),
     "status": ("b24offline.cli.status:status", "Show the state of every portal, and who must act."),
     "nacked": ("b24offline.cli.nacked:nacked", "Show failed events: nacked, retrying or dead-lettered."),

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import click
-from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
 from b24offline.cli.audited import Audited
+from b24offline.cli.checked import checked
 from b24offline.cli.output import Refusal, load_runtime, show_json, show_table
 from b24offline.cli.portal_view import TITLES, facts, open_batches, row
-from b24offline.config import Config
 from b24offline.events import DesiredState
 from b24offline.monitoring import PortalStatus, portal_status, portal_statuses
 
@@ -106,7 +105,7 @@ def resume(name: str) -> None:
     runtime.store.portals.set_desired_state(name, DesiredState.RUN)
     with suppress(RedisError):
         runtime.rate_limiter.unblock(name)
-    _poll_soon(runtime, name)
+    runtime.poll_soon(name)
     click.echo(f"Portal {name} is polled again.")
 
 
@@ -146,7 +145,7 @@ def authorize(name: str, refresh_token_file: TextIO) -> None:
     token = checked("refresh_token", "--refresh-token-file", refresh_token_file.read())
     runtime = load_runtime()
     runtime.store.tokens.authorize(name, token)
-    _poll_soon(runtime, name)
+    runtime.poll_soon(name)
     click.echo(f"The new refresh token of portal {name} is stored. The next call uses it.")
 
 
@@ -164,7 +163,7 @@ def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
     if not names:
         raise Refusal(f"No portal has the application {client_id}. Nothing was changed.")
     for name in names:
-        _poll_soon(runtime, name)
+        runtime.poll_soon(name)
     click.echo(f"The new secret is stored for: {', '.join(names)}.")
     if runtime.config.portal_name in names:
         click.echo("Change B24_CLIENT_SECRET, too: at its start each process stores that secret.")
@@ -178,7 +177,7 @@ def set_url(name: str, url: str) -> None:
     address = checked("portal_url", "--url", url)
     runtime = load_runtime()
     runtime.store.portals.set_endpoint(name, address)
-    _poll_soon(runtime, name)
+    runtime.poll_soon(name)
     click.echo(f"Portal {name} is now called at {address}.")
 
 
@@ -196,29 +195,10 @@ def claim(name: str) -> None:
     if not runtime.store.portals.claim(name):
         click.echo(f"Portal {name} already belongs to this deployment. Nothing was changed.")
         return
-    _poll_soon(runtime, name)
+    runtime.poll_soon(name)
     click.echo(f"Portal {name} now belongs to this deployment. Its reserved records are adopted within minutes.")
     if not runtime.config.claim_orphans:
         click.echo("Adoption is off: set B24_CLAIM_ORPHANS, or those records stay reserved.")
-
-
-def checked(field: str, option: str, value: str) -> str:
-    """Validate a value by the rules of the corresponding setting. Raise the refusal that names the option."""
-    info = Config.model_fields[field]
-    kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
-    try:
-        found = TypeAdapter(kind).validate_python(value.strip())
-    except ValidationError as error:
-        reason = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
-        raise Refusal(f"{option} {reason}. Nothing was changed.") from None
-    text: str = found.get_secret_value() if hasattr(found, "get_secret_value") else found
-    return text
-
-
-def _poll_soon(runtime: Runtime, name: str) -> None:
-    """Make the portal due now, whatever its backoff. Without a ledger it is due anyway."""
-    with suppress(RedisError):
-        runtime.schedule.set_next(name, 0)
 
 
 def _await_drained(runtime: Runtime, name: str, timeout_seconds: float) -> None:

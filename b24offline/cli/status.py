@@ -23,7 +23,7 @@ def status(as_json: bool) -> None:
     if as_json:
         show_json([found.as_json() for found in statuses])
     elif not statuses:
-        click.echo("No portals. Add one with: b24offline portal add NAME --url ...")
+        click.echo("No portals. Connect one: b24offline auth NAME.bitrix24.com")
     else:
         show_table(TITLES, [row(found) for found in statuses])
         for found in statuses:

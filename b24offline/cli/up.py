@@ -66,10 +66,7 @@ _BANNER: Final = re.compile(
 """What Celery prints for a worker that was started by hand."""
 
 _HOW_TO_ADD: Final = (
-    "No portal is configured yet. Add one; no restart is needed:\n"
-    "  b24offline portal add NAME --url https://NAME.bitrix24.com/rest/ --client-id local.5f3a0b6c1d2e.81 \\\n"
-    "      --client-secret-file FILE --refresh-token-file FILE\n"
-    "Or set B24_PORTAL_URL, B24_CLIENT_ID, B24_CLIENT_SECRET and B24_REFRESH_TOKEN, and start again."
+    "No portal is configured yet. Connect one; no restart is needed:\n  b24offline auth NAME.bitrix24.com"
 )
 
 

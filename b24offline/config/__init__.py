@@ -2,6 +2,7 @@
 
 from b24offline.config.env import FILE_SUFFIX, Variable, variables
 from b24offline.config.lanes import DEFAULT_LANE, Lane, choose
+from b24offline.config.modules import import_pipelines
 from b24offline.config.record_filter import checked_filter, checked_order
 from b24offline.config.settings import AMQP, Config
 from b24offline.config.timers import Timers
@@ -18,6 +19,7 @@ __all__ = [
     "checked_filter",
     "checked_order",
     "choose",
+    "import_pipelines",
     "variables",
     "web_address",
 ]

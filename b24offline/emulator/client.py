@@ -251,8 +251,8 @@ class Control:
         """Set `admin` or `user_id`."""
         self.send("POST", "user", values)
 
-    def app(self, **values: bool) -> dict[str, Any]:
-        """Set `installed`; `removed` uninstalls the application or installs it again."""
+    def app(self, **values: bool | str) -> dict[str, Any]:
+        """Set `installed`, `scopes`, `address`; `removed` uninstalls the application or installs it again."""
         return dict(self.send("POST", "app", values))
 
     def limits(self, **values: Any) -> dict[str, Any]:

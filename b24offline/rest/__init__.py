@@ -1,13 +1,16 @@
 """The portal over HTTP: one client, tokens, the rate limit, and the guarded offline queue."""
 
+from b24offline.rest.authorization import Grant, authorize_link, code_from, exchange_code
 from b24offline.rest.client import Command, RestClient
 from b24offline.rest.listing import LIST_PAGE, METHODS, Listed, ObjectLister
 from b24offline.rest.oauth import TokenSource
 from b24offline.rest.offline_orders import ClearOrder, NackOrder, NackRules, ReserveOrder, UnsafeCall
-from b24offline.rest.offline_queue import MALFORMED, NO_STAMP, QUEUE_PAGE, OfflineQueue
+from b24offline.rest.offline_queue import MALFORMED, NO_STAMP, QUEUE_METHODS, QUEUE_PAGE, OfflineQueue
 from b24offline.rest.portal_client import PortalClient, Slot, retry_expired_token
+from b24offline.rest.portal_facts import PortalFacts, portal_facts
 from b24offline.rest.rate_limit import BLOCK_SECONDS, PortalBlocked, RateLimiter
 from b24offline.rest.subscriptions import SyncResult, bind_events, check_plan, fingerprint, unbind_events
+from b24offline.rest.token_endpoint import Client
 from b24offline.rest.transport import Http, make_session
 
 __all__ = [
@@ -16,9 +19,12 @@ __all__ = [
     "MALFORMED",
     "METHODS",
     "NO_STAMP",
+    "QUEUE_METHODS",
     "QUEUE_PAGE",
     "ClearOrder",
+    "Client",
     "Command",
+    "Grant",
     "Http",
     "Listed",
     "NackOrder",
@@ -27,6 +33,7 @@ __all__ = [
     "OfflineQueue",
     "PortalBlocked",
     "PortalClient",
+    "PortalFacts",
     "RateLimiter",
     "ReserveOrder",
     "RestClient",
@@ -34,10 +41,14 @@ __all__ = [
     "SyncResult",
     "TokenSource",
     "UnsafeCall",
+    "authorize_link",
     "bind_events",
     "check_plan",
+    "code_from",
+    "exchange_code",
     "fingerprint",
     "make_session",
+    "portal_facts",
     "retry_expired_token",
     "unbind_events",
 ]

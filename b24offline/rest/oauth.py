@@ -14,13 +14,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol
 
 from b24offline.errors import (
     AuthLost,
-    AuthServerUnavailable,
     MemberMismatch,
     PortalError,
     RateLimited,
@@ -28,17 +25,16 @@ from b24offline.errors import (
 )
 from b24offline.events import Portal, RefreshWait, Tokens
 from b24offline.failpoints import failpoint
-from b24offline.rest.error_mapping import TOKEN_METHOD, error_from_token_answer, without_secrets
-from b24offline.rest.transport import Lost, NotSent, checked_url, parsed_json
+from b24offline.rest.error_mapping import TOKEN_METHOD
+from b24offline.rest.token_endpoint import Client, token_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from b24offline.rest.transport import Http
 
 _log = logging.getLogger(__name__)
 
-_MAX_ANSWER_BYTES: Final = 1 << 20
 _POLL_SECONDS: Final = 0.05
 _LONGEST_POLL_SECONDS: Final = 0.8
 """Upper limit of the growing interval at which waiting workers look for the new pair in the store."""
@@ -88,7 +84,7 @@ class TokenSource:
 
     def __init__(self, store: TokenStore, http: Http, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._store = store
-        self._http = replace(http, max_response_bytes=_MAX_ANSWER_BYTES)
+        self._http = http
         self._claim_seconds = http.connect_timeout_seconds + http.read_timeout_seconds + _MARGIN_SECONDS
         self._sleep = sleep
         self._cache: dict[str, Tokens] = {}
@@ -180,23 +176,9 @@ class TokenSource:
 
     def _reply(self, portal: Portal, tokens: Tokens) -> Mapping[str, object] | PortalError:
         """Ask the authorization server; return the body with the pair, or the error."""
-        try:
-            raw = self._http.exchange(
-                "GET",
-                checked_url(portal.auth_url, f"authorization address of portal {portal.name}"),
-                params={
-                    "grant_type": "refresh_token",
-                    "client_id": portal.client_id,
-                    "client_secret": portal.client_secret,
-                    "refresh_token": tokens.refresh,
-                },
-            )
-        except (NotSent, Lost) as error:
-            return AuthServerUnavailable(portal.name, TOKEN_METHOD, None, "", str(error))
-        body = parsed_json(raw.content)
-        if isinstance(body, Mapping) and "error" in body:
-            body = without_secrets(body, tokens.refresh, portal.client_secret)
-        return error_from_token_answer(portal.name, raw.status, body) or cast("Mapping[str, object]", body)
+        client = Client(portal.client_id, portal.client_secret, portal.auth_url)
+        grant = {"grant_type": "refresh_token", "refresh_token": tokens.refresh}
+        return token_answer(self._http, portal.name, client, **grant)
 
     def _save(self, name: str, pair: Tokens, member_id: str | None) -> bool:
         """Store a pair, with retries: if it is lost, an administrator has to authorize again."""

@@ -44,6 +44,8 @@ _GET: Final = "event.offline.get"
 _LIST: Final = "event.offline.list"
 _CLEAR: Final = "event.offline.clear"
 _ERROR: Final = "event.offline.error"
+QUEUE_METHODS: Final = (_GET, _LIST, _CLEAR, _ERROR)
+"""What a portal must offer."""
 _FREE: Final = {"=ERROR": 0, "=PROCESS_ID": ""}
 QUEUE_PAGE: Final = 50
 """Rows of one answer of `event.offline.list`."""

@@ -40,11 +40,11 @@ class Portals:
         self._rows = rows
         self._tokens = tokens
 
-    def list(self) -> Sequence[Portal]:
-        """Return all portals by name, removed ones too."""
+    def list(self, *, secret: bool = True) -> Sequence[Portal]:
+        """Return all portals by name, removed ones too; without ``secret`` as `get_without_secret`."""
         with connected(self._rows.engine) as connection:
             rows = connection.execute(select(PORTALS).order_by(PORTALS.c.name)).mappings().all()
-        return [self._rows.portal(row) for row in rows]
+        return [self._rows.portal(row, secret=secret) for row in rows]
 
     def polled_names(self) -> Sequence[str]:
         """Return the names of the portals that are `Portal.polled`; no secret is opened, as beat asks each second."""
@@ -96,7 +96,15 @@ class Portals:
             self._tokens.seed(name, refresh_token)
         return self.get(name)
 
-    def add(self, name: str, *, refresh_token: str, **registration: Unpack[Registration]) -> Portal:
+    def add(
+        self,
+        name: str,
+        *,
+        refresh_token: str,
+        access_token: str = "",
+        member_id: str = "",
+        **registration: Unpack[Registration],
+    ) -> Portal:
         """Add a portal, or bring back a removed one with all of this in place of what it had.
 
         It keeps its ledger epoch if its queue is the same as before; another queue was never polled.
@@ -118,8 +126,10 @@ class Portals:
                     "to give it a new address portal set-url."
                 )
             values = {**self._as_new(), **registration, "name": name, "token_version": 1}
+            values |= {"member_id": member_id or None, "access_token": None}
             given = {"client_secret": registration["client_secret"]}
             given |= dict.fromkeys(("refresh_token", "seeded_token"), refresh_token)
+            given |= {"access_token": access_token} if access_token else {}
             values |= {column: self._rows.sealed(values, column, text) for column, text in given.items()}
             if row is None:
                 connection.execute(insert(PORTALS).values(**values))

@@ -59,11 +59,7 @@ class TokenPairs:
                 raise unknown(name)
             if row["token_version"] != expected_version:
                 return False
-            if member_id and row["member_id"] not in {None, member_id}:
-                raise MemberMismatch(
-                    f"Portal {name} is recorded as the Bitrix24 account {row['member_id']}, but {member_id} answered. "
-                    "Check its address and refresh token; give another account another name."
-                )
+            _refuse_other_account(row, member_id)
             values = self._pair(row, tokens.access, tokens.refresh, tokens.version)
             write(connection, name, {**values, "member_id": member_id or row["member_id"]})
         return True
@@ -104,17 +100,19 @@ class TokenPairs:
         )
         return RefreshWait(seconds=max(delay, claim), failed=delay > 0)
 
-    def authorize(self, name: str, refresh_token: str) -> None:
-        """Take a new refresh token, as after a new authorization; the next call refreshes with it.
+    def authorize(self, name: str, refresh_token: str, *, access_token: str = "", member_id: str = "") -> None:
+        """Take a new pair, as after a new authorization; without an access token the next call refreshes.
 
-        Raise StoreError for a removed portal, and WrongKey, nothing changed, when the key does not open what the portal
-        has.
+        Raise StoreError for a removed portal, MemberMismatch for the pair of another account, and WrongKey, nothing
+        changed, when the key does not open what the portal has.
         """
         self._rows.refuse_removed(name)
         with self._rows.locked(name) as (connection, row):
             if row is None:
                 raise unknown(name)
-            write(connection, name, self._authorized(row, refresh_token))
+            _refuse_other_account(row, member_id)
+            values = self._authorized(row, refresh_token, access_token)
+            write(connection, name, {**values, "member_id": member_id or row["member_id"]})
 
     def seed(self, name: str, refresh_token: str) -> None:
         """Take the configured refresh token if there is none, or if it is new and the authorization lost."""
@@ -125,9 +123,9 @@ class TokenPairs:
             if row["refresh_token"] is None or (lost and self._rows.opened(row, "seeded_token") != refresh_token):
                 write(connection, name, self._authorized(row, refresh_token))
 
-    def _authorized(self, row: RowMapping, refresh_token: str) -> dict[str, Any]:
-        """Return the values of a portal that only has a refresh token."""
-        values = self._pair(row, "", refresh_token, row["token_version"] + 1)
+    def _authorized(self, row: RowMapping, refresh_token: str, access_token: str = "") -> dict[str, Any]:
+        """Return the values of a portal that was authorized anew."""
+        values = self._pair(row, access_token, refresh_token, row["token_version"] + 1)
         seeded = self._rows.sealed(row, "seeded_token", refresh_token)
         return {**values, "seeded_token": seeded, "authorized_at": self._rows.clock()}
 
@@ -145,3 +143,12 @@ class TokenPairs:
             "state_actor": case((lost, ""), else_=PORTALS.c.state_actor),
             "state_since": case((lost, self._rows.clock()), else_=PORTALS.c.state_since),
         }
+
+
+def _refuse_other_account(row: RowMapping, member_id: str | None) -> None:
+    """Raise MemberMismatch where a row is recorded for another account than the one that answered."""
+    if member_id and row["member_id"] not in {None, member_id}:
+        raise MemberMismatch(
+            f"Portal {row['name']} is recorded as the Bitrix24 account {row['member_id']}, but {member_id} answered. "
+            "Check its address and refresh token; give another account another name."
+        )

@@ -8,7 +8,6 @@ from b24offline.emulator.api.call import Call, Result
 from b24offline.emulator.api.errors import ApiError
 from b24offline.emulator.state import ITEM_TYPES, OFFLINE_EVENTS, ONLINE_EVENTS, Binding, iso, item_type_of
 
-SCOPES: Final = ("crm", "task", "tasks", "user", "event")
 USERS: Final = {
     "1": ("Marta", "Lind", "Sales lead", "F"),
     "12": ("Omar", "Novak", "Sales", "M"),
@@ -171,9 +170,9 @@ def server_time(call: Call) -> Result:
     return Result(iso(call.now))
 
 
-def scope(_call: Call) -> Result:
+def scope(call: Call) -> Result:
     """Return what the application may use."""
-    return Result(list(SCOPES))
+    return Result(call.portal.account.scopes.split(","))
 
 
 def _known(name: str) -> bool:

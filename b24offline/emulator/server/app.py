@@ -26,6 +26,7 @@ from b24offline.emulator.api import (
     parse_query,
     perform,
 )
+from b24offline.emulator.server.authorize_page import authorize
 from b24offline.emulator.server.control import WRITERS
 from b24offline.emulator.server.control_read import READERS
 from b24offline.emulator.server.fault_injection import JSON_TYPE, ConnectionLostError, Reply, Steps, reply_of, troubled
@@ -70,6 +71,10 @@ class EmulatorApp:
                 return self._rest(self._site(DEFAULT_PORTAL), rest, environ)
             case ["portals", name, "rest", *rest] if rest:
                 return self._rest(self._site(name), rest, environ)
+            case ["oauth", "authorize"]:
+                return self._authorize(self._site(DEFAULT_PORTAL), environ)
+            case ["portals", name, "oauth", "authorize"]:
+                return self._authorize(self._site(name), environ)
             case ["oauth", "token"] | ["portals", _, "oauth", "token"]:
                 return self._token(environ)
             case ["control", *rest]:
@@ -104,6 +109,10 @@ class EmulatorApp:
             skip=lambda fault: note(portal, request, None, fault=fault),
         )
         return troubled(site, armed, steps, _gone(environ))
+
+    def _authorize(self, site: Site, environ: Environ) -> Reply:
+        posted = environ["REQUEST_METHOD"] == "POST"
+        return authorize(self._world.application, site.portal, Params(_parameters(environ)), posted=posted)
 
     def _token(self, environ: Environ) -> Reply:
         params = Params(_parameters(environ))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from b24offline.emulator.server.faults import parse_plan
@@ -141,8 +141,10 @@ def user(_world: World, portal: Portal, body: Any) -> Any:
     return _assign(portal, portal.account, body)
 
 
-def application(_world: World, portal: Portal, body: Any) -> Any:
-    """Set `installed`; with `removed` uninstall the application, or install it again with new tokens."""
+def application(world: World, portal: Portal, body: Any) -> Any:
+    """Set `installed`, `scopes`, the application's `address`; with `removed` uninstall it, or install it again."""
+    if "address" in body:
+        world.application = replace(world.application, address=str(body.pop("address")))
     given = _typed(body, Account())
     with portal.lock:
         if "removed" in given:

@@ -61,7 +61,7 @@ class Push:
                 "ts": str(int(self.portal.clock.now())),
                 "auth[access_token]": access_token,
                 "auth[expires_in]": "3600",
-                "auth[scope]": "crm,task,user",
+                "auth[scope]": self.portal.account.scopes,
                 "auth[domain]": address.domain,
                 "auth[client_endpoint]": address.endpoint,
                 "auth[server_endpoint]": address.auth_url,

@@ -20,6 +20,8 @@ class Application:
 
     client_id: str
     client_secret: str = field(repr=False)
+    address: str = ""
+    """Where the authorization page sends a person who allowed it, as the application's settings say."""
 
 
 def portal_of(portals: Mapping[str, Portal], params: Params) -> Portal | None:
@@ -71,7 +73,7 @@ def _granted(portal: Portal, pair: TokenPair) -> dict[str, Any]:
         "expires_in": 3600,
         "member_id": portal.member_id,
         "refresh_token": pair.refresh_token,
-        "scope": "crm,task,user",
+        "scope": portal.account.scopes,
         "server_endpoint": portal.address.auth_url.replace("/oauth/token/", "/rest/"),
         "status": "L",
         "user_id": portal.account.user_id,

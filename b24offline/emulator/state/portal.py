@@ -53,6 +53,7 @@ class Account:
     admin: bool = True
     installed: bool = True
     removed: bool = False
+    scopes: str = "crm,task,tasks,user,event"
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,7 +230,7 @@ def test_a_lost_grant_sets_the_state_and_is_not_tried_again(auth, database, capl
     store = seeded(database, auth, refresh_token="canary-dead")
     source = source_of(store)
     for _ in range(3):
-        with pytest.raises(errors.AuthLost, match="authorize the application again") as caught:
+        with pytest.raises(errors.AuthLost, match="Authorize the application again") as caught:
             source.current("acme")
     assert len(auth.asked) == 1
     portal = store.portals.get("acme")

@@ -1,0 +1,259 @@
+"""`b24offline auth`: connect a portal, or one that lost its authorization, by OAuth's authorization code."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import click
+
+from b24offline.cli.audited import Audited
+from b24offline.cli.check_view import show_checks
+from b24offline.cli.checked import checked
+from b24offline.cli.output import Refusal, load_runtime
+from b24offline.cli.redirect import Redirects
+from b24offline.config import import_pipelines
+from b24offline.doctor import Check, CheckState, failed, needed_scopes, portal_checks
+from b24offline.errors import ConfigError, PortalError
+from b24offline.rest import Client, Grant, RestClient, authorize_link, code_from, exchange_code, portal_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import TextIO
+
+    from b24offline.events import Portal
+    from b24offline.runtime import Runtime
+
+PORT: Final = 8624
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the operator asked for; ``name`` and ``connector`` are "" where it was left open."""
+
+    endpoint: str
+    client_id: str
+    name: str
+    connector: str
+
+
+@click.command(cls=Audited)
+@click.argument("address", metavar="PORTAL-ADDRESS")
+@click.option("--name", default="", help="Our name for the portal. Default: its host.")
+@click.option("--client-id", default="", help="Client id of the application. Default: that of the portal, or B24_*.")
+@click.option("--client-secret-file", type=click.File("r"), help="File with its secret. Default: as --client-id.")
+@click.option("--auth-url", default="", help="Where codes and tokens are exchanged. Default: B24_AUTH_URL.")
+@click.option("--connector", default="", help="auth_connector of the queue. Default: B24_CONNECTOR.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=PORT, show_default=True, help="Port for the browser.")
+@click.option("--wait", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Longest wait, seconds.")
+def auth(
+    address: str,
+    name: str,
+    client_id: str,
+    client_secret_file: TextIO | None,
+    auth_url: str,
+    connector: str,
+    port: int,
+    wait: float,
+) -> None:
+    """Connect a portal: let its administrator authorize the application, then store the tokens.
+
+    PORTAL-ADDRESS is what the browser shows, such as acme.bitrix24.com. A portal that is connected already gets new
+    tokens, as after its authorization was lost. The link can be opened on another machine: paste the address that the
+    browser ends at.
+    """
+    endpoint = endpoint_of(address)
+    runtime = load_runtime()
+    if runtime.config.portal_url == endpoint:
+        runtime.ensure_configured_portal()
+    known = [portal for portal in runtime.store.portals.list(secret=False) if portal.served]
+    at_address = [portal for portal in known if portal.client_endpoint == endpoint and name in ("", portal.name)]
+    before = runtime.store.portals.get(at_address[0].name) if at_address else None
+    client = _client(runtime, before, client_id, client_secret_file, auth_url)
+    wanted = Wanted(
+        endpoint,
+        client.client_id,
+        name and checked("portal_name", "--name", name),
+        connector and checked("connector", "--connector", connector),
+    )
+    scopes = _scopes(runtime)
+    grant = _authorized(runtime, wanted, client, port, wait, scopes)
+    _refuse_other_portal(grant, endpoint)
+    existing = known_portal(known, wanted, grant.member_id)
+    if existing:
+        # Before anything else: its refresh token of before may have ended with the new one.
+        _renew(runtime, client, grant, existing.name)
+    checks = _checks(runtime, wanted, grant, scopes)
+    show_checks(checks)
+    if any(check.state is CheckState.FAILED for check in checks):
+        stored = f"The new tokens of portal {existing.name} are" if existing else "Nothing was"
+        raise click.ClickException(f"The portal cannot be served until that is mended. {stored} stored.")
+    done = f"{existing.name} has new tokens" if existing else f"{_add(runtime, wanted, client, grant)} was added"
+    click.echo(f"Portal {done}. It is polled while b24offline runs. Check everything: b24offline doctor")
+
+
+def endpoint_of(address: str) -> str:
+    """Return the REST address of a portal that was named by its host or any address of its own."""
+    text = address.strip()
+    text = text if "://" in text else f"https://{text}"
+    if re.search(r"/rest/[0-9]+/", text):
+        raise Refusal(
+            "PORTAL-ADDRESS is the address of a webhook. Portals refuse offline events to webhooks: create a local "
+            "application with OAuth in the portal, then run this with the portal's address, such as acme.bitrix24.com."
+        )
+    before, rest, _ = text.partition("/rest")
+    return checked("portal_url", "PORTAL-ADDRESS", f"{before if rest else _without_page(text)}/rest/")
+
+
+def known_portal(portals: Iterable[Portal], wanted: Wanted, member_id: str) -> Portal | None:
+    """Return the portal of the store that was authorized, None for a new one. Raise a refusal where that is unclear."""
+    same = [
+        portal
+        for portal in portals
+        if portal.client_id == wanted.client_id
+        and wanted.connector in ("", portal.connector)
+        and (portal.client_endpoint == wanted.endpoint or (member_id and portal.member_id == member_id))
+    ]
+    if not wanted.name and len(same) > 1:
+        names = ", ".join(portal.name for portal in same)
+        raise Refusal(f"This portal has several names: {names}. Choose one with --name. Nothing was stored.")
+    named = [portal for portal in portals if portal.name == wanted.name]
+    if named and named[0] not in same:
+        raise Refusal(
+            f"The name {wanted.name} belongs to another portal, application or connector. Choose another --name, or "
+            f"first: b24offline portal remove {wanted.name}. Nothing was stored."
+        )
+    return named[0] if named else next(iter(same), None)
+
+
+def _client(
+    runtime: Runtime, portal: Portal | None, client_id: str, secret_file: TextIO | None, auth_url: str
+) -> Client:
+    """Return the application: as the options say, else that of the portal, else the configured one, else asked for."""
+    config = runtime.config
+    auth_url = auth_url or (portal.auth_url if portal else config.auth_url)
+    secret = secret_file.read() if secret_file else ""
+    if not client_id:
+        client_id = (portal.client_id if portal else config.client_id) or _asked("--client-id", "Client id")
+    if not secret:
+        if portal and portal.client_id == client_id:
+            secret = portal.client_secret
+        elif config.client_secret and config.client_id == client_id:
+            secret = config.client_secret.get_secret_value()
+        else:
+            secret = _asked("--client-secret-file", "Client secret (application key)", hide=True)
+    return Client(
+        checked("client_id", "--client-id", client_id),
+        checked("client_secret", "--client-secret-file", secret),
+        checked("auth_url", "--auth-url", auth_url),
+    )
+
+
+def _asked(option: str, what: str, *, hide: bool = False) -> str:
+    if not sys.stdin.isatty():
+        raise Refusal(f"{option} is required: the {what.lower()} is on the application's page in the portal.")
+    answer: str = click.prompt(what, hide_input=hide)
+    return answer
+
+
+def _scopes(runtime: Runtime) -> frozenset[str] | None:
+    """Return the scopes that the routes need, None where the pipelines cannot be imported, which is shown."""
+    try:
+        import_pipelines(runtime.config.pipelines)
+    except ConfigError as error:
+        click.echo(f"The scopes that your pipelines need are unknown. {error}", err=True)
+        return None
+    return needed_scopes(runtime.catalogue, runtime.config.events or runtime.routes.event_names)
+
+
+def _authorized(
+    runtime: Runtime, wanted: Wanted, client: Client, port: int, wait: float, scopes: frozenset[str] | None
+) -> Grant:
+    """Show what the application must be and the link, wait for the code, and exchange it at once."""
+    state = secrets.token_urlsafe(24)
+    redirects = Redirects(port)
+    try:
+        here = f"http://127.0.0.1:{redirects.port}/" if redirects.listening else ""
+        link = authorize_link(wanted.endpoint, client.client_id, state)
+        click.echo(requirements(here, scopes) + f"\nAn administrator of the portal opens this link:\n\n  {link}\n")
+        click.echo(_waiting(here, port))
+        code = redirects.wait(partial(code_from, state=state), wait)
+    finally:
+        redirects.close()
+    return exchange_code(runtime.http, wanted.name or _host(wanted.endpoint), client, code)
+
+
+def requirements(here: str, scopes: frozenset[str] | None) -> str:
+    """Return what the application must be."""
+    access = "the scopes of your events" if scopes is None else ", ".join(sorted(scopes)) or "any"
+    return (
+        "The portal needs a local application (in the portal: Developer resources, Other, Local application):\n"
+        "  type      server application with OAuth, 'Uses API only' ticked; not a webhook\n"
+        f"  address   {here or 'any https address'}\n"
+        f"  access    {access}\n"
+        "  plan      one that includes rest_offline_extended and rest_auth_connector\n"
+    )
+
+
+def _waiting(here: str, port: int) -> str:
+    paste = "paste the whole address that the browser ends at, and press Enter; it is good for 30 s"
+    if here:
+        return f"Waiting for the browser. If the page does not come back here: {paste}."
+    return f"Port {port} is taken, so the browser cannot come back here: {paste}."
+
+
+def _checks(runtime: Runtime, wanted: Wanted, grant: Grant, scopes: frozenset[str] | None) -> list[Check]:
+    """Ask the portal with the new access token; nothing is stored yet."""
+    name = wanted.name or _host(wanted.endpoint)
+    client = RestClient(name, wanted.endpoint, runtime.http)
+    try:
+        facts = portal_facts(partial(client.batch, token=grant.access_token))
+    except PortalError as error:
+        return [failed("portal", str(error), "Run the command again.", portal=name)]
+    return list(portal_checks(facts, scopes or frozenset(), datetime.now(UTC), name))
+
+
+def _refuse_other_portal(grant: Grant, endpoint: str) -> None:
+    authorized, asked = (url.lower().rstrip("/").removesuffix("/rest") for url in (grant.client_endpoint, endpoint))
+    if authorized and authorized != asked:
+        raise click.ClickException(
+            f"The application was authorized on {authorized}, not on {asked}. Nothing was stored. If that is the "
+            f"portal you mean, or its new name: b24offline auth {authorized}"
+        )
+
+
+def _add(runtime: Runtime, wanted: Wanted, client: Client, grant: Grant) -> str:
+    return runtime.store.portals.add(
+        wanted.name or checked("portal_name", "--name", _host(wanted.endpoint).lower().replace(":", "-")),
+        client_endpoint=wanted.endpoint,
+        auth_url=client.auth_url,
+        client_id=client.client_id,
+        client_secret=client.client_secret,
+        connector=wanted.connector or runtime.config.connector,
+        refresh_token=grant.refresh_token,
+        access_token=grant.access_token,
+        member_id=grant.member_id,
+    ).name
+
+
+def _renew(runtime: Runtime, client: Client, grant: Grant, name: str) -> None:
+    store = runtime.store
+    if store.portals.get(name).client_secret != client.client_secret:
+        store.portals.set_client_secret(client.client_id, client.client_secret)
+    store.tokens.authorize(name, grant.refresh_token, access_token=grant.access_token, member_id=grant.member_id)
+    runtime.poll_soon(name)
+
+
+def _without_page(text: str) -> str:
+    parts = urlsplit(text)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc
