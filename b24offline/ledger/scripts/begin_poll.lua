@@ -4,10 +4,11 @@
 -- Each lane counts its own batches, and retrying ones are counted by themselves: neither a flood nor records that keep
 -- failing keep the others out.
 -- Replies {token, epoch}, or {reason = 'busy' | 'full' | 'recovering', wait_seconds, epoch if recovering}.
+forget_other_server(tonumber(ARGV[8]))
 local epoch = redis.call('HGET', FENCING, 'epoch')
 if not epoch then
   epoch = ARGV[5]
-  redis.call('HSET', FENCING, 'epoch', epoch, 'schema', SCHEMA)
+  redis.call('HSET', FENCING, 'epoch', epoch, 'schema', SCHEMA, 'server', this_server())
 end
 if ARGV[6] ~= '' and ARGV[6] ~= epoch then
   -- The ledger was lost, or is another one than before. A get or error call of before may still be on its way.

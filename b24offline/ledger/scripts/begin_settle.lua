@@ -10,13 +10,15 @@ if fields[2] and tonumber(fields[2]) > now then
   redis.call('HSET', key, 'settle_again', 1)
   return cjson.encode('busy')
 end
+forget_other_server(tonumber(ARGV[4]))
 local fencing = redis.call('HMGET', FENCING, 'epoch', 'in_doubt_all')
 if not is_synthetic(pid) and not fencing[1] and not fencing[2] then
   -- The fencing hash was lost alone, and no poll has noticed it yet.
   all_in_doubt(tonumber(ARGV[4]))
 end
 redis.call('HDEL', key, 'settle_again')
-redis.call('HSET', key, 'settle_token', ARGV[2], 'settle_until', now + tonumber(ARGV[3]))
+redis.call('HSET', key, 'settle_token', ARGV[2], 'settle_until', now + tonumber(ARGV[3]),
+  'settle_server', this_server())
 local records = redis.call('HGETALL', records_key(pid))
 local outcomes, events = {}, {}
 for i = 1, #records, 2 do

@@ -30,6 +30,24 @@ local function wait_key(object_queue) return stem .. ':wait:' .. string.sub(obje
 local function yielded_key(message, pipeline) return stem .. ':yielded:' .. message .. '|' .. pipeline end
 -- Puts every message in doubt, for when it is not known any more what was sent before the fencing hash was lost.
 local function all_in_doubt(ms) redis.call('HSET', FENCING, 'in_doubt_all', now + ms) end
+-- The server that answers. It is another one after each start, and when a replica is promoted: then what it was told
+-- last may be forgotten, in-doubt windows and leases among it.
+local function this_server()
+  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  return run .. ':' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+end
+-- Whether the epoch was noted on another server than the one that answers.
+local function on_other_server()
+  local server = redis.call('HGET', FENCING, 'server')
+  return server and server ~= this_server()
+end
+-- On another server, epoch and poll lease are lost, and every message is in doubt.
+local function forget_other_server(in_doubt_ms)
+  if not on_other_server() then return end
+  all_in_doubt(in_doubt_ms)
+  redis.call('HDEL', FENCING, 'epoch', 'poll_token', 'poll_until')
+  redis.call('HSET', FENCING, 'server', this_server())
+end
 -- Whether no portal knows of a batch.
 local function is_synthetic(pid) return string.sub(pid, 1, 10) == 'synthetic:' end
 local function count(field, by) redis.call('HINCRBY', STATS, field, by or 1) end
