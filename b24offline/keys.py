@@ -97,6 +97,8 @@ full = _one("full")
 """Hash of lanes that have as many open batches as they may: lane -> since when."""
 snapshot = _each("snapshot")
 """An object that was read in bulk, by `ObjectKey.name`."""
+error = _each("error")
+"""Words of the last error of a retrying run, encrypted."""
 jobs = _one("jobs")
 """Hash of jobs that are not done: number -> JSON."""
 job_lease = _each("jobs")

@@ -11,9 +11,13 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
-from typing import Final, TextIO
+from logging.handlers import WatchedFileHandler
+from typing import Final, Literal, TextIO
 
+from b24offline.contract import TASK_TICK
 from b24offline.errors import B24OfflineError
+
+LogFormat = Literal["line", "json"]
 
 _KEPT_CHARACTERS: Final = 4_000
 _NOT_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data"}
@@ -86,6 +90,46 @@ class LineFormatter(logging.Formatter):
         return " | ".join(_one_line(part) for part in parts if part)
 
 
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: the fields of the record, then time, level, logger, message and traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        fixed: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        traceback = record.exc_text or (self.formatException(record.exc_info) if record.exc_info else "")
+        if traceback:
+            fixed["traceback"] = traceback
+        return json.dumps({**fields_of(record), **fixed}, default=str)
+
+
+class IdleTicks(logging.Filter):
+    """Makes DEBUG of what Celery says at INFO of each tick; that of one that had something to do ends at INFO."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__()
+        self._level = level
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is logged at this level."""
+        if record.levelno == logging.INFO and _tells_of_an_idle_tick(record):
+            record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        return record.levelno >= self._level
+
+
+def _tells_of_an_idle_tick(record: logging.LogRecord) -> bool:
+    if record.name == "celery.beat":
+        return isinstance(record.args, tuple) and TASK_TICK in record.args
+    if not record.name.startswith("celery."):
+        return False
+    told = getattr(record, "data", None)
+    return isinstance(told, dict) and told.get("name") == TASK_TICK and "due: " not in str(told.get("return_value"))
+
+
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
     """Return what the caller passed as `extra`, in that order."""
     return {name: value for name, value in vars(record).items() if name not in _NOT_FIELDS}
@@ -111,15 +155,20 @@ def showable(error: Exception) -> Exception:
     return StepFailed(name).with_traceback(error.__traceback__)
 
 
-def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
-    """Send all log records of this process to one stream, instead of the handlers set up before.
+def configure(
+    level: str = "INFO", stream: TextIO | None = None, *, file: str | None = None, log_format: LogFormat = "line"
+) -> None:
+    """Send all log records of this process to one place, instead of the handlers set up before.
 
     Args:
         level: least severity that is logged, "DEBUG" to "CRITICAL".
         stream: default: standard error, so that commands keep standard output for their results.
+        file: a file to append to instead; it is opened again when it was moved away.
+        log_format: a line to read, or JSON for a program.
     """
-    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
-    handler.setFormatter(LineFormatter())
+    handler = WatchedFileHandler(file) if file else logging.StreamHandler(sys.stderr if stream is None else stream)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else LineFormatter())
+    handler.addFilter(IdleTicks(logging.getLevelNamesMapping()[level]))
     handler.addFilter(Redaction())
     root = logging.getLogger()
     for former in root.handlers[:]:

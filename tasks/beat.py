@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ class SteadyScheduler(PersistentScheduler):
     schedule_filename: str
 
     def setup_schedule(self) -> None:
-        """Open the schedule file. End the process with a sentence where it cannot be written."""
+        """Open the schedule file, in a folder made for it. End the process with a sentence where it cannot be."""
         folder = Path(self.schedule_filename).resolve().parent
+        with suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise SystemExit(
                 f"b24offline cannot start.\nBeat cannot keep its schedule file in {folder}. "

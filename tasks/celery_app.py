@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import resource
@@ -9,8 +10,10 @@ from collections.abc import Container, Mapping, MutableMapping
 from datetime import datetime
 from typing import Any, Final
 
+import click
 from celery import Celery, signals
 from celery.utils.time import maybe_make_aware
+from click.core import ParameterSource
 from kombu.transport.native_delayed_delivery import MAX_LEVEL, level_name
 
 from b24offline import log, settings
@@ -70,8 +73,17 @@ app.config_from_object("b24offline.settings.celeryconfig")
 
 
 @signals.setup_logging.connect
-def _configure_logs(**_: Any) -> None:
-    log.configure(settings.config.log_level)
+def _configure_logs(loglevel: int | None = None, logfile: str | None = None, **_: Any) -> None:
+    level: str = settings.config.log_level
+    if loglevel and _was_asked_for("loglevel"):
+        level = logging.getLevelName(loglevel)
+    log.configure(level, file=logfile, log_format=settings.config.log_format)
+
+
+def _was_asked_for(option: str) -> bool:
+    """Return whether an option of Celery's command line was given: its default for the level is WARNING."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.get_parameter_source(option) not in {None, ParameterSource.DEFAULT}
 
 
 @signals.celeryd_after_setup.connect

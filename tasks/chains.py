@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.canvas import Signature, _chain
+from celery.exceptions import QueueNotFound
 from celery.utils import uuid
 from kombu.utils import json
 
@@ -145,7 +146,11 @@ def _check_sendable(chain: Chain) -> None:
     task: Any = app.tasks.get(name)
     if task is not None and task.typing:
         task.__header__(*first.args, **first.kwargs)
-    app.amqp.router.route(dict(options), name, first.args, first.kwargs)
+    try:
+        app.amqp.router.route(dict(options), name, first.args, first.kwargs)
+    except QueueNotFound as error:
+        queue = options.get("queue")
+        raise ConfigError(f"step {name} goes to queue {queue}, which B24_EXTERNAL_QUEUES does not name") from error
     run = run_of(options["headers"])
     for step in (first, *chain.rest):
         if not is_sendable(step, run, "chain", app.amqp.queues):

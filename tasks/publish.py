@@ -16,17 +16,15 @@ from b24offline import contract
 from b24offline.config import DEFAULT_LANE
 from b24offline.errors import BrokerUnavailable
 from b24offline.failpoints import failpoint
-from b24offline.log import showable
 from b24offline.settings import config
 from b24offline.tasks.celery_app import app
 from b24offline.tasks.chains import Chain, chain_of
+from b24offline.tasks.failure_log import log_error, place_of, words_of
 
 if TYPE_CHECKING:
     from b24offline.delivery import PortalServices
     from b24offline.events import Event
     from b24offline.ledger import Completion, RunRef
-
-log = logging.getLogger(__name__)
 
 
 def publish(
@@ -68,14 +66,12 @@ def _built(
         event, lane = found
         try:
             chains.append(chain_of(ref, event, queue_of(lane)))
-        except Exception as error:
-            log.error(  # noqa: TRY400 - the error's own text may quote the event
-                "pipeline could not be built",
-                exc_info=showable(error),
-                extra={"portal": event.portal, "run": ref.run},
-            )
+        except Exception as error:  # noqa: BLE001 - a pipeline is a user's code; its run records the error
+            facts = place_of(event, ref.pipeline) | {"run": ref.run, "error": type(error).__name__}
+            log_error(logging.ERROR, "pipeline could not be built", error, facts)
             if event.retrying:
                 # Its record was nacked and must not be nacked again: it waits for a repaired pipeline.
+                services.dead_letter_queue.note_error(ref.run, words_of(error))
                 services.ledger.reschedule_run(ref.run, ref.attempt, None, counted=True, reason=type(error).__name__)
                 continue
             completion = services.ledger.fail(ref.run, ref.attempt, type(error).__name__, backoff_seconds=0.001)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from billiard import current_process
@@ -21,17 +20,16 @@ from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 from kombu.utils import json
 
 from b24offline.contract import HEADER_WORK, STEP_PREFIX
-from b24offline.delivery import Permanent, PortalServices, retry_policy
+from b24offline.delivery import Permanent, PortalServices
 from b24offline.errors import Actor, ConfigError
-from b24offline.events import NO_RULES, Event, ObjectKey, RetryRules, routes
+from b24offline.events import NO_RULES, Event, ObjectKey, RetryRules
 from b24offline.failpoints import failpoint
-from b24offline.ledger import STEP_STRIDE, Snapshot, StepLease, StepLimits
-from b24offline.log import showable
-from b24offline.settings import config
+from b24offline.ledger import STEP_STRIDE, Snapshot, StepLimits
 from b24offline.tasks.celery_app import app
 from b24offline.tasks.chains import StepHeader
 from b24offline.tasks.process import current_runtime, lease_renewer
 from b24offline.tasks.publish import follow
+from b24offline.tasks.step_errors import after_error, end_chain
 
 if TYPE_CHECKING:
     from b24offline.rest import PortalClient
@@ -121,7 +119,7 @@ class Step(Task):  # type: ignore[type-arg] # a subscript exists in the stubs on
             return super().__call__(*args, **kwargs)
         header = StepHeader.from_header(found)
         if header is None:
-            _end_chain(self)
+            end_chain(self)
             return "nothing to do: the header has another form"
         return _run_in_lease(self, header, args, kwargs)
 
@@ -198,7 +196,7 @@ def _run_in_lease(task: Step, header: StepHeader, args: tuple[Any, ...], kwargs:
     position = header.step * STEP_STRIDE + task.request.retries
     lease = services.ledger.begin_step(header.run, header.attempt, position)
     if lease is None:
-        _end_chain(task)
+        end_chain(task)
         return "nothing to do: finished, replaced, or delivered twice"
     work = Work(lease.event, header.pipeline, lease.tries, lease.failures, services, lease.seen_ms)
     if header.gives_event:
@@ -218,7 +216,7 @@ def _run_in_lease(task: Step, header: StepHeader, args: tuple[Any, ...], kwargs:
         follow(services, services.ledger.succeed(header.run, header.attempt))
         raise ended from None
     if ended is not None:
-        return _after_error(task, services, header, lease, ended)
+        return after_error(task, services, header, lease, ended)
     if header.last or not task.request.chain:
         follow(services, services.ledger.succeed(header.run, header.attempt))
     else:
@@ -235,58 +233,6 @@ def _limits(task: Step) -> StepLimits:
     return StepLimits(hard or math.inf, soft or math.inf, interruption)
 
 
-def _asked_for(error: Exception, rules: RetryRules) -> tuple[Exception, RetryRules]:
-    """Return the error and the rules of an attempt that failed; a handler's own `retry` names both."""
-    if not isinstance(error, Retry):
-        return error, rules
-    when: Any = error.when
-    most: int | None = getattr(error, "max_retries", None)
-    if isinstance(when, datetime):
-        when = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
-    if when is not None:
-        rules = replace(rules, backoff_seconds=(max(0.001, float(when)),))
-    if most is not None:
-        rules = replace(rules, attempts=most + 1)
-    return error.exc if isinstance(error.exc, Exception) else error, rules
-
-
-def _after_error(task: Step, services: PortalServices, header: StepHeader, lease: StepLease, error: Exception) -> Any:
-    error, rules = _asked_for(error, task.retry_rules.over(routes.retry_rules(header.pipeline)))
-    ledger, run, attempt = services.ledger, header.run, header.attempt
-    now_epoch = time.time()
-    refused = retry_policy.may_concern_object(error)
-    passing = retry_policy.uncounted_wait_seconds(error, config.timers, now_epoch) if refused else None
-    verdict = retry_policy.decide(
-        error,
-        rules=rules.scaled(config.time_scale),
-        failures=lease.failures,
-        step_failures=lease.step_failures,
-        retrying=lease.retrying,
-        max_attempts=config.max_attempts,
-        timers=config.timers,
-        now_epoch=now_epoch,
-        age_seconds=(ledger.now_ms() - lease.seen_ms) / 1000 if refused else 0.0,
-        answered_seconds_ago=math.inf if passing is None else services.reader.answered_seconds_ago(error, passing),
-    )
-    if isinstance(verdict, retry_policy.Fail):
-        reply = ledger.fail(run, attempt, verdict.reason, backoff_seconds=verdict.backoff_seconds)
-        follow(services, reply)
-        raise showable(error) from None
-    if isinstance(verdict, retry_policy.Exhaust):
-        ledger.exhaust(run, attempt, reason=verdict.reason)
-        raise showable(error) from None
-    wait, counted, reason = verdict.wait_seconds, verdict.counted, verdict.reason
-    if verdict.restart:
-        ledger.reschedule_run(run, attempt, wait, counted=counted, reason=reason)
-        _end_chain(task)
-        return f"starts again in {wait:.0f} s: {reason}"
-    ledger.retry_step(run, attempt, wait, counted=counted, reason=reason)
-    shown = showable(error)
-    shows: dict[str, Any] = {"argsrepr": header.title, "kwargsrepr": ""}
-    retry = Task.retry(task, exc=shown, countdown=wait, max_retries=None, throw=False, **shows)
-    raise retry.with_traceback(shown.__traceback__) from None
-
-
 def _check_transferable(task: Step, result: object) -> None:
     """Raise `NotTransferable`, an error of this step: found by Celery afterwards, it would look like a crash."""
     chain: Any = task.request.chain
@@ -297,8 +243,3 @@ def _check_transferable(task: Step, result: object) -> None:
     except Exception as error:
         kind = type(result).__name__
         raise NotTransferable(f"step {task.name} returned a {kind} that JSON cannot carry to the next step") from error
-
-
-def _end_chain(task: Step) -> None:
-    task.request.chain = None
-    task.request.callbacks = None

@@ -79,9 +79,9 @@ def show(dead_letter_id: int, payload: bool, as_json: bool) -> None:
     """Show one dead letter."""
     runtime = load_runtime()
     dead_letter = runtime.store.dead_letters.get(dead_letter_id)
-    known = facts(runtime, dead_letter)
+    known = facts(runtime, dead_letter) | {"error": dead_letter.payload.get("error", "")}
     if payload:
-        known["payload"] = dead_letter.payload
+        known["payload"] = {name: value for name, value in dead_letter.payload.items() if name != "error"}
     if as_json:
         show_json(known)
     else:

@@ -272,6 +272,16 @@ class Config(BaseModel):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(values.upper)] = (
         Field(default="INFO", description="Least severity that is logged.")
     )
+    log_format: Literal["line", "json"] = Field(
+        default="line", description="Lines to read, or json: one object a line, for a program that collects logs."
+    )
+    show_errors: Literal["class", "text"] = Field(
+        default="class",
+        description=(
+            "What is shown of an error of a step: its class, or text: also its words and traceback, in the log and in "
+            "the dead letter. They may quote customers' data: for development."
+        ),
+    )
     time_scale: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0,
         description="Shortens every timer of the protocol alike. For tests and the demo only; 1 otherwise.",

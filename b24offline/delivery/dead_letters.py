@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from b24offline import keys
 from b24offline.events import stamp_seconds
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNTRIED: Final = "never ran"
+ERROR_KEPT_SECONDS: Final = 8 * 86_400
+"""How long the words of a run's last error are kept: longer than a retrying run waits."""
+ERROR_CHARACTERS: Final = 16_000
 
 
 class DeadLetterQueue:
@@ -40,7 +44,7 @@ class DeadLetterQueue:
         if known is None or state in {"", "running", "succeeded", "superseded", "failed"}:
             return "done"
         event = known[0]
-        dead_letter = self._write(event, exhausted.pipeline, reason or UNTRIED)
+        dead_letter = self._write(event, exhausted, reason or UNTRIED)
         reply = self._portal.ledger.dead_letter(exhausted.run, exhausted.attempt)
         if reply == "done" and not self.state_of(exhausted.run)[0]:
             # It was settled meanwhile; nobody else would end a dead letter written after that.
@@ -58,6 +62,19 @@ class DeadLetterQueue:
                 },
             )
         return reply
+
+    def note_error(self, run: str, words: str) -> None:
+        """Keep, encrypted, what the dead letter of a run will say of its last error; ``""`` forgets the one before."""
+        key = keys.error(self._portal.ledger.stem, run)
+        if words:
+            sealed = self._portal.store.dead_letters.seal(words[-ERROR_CHARACTERS:], self._portal.name, run)
+            self._portal.redis.set(key, sealed, ex=ERROR_KEPT_SECONDS)
+        else:
+            self._portal.redis.delete(key)
+
+    def _noted_error(self, run: str) -> str:
+        sealed = self._portal.redis.get(keys.error(self._portal.ledger.stem, run))
+        return self._portal.store.dead_letters.unseal(str(sealed), self._portal.name, run) if sealed else ""
 
     def redrive(self, run: str, *, delay_seconds: float = 0.0) -> str:
         """Let a dead-lettered run, or one that waits between attempts, start again by the sweep, with all its attempts.
@@ -79,16 +96,17 @@ class DeadLetterQueue:
         state, reason = self._portal.ledger.run_fields(run, "state", "reason")
         return state, reason
 
-    def _write(self, event: Event, pipeline: str, reason: str) -> int:
+    def _write(self, event: Event, exhausted: RunRef, reason: str) -> int:
+        error = self._noted_error(exhausted.run)
         return self._portal.store.dead_letters.add(
             portal=event.portal,
             record_id=event.record_id,
             message_id=event.message_id,
             event_name=event.name,
             object=str(event.object) if event.object else "",
-            pipeline=pipeline,
+            pipeline=exhausted.pipeline,
             reason=reason,
-            payload={"stamp": event.stamp, "user_id": event.user_id, "data": event.data},
+            payload={"stamp": event.stamp, "user_id": event.user_id, "data": event.data, "error": error},
         )
 
 

@@ -55,6 +55,8 @@ class Exhaust:
     reason: str
 
 
+Verdict = RetryIn | Fail | Exhaust
+
 _FINAL: Final = (
     Permanent,
     NotReadable,
@@ -91,7 +93,7 @@ def decide(
     now_epoch: float,
     age_seconds: float = 0.0,
     answered_seconds_ago: float = math.inf,
-) -> RetryIn | Fail | Exhaust:
+) -> Verdict:
     """Return what to do after ``error`` in a run that failed ``failures`` times before, ``step_failures`` of them here.
 
     ``rules``: those of the step over those of its pipeline, already scaled; ``max_attempts`` where they name none.

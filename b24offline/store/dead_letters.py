@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select, update
 
-from b24offline.errors import UnknownDeadLetter
+from b24offline.errors import UnknownDeadLetter, WrongKey
 from b24offline.store.database import connected, insert_into, storable, transaction
 from b24offline.store.schema import DEAD_LETTERS, place_of
 
@@ -119,6 +119,17 @@ class DeadLetters:
         with transaction(self._engine) as connection:
             dead_letter_id: int = connection.execute(statement.returning(DEAD_LETTERS.c.id)).scalar_one()
         return dead_letter_id
+
+    def seal(self, words: str, portal: str, run: str) -> str:
+        """Return words about a run encrypted, to be kept outside of the database until its dead letter is written."""
+        return self._cipher.encrypt(words, ("error", portal, run))
+
+    def unseal(self, sealed: str, portal: str, run: str) -> str:
+        """Return what `seal` encrypted; ``""`` where the key has changed since."""
+        try:
+            return self._cipher.decrypt(sealed, ("error", portal, run), "the words of an error")
+        except WrongKey:
+            return ""
 
     def list(
         self, portal: str | None = None, *, ended: bool = False, limit: int = 100, after_id: int = 0

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from b24offline.supervisor import child_environ
-from tests.support.waiting import GIVE_UP_SECONDS
+from b24offline.supervisor import EmbeddedValkey, child_environ
+from tests.support.waiting import GIVE_UP_SECONDS, wait_until
 
 
 def celery(*command: str, variables: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -32,6 +33,29 @@ def test_a_wrong_value_stops_the_start_and_is_named(command: str) -> None:
     assert "b24offline cannot start" in done.stderr
     assert "B24_PORTAL_URL" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [("worker", "-P", "solo"), ("beat",)], ids=["worker", "beat"])
+def test_level_and_file_of_celery_and_a_missing_folder(
+    command: tuple[str, ...], tmp_path: Path, valkey: EmbeddedValkey
+) -> None:
+    folder, log = tmp_path / "not" / "there", tmp_path / "own.log"
+    variables = {"B24_REDIS_URL": valkey.url, "B24_DATA_DIR": str(folder), "B24_LOG_FORMAT": "json"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", "b24offline", *command, "-l", "debug", "-f", str(log)],
+        env=child_environ(variables),
+        stderr=subprocess.PIPE,
+    )
+    try:
+        wait_until(lambda: log.exists() and '"level": "DEBUG"' in log.read_text(), "it logs at DEBUG")
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        written = process.communicate(timeout=GIVE_UP_SECONDS)[1].decode()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {"time", "level", "logger", "message"} <= set(lines[0])
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert "celery.beat" not in written
 
 
 def test_a_teams_own_tasks_and_settings_are_not_imported(tmp_path: Path) -> None:

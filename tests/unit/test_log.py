@@ -31,6 +31,52 @@ def test_a_console_line() -> None:
     assert line.count("\n") == 1
 
 
+def test_a_line_of_json_has_the_fields_and_the_traceback() -> None:
+    stream = io.StringIO()
+    configure("INFO", stream, log_format="json")
+    try:
+        raise RuntimeError(f"refresh_token={CANARY}")
+    except RuntimeError:
+        logging.getLogger("b24offline").exception("refresh failed", extra={"portal": "acme", "tries": 2})
+    line = json.loads(stream.getvalue())
+    assert {name: line[name] for name in ("level", "logger", "message", "portal", "tries")} == {
+        "level": "ERROR",
+        "logger": "b24offline",
+        "message": "refresh failed",
+        "portal": "acme",
+        "tries": 2,
+    }
+    assert "RuntimeError" in line["traceback"]
+    assert CANARY not in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("logger", "task", "reply", "shown_at_info"),
+    [
+        ("celery.app.trace", "b24offline.tick", "'nothing due'", False),
+        ("celery.app.trace", "b24offline.tick", "'due: acme'", True),
+        ("celery.worker.strategy", "b24offline.tick", None, False),
+        ("celery.worker.strategy", "b24offline.poll", None, True),
+        ("celery.app.trace", "b24offline.step.crm.upsert", "'nothing due'", True),
+    ],
+)
+@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
+def test_ticks_with_nothing_due_are_debug(
+    logger: str, task: str, reply: str | None, shown_at_info: bool, level: str
+) -> None:
+    stream = io.StringIO()
+    configure(level, stream)
+    logging.getLogger(logger).info(
+        "Task %(name)s", {"name": task}, extra={"data": {"name": task, "return_value": reply}}
+    )
+    logging.getLogger("celery.beat").info("Scheduler: Sending due task %s (%s)", "tick", "b24offline.tick")
+    shown = [line.split()[2] for line in stream.getvalue().splitlines()]
+    if level == "INFO":
+        assert shown == ["INFO"] * shown_at_info
+    else:
+        assert shown == ["INFO" if shown_at_info else "DEBUG", "DEBUG"]
+
+
 def test_a_traceback_stays_on_the_line_and_loses_its_secrets() -> None:
     stream = io.StringIO()
     configure("INFO", stream)

@@ -129,6 +129,61 @@ def test_each_way_out_is_one_outcome_and_says_nothing_of_the_customer(
     assert SECRET not in "".join(redis.lrange("b24offline.events", 0, -1))
 
 
+@pytest.mark.parametrize(
+    ("how", "level", "error", "then", "why"),
+    [
+        ("error", "WARNING", "ValueError", "again in 2 s", None),
+        ("mistake", "ERROR", "TypeError", "nacked", None),
+        ("permanent", "ERROR", "Permanent", "nacked", "the title is no number"),
+    ],
+)
+@pytest.mark.parametrize("shown", ["class", "text"])
+def test_a_failure_is_one_line_with_its_place(
+    deployed: Callable[..., Runtime],
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+    level: str,
+    error: str,
+    then: str,
+    why: str | None,
+    shown: str,
+) -> None:
+    run(begun(deployed(B24_SHOW_ERRORS=shown).services("acme")), how)
+    (line,) = [record for record in caplog.records if record.message == "step failed"]
+    facts = {"portal": "acme", "event": "ONCRMDEALUPDATE", "object": "crm_deal 1", "pipeline": "piped", "attempt": 1}
+    facts |= {"step": "tests.integration.tasks.test_step_outcomes.handled", "error": error, "then": then}
+    assert {name: getattr(line, name) for name in facts} == facts
+    assert line.levelname == level
+    assert getattr(line, "why", None) == (why or (SECRET if shown == "text" else None))
+    assert bool(line.exc_info) == (shown == "text")
+
+
+@pytest.mark.parametrize(
+    ("how", "shown", "words"),
+    [
+        ("permanent", "class", "the title is no number"),
+        ("mistake", "class", ""),
+        ("mistake", "text", f"TypeError: {SECRET}"),
+    ],
+)
+def test_a_dead_letter_says_what_may_be_shown_of_its_error(
+    deployed: Callable[..., Runtime], redis: Redis, how: str, shown: str, words: str
+) -> None:
+    services = deployed(B24_SHOW_ERRORS=shown).services("acme")
+    entry = entry_of(1, None, "piped", nacked=True)
+    assert services.ledger.open("p1", [entry], kind=BatchKind.RETRYING) is not None
+    (handed,) = services.ledger.start("p1")
+    run(handed, how)
+    kept = "".join(str(redis.get(key)) for key in redis.scan_iter("*:error:*"))
+    assert bool(kept) == bool(words)
+    assert (words or "nothing") not in kept, "it is encrypted"
+    (exhausted,) = services.ledger.take_overdue().exhausted
+    assert services.dead_letter_queue.dead_letter(exhausted) == "dead_lettered"
+    (dead_letter,) = services.store.dead_letters.list()
+    assert dead_letter.payload["error"].strip().endswith(words)
+    assert bool(dead_letter.payload["error"]) == bool(words)
+
+
 @pytest.mark.parametrize("how", ["error", "mistake", "slow", "retry"])
 def test_a_broker_that_is_away_brings_no_text_of_the_error_along(
     services: PortalServices, how: str, broker: Callable[[str], None], nowhere: str, caplog: pytest.LogCaptureFixture
@@ -183,7 +238,11 @@ def test_a_connection_made_anew_amid_a_batch_is_the_brokers_trouble(
     ids=["argument", "argument of a later step", "queue", "countdown", "missing argument"],
 )
 def test_a_chain_that_cannot_be_sent_fails_its_run_before_anything_is_sent(
-    services: PortalServices, monkeypatch: pytest.MonkeyPatch, made: Callable[[], Any]
+    services: PortalServices,
+    monkeypatch: pytest.MonkeyPatch,
+    made: Callable[[], Any],
+    caplog: pytest.LogCaptureFixture,
+    request: pytest.FixtureRequest,
 ) -> None:
     routes = Routes()
     routes.add(lambda event: made() if event.record_id == 2 else handled.s("works"), ("ONCRMDEALUPDATE",), "piped")
@@ -194,6 +253,8 @@ def test_a_chain_that_cannot_be_sent_fails_its_run_before_anything_is_sent(
     assert publishing.publish(services, [second, first]) == 1
     assert [state(services, run)[0] for run in (first, second)] == ["ready", "failed"]
     assert sent[0] == handled.name
+    (why,) = [record for record in caplog.records if record.message == "pipeline could not be built"]
+    assert "queue" not in request.node.callspec.id or "goes to queue mistyped, which B24_EXTERNAL_QUEUES" in why.why
 
 
 def test_a_pipeline_that_cannot_be_built_fails_its_run_alone(
