@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from b24offline.cli.audited import Audited
 from b24offline.cli.checked import checked
 from b24offline.cli.output import Refusal, load_runtime, show_json, show_table
+from b24offline.cli.portal_import import import_portals
 from b24offline.cli.portal_view import TITLES, facts, open_batches, row
 from b24offline.events import DesiredState
 from b24offline.monitoring import PortalStatus, portal_status, portal_statuses
@@ -62,6 +63,9 @@ def add(
         refresh_token=checked("refresh_token", "--refresh-token-file", token),
     )
     click.echo(f"Portal {added.name} was added. It is polled while beat and the workers run.")
+
+
+portal.add_command(import_portals)
 
 
 @portal.command("list")

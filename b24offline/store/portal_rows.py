@@ -103,16 +103,17 @@ class PortalRows:
         One that opens is enough: a single row of another key must not keep the right one from mending it.
         """
         query = select(PORTALS).where(PORTALS.c.client_secret != "").order_by(PORTALS.c.created_at)
+        refused = None
         with connected(self.engine) as connection:
-            rows = connection.execute(query).mappings().all()
-        refused = []
-        for row in rows:
-            try:
-                self.opened(row, "client_secret")
-            except WrongKey as error:
-                refused.append(error)
-        if refused and len(refused) == len(rows):
-            raise refused[0]
+            for row in connection.execution_options(yield_per=100).execute(query).mappings():
+                try:
+                    self.opened(row, "client_secret")
+                except WrongKey as error:
+                    refused = refused or error
+                else:
+                    return
+        if refused:
+            raise refused
 
     def opened(self, row: RowMapping, column: str) -> str:
         """Return a secret of a row, ``""`` where there is none. Raise WrongKey when the cipher does not open it."""

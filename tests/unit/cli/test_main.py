@@ -60,7 +60,7 @@ def test_every_command_is_there_under_its_name(name: str) -> None:
     [
         (
             "portal",
-            "add authorize claim drain list pause remove resume rotate-secret set-url show",
+            "add authorize claim drain import list pause remove resume rotate-secret set-url show",
         ),
         ("db", "prune reencrypt upgrade"),
     ],
