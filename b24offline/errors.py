@@ -67,6 +67,10 @@ class MemberMismatch(StoreError):
     """A portal's name is recorded for one Bitrix24 account, and another one answered."""
 
 
+class EndpointMismatch(StoreError):
+    """The authorization server names another endpoint for a portal than the stored one; nothing is sent to either."""
+
+
 class UnknownDeadLetter(StoreError):
     """No dead letter of this number is in the store."""
 
@@ -375,6 +379,14 @@ class CodeRefused(AuthServerError):
     actor: ClassVar[Actor] = "operator"
     happened: ClassVar[str] = "was refused: the code is older than 30 s, was used before, or is another application's"
     advice: ClassVar[str] = "Run the command again; pasted by hand, the address must be there within 30 s."
+
+
+class AuthHostRefused(AuthServerError):
+    """The authorization address is not on a host that may get tokens; nothing was sent."""
+
+    actor: ClassVar[Actor] = "operator"
+    happened: ClassVar[str] = "was not sent: the host of the authorization address is not in B24_AUTH_HOSTS"
+    advice: ClassVar[str] = "Add it there if it is the vendor's or yours, and restart."
 
 
 class PaymentRequired(AuthServerError):

@@ -86,6 +86,8 @@ class Runtime:
             connect_timeout_seconds=self.config.connect_timeout_seconds,
             read_timeout_seconds=self.timers.read_timeout_seconds,
             max_response_bytes=self.config.max_response_bytes,
+            loopback_http=self.config.loopback_http,
+            auth_hosts=self.config.auth_hosts,
         )
 
     def check_ledger_schema(self) -> None:

@@ -84,6 +84,7 @@ class Stack:
             "B24_PORTAL_NAME": PORTAL,
             "B24_PORTAL_URL": self.emulator.rest,
             "B24_AUTH_URL": self.emulator.auth_url,
+            "B24_LOOPBACK_HTTP": "true",
             "B24_CLIENT_ID": self.emulator.client_id,
             "B24_CLIENT_SECRET": self.emulator.client_secret,
             "B24_REFRESH_TOKEN": str(self.emulator.hello["refresh_token"]),

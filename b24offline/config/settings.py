@@ -5,12 +5,9 @@ and no `.env` file is read. The descriptions of the fields are the source of `do
 `.env.example`.
 """
 
-import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -24,14 +21,12 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
+from b24offline.config import rules
 from b24offline.config import validators as values
-from b24offline.config.env import EXAMPLES, config_error, read_environment
+from b24offline.config.env import config_error, read_environment
 from b24offline.config.lanes import DEFAULT_LANE, Lane, lanes_from_json
+from b24offline.config.rules import DEFAULT_REDIS_URL
 from b24offline.config.timers import Timers
-
-DEFAULT_REDIS_URL: Final = "redis://127.0.0.1:6379/0"
-
-_LONGEST_CALL_SECONDS: Final = 70.0
 
 AMQP: Final = ("amqp:", "amqps:", "pyamqp:")
 """How the address of a RabbitMQ begins."""
@@ -79,7 +74,7 @@ class Config(BaseModel):
     portal_url: Annotated[str, AfterValidator(values.portal_url)] | None = Field(
         default=None,
         description=(
-            "REST address of the portal, https://name.bitrix24.com/rest/ (plain http on loopback only). "
+            "REST address of the portal, https://name.bitrix24.com/rest/. "
             "Unset: only portals that the database knows already."
         ),
     )
@@ -105,6 +100,17 @@ class Config(BaseModel):
     auth_url: Annotated[str, AfterValidator(values.auth_url)] = Field(
         default="https://oauth.bitrix.info/oauth/token/",
         description="Where tokens are refreshed. Fixed here: addresses in replies are never used.",
+    )
+    auth_hosts: Annotated[Names, AfterValidator(values.host_names)] = Field(
+        default=("oauth.bitrix.info", "oauth.bitrix24.info", "oauth.bitrix24.tech"),
+        description=(
+            "Hosts that may get a refresh token, separated by commas; B24_AUTH_URL, or what `portal add` is given, "
+            "is on one of them."
+        ),
+    )
+    loopback_http: bool = Field(
+        default=False,
+        description="Allow plain http to hosts of this machine, for portals and tokens: the emulator.",
     )
     connector: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")] = Field(
         default="b24offline",
@@ -304,17 +310,21 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _derive_defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return _with_derived_defaults(given)
+        return rules.with_derived_defaults(given)
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if contradictions := list(_contradictions(self)):
+        if contradictions := list(rules.contradictions(self)):
             raise ValueError("\n".join(contradictions))
         return self
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             yield name, values.masked_url(value) if isinstance(value, str) and "://" in value else value
+
+    def refused_address(self, *, portal_url: str = "", auth_url: str = "") -> str:
+        """Return why a well-formed address is not used, as the end of a sentence about it; "" when it is."""
+        return rules.refused_address(portal_url, auth_url, loopback_http=self.loopback_http, auth_hosts=self.auth_hosts)
 
     @property
     def secret_keys(self) -> tuple[str, ...]:
@@ -348,40 +358,3 @@ class Config(BaseModel):
             read_timeout_seconds=self.read_timeout_seconds,
         )
         return timers.scaled(self.time_scale)
-
-
-def _with_derived_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the given values plus the defaults that follow from them: broker, database, name of the portal."""
-    derived = dict(given)
-    derived.setdefault("broker_url", given.get("redis_url", DEFAULT_REDIS_URL))
-    derived.setdefault("database_url", f"sqlite:///{Path(given.get('data_dir', './.data')) / 'b24offline.db'}")
-    if given.get("portal_name") is None and isinstance(given.get("portal_url"), str):
-        host = None
-        with suppress(ValueError):  # a malformed address is reported by its own check
-            host = urlsplit(given["portal_url"]).hostname
-        if host and re.fullmatch(r"[a-z0-9._-]{1,64}", host):
-            derived["portal_name"] = host
-    return derived
-
-
-def _contradictions(config: Config) -> Iterator[str]:
-    """Yield a sentence for each rule between several settings that is broken."""
-    if config.portal_url is not None:
-        if config.client_id is None:
-            yield "B24_CLIENT_ID is required because B24_PORTAL_URL is set, e.g. local.5f3a0b6c1d2e.81."
-        if config.client_secret is None:
-            yield (
-                "B24_CLIENT_SECRET (or B24_CLIENT_SECRET_FILE) is required because B24_PORTAL_URL is set: "
-                "the application key shown beside its code in the portal."
-            )
-        if config.portal_name is None:
-            yield "B24_PORTAL_NAME is required because the host cannot serve as a name, e.g. acme."
-    if config.secret_key is None and not config.database_url.startswith("sqlite"):
-        yield (
-            "B24_SECRET_KEY (or B24_SECRET_KEY_FILE) is required because B24_DATABASE_URL is not SQLite; "
-            f"use {EXAMPLES['secret_key']}."
-        )
-    if config.poll_interval_min_seconds > config.poll_interval_max_seconds:
-        yield "B24_POLL_INTERVAL_MIN_SECONDS must not exceed B24_POLL_INTERVAL_MAX_SECONDS, e.g. 1 and 30."
-    if config.connect_timeout_seconds + config.read_timeout_seconds > _LONGEST_CALL_SECONDS:
-        yield "B24_CONNECT_TIMEOUT_SECONDS and B24_READ_TIMEOUT_SECONDS must not exceed 70 s together."

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _EVENT_NAME: Final = re.compile(r"[A-Z][A-Z0-9_.]{1,127}")
 _MODULE_NAME: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_HOST: Final = re.compile(r"[a-z0-9.-]{1,253}")
 _WEBHOOK_PATH: Final = re.compile(r"/rest/[0-9]+/[^/]+(/.*)?")
 
 
@@ -53,6 +54,14 @@ def module_names(names: tuple[str, ...]) -> tuple[str, ...]:
     if not names or not all(_MODULE_NAME.fullmatch(name) for name in names):
         raise ValueError("must be one or more Python module names")
     return names
+
+
+def host_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of hosts in lower case."""
+    found = tuple(name.lower() for name in names)
+    if not all(_HOST.fullmatch(name) for name in found):
+        raise ValueError("must be names of hosts, without scheme, port or path")
+    return found
 
 
 def one_word(secret: SecretStr) -> SecretStr:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import RedisError
 
 from b24offline import errors
-from b24offline.errors import AuthLost, MemberMismatch, PortalError, RateLimited, StoreError
+from b24offline.errors import AuthLost, EndpointMismatch, MemberMismatch, PortalError, RateLimited, StoreError
 from b24offline.events import DesiredState, ObservedState
 from b24offline.rest import BLOCK_SECONDS, PortalBlocked, unbind_events
 
@@ -38,8 +38,10 @@ class PortalBackOff:
 _STATES: Final[tuple[tuple[type[errors.B24OfflineError], ObservedState, float], ...]] = (
     (errors.AuthLost, ObservedState.AUTH_LOST, 300),
     (errors.MemberMismatch, ObservedState.AUTH_LOST, 300),
+    (errors.EndpointMismatch, ObservedState.MOVED, 300),
     # Not lost: the refresh token is good, and the next try may find the fault mended.
     (errors.ClientRejected, ObservedState.PAUSED, 300),
+    (errors.AuthHostRefused, ObservedState.PAUSED, 300),
     (errors.PaymentRequired, ObservedState.PAUSED, 300),
     (errors.PlanTooSmall, ObservedState.PLAN_TOO_SMALL, 300),
     (errors.WrongAuthType, ObservedState.NOT_ADMIN, 300),
@@ -142,7 +144,7 @@ class PortalLifecycle:
                 yield "Nothing is subscribed by this deployment, it never polled."
             else:
                 yield f"{unbind_events(self._portal.client, portal.connector)} subscriptions of ours were ended."
-        except (PortalError, RateLimited, MemberMismatch, RedisError) as error:
+        except (PortalError, RateLimited, MemberMismatch, EndpointMismatch, RedisError) as error:
             if not force:
                 raise StoreError(
                     f"Portal {name} is not removed, its events are still subscribed. {error} {_FORCE}"

@@ -22,6 +22,8 @@ class ObservedState(StrEnum):
     PLAN_TOO_SMALL = "plan_too_small"
     UNDECIDED = "undecided"
     """Not yet polled by this deployment, and another one's records are reserved; ends by a claim or a new connector."""
+    MOVED = "moved"
+    """The authorization server names another endpoint: nothing is called until an operator confirms one."""
     BLOCKED = "blocked"
     """Blocked by hand at the vendor."""
     REMOVED = "removed"
@@ -53,12 +55,14 @@ class Tokens:
         refresh: "" when none is known.
         version: counts the pairs a portal has had.
         refused: whether the authorization server refused the refresh token, or answered for another account.
+        moved: what an operator must confirm before the pair may be used; "" when nothing.
     """
 
     access: str = field(repr=False)
     refresh: str = field(repr=False)
     version: int
     refused: bool = False
+    moved: str = ""
 
 
 @dataclass(frozen=True)

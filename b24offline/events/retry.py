@@ -44,6 +44,7 @@ PASSING_LATE: Final = (
     errors.InsufficientScope,
     errors.AuthServerError,
     errors.MemberMismatch,
+    errors.EndpointMismatch,
     errors.LedgerClockBehind,
 )
 """Errors that last for minutes, or until a person acts."""

@@ -38,6 +38,7 @@ _ACTORS: Final = {
     ObservedState.NOT_ADMIN: "portal administrator",
     ObservedState.PLAN_TOO_SMALL: "portal administrator",
     ObservedState.UNDECIDED: "operator",
+    ObservedState.MOVED: "operator",
     ObservedState.BLOCKED: "operator",
     ObservedState.REMOVED: "operator",
 }

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from b24offline.errors import (
     AuthLost,
+    EndpointMismatch,
     MemberMismatch,
     PortalError,
     RateLimited,
@@ -43,6 +44,8 @@ _PATIENCE_SECONDS: Final = 5.0
 _SAVE_SECONDS: Final = 10.0
 _SAVE_RETRY_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 15.0
+_LONGEST_ADDRESS: Final = 500
+"""Characters of an endpoint in a reply that are kept."""
 _MARGIN_SECONDS: Final = _SAVE_SECONDS + 2.0
 """Time for storing the pair after the reply."""
 
@@ -59,8 +62,19 @@ class TokenStore(Protocol):
     def get(self, name: str) -> Tokens:
         """Return the pair."""
 
-    def save(self, name: str, tokens: Tokens, expected_version: int, *, member_id: str | None = None) -> bool:
-        """Store a pair if that version is current; return whether it was. Raise MemberMismatch."""
+    def save(
+        self,
+        name: str,
+        tokens: Tokens,
+        expected_version: int,
+        *,
+        member_id: str | None = None,
+        named_endpoint: str | None = None,
+    ) -> bool:
+        """Store a pair if that version is current; return whether it was. Raise MemberMismatch.
+
+        With another ``named_endpoint`` than a person has confirmed, the pair is stored as one that nobody may use.
+        """
 
     def claim_refresh(self, name: str, version: int, seconds: float) -> bool:
         """Claim the refresh of this version for so long; return False when it is claimed already or must wait."""
@@ -96,7 +110,7 @@ class TokenSource:
         """
         tokens = self._cache.get(portal)
         if tokens is None:
-            tokens = self._store.get(portal)
+            tokens = self._stored(portal)
             if not tokens.access:
                 return self.refresh(portal, "")
             self._cache[portal] = tokens
@@ -121,6 +135,13 @@ class TokenSource:
         self._cache[portal] = tokens = self._refreshed(portal, stale_access_token)
         return tokens
 
+    def _stored(self, name: str) -> Tokens:
+        """Return the pair in the store. Raise EndpointMismatch while nobody may use it."""
+        tokens = self._store.get(name)
+        if tokens.moved:
+            raise EndpointMismatch(tokens.moved)
+        return tokens
+
     def _refreshed(self, name: str, stale_access_token: str) -> Tokens:
         """Refresh under a claim in the store, or wait a little for the process that has it.
 
@@ -128,7 +149,7 @@ class TokenSource:
         """
         give_up, pause_seconds = time.monotonic() + _PATIENCE_SECONDS, _POLL_SECONDS
         while True:
-            tokens = self._store.get(name)
+            tokens = self._stored(name)
             if tokens.access and tokens.access != stale_access_token:
                 return tokens
             if tokens.refused:
@@ -162,7 +183,8 @@ class TokenSource:
         pair = Tokens(str(body["access_token"]), str(body["refresh_token"]), tokens.version + 1)
         member = body.get("member_id")
         try:
-            saved = self._save(portal.name, pair, member if isinstance(member, str) and member else None)
+            named = _named_endpoint(body, portal)
+            saved = self._save(portal.name, pair, member if isinstance(member, str) and member else None, named)
         except MemberMismatch as error:
             self._give_up(portal, tokens, error)
             return None
@@ -171,8 +193,8 @@ class TokenSource:
             _log.warning("another pair of tokens was stored during a refresh", extra={"portal": portal.name})
             return None
         _log.info("access token refreshed", extra={"portal": portal.name, "token_version": pair.version})
-        self._warn_of_move(portal, body)
-        return pair
+        # Begin again: where it names another endpoint, the pair must not be used, and reading it says so.
+        return pair if named is None else None
 
     def _reply(self, portal: Portal, tokens: Tokens) -> Mapping[str, object] | PortalError:
         """Ask the authorization server; return the body with the pair, or the error."""
@@ -180,12 +202,14 @@ class TokenSource:
         grant = {"grant_type": "refresh_token", "refresh_token": tokens.refresh}
         return token_answer(self._http, portal.name, client, **grant)
 
-    def _save(self, name: str, pair: Tokens, member_id: str | None) -> bool:
+    def _save(self, name: str, pair: Tokens, member_id: str | None, named_endpoint: str | None = None) -> bool:
         """Store a pair, with retries: if it is lost, an administrator has to authorize again."""
         give_up = time.monotonic() + _SAVE_SECONDS
         while True:
             try:
-                return self._store.save(name, pair, pair.version - 1, member_id=member_id)
+                return self._store.save(
+                    name, pair, pair.version - 1, member_id=member_id, named_endpoint=named_endpoint
+                )
             except StoreUnavailable as error:
                 if time.monotonic() >= give_up:
                     raise
@@ -203,11 +227,21 @@ class TokenSource:
             _log.error("authorization lost", extra={"portal": portal.name, "why": why})
             raise error
 
-    def _warn_of_move(self, portal: Portal, body: Mapping[str, object]) -> None:
-        """Log an endpoint that differs from ours. It is never used: a forged one would receive the tokens."""
-        endpoint = body.get("client_endpoint")
-        if isinstance(endpoint, str) and endpoint.rstrip("/") != portal.client_endpoint.rstrip("/"):
-            _log.warning(
-                "the authorization server names another endpoint, which is not used until it is confirmed",
-                extra={"portal": portal.name, "endpoint": endpoint},
-            )
+
+def _named_endpoint(body: Mapping[str, object], portal: Portal) -> str | None:
+    """Return the endpoint that the reply names if it is another one than the portal's. It never fails on what it finds.
+
+    It is never called: a forged one would receive the tokens.
+    """
+    named = body.get("client_endpoint")
+    if not isinstance(named, str) or not named.strip():
+        return None
+    address = named.strip()[:_LONGEST_ADDRESS]
+    return None if _plain(address) == _plain(portal.client_endpoint) else address
+
+
+def _plain(address: str) -> str:
+    """Return an address as it compares: scheme and host in lower case, no slash at the end."""
+    scheme, _, rest = address.rstrip("/").partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme.lower()}://{host.lower()}{slash}{path}"

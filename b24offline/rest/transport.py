@@ -20,7 +20,7 @@ from b24offline.errors import ConfigError
 from b24offline.rest.connections import DeadlineAdapter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 USER_AGENT: Final = f"b24offline/{VERSION}"
 _PIECE_BYTES: Final = 65536
@@ -78,12 +78,18 @@ def checked_url(url: str, what: str) -> str:
 
 @dataclass(frozen=True)
 class Http:
-    """A session of one process, with the bounds of each exchange; an answer's bytes are counted when decompressed."""
+    """A session of one process, with the bounds of each exchange; an answer's bytes are counted when decompressed.
+
+    Over plain http nothing is sent, unless ``loopback_http`` says that an emulator on this machine may be called. Over
+    https only ``auth_hosts`` get a client secret or a refresh token.
+    """
 
     session: requests.Session
     connect_timeout_seconds: float
     read_timeout_seconds: float
     max_response_bytes: int
+    loopback_http: bool = False
+    auth_hosts: Collection[str] = ()
 
     def exchange(
         self, verb: str, url: str, *, params: Mapping[str, str] | None = None, body: bytes | None = None
@@ -93,6 +99,8 @@ class Http:
         Raise NotSent when no connection was opened within the connect timeout, Lost when one was and the reply is
         missing, incomplete, late (the read timeout bounds the whole of it) or too long.
         """
+        if not (url.startswith("https:") or self.loopback_http):
+            raise NotSent("plain http, and B24_LOOPBACK_HTTP is not set")
         headers = {"Content-Type": "application/json"} if body is not None else None
         request = requests.Request(verb, url, params=params, data=body, headers=headers)
         timeout = (self.connect_timeout_seconds, self.read_timeout_seconds)

@@ -199,9 +199,14 @@ class Portals:
         return True
 
     def set_endpoint(self, name: str, client_endpoint: str) -> None:
-        """Use another endpoint from now on: an operator's confirmation that the portal has moved."""
+        """Use this endpoint from now on: an operator's confirmation that the portal has moved, or that it has not.
+
+        What the authorization server named last is known from then on, and suspends the portal no more.
+        """
         self._rows.refuse_removed(name)
         self._rows.change_bound(name, client_endpoint=client_endpoint)
+        moved = PORTALS.c.state == ObservedState.MOVED.value
+        self._rows.change_if(name, moved, **self._rows.state_values(ObservedState.ACTIVE, ""))
 
     def set_client_secret(self, client_id: str, client_secret: str) -> Sequence[str]:
         """Use another secret for an application from now on. Return the names of its portals, which all have it now.
@@ -230,13 +235,15 @@ class Portals:
         """Set a portal's state, its reason and who must act (see `Portal`); return whether it was set.
 
         Its time is kept while the state is the same. With ``token_version`` it is set only if the pair in the store
-        still has that version.
+        still has that version. Only `set_endpoint` ends MOVED: a call that was under way before says nothing about it.
         """
+        settable = PORTALS.c.state != ObservedState.MOVED.value
         if token_version is not None:
-            current = PORTALS.c.token_version == token_version
-            return self._rows.change_if(name, current, **self._rows.state_values(state, reason, actor))
-        self._rows.change(name, **self._rows.state_values(state, reason, actor))
-        return True
+            settable &= PORTALS.c.token_version == token_version
+        if self._rows.change_if(name, settable, **self._rows.state_values(state, reason, actor)):
+            return True
+        self._rows.get(name)  # raises UnknownPortal
+        return False
 
     def set_epoch(self, name: str, epoch: int | None) -> None:
         """Note which epoch of the ledger this portal was last seen with."""
@@ -268,6 +275,7 @@ class Portals:
             "desired_since": now,
             "authorized_at": now,
             "created_at": now,
+            "named_endpoint": None,
             "refresh_claimed_until": 0.0,
             "refresh_not_before": 0.0,
         }

@@ -88,6 +88,8 @@ PORTALS: Final = Table(
     # The refresh token that was configured last: tells a new authorization from one long used up.
     Column("seeded_token", Text, info={"secret": True}),
     Column("token_version", Integer, nullable=False),
+    # Another endpoint that the authorization server named last: an operator has confirmed the stored one, or must.
+    Column("named_endpoint", Text),
     # By the database's clock, as workers' clocks may be wrong.
     Column("refresh_claimed_until", Double, nullable=False),
     Column("refresh_not_before", Double, nullable=False),

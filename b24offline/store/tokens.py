@@ -12,7 +12,7 @@ from sqlalchemy import and_, case, or_
 
 from b24offline.errors import MemberMismatch
 from b24offline.events import DesiredState, ObservedState, Portal, RefreshWait, Tokens
-from b24offline.store.database import now_in
+from b24offline.store.database import now_in, storable
 from b24offline.store.portal_rows import unknown, write
 from b24offline.store.schema import PORTALS
 
@@ -39,18 +39,27 @@ class TokenPairs:
             refresh=self._rows.opened(row, "refresh_token"),
             version=row["token_version"],
             refused=row["refused_version"] == row["token_version"],
+            moved=row["state_reason"] if row["state"] == ObservedState.MOVED.value else "",
         )
 
     def portal(self, name: str) -> Portal:
         """Return the portal whose client and authorization address a refresh needs."""
         return self._rows.portal(self._rows.get(name))
 
-    def save(self, name: str, tokens: Tokens, expected_version: int, *, member_id: str | None = None) -> bool:
+    def save(
+        self,
+        name: str,
+        tokens: Tokens,
+        expected_version: int,
+        *,
+        member_id: str | None = None,
+        named_endpoint: str | None = None,
+    ) -> bool:
         """Store a pair durably if the one in the store still has ``expected_version``; return whether it did.
 
         The pair's own version must be the next one. Storing it ends the state AUTH_LOST and the claim to refresh. With
         ``member_id`` the account behind the name is noted, once: for another one MemberMismatch is raised and nothing
-        stored.
+        stored. With ``named_endpoint``, one that differs from the portal's and was not confirmed, the portal is MOVED.
         """
         if tokens.version != expected_version + 1:
             raise ValueError(f"a pair that follows version {expected_version} has the next number")
@@ -61,6 +70,9 @@ class TokenPairs:
                 return False
             _refuse_other_account(row, member_id)
             values = self._pair(row, tokens.access, tokens.refresh, tokens.version)
+            if named_endpoint and named_endpoint not in (row["client_endpoint"], row["named_endpoint"]):
+                values |= self._rows.state_values(ObservedState.MOVED, _moved(row, named_endpoint), "operator")
+                values["named_endpoint"] = storable(named_endpoint)
             write(connection, name, {**values, "member_id": member_id or row["member_id"]})
         return True
 
@@ -152,3 +164,10 @@ def _refuse_other_account(row: RowMapping, member_id: str | None) -> None:
             f"Portal {row['name']} is recorded as the Bitrix24 account {row['member_id']}, but {member_id} answered. "
             "Check its address and refresh token; give another account another name."
         )
+
+
+def _moved(row: RowMapping, named: str) -> str:
+    return (
+        f"Portal {row['name']} is called at {row['client_endpoint']}, but the authorization server names {named}. "
+        f"Nothing is sent to either until one is confirmed: b24offline portal set-url {row['name']} --url ADDRESS"
+    )

@@ -5,8 +5,12 @@ Each play is the same whether its guard is on or off: played with the guard on, 
 
 from __future__ import annotations
 
+import json
 import time
-from typing import Final
+from typing import Any, Final
+
+import requests
+from werkzeug.wrappers import Request, Response
 
 from tests.faults import late_copies
 from tests.faults.row import Plan, fault
@@ -14,7 +18,8 @@ from tests.faults.rows_answers import fail_some
 from tests.faults.rows_guards import without
 from tests.faults.rows_guards_queue import comes
 from tests.faults.sabotage_portal import LATE_SAVE_SECONDS
-from tests.faults.stage import PORTAL, Stage, wait_until
+from tests.faults.stage import CONNECTOR, PORTAL, Stage, wait_until
+from tests.support.served import served
 
 RESERVED: Final = {"filter": str({">PROCESS_ID": "", ">ID": 0})}
 """The list that an adoption begins with, as the emulator compares parameters."""
@@ -139,6 +144,35 @@ def _answered_since_refused(stage: Stage, before: int) -> bool:
     """Return whether a call was answered after one with the expired token had been refused."""
     calls = [one["status"] for one in stage.control.requests(before) if one["method"] != "oauth.token"]
     return 401 in calls and 200 in calls[calls.index(401) :]
+
+
+class Stranger:
+    """Has the address that a portal had before, and uses a token that is sent there: it deletes every free record."""
+
+    def __init__(self, rest: str) -> None:
+        self._rest = rest
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        token = json.loads(Request(environ).get_data())["auth"]
+        order = {"process_id": "", "auth_connector": CONNECTOR, "auth": token}
+        reply = requests.post(f"{self._rest}event.offline.clear", json=order, timeout=10)
+        return Response(reply.content, reply.status_code, content_type="application/json")(environ, start_response)
+
+
+@without("endpoint mismatch", attempts=5, red=("lost", "unfinished"), drain_seconds=40)
+def address_of_a_stranger(stage: Stage) -> None:
+    """The portal was renamed while its access token ran out, and its old address is another's."""
+    stage.settle_some()
+    portals = stage.runtime.store.portals
+    stage.kill()
+    address = stage.borrow(served(Stranger(stage.emulator.rest)))
+    stage.control.expire_tokens()
+    portals.set_endpoint(PORTAL, f"{address}/rest/")
+    stage.change(10)
+    stage.noted("the stored address belongs to a stranger")
+    stage.restart()
+    wait_until(lambda: portals.get(PORTAL).state == "moved" or not stage.control.state()["records"], "refreshed", 90)
+    portals.set_endpoint(PORTAL, stage.emulator.rest)
 
 
 @without("reserve before run", "without reserving before a redrive runs", red=("unfinished",), drain_seconds=40)

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 from b24offline.events import Batch, RefreshWait, Tokens
 from b24offline.ledger import Fencing, Ledger, PollLease, StepLease, transitions
-from b24offline.rest import ClearOrder, OfflineQueue, ReserveOrder, TokenSource
+from b24offline.rest import ClearOrder, OfflineQueue, ReserveOrder, TokenSource, oauth
 from b24offline.store import TokenPairs
 
 LATE_SAVE_SECONDS: Final = 8.0
@@ -80,6 +80,10 @@ def _durable_before_use(put: Put) -> None:
     put(TokenSource, "_save", save)
 
 
+def _endpoint_mismatch(put: Put) -> None:
+    put(oauth, "_named_endpoint", lambda body, portal: None)
+
+
 def _reserve_before_run(put: Put) -> None:
     """A nacked record is looked at, run while it is free, and only then reserved and cleared."""
     reserving, clearing = OfflineQueue.reserving, OfflineQueue.clearing
@@ -141,6 +145,7 @@ GUARDS: Final[Mapping[str, Switch]] = {
     "poll lease": _poll_lease,
     "refresh single flight": _single_flight,
     "durable before use": _durable_before_use,
+    "endpoint mismatch": _endpoint_mismatch,
     "reserve before run": _reserve_before_run,
     "unknown run": _unknown_run,
 }

@@ -66,7 +66,13 @@ def live(emulator: EmulatorProcess, redis: Redis, tmp_path: Path) -> Iterator[Li
         connector=CONNECTOR,
         refresh_token=control.issue_token()["refresh_token"],
     )
-    http = Http(make_session(), connect_timeout_seconds=2, read_timeout_seconds=10, max_response_bytes=1 << 22)
+    http = Http(
+        make_session(),
+        connect_timeout_seconds=2,
+        read_timeout_seconds=10,
+        max_response_bytes=1 << 22,
+        loopback_http=True,
+    )
     tokens = TokenSource(store.tokens, http)
     rest = RestClient(PORTAL, emulator.rest, http)
     rate_limiter = RateLimiter(redis, key_prefix=PREFIX, requests_per_second=500, burst=500)

@@ -25,6 +25,7 @@ def common_variables(folder: Path) -> dict[str, str]:
     """Return settings that name no portal and no Redis."""
     return {
         "B24_DATA_DIR": str(folder / "data"),
+        "B24_LOOPBACK_HTTP": "true",
         "B24OFFLINE_TEST_TIME_SCALE": "0.05",
         "B24_CONCURRENCY": "2",
         "B24_FLOWER_PORT": "0",

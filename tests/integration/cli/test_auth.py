@@ -72,6 +72,7 @@ class Newcomer:
             env={
                 **{name: value for name, value in os.environ.items() if not name.startswith("B24")},
                 "B24_DATA_DIR": str(self.folder),
+                "B24_LOOPBACK_HTTP": "true",
                 "B24_SECRET_KEY": KEY,
                 "B24_AUTH_URL": self.emulator.auth_url,
                 "B24_REDIS_URL": "redis://127.0.0.1:1/0",

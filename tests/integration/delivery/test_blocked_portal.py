@@ -62,7 +62,9 @@ def refusing(portal: tuple[Refusing, str]) -> Refusing:
 @pytest.fixture
 def runtime(deployed: Callable[..., Runtime], portal: tuple[Refusing, str], monkeypatch: pytest.MonkeyPatch) -> Runtime:
     """Two open batches whose objects are to be read."""
-    runtime = deployed(B24_PORTAL_URL=f"{portal[1]}/rest/", B24_AUTH_URL=f"{portal[1]}/oauth/token/")
+    runtime = deployed(
+        B24_PORTAL_URL=f"{portal[1]}/rest/", B24_AUTH_URL=f"{portal[1]}/oauth/token/", B24_LOOPBACK_HTTP="true"
+    )
     for number, process_id in enumerate(("one", "two"), 1):
         runtime.services(PORTAL).ledger.open(process_id, [entry_of(number, None, "piped")], kind=BatchKind.POLLED)
     monkeypatch.setattr(dispatching, "fetches", lambda event, pipeline: True)

@@ -71,6 +71,7 @@ def runtime(deployed: Callable[..., Runtime], portal: Portal) -> Runtime:
     runtime = deployed(
         B24_PORTAL_URL=f"{portal.url}/rest/",
         B24_AUTH_URL=f"{portal.url}/oauth/token/",
+        B24_LOOPBACK_HTTP="true",
         B24_REFRESH_TOKEN="r0",
         B24_AUTO_SUBSCRIBE="false",
     )

@@ -18,7 +18,15 @@ def test_a_portal_of_another_account_is_removed_by_force(auth, valkey, redis, tm
     bind_member(store, "acme", "another than answers")
     store.portals.set_epoch("acme", 7)
     store.portals.set_desired_state("acme", DesiredState.PAUSED)
-    runtime = Runtime(Config(redis_url=valkey.url, database_url=database, data_dir=tmp_path, secret_key="A" * 43 + "="))
+    runtime = Runtime(
+        Config(
+            redis_url=valkey.url,
+            database_url=database,
+            data_dir=tmp_path,
+            secret_key="A" * 43 + "=",
+            loopback_http=True,
+        )
+    )
     with pytest.raises(StoreError, match=r"still subscribed.*another account another name.*--force"):
         list(runtime.services("acme").lifecycle.remove(force=False))
     store.tokens.authorize("acme", auth.valid)

@@ -103,7 +103,7 @@ def seed(store, auth, name="acme", connector="c", refresh_token="canary-r0"):
 
 
 def source_of(store, **options):
-    return TokenSource(store.tokens, Http(make_session(), 5.0, 20.0, 1 << 22), **options)
+    return TokenSource(store.tokens, Http(make_session(), 5.0, 20.0, 1 << 22, loopback_http=True), **options)
 
 
 def test_the_first_use_refreshes_and_stores_before_it_returns(auth, database, caplog):
@@ -351,15 +351,6 @@ def test_a_reply_without_a_member_id_is_accepted(auth, database, member):
     tokens = source_of(store).current("acme")
     assert tokens.access == "canary-a1"
     assert store.portals.get("acme").member_id is None
-
-
-def test_another_endpoint_is_logged_and_not_used(auth, database, caplog):
-    auth.extra = {"client_endpoint": "https://elsewhere.example/rest/"}
-    store = seeded(database, auth)
-    source_of(store).current("acme")
-    assert store.portals.get("acme").client_endpoint == "https://acme.example/rest/"
-    warned = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert [r.endpoint for r in warned] == ["https://elsewhere.example/rest/"]
 
 
 def test_a_pair_is_stored_as_soon_as_the_database_is_back(auth, database):

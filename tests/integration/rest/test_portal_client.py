@@ -75,7 +75,13 @@ class Parts:
             connector="c",
             refresh_token="r0",
         )
-        http = Http(make_session(), connect_timeout_seconds=2, read_timeout_seconds=5, max_response_bytes=10_000)
+        http = Http(
+            make_session(),
+            connect_timeout_seconds=2,
+            read_timeout_seconds=5,
+            max_response_bytes=10_000,
+            loopback_http=True,
+        )
         self.tokens = TokenSource(store.tokens, http)
         self.rate_limiter = RateLimiter(
             redis, key_prefix="t", **{"requests_per_second": 0.1, "burst": 20, **rate_limiter}

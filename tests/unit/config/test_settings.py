@@ -113,6 +113,7 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
         ("B24_PORTAL_URL", "https://[acme/rest/", "is not a web address"),
         ("B24_PORTAL_NAME", "Acme GmbH", "match pattern"),
         ("B24_AUTH_URL", "http://oauth.bitrix.info/oauth/token/", "plain http"),
+        ("B24_AUTH_HOSTS", "https://oauth.example", "without scheme"),
         ("B24_SECRET_KEY", "short", "wrong key at place 1"),
         ("B24_CLIENT_SECRET", "two words", "must be one word"),
         ("B24_CONNECTOR", "my connector", "match pattern"),
@@ -161,6 +162,9 @@ def test_all_wrong_values_are_reported_at_once() -> None:
         ({"B24_DATABASE_URL": "postgresql://db/b24"}, ["B24_SECRET_KEY (or"]),
         ({"B24_POLL_INTERVAL_MIN_SECONDS": "40"}, ["must not exceed B24_POLL_INTERVAL_MAX_SECONDS"]),
         ({"B24_CONNECT_TIMEOUT_SECONDS": "6"}, ["must not exceed 70 s together"]),
+        ({**PORTAL, "B24_PORTAL_URL": "http://127.0.0.1/rest/"}, ["B24_PORTAL_URL is plain http", "B24_LOOPBACK_HTTP"]),
+        ({"B24_AUTH_URL": "http://localhost/oauth/token/"}, ["B24_AUTH_URL is plain http", "B24_LOOPBACK_HTTP"]),
+        ({"B24_AUTH_URL": "https://elsewhere.example/oauth/"}, ["B24_AUTH_URL is on a host", "B24_AUTH_HOSTS"]),
     ],
 )
 def test_settings_that_do_not_fit_together(environ: dict[str, str], words: list[str]) -> None:
@@ -168,9 +172,10 @@ def test_settings_that_do_not_fit_together(environ: dict[str, str], words: list[
     assert all(word in text for word in words)
 
 
-def test_plain_http_is_for_this_machine() -> None:
+def test_plain_http_is_for_this_machine_when_it_is_asked_for() -> None:
     for host in ("127.0.0.1:8080", "localhost", "[::1]:9000"):
         environ = {**PORTAL, "B24_PORTAL_URL": f"http://{host}/portals/a/rest/", "B24_PORTAL_NAME": "acme"}
+        environ |= {"B24_LOOPBACK_HTTP": "true", "B24_AUTH_URL": f"http://{host}/oauth/token/"}
         assert Config.load(environ).portal_url == f"http://{host}/portals/a/rest/"
 
 

@@ -49,7 +49,7 @@ def test_what_a_person_must_end_waits_longer_than_what_passes() -> None:
     for _, kind in inspect.getmembers(errors, inspect.isclass):
         if issubclass(kind, errors.PortalError):
             back_off = of(kind)
-            by_a_person = kind in {errors.ClientRejected, errors.PaymentRequired}
+            by_a_person = kind in {errors.ClientRejected, errors.PaymentRequired, errors.AuthHostRefused}
             passing = back_off.state is ObservedState.PAUSED and not by_a_person
             assert (back_off.wait_seconds < 60) == passing
             assert back_off.wait_seconds > 0

@@ -72,8 +72,15 @@ OF_THE_PORTAL = [
     errors.AuthServerUnavailable,
     errors.ClientRejected,
     errors.PaymentRequired,
+    errors.AuthHostRefused,
+    errors.CodeRefused,
 ]
-OF_OUR_STORES = [errors.StoreUnavailable("down"), errors.MemberMismatch("another"), RedisConnectionError("down")]
+OF_OUR_STORES = [
+    errors.StoreUnavailable("down"),
+    errors.MemberMismatch("another"),
+    errors.EndpointMismatch("x"),
+    RedisConnectionError("down"),
+]
 
 
 @pytest.mark.parametrize("retrying", [True, False])

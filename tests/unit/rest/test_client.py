@@ -46,7 +46,7 @@ def portal():
 
 def client_of(portal, **limits):
     settings = {"connect_timeout_seconds": 2, "read_timeout_seconds": 5, "max_response_bytes": 1 << 20}
-    return RestClient("acme", portal.url, Http(make_session(), **{**settings, **limits}))
+    return RestClient("acme", portal.url, Http(make_session(), **{**settings, "loopback_http": True, **limits}))
 
 
 def test_a_call_posts_json_and_returns_the_result(portal):
@@ -147,6 +147,12 @@ def test_an_unsafe_endpoint_is_refused(url, words):
     with pytest.raises(errors.ConfigError, match=words) as caught:
         RestClient("acme", url, Http(make_session(), 1, 1, 1))
     assert "hidden" not in str(caught.value)
+
+
+def test_plain_http_is_not_sent_unless_asked_for(portal):
+    with pytest.raises(errors.Unreachable, match="plain http, and B24_LOOPBACK_HTTP is not set"):
+        client_of(portal, loopback_http=False).call("profile", {}, token="t")
+    assert client_of(portal).call("profile", {}, token="t") is not None
 
 
 @pytest.mark.parametrize(

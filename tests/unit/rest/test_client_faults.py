@@ -24,7 +24,7 @@ from b24offline.rest.transport import Lost, NotSent
 from tests.support.ports import free_port
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"result":true}'
-LIMITS = {"connect_timeout_seconds": 2, "read_timeout_seconds": 0.5, "max_response_bytes": 1000}
+LIMITS = {"connect_timeout_seconds": 2, "read_timeout_seconds": 0.5, "max_response_bytes": 1000, "loopback_http": True}
 
 
 def read_request(connection):

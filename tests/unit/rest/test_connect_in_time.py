@@ -79,7 +79,7 @@ def test_the_connect_timeout_covers_all_addresses(monkeypatch):
     with Crowded(port, *dead):
         at(monkeypatch, *dead)
         url = f"http://localhost:{port}/rest/"
-        client = RestClient("acme", url, Http(make_session(), 1, 1, 1))
+        client = RestClient("acme", url, Http(make_session(), 1, 1, 1, loopback_http=True))
         begun = time.monotonic()
         with pytest.raises(errors.Unreachable):
             client.call("event.offline.get", {}, token="t")
