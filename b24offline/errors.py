@@ -2,12 +2,11 @@
 
 A class says in ``actor`` who must act, and in ``advice`` what to do.
 
-``executed`` tells whether the portal can have carried out the call: ``"no"`` after a clean rejection or
-when nothing was sent, ``"unknown"`` when the answer was lost or not understood. What is unknown must never
-be repeated blindly.
+``executed`` tells whether the portal can have carried out the call: ``"no"`` after a clean rejection or when nothing
+was sent, ``"unknown"`` when the answer was lost or not understood. What is unknown must never be repeated blindly.
 
-The portal's own text is in ``description``. It is quoted in the message only where it cannot hold values
-that the caller sent, so that messages may go to logs.
+The portal's own text is in ``description``. It is quoted in the message only where it cannot hold values that the
+caller sent, so that messages may go to logs.
 """
 
 from __future__ import annotations
@@ -82,10 +81,7 @@ class WrongRedirect(B24OfflineError):
 
 
 class LedgerClockBehind(B24OfflineError):
-    """The mirror holds a read that lies ahead of the ledger's clock, which was set back; nothing newer is stored.
-
-    It passes when the clock has caught up, and the object is read anew then.
-    """
+    """The mirror holds a read ahead of the ledger's clock, which was set back; it passes when that has caught up."""
 
     actor: ClassVar[Actor] = "operator"
 
@@ -143,9 +139,8 @@ class RateLimited(B24OfflineError):
 class PortalError(B24OfflineError):
     """A REST call brought no result.
 
-    ``portal`` and ``method`` name the call, ``status`` is the HTTP status (None when there was none),
-    ``code`` the portal's error code as text (numbers too; ``""`` when empty or absent), ``description`` the
-    portal's own text.
+    ``portal`` and ``method`` name the call, ``status`` is the HTTP status (None when there was none), ``code`` the
+    portal's error code as text (numbers too; ``""`` when empty or absent), ``description`` the portal's own text.
     """
 
     executed: ClassVar[Executed] = "no"
@@ -202,6 +197,14 @@ class UnknownAnswer(PortalError):
     advice: ClassVar[str] = "The portal may have executed it: look before repeating."
 
 
+class AnswerTooLarge(UnknownAnswer):
+    """The answer has more bytes or elements than we read, and was dropped."""
+
+    actor: ClassVar[Actor] = "operator"
+    happened: ClassVar[str] = "brought an answer that is too large"
+    advice: ClassVar[str] = "Nothing is lost: smaller parts are asked for. See what makes its records so large."
+
+
 class ServerError(UnknownAnswer):
     """The portal says that it failed itself (500 and other 5xx with an error body)."""
 
@@ -226,10 +229,7 @@ class QueryLimitExceeded(PortalError):
 
 
 class OperationTimeLimit(PortalError):
-    """One method used up its time for this application (429).
-
-    ``reset_at`` is when it eases, in epoch seconds, or None when the portal did not tell.
-    """
+    """One method used up its time (429). ``reset_at``: when it eases, in epoch seconds, None when that is unknown."""
 
     actor: ClassVar[Actor] = "nobody"
     happened: ClassVar[str] = "was refused: this method used up its time"

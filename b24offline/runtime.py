@@ -82,7 +82,10 @@ class Runtime:
     def http(self) -> Http:
         """The HTTP session of this process, with its bounds."""
         return Http(
-            make_session(str(self.config.ca_file) if self.config.ca_file else None),
+            make_session(
+                str(self.config.ca_file) if self.config.ca_file else None,
+                undelivered_seconds=self.timers.read_timeout_seconds,
+            ),
             connect_timeout_seconds=self.config.connect_timeout_seconds,
             read_timeout_seconds=self.timers.read_timeout_seconds,
             max_response_bytes=self.config.max_response_bytes,

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 UNROUTED_LOG_SECONDS: Final = 3600.0
 """How long nothing more is logged of an event name that has no route."""
+MOST_LOGGED_NAMES: Final = 1000
+"""Event names that are remembered; a portal may send any number of them."""
 _logged_at: Final[dict[str, float]] = {}
 """Event name -> when this process logged it, on the clock of `time.monotonic`; of all portals."""
 
@@ -243,6 +245,8 @@ class Poller:
         message = "event without a route acknowledged" if self._unrouted == "ack" else "event without a route nacked"
         for name in sorted({entry.event.name for entry in made if not entry.pipelines} - {MALFORMED}):
             if time.monotonic() - _logged_at.get(name, -UNROUTED_LOG_SECONDS) >= UNROUTED_LOG_SECONDS:
+                if len(_logged_at) >= MOST_LOGGED_NAMES:
+                    _logged_at.clear()
                 _logged_at[name] = time.monotonic()
                 log.warning(message, extra={"portal": self._name, "event": name})
         for row in unusable:

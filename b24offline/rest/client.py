@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from b24offline.errors import Moved, PortalError, UnknownAnswer, Unreachable
+from b24offline.errors import AnswerTooLarge, Moved, PortalError, UnknownAnswer, Unreachable
+from b24offline.rest.bodies import TooLarge, bounded_json
 from b24offline.rest.error_mapping import error_from_answer, without_secrets
 from b24offline.rest.php_query import php_query
-from b24offline.rest.transport import Lost, NotSent, checked_url, parsed_json
+from b24offline.rest.transport import Lost, NotSent, checked_url
 
 if TYPE_CHECKING:
     from b24offline.events import JSON
@@ -101,6 +102,9 @@ class RestClient:
         failure: PortalError
         try:
             raw = self._http.exchange("POST", url, body=content)
+            body = bounded_json(raw.content)
+        except TooLarge as error:
+            failure = AnswerTooLarge(self.portal, method, None, "", str(error))
         except NotSent as error:
             failure = Unreachable(self.portal, method, None, "", str(error))
         except Lost as error:
@@ -108,7 +112,6 @@ class RestClient:
         else:
             if raw.redirect_host and 300 <= raw.status < 400:
                 raise Moved(self.portal, method, raw.status, "", f"to host {raw.redirect_host}")
-            body = parsed_json(raw.content)
             refusal = self._error(method, raw.status, body, token)
             if refusal is None:
                 return cast("dict[str, JSON]", body)["result"]

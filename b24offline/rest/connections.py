@@ -24,6 +24,7 @@ from urllib3.util.connection import allowed_gai_family, create_connection
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+    from urllib3 import Retry
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -128,9 +129,20 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """The adapter of `requests` over connections with deadlines."""
+    """The adapter of `requests` over connections with deadlines.
+
+    A system would send a request again for a quarter of an hour that no packet of the other side confirms, also after
+    the connection was closed: a portal that comes back would execute what was given up long ago.
+    """
+
+    def __init__(self, undelivered_seconds: float, max_retries: Retry) -> None:
+        self._undelivered_ms = max(1, round(undelivered_seconds * 1000))
+        super().__init__(max_retries=max_retries)
 
     def init_poolmanager(self, *args: object, **kwargs: object) -> None:
         """Make the pool manager open connections with deadlines."""
-        super().init_poolmanager(*args, **kwargs)  # type: ignore[arg-type]
+        options = [*HTTPConnection.default_socket_options]
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux
+            options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._undelivered_ms))
+        super().init_poolmanager(*args, **kwargs, socket_options=options)  # type: ignore[arg-type]
         self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}

@@ -12,6 +12,7 @@ The portal's texts are not stable, so the error code decides, then the HTTP stat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -108,15 +109,17 @@ def error_from_token_answer(portal: str, status: int, body: object) -> PortalErr
     return kind(portal, TOKEN_METHOD, status, code, description)
 
 
-def without_secrets(value: object, *secrets: str) -> object:
-    """Return JSON with each secret in its texts replaced by asterisks."""
-    if isinstance(value, str):
-        for secret in filter(None, secrets):
-            value = value.replace(secret, "***")
+def without_secrets(body: Mapping[str, object], *secrets: str) -> dict[str, object]:
+    """Return the body of an error with each secret replaced by asterisks in the texts that errors are made of."""
+
+    def hidden(value: object) -> object:
+        for secret in filter(None, secrets) if isinstance(value, str) else ():
+            value = str(value).replace(secret, "***")
         return value
-    if isinstance(value, Mapping):
-        return {key: without_secrets(inner, *secrets) for key, inner in value.items()}
-    return value
+
+    inner = body.get("error")
+    error = {key: hidden(value) for key, value in inner.items()} if isinstance(inner, Mapping) else hidden(inner)
+    return {**{key: hidden(value) for key, value in body.items()}, "error": error}
 
 
 def _kind(method: str, status: int, code: str, description: str) -> type[PortalError]:
@@ -153,9 +156,10 @@ def _reset_at(body: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return float(value)
+        moment = float(value)
     except (ValueError, OverflowError):
         return None
+    return moment if math.isfinite(moment) else None
 
 
 def _is_text(value: object) -> bool:

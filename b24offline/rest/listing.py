@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LIST_PAGE: Final = 50
 """Rows of one reply."""
+MOST_PAGES: Final = 100
+"""Pages of a list of types after which it is taken for one without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class ObjectLister:
     def type_ids(self) -> tuple[str, ...]:
         """Return the entity types of all smart processes."""
         method, last, found = "crm.type.list", 0, dict[str, None]()
-        while True:
+        for _ in range(MOST_PAGES):
             params = {"order": {"id": "ASC"}, "filter": {">id": last}}
             result = self._client.call(method, params)
             rows: Any = result.get("types") if isinstance(result, dict) else None
@@ -119,13 +121,14 @@ class ObjectLister:
             try:
                 numbers = [int(row["id"]) for row in rows]
                 found |= {str(int(row["entityTypeId"])): None for row in rows}
-            except (TypeError, KeyError, ValueError):
+            except (TypeError, KeyError, ValueError, OverflowError):
                 raise self._unknown(method, "a type has no id") from None
             if len(rows) < LIST_PAGE:
                 return tuple(found)
             if max(numbers) <= last:
                 raise self._unknown(method, "its pages do not advance by id")
             last = max(numbers)
+        raise self._unknown(method, f"its pages do not end, {MOST_PAGES} were read")
 
     def _rows(self, how: ListMethod, type_id: str, rules: Mapping[str, Any], select: list[str]) -> list[Any]:
         params: dict[str, object] = {
@@ -147,7 +150,7 @@ class ObjectLister:
     def _number(self, how: ListMethod, row: Any) -> int:
         try:
             return int(row[how.id_in])
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, OverflowError):
             raise self._unknown(how.method, "an object has no id") from None
 
     def _unknown(self, method: str, what: str) -> UnknownAnswer:

@@ -19,8 +19,9 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeGuard, TypeVar
 
-from b24offline.errors import UnknownAnswer
+from b24offline.errors import AnswerTooLarge, UnknownAnswer
 from b24offline.events import Batch, MalformedRecord, Record, batch_from_rows, is_message_id, parse_record
+from b24offline.rest.id_walk import PAGE, IdWalk
 from b24offline.rest.offline_orders import (
     ClearOrder,
     NackOrder,
@@ -47,8 +48,12 @@ _ERROR: Final = "event.offline.error"
 QUEUE_METHODS: Final = (_GET, _LIST, _CLEAR, _ERROR)
 """What a portal must offer."""
 _FREE: Final = {"=ERROR": 0, "=PROCESS_ID": ""}
-QUEUE_PAGE: Final = 50
+QUEUE_PAGE: Final = PAGE
 """Rows of one answer of `event.offline.list`."""
+MOST_PAGES: Final = 2000
+"""Pages of one list after which it is taken for one without end: 100,000 records."""
+MOST_TOO_LARGE: Final = 20
+"""Records of one list that alone are too large to be read, after which the list ends in an error."""
 MALFORMED: Final = "MALFORMED"
 """Name of a listed record whose own name or stamp cannot be read: it can still be nacked."""
 NO_STAMP: Final = "1970-01-01T00:00:00+00:00"
@@ -187,16 +192,25 @@ class OfflineQueue:
         return min((row.timestamp for row in rows if _is_free(row) and row.stamp != NO_STAMP), default=None)
 
     def _rows(self, rules: Mapping[str, object], kind: Kind, *, after: int = 0) -> Iterator[Record | MalformedRecord]:
-        last = after
-        while True:
-            page = self._page({**rules, ">ID": last}, {"ID": "ASC"}, kind)
+        walk, too_large = IdWalk(after), 0
+        for _ in range(MOST_PAGES):
+            try:
+                page = self._page({**rules, **walk.rules}, {"ID": "ASC"}, kind)
+            except AnswerTooLarge:
+                if (alone := walk.halve()) is None:
+                    continue
+                yield MalformedRecord(alone, "it is too large to be read")
+                too_large += 1
+                if too_large < MOST_TOO_LARGE:
+                    continue
+                raise
             yield from page
-            ids = [row.record_id for row in page if row.record_id is not None]
-            if len(page) < QUEUE_PAGE:
-                return
-            if not ids or max(ids) <= last:
-                raise self._unknown(_LIST, "its pages do not advance by ID")
-            last = max(ids)
+            try:
+                if not walk.advance([row.record_id for row in page if row.record_id is not None], len(page)):
+                    return
+            except ValueError as error:
+                raise self._unknown(_LIST, str(error)) from None
+        raise self._unknown(_LIST, f"its pages do not end, {MOST_PAGES} were read")
 
     def _page(
         self, rules: Mapping[str, object], order: Mapping[str, str], kind: Kind

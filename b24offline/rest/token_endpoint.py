@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 from b24offline.errors import AuthHostRefused, AuthServerUnavailable, PortalError
+from b24offline.rest.bodies import TooLarge, parsed_json
 from b24offline.rest.error_mapping import TOKEN_METHOD, error_from_token_answer, without_secrets
-from b24offline.rest.transport import Lost, NotSent, checked_url, parsed_json
+from b24offline.rest.transport import Lost, NotSent, checked_url
 
 if TYPE_CHECKING:
     from b24offline.rest.transport import Http
@@ -35,7 +36,7 @@ def token_answer(http: Http, portal: str, client: Client, **grant: str) -> Mappi
     params = {**grant, "client_id": client.client_id, "client_secret": client.client_secret}
     try:
         raw = replace(http, max_response_bytes=_MAX_ANSWER_BYTES).exchange("GET", address, params=params)
-    except (NotSent, Lost) as error:
+    except (NotSent, Lost, TooLarge) as error:
         return AuthServerUnavailable(portal, TOKEN_METHOD, None, "", str(error))
     body = parsed_json(raw.content)
     if isinstance(body, Mapping) and "error" in body:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import logging
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
@@ -17,6 +16,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError
 from b24offline.config import web_address
 from b24offline.contract import VERSION
 from b24offline.errors import ConfigError
+from b24offline.rest.bodies import TooLarge
 from b24offline.rest.connections import DeadlineAdapter
 
 if TYPE_CHECKING:
@@ -43,12 +43,13 @@ class RawAnswer:
     redirect_host: str
 
 
-def make_session(ca_file: str | None = None) -> requests.Session:
+def make_session(ca_file: str | None = None, *, undelivered_seconds: float = 65.0) -> requests.Session:
     """Return a keep-alive session for one process, made after fork.
 
     TLS is verified against ``ca_file``, or against the bundled authorities when it is None. Proxies,
     ``.netrc`` and other settings of the environment are ignored, redirects are never followed and nothing
-    is sent twice.
+    is sent twice. What the other side has not confirmed to have received after ``undelivered_seconds`` never arrives,
+    also when the process that sent it has given up or is dead.
     """
     session = requests.Session()
     session.trust_env = False
@@ -56,7 +57,7 @@ def make_session(ca_file: str | None = None) -> requests.Session:
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.verify = ca_file if ca_file is not None else True
     session.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json"})
-    adapter = DeadlineAdapter(max_retries=Retry(0, read=False))
+    adapter = DeadlineAdapter(undelivered_seconds, max_retries=Retry(0, read=False))
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     for name in ("urllib3.connectionpool", "urllib3.connection"):
@@ -97,7 +98,7 @@ class Http:
         """Send one request and read its whole answer; ``body`` is JSON.
 
         Raise NotSent when no connection was opened within the connect timeout, Lost when one was and the reply is
-        missing, incomplete, late (the read timeout bounds the whole of it) or too long.
+        missing, incomplete or late (the read timeout bounds the whole of it), TooLarge when it is too long.
         """
         if not (url.startswith("https:") or self.loopback_http):
             raise NotSent("plain http, and B24_LOOPBACK_HTTP is not set")
@@ -113,21 +114,13 @@ class Http:
                 for piece in response.iter_content(_PIECE_BYTES):
                     content += piece
                     if len(content) > self.max_response_bytes:
-                        raise Lost(f"the answer is longer than {self.max_response_bytes} bytes")
+                        raise TooLarge(f"the answer is longer than {self.max_response_bytes} bytes")
                 return RawAnswer(response.status_code, bytes(content), _redirect_host(response))
         except (requests.RequestException, HTTPError, OSError, http.client.HTTPException) as error:
             failure = _failure(error)
         # Raised outside the handler: the library's errors print the URL, which may hold secrets, and would be its
         # context.
         raise failure
-
-
-def parsed_json(content: bytes) -> object:
-    """Return the JSON of a body, None when it is not JSON or nests too deeply."""
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _redirect_host(response: requests.Response) -> str:

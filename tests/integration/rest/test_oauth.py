@@ -235,7 +235,7 @@ def test_a_lost_grant_sets_the_state_and_is_not_tried_again(auth, database, capl
     assert len(auth.asked) == 1
     portal = store.portals.get("acme")
     assert portal.state is ObservedState.AUTH_LOST
-    assert "(HTTP 400, invalid_grant, no ***). Install or authorize" in portal.state_reason
+    assert "(HTTP 400, invalid_grant, no ***). Authorize the application again" in portal.state_reason
     (reply,) = [r for r in caplog.records if r.message == "authorization lost"]
     assert (reply.why, portal.state_actor) == (portal.state_reason, "portal administrator")
     assert "canary" not in f"{caught.value}{caught.value.args}{caplog.text}"

@@ -43,6 +43,19 @@ def test_the_same_endpoint_in_other_words_suspends_nothing(auth, database, named
     assert source_of(store).current("acme").access == "canary-a1"
 
 
+NONSENSE = ["1" + "0" * 400, "9" * 5000, "-1e999", "NaN", "[" * 900 + "]" * 900, '{"a":' * 300 + "1" + "}" * 300]
+
+
+@pytest.mark.parametrize("value", NONSENSE, ids=lambda value: value[:8])
+@pytest.mark.parametrize("field", ["expires_in", "expires", "scope"])
+def test_a_pair_beside_any_nonsense_is_stored(auth, database, field, value):  # noqa: F811
+    pair = '"access_token": "canary-a9", "refresh_token": "canary-r9", "member_id": "m1"'
+    auth.answer = (200, f'{{"{field}": {value}, {pair}}}'.encode())
+    store = seeded(database, auth)
+    assert source_of(store).current("acme").access == "canary-a9"
+    assert store.tokens.get("acme").refresh == "canary-r9"
+
+
 def test_a_host_that_is_not_allowed_gets_no_refresh_token(auth, database):  # noqa: F811
     auth.url = "https://elsewhere.example/oauth/token/"
     store = seeded(database, auth)

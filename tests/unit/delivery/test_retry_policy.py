@@ -55,6 +55,7 @@ EVERY_PORTAL_ERROR = [
 OF_THE_PORTAL = [
     errors.Unreachable,
     errors.UnknownAnswer,
+    errors.AnswerTooLarge,
     errors.ServerError,
     errors.Moved,
     errors.QueryLimitExceeded,
@@ -208,7 +209,7 @@ def test_only_short_waits_go_by_message(failures: int, retrying: bool, error: Ex
 
 
 MAY_CONCERN_OBJECT = [
-    *(errors.UnknownAnswer, errors.ServerError, errors.AccessDenied, errors.InsufficientScope),
+    *(errors.UnknownAnswer, errors.AnswerTooLarge, errors.ServerError, errors.AccessDenied, errors.InsufficientScope),
 ]
 
 

@@ -76,7 +76,7 @@ def test_odd_json_is_read(portal, body, result):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", b'{"result": [1, 2', b"\xff\xfe\xfa", b"[" * 200_000, b'{"result":' + b"1" * 5000 + b"}"],
+    [b"", b"<html>", b'{"result": [1, 2', b"\xff\xfe\xfa", b"[" * 200_000],
 )
 def test_an_unreadable_reply_may_have_been_executed(portal, body):
     portal.answer = body
@@ -147,6 +147,20 @@ def test_an_unsafe_endpoint_is_refused(url, words):
     with pytest.raises(errors.ConfigError, match=words) as caught:
         RestClient("acme", url, Http(make_session(), 1, 1, 1))
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", ['{"total": ' + "9" * 5000 + ', "result": [1]}', '{"result": [1], "total": 1e999}'])
+def test_a_total_of_any_length_leaves_the_result(portal, body):
+    portal.answer = body.encode()
+    assert client_of(portal).call("m", {}, token="t") == [1]
+
+
+@pytest.mark.parametrize("result", ["[" + "{}," * 500_000 + "{}]", "[" * 900 + "]" * 900])
+def test_an_answer_that_would_fill_memory_is_an_error_of_its_portal(portal, result):
+    portal.answer = f'{{"result": {result}}}'.encode()
+    with pytest.raises(errors.AnswerTooLarge, match="on portal acme brought an answer that is too large") as caught:
+        client_of(portal, max_response_bytes=1 << 23).call("m", {}, token="t")
+    assert caught.value.executed == "unknown"
 
 
 def test_plain_http_is_not_sent_unless_asked_for(portal):

@@ -171,11 +171,29 @@ def test_every_body_is_a_result_or_an_error(status, body):
     assert (error is None) == is_result
 
 
-def test_secrets_are_cut_out_at_any_depth():
-    body = {"error": "x", "error_description": "token abc, secret def", "more": {"a": "abc"}, "n": 1}
-    assert without_secrets(body, "abc", "def", "") == {
-        "error": "x",
-        "error_description": "token ***, secret ***",
-        "more": {"a": "***"},
-        "n": 1,
-    }
+def test_secrets_are_cut_out_of_the_texts_of_an_error():
+    body = {"error": "x", "error_description": "token abc, secret def", "n": 1}
+    assert without_secrets(body, "abc", "def", "") == {**body, "error_description": "token ***, secret ***"}
+    of_rest_3 = {"error": {"code": "def", "message": "abc"}}
+    assert without_secrets(of_rest_3, "abc", "def") == {"error": {"code": "***", "message": "***"}}
+
+
+def nested(depth):
+    value = "canary"
+    for _ in range(depth):
+        value = {"error": value}
+    return value
+
+
+@pytest.mark.parametrize("where", ["error", "error_description", "more", "time"])
+def test_an_error_nested_900_deep_is_an_error_of_its_portal(where):
+    body = without_secrets({"error": "x", where: nested(900)}, "canary")
+    for error in (error_from_answer("acme", "m", 500, body), error_from_token_answer("acme", 500, body)):
+        assert "acme" in str(error)
+        assert "canary" not in str(error)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", 10**400, float("inf")])
+def test_a_reset_that_is_no_moment_is_none(value):
+    body = {"error": "OPERATION_TIME_LIMIT", "time": {"operating_reset_at": value}}
+    assert error_from_answer("acme", "m", 429, body).reset_at is None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from b24offline.errors import PortalError, UnknownAnswer
 from b24offline.events import Batch, MalformedRecord, Record
-from b24offline.rest import QUEUE_PAGE, OfflineQueue, UnsafeCall
+from b24offline.rest import QUEUE_PAGE, OfflineQueue, UnsafeCall, offline_queue
 from tests.support.core_events import (
     PID,
     FakeClient,
@@ -179,6 +179,20 @@ def test_newer_needs_records_with_complete_ids(records: Any) -> None:
     with pytest.raises(UnsafeCall):
         OfflineQueue(recorder, "acme", "b24").newer(records)
     assert recorder.calls == []
+
+
+class EndlessPages(FakeClient):
+    """A portal whose list has always one more page."""
+
+    def send(self, method: str, params: dict[str, Any]) -> Any:
+        after = params["filter"][">ID"]
+        return [row_of(number, PROCESS_ID=PID) for number in range(after + 1, after + 1 + QUEUE_PAGE)]
+
+
+def test_pages_without_end_are_an_error_of_their_portal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offline_queue, "MOST_PAGES", 20)
+    with pytest.raises(UnknownAnswer, match=r"on portal acme .*its pages do not end, 20 were read"):
+        OfflineQueue(EndlessPages(), "acme", "b24").reread(PID)
 
 
 def test_pages_that_do_not_advance_are_an_unknown_answer() -> None:
