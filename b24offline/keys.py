@@ -42,6 +42,8 @@ once_per = _each("once")
 
 refused_messages = _one("refused_messages")
 """Number of messages of the broker that were refused; kept for a day after the last."""
+probes = _one("probes")
+"""Sorted set of the calls that try whether a portal answers again, by the end of their lease."""
 
 # -- the ledger of a portal, below its stem
 
@@ -113,6 +115,9 @@ def bound(stem: str, note: SubscriptionNote = "") -> str:
 
 
 # -- calls to a portal
+
+calls = _one("calls")
+"""Hash of the calls in flight, of circuits, and of who was refused last; below the portal's stem."""
 
 
 def rate_bucket(prefix: str, portal: str) -> str:

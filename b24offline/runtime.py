@@ -24,7 +24,7 @@ from b24offline.events import routes as loaded_routes
 from b24offline.ledger import PollSchedule, note_refused_message, other_schema
 from b24offline.monitoring import log_alarms
 from b24offline.reconciliation import Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests
-from b24offline.rest import Http, RateLimiter, TokenSource, make_session
+from b24offline.rest import CallRules, Http, RateLimiter, TokenSource, make_session
 from b24offline.store import Cipher, Mirror, Store, load_or_create_key
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS: Final = 300.0
 """How long an event may take from the change to its run before reconciliation calls it missed."""
+LONG_SHARE: Final = 0.9
+"""Part of the time for a reply after which a call without one has used up its time."""
 _PORTAL_TTL_SECONDS: Final = 1.0
 
 
@@ -115,13 +117,20 @@ class Runtime:
 
     @cached_property
     def rate_limiter(self) -> RateLimiter:
-        """The leaky buckets of all portals."""
+        """The leaky buckets of all portals, and the slots of their calls."""
         return RateLimiter(
             self.redis,
             key_prefix=self.config.redis_key_prefix,
             requests_per_second=self.config.requests_per_second,
             burst=self.config.burst,
             ack_rate_share=self.config.ack_rate_share,
+            call_rules=CallRules(
+                in_flight=self.config.calls_in_flight_per_portal,
+                long_seconds=self.timers.read_timeout_seconds * LONG_SHARE,
+                lease_seconds=self.timers.call_lease_seconds,
+                slow_seconds=self.timers.slow_call_seconds,
+                rest_seconds=self.timers.circuit_seconds,
+            ),
         )
 
     @cached_property

@@ -90,13 +90,14 @@ def follow(services: PortalServices, completion: Completion) -> None:
         publish(services, [completion.next])
 
 
-def send_settle(portal: str, process_id: str, producer: Any = None) -> None:
-    """Ask for a batch to be settled."""
+def send_settle(portal: str, process_id: str, producer: Any = None, *, wait_seconds: float = 0.0) -> None:
+    """Ask for a batch to be settled after the wait."""
     app.send_task(
         contract.TASK_SETTLE,
         args=(portal, process_id),
         queue=contract.QUEUE_SETTLE,
         producer=producer,
+        countdown=wait_seconds or None,
     )
 
 

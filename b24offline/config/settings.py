@@ -186,6 +186,14 @@ class Config(BaseModel):
         default=0.2, description="Part of the burst that is kept for acknowledging, above 0, below 1."
     )
 
+    calls_in_flight_per_portal: Annotated[int, Field(ge=3, le=100)] = Field(
+        default=4,
+        description=(
+            "Calls to one portal under way at once, over all workers, at least 3. Steps and reads of objects use two "
+            "less, so that a portal that hangs holds few workers and can still be polled and acknowledged."
+        ),
+    )
+
     unrouted: Literal["ack", "nack"] = Field(
         default="nack",
         description="What happens to an event without a route: nack (it waits on the portal for one) or ack.",

@@ -27,6 +27,9 @@ class Timers:
         run_age_seconds: the age at which a run fails whose object the portal refuses, though it answers for no other.
         dead_letter_after_seconds: the age at which a record that keeps failing is dead-lettered.
         read_timeout_seconds: the longest time for one reply of a portal.
+        call_lease_seconds: how long a call's slot stays taken when nobody renews it, as after a kill.
+        slow_call_seconds: while a call of a portal is under way for longer, nobody waits in a worker for its slot.
+        circuit_seconds: rests before one call tries a portal that brought no answer.
         step_backoff_seconds: waits before a step is retried; after the last one it fails.
         redrive_backoff_seconds: waits before a record that was nacked as failed runs again.
     """
@@ -45,6 +48,9 @@ class Timers:
     run_age_seconds: float = 3_600.0
     dead_letter_after_seconds: float = 604_800.0
     read_timeout_seconds: float = 65.0
+    call_lease_seconds: float = 15.0
+    slow_call_seconds: float = 2.0
+    circuit_seconds: tuple[float, ...] = (15.0, 30.0, 60.0)
     step_backoff_seconds: tuple[float, ...] = (2.0, 8.0, 30.0, 60.0)
     redrive_backoff_seconds: tuple[float, ...] = (300.0, 900.0, 2_700.0, 7_200.0, 21_600.0, 86_400.0)
 

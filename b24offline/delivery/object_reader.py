@@ -60,7 +60,7 @@ class ObjectReader:
             part = names[start : start + BATCH]
             commands = {f"o{i}": Command(wanted[key].method, wanted[key].params) for i, key in enumerate(part)}
             read_ms = self._portal.ledger.now_ms()
-            answer = self._portal.client.batch(commands)
+            answer = self._portal.client.batch(commands, waits=False)
             snapshots = []
             for i, key in enumerate(part):
                 error = answer.errors.get(f"o{i}")

@@ -14,7 +14,7 @@ from b24offline.delivery.settlement import DONE, SettlePlan, SettleView, needs_l
 from b24offline.errors import PortalError, RateLimited, StoreError
 from b24offline.failpoints import failpoint
 from b24offline.ledger import is_synthetic
-from b24offline.rest import QUEUE_PAGE, ClearOrder, NackOrder, NackRules, retry_expired_token
+from b24offline.rest import QUEUE_PAGE, ClearOrder, NackOrder, NackRules, NotAnswering, retry_expired_token
 
 if TYPE_CHECKING:
     from b24offline.delivery.portal_context import PortalContext
@@ -64,8 +64,9 @@ class Settler:
             return SettleResult(settling)
         try:
             return self._settle(settling)
-        except (PortalError, RateLimited, StoreError):
-            self._ledger.end_settle(settling, (), self._timers.settle_due_seconds)
+        except (PortalError, RateLimited, StoreError) as error:
+            due = self._timers.settle_due_seconds
+            self._ledger.end_settle(settling, (), error.wait_seconds if isinstance(error, NotAnswering) else due)
             raise
 
     def _settle(self, settling: SettleLease) -> SettleResult:

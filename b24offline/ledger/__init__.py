@@ -13,6 +13,7 @@ from b24offline.ledger.notes import (
     noted_refused,
     noted_refused_messages,
     noted_unreadable,
+    silent_circuits,
 )
 from b24offline.ledger.object_cache import ObjectCache, Snapshot
 from b24offline.ledger.reconciled import Reconciled, last_reconciled, save_reconciled
@@ -76,5 +77,6 @@ __all__ = [
     "reset_ledgers",
     "run_id",
     "save_reconciled",
+    "silent_circuits",
     "with_open_work",
 ]

@@ -51,3 +51,10 @@ def note_refused_message(redis: Redis, key_prefix: str) -> None:
 def noted_refused_messages(redis: Redis, key_prefix: str) -> int:
     """Return how many messages of the broker were refused lately."""
     return int(redis.get(keys.refused_messages(key_prefix)) or 0)
+
+
+def silent_circuits(redis: Redis, ledger: Ledger) -> dict[str, int]:
+    """Return which calls the portal does not answer -> since when, in milliseconds of the ledger's clock."""
+    fields = redis.hgetall(keys.calls(ledger.stem))
+    found = {str(name).partition(":"): since for name, since in fields.items()}
+    return {calls: int(since) for (what, _, calls), since in found.items() if what == "silent"}

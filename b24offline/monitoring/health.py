@@ -27,6 +27,8 @@ LONG_RECONCILIATION_SECONDS: Final = 2 * 86_400.0
 """Even a mirror of a hundred thousand objects is read in less."""
 FULL_SECONDS: Final = 600.0
 """Under load a lane is full for seconds at a time."""
+SILENT_SECONDS: Final = 600.0
+"""Calls that try whether a portal answers again are a minute apart, and more where many portals are silent."""
 OLD_SECONDS: Final = 3600.0
 """Retries, crashes and settling of an ordinary batch end long before."""
 UNADOPTED_SECONDS: Final = 900.0
@@ -56,6 +58,7 @@ class IssueCode(StrEnum):
     NOT_POLLED = "not_polled"
     OLD_BATCH = "old_batch"
     GATE_FULL = "gate_full"
+    NOT_ANSWERING = "not_answering"
     RETRYING_TOO_LONG = "retrying_too_long"
     ORPHANS = "orphans"
     UNREADABLE_RECORDS = "unreadable_records"
@@ -122,6 +125,7 @@ def find_issues(
     if portal.polled:
         found += _not_polled(sample, (now - portal.desired_since).total_seconds())
         found += _full_lanes(sample)
+        found += _not_answering(sample)
     found += _ages(sample, dead_letter_seconds)
     if adopts and portal.polled:
         found += _orphans(sample, portal.connector)
@@ -178,6 +182,17 @@ def _full_lanes(sample: HealthSample) -> Iterator[Issue]:
                 f"oldest wait for {', '.join(sample.held_by.get(lane, ()))}. Search the log for their runs."
             )
             yield Issue(IssueCode.GATE_FULL, "operator", what, lane)
+
+
+def _not_answering(sample: HealthSample) -> Iterator[Issue]:
+    calls = sorted(name for name, seconds in sample.silent.items() if seconds > SILENT_SECONDS)
+    if calls:
+        what = (
+            f"The portal has not answered calls of {', '.join(calls)} for {_span(max(sample.silent.values()))}: one at "
+            "a time tries whether it does again. If other portals answer, ask the vendor's support; else check DNS, "
+            "the network and the certificates."
+        )
+        yield Issue(IssueCode.NOT_ANSWERING, "operator", what)
 
 
 def _orphans(sample: HealthSample, connector: str) -> Iterator[Issue]:

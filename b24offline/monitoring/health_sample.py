@@ -20,6 +20,7 @@ from b24offline.ledger import (
     noted_refused_messages,
     noted_unreadable,
     other_schema,
+    silent_circuits,
 )
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class HealthSample:
         other_schema: why this version may not work on the ledger; "" when it may.
         full_lanes: lanes that have as many open batches as they may -> since how many seconds.
         held_by: objects of the oldest open batches of these lanes, at most `NAMED`.
+        silent: calls that the portal does not answer -> since how many seconds.
         unreconciled_seconds: age of the oldest request for a reconciliation that has not ended.
     """
 
@@ -71,6 +73,7 @@ class HealthSample:
     unreconciled_seconds: float = 0.0
     full_lanes: dict[str, float] = field(default_factory=dict)
     held_by: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    silent: dict[str, float] = field(default_factory=dict)
 
     @property
     def oldest_reserved_seconds(self) -> float:
@@ -102,6 +105,7 @@ def take_sample(redis: Redis, ledger: Ledger, key_prefix: str) -> HealthSample:
         unreconciled_seconds=JobQueue(redis, ledger).oldest_seconds(RECONCILE),
         full_lanes={name: (now - since) / 1000 for name, since in full.items()},
         held_by={name: _oldest_objects(ledger, name) for name in full},
+        silent={calls: (now - since) / 1000 for calls, since in silent_circuits(redis, ledger).items()},
     )
 
 

@@ -1,6 +1,8 @@
 """The portal over HTTP: one client, tokens, the rate limit, and the guarded offline queue."""
 
 from b24offline.rest.authorization import Grant, authorize_link, code_from, exchange_code
+from b24offline.rest.call_slots import NotAnswering
+from b24offline.rest.circuit import CallRules
 from b24offline.rest.client import Command, RestClient
 from b24offline.rest.listing import LIST_PAGE, METHODS, Listed, ObjectLister
 from b24offline.rest.oauth import TokenSource
@@ -21,6 +23,7 @@ __all__ = [
     "NO_STAMP",
     "QUEUE_METHODS",
     "QUEUE_PAGE",
+    "CallRules",
     "ClearOrder",
     "Client",
     "Command",
@@ -29,6 +32,7 @@ __all__ = [
     "Listed",
     "NackOrder",
     "NackRules",
+    "NotAnswering",
     "ObjectLister",
     "OfflineQueue",
     "PortalBlocked",

@@ -7,10 +7,14 @@ what a second attempt would do.
 
 from __future__ import annotations
 
+import logging
+import random
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+from redis.exceptions import RedisError
 
 from b24offline.errors import (
     ExpiredToken,
@@ -20,19 +24,29 @@ from b24offline.errors import (
     QueryLimitExceeded,
     RateLimited,
 )
+from b24offline.rest.call_slots import CROWDED_OUT, NotAnswering
+from b24offline.rest.circuit import silence_of
 from b24offline.rest.rate_limit import BLOCK_SECONDS, PortalBlocked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from b24offline.events import JSON
+    from b24offline.rest.call_slots import CallSlot
     from b24offline.rest.client import BatchAnswer, Command, RestClient
     from b24offline.rest.oauth import TokenSource
-    from b24offline.rest.rate_limit import Kind, RateLimiter
+    from b24offline.rest.rate_limit import Kind, RateLimiter, Turn
 
+log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _SHORTEST_WAIT_SECONDS: Final = 0.001
+_LONGEST_NAP_SECONDS: Final = 1.0
+"""The longest single wait for the rate limit that a call sleeps out, where one request costs less: a slot and a worker
+are held meanwhile. Longer ones come after a 503, or while settling has used its share."""
+_FIRST_LOOK_SECONDS: Final = 0.05
+_LONGEST_LOOK_SECONDS: Final = 0.4
+"""How often a call looks for a slot while those that have one are answered quickly."""
 _SLOW_DOWN_SECONDS: Final = 5.0
 """How long no process calls a portal after a 503."""
 
@@ -74,8 +88,9 @@ class Slot:
 class PortalClient:
     """One portal's client with rate limiter and tokens.
 
-    A call sleeps (with ``sleep``) up to ``max_wait_seconds`` in all for its turn. After OVERLOAD_LIMIT no process calls
-    the portal for ``block_seconds``.
+    A call sleeps (with ``sleep``) up to ``max_wait_seconds`` in all for its turn: for the rate limit, and for a slot as
+    long as the calls before it are answered quickly. After OVERLOAD_LIMIT no process calls the portal for
+    ``block_seconds``.
     """
 
     def __init__(
@@ -108,12 +123,12 @@ class PortalClient:
         Raise RateLimited when the wait is too long (PortalBlocked after OVERLOAD_LIMIT), and whatever `TokenSource`
         and `RestClient.call` raise.
         """
-        token = self._ready([method], kind)
-        slot = Slot(lambda params: self._sent(token, lambda: self._client.call(method, params, token=token)))
-        try:
-            yield slot
-        finally:
-            slot.close()
+        with self._turn([method], kind) as turn:
+            slot = Slot(lambda params: turn.send(lambda token: self._client.call(method, params, token=token)))
+            try:
+                yield slot
+            finally:
+                slot.close()
 
     @retry_expired_token
     def call(self, method: str, params: Mapping[str, object] | None = None, *, kind: Kind = "run") -> JSON:
@@ -122,47 +137,73 @@ class PortalClient:
             return send(params or {})
 
     @retry_expired_token
-    def batch(self, commands: Mapping[str, Command], *, kind: Kind = "run") -> BatchAnswer:
-        """Call up to 50 methods in one request, which counts once; errors as in `slot`."""
-        token = self._ready({"batch", *(command.method for command in commands.values())}, kind)
-        answer = self._sent(token, lambda: self._client.batch(commands, token=token))
+    def batch(self, commands: Mapping[str, Command], *, kind: Kind = "run", waits: bool = True) -> BatchAnswer:
+        """Call up to 50 methods in one request, which counts once; errors as in `slot`.
+
+        ``waits``: False for a caller that can come back as well, so that it holds no worker when there is no slot.
+        """
+        methods = {"batch", *(command.method for command in commands.values())}
+        with self._turn(methods, kind, waits=waits) as turn:
+            answer = turn.send(lambda token: self._client.batch(commands, token=token))
         for error in answer.errors.values():
             self._obey(error)
         return answer
 
-    def _ready(self, methods: Iterable[str], kind: Kind) -> str:
-        """Return an access token once the rate limiter has counted the request."""
+    @contextmanager
+    def _turn(self, methods: Collection[str], kind: Kind, *, waits: bool = True) -> Iterator[_Turn]:
+        """Yield once a token is at hand, a slot taken, and the request counted. The slot ends with the block."""
         tokens = self._tokens.current(self._portal)
         if tokens.access == self._expired:
             tokens = self._tokens.refresh(self._portal, tokens.access)
-        self._wait_for_turn(methods, kind)
-        return tokens.access
-
-    def _sent(self, token: str, send: Callable[[], _T]) -> _T:
+        slots = self._rate_limiter.slots
+        slot = slots.new(self._portal, methods)
+        turn = _Turn(self, tokens.access)
         try:
-            return send()
-        except ExpiredToken:
-            self._expired = token
-            raise
-        except PortalError as error:
-            self._obey(error)
-            raise
+            self._wait_for_turn(methods, kind, slot, waits=waits)
+            yield turn
+        finally:
+            # A slot that cannot be given back expires; what the call brought must not be lost with it.
+            with suppress(RedisError):
+                self._note(slot, slots.give_back(slot, turn.silence))
 
-    def _wait_for_turn(self, methods: Iterable[str], kind: Kind) -> None:
-        """Return when the rate limiter has counted this request; raise RateLimited when that takes too long."""
-        left_seconds = self._max_wait_seconds
+    def _wait_for_turn(self, methods: Collection[str], kind: Kind, slot: CallSlot, *, waits: bool) -> None:
+        """Return when the call has its slot and was counted; raise RateLimited when that takes too long."""
+        limiter = self._rate_limiter
+        left_seconds, look_seconds = self._max_wait_seconds, _FIRST_LOOK_SECONDS
+        longest_nap = max(_LONGEST_NAP_SECONDS, limiter.shortest_nap_seconds)
         while True:
-            if blocked_seconds := self._rate_limiter.blocked(self._portal, kind):
-                raise PortalBlocked(self._portal, blocked_seconds)
-            pauses = (self._rate_limiter.method_pause(self._portal, method) for method in methods)
-            wait_seconds = max(pauses, default=0.0) or self._rate_limiter.take(self._portal, kind)
-            if not wait_seconds:
+            nap, waits = min(left_seconds, longest_nap), waits and look_seconds <= left_seconds
+            turn = limiter.take(self._portal, kind, methods, slot, nap_seconds=nap, waits=waits)
+            if turn.probe and not slot.probe and not limiter.slots.begin_probe(slot):
+                limiter.slots.give_back(slot, CROWDED_OUT)
+                raise NotAnswering(self._portal, limiter.slots.rules.rest_seconds[0])
+            if turn.why == "go":
                 return
-            if wait_seconds > left_seconds:
+            wait_seconds = max(turn.wait_seconds, _SHORTEST_WAIT_SECONDS)
+            if turn.why == "full" and waits:
+                wait_seconds, look_seconds = look_seconds, min(2 * look_seconds, _LONGEST_LOOK_SECONDS)
+            elif turn.why != "rate":
+                limiter.slots.forget(slot)
+                raise self._refusal(turn)
+            elif wait_seconds > left_seconds:
                 raise RateLimited(self._portal, wait_seconds)
-            wait_seconds = max(wait_seconds, _SHORTEST_WAIT_SECONDS)
             self._sleep(wait_seconds)
             left_seconds -= wait_seconds
+
+    def _refusal(self, turn: Turn) -> RateLimited:
+        if turn.why == "blocked":
+            return PortalBlocked(self._portal, turn.wait_seconds)
+        if turn.why == "paused":
+            return RateLimited(self._portal, turn.wait_seconds)
+        kind = NotAnswering if turn.why == "silent" else RateLimited
+        # Many are refused at once, and are not to come back at once.
+        return kind(self._portal, turn.wait_seconds * random.uniform(1, 1.25))
+
+    def _note(self, slot: CallSlot, change: str) -> None:
+        if change == "opened":
+            log.warning("calls suspended, no answer", extra={"portal": self._portal, "calls": slot.circuit})
+        elif change == "closed":
+            log.info("calls are answered", extra={"portal": self._portal, "calls": slot.circuit})
 
     def _obey(self, error: PortalError) -> None:
         """Slow down or block the portal, or pause a method, for all processes, if the error asks for it."""
@@ -172,3 +213,27 @@ class PortalClient:
             self._rate_limiter.block(self._portal, self._block_seconds)
         elif isinstance(error, OperationTimeLimit):
             self._rate_limiter.pause_method(self._portal, error.method, error.reset_at or 0.0)
+
+
+class _Turn:
+    """A call whose turn it is. ``silence``: what it counts for, see `silence_of`; None while nothing was sent."""
+
+    def __init__(self, client: PortalClient, token: str) -> None:
+        self._client = client
+        self._token = token
+        self.silence: int | None = None
+
+    def send(self, send: Callable[[str], _T]) -> _T:
+        """Send the request; note what its answer, or the lack of it, means for the next calls."""
+        began = time.monotonic()
+        try:
+            reply = send(self._token)
+        except PortalError as error:
+            rules = self._client._rate_limiter.slots.rules
+            self.silence = silence_of(error, time.monotonic() - began, rules)
+            if isinstance(error, ExpiredToken):
+                self._client._expired = self._token
+            self._client._obey(error)
+            raise
+        self.silence = 0
+        return reply

@@ -11,13 +11,20 @@ with a wrong clock cannot disturb the others.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
 from b24offline import keys
 from b24offline.errors import Actor, ConfigError, Overloaded, RateLimited
+from b24offline.rest.call_slots import SLOT_LUA, CallSlots
+from b24offline.rest.circuit import CallRules
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import redis
+
+    from b24offline.rest.call_slots import CallSlot
 
 Kind = Literal["run", "poll", "settle"]
 """What a request is for; a share of the rate is reserved for ``settle``."""
@@ -49,14 +56,36 @@ end
 
 _TAKE: Final = (
     _EMPTY_AT
+    + SLOT_LUA
     + """
+local kind, slot, circuit = ARGV[5], ARGV[6], ARGV[7]
+local function refused(why, seconds)
+  if slot ~= '' then redis.call('HDEL', KEYS[3], 'call:' .. slot) end
+  return { why, string.format('%.6f', seconds), '0' }
+end
+local blocked = redis.call('PTTL', KEYS[2])
+if blocked > 0 then return refused('blocked', blocked / 1000) end
+local paused = 0
+for i = 4, #KEYS do paused = math.max(paused, redis.call('PTTL', KEYS[i])) end
+if paused > 0 then return refused('paused', paused / 1000) end
+local probe = '0'
+if slot ~= '' then
+  local why, wait
+  why, wait, probe = take_slot(slot, kind, circuit, ARGV[9] == '1')
+  if why then return { why, string.format('%.6f', wait / 1000), '0' } end
+end
 local wait = empty_at - now - tonumber(ARGV[2])
-if wait > 0.000001 then return string.format('%.6f', wait) end
+if wait > 0.000001 then
+  if slot == '' or wait <= tonumber(ARGV[4]) then return { 'rate', string.format('%.6f', wait), probe } end
+  return refused('paused', math.max(wait, come_back(kind, rules.spacing_ms, 0) / 1000))
+end
 store(empty_at + tonumber(ARGV[1]))
-return '0'
+return { 'go', '0', probe }
 """
 )
-"""ARGV: seconds for one request, seconds of filling allowed beforehand, longest plausible filling."""
+"""KEYS: the bucket, the block, the calls, pauses of methods. ARGV: seconds for one request, seconds of filling allowed
+beforehand, longest plausible filling, longest wait with a slot, kind, slot or '', circuit, rules of slots, 1 for a call
+that looks again soon when all slots are taken."""
 
 _FILL: Final = (
     _EMPTY_AT
@@ -81,6 +110,26 @@ return '0'
 """ARGV: epoch seconds of the end, longest plausible pause, the pause to make otherwise."""
 
 
+Why = Literal["go", "rate", "paused", "blocked", "full", "slow", "silent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The reply to a request that wants to go.
+
+    Attributes:
+        why: "go": it may, and is counted. "rate": it has its slot, if it wanted one, and waits for the rate limit. It
+            has none where a method is "paused" or the limit far away, the portal "blocked", all slots taken ("full",
+            by calls that last: "slow"), or where calls like it brought no answer ("silent").
+        wait_seconds: when to ask again; 0.0 when it may go.
+        probe: whether it is the one call that tries whether calls like it are answered again.
+    """
+
+    why: Why
+    wait_seconds: float = 0.0
+    probe: bool = False
+
+
 class PortalBlocked(RateLimited):
     """The call was not sent: the vendor blocked the portal by hand. Polls are the first to try again."""
 
@@ -94,8 +143,8 @@ class RateLimiter:
     """The rate limiter of all portals; it keeps no state of its own.
 
     A portal gets ``burst`` requests at once and ``requests_per_second`` after that; ``ack_rate_share`` (0 to
-    below 1) of the burst is for settling alone. Errors of Redis pass through. Raise ConfigError for
-    impossible numbers.
+    below 1) of the burst is for settling alone. ``call_rules`` bound its calls in flight. Errors of Redis pass through.
+    Raise ConfigError for impossible numbers.
     """
 
     def __init__(
@@ -106,6 +155,7 @@ class RateLimiter:
         requests_per_second: float = 2.0,
         burst: int = 50,
         ack_rate_share: float = 0.2,
+        call_rules: CallRules | None = None,
     ) -> None:
         if requests_per_second <= 0 or burst < 1 or not 0 <= ack_rate_share < 1:
             raise ConfigError(
@@ -122,14 +172,53 @@ class RateLimiter:
         }
         self._longest_seconds = burst * self._request_seconds + LONGEST_PAUSE_SECONDS
         self._redis = redis_client
+        self.slots = CallSlots(
+            redis_client,
+            key_prefix=key_prefix,
+            rules=call_rules or CallRules(),
+            request_seconds=self._request_seconds,
+        )
         self._take = redis_client.register_script(_TAKE)
         self._fill = redis_client.register_script(_FILL)
         self._pause = redis_client.register_script(_PAUSE)
 
-    def take(self, portal: str, kind: Kind) -> float:
-        """Return 0.0 when a request may go, which counts it, else the seconds to wait."""
-        arguments = [self._request_seconds, self._ahead_seconds[kind], self._longest_seconds]
-        return float(cast("bytes | str", self._take(keys=[keys.rate_bucket(self._key_prefix, portal)], args=arguments)))
+    @property
+    def shortest_nap_seconds(self) -> float:
+        """How long a call may keep its slot for one wait, at least: what one request costs."""
+        return self._request_seconds
+
+    def take(
+        self,
+        portal: str,
+        kind: Kind,
+        methods: Iterable[str] = (),
+        slot: CallSlot | None = None,
+        *,
+        nap_seconds: float = 0.0,
+        waits: bool = False,
+    ) -> Turn:
+        """Ask for a turn, one script for all: block, pauses of the methods, slot and circuit, and the rate.
+
+        A call keeps its slot while it waits for the rate limit, unless the wait is longer than ``nap_seconds``. One
+        that ``waits`` for a slot is told no time; others are, each a later one than the one before.
+        """
+        named = [keys.rate_method(self._key_prefix, portal, method) for method in methods]
+        reply = self._take(
+            keys=[
+                keys.rate_bucket(self._key_prefix, portal),
+                keys.rate_blocked(self._key_prefix, portal, polls=kind == "poll"),
+                self.slots.key(portal),
+                *named,
+            ],
+            args=[
+                *(self._request_seconds, self._ahead_seconds[kind], self._longest_seconds, nap_seconds, kind),
+                *((slot.name, slot.circuit) if slot else ("", "")),
+                self.slots.arguments,
+                int(waits),
+            ],
+        )
+        why, wait, probe = (part.decode() if isinstance(part, bytes) else str(part) for part in reply)
+        return Turn(cast("Why", why), float(wait), probe == "1")
 
     def slow_down(self, portal: str, seconds: float) -> None:
         """Refuse all requests for so many seconds, then allow the steady rate without a burst, settling first."""
@@ -146,10 +235,6 @@ class RateLimiter:
         arguments = [until_epoch, LONGEST_PAUSE_SECONDS, _METHOD_PAUSE_SECONDS]
         self._pause(keys=[keys.rate_method(self._key_prefix, portal, method)], args=arguments)
 
-    def method_pause(self, portal: str, method: str) -> float:
-        """Return the seconds for which a method is still paused, 0.0 if it is not."""
-        return max(0, self._redis.pttl(keys.rate_method(self._key_prefix, portal, method))) / 1000
-
     def block(self, portal: str, seconds: float) -> None:
         """Refuse all requests for so many seconds; polls for a sixtieth less, so they try first, others for more."""
         with self._redis.pipeline() as pipe:
@@ -161,7 +246,3 @@ class RateLimiter:
     def unblock(self, portal: str) -> None:
         """End a block before its time."""
         self._redis.delete(*(keys.rate_blocked(self._key_prefix, portal, polls=polls) for polls in (True, False)))
-
-    def blocked(self, portal: str, kind: Kind) -> float:
-        """Return the seconds for which a portal is still blocked, 0.0 if it is not."""
-        return max(0, self._redis.pttl(keys.rate_blocked(self._key_prefix, portal, polls=kind == "poll"))) / 1000

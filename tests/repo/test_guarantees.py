@@ -17,12 +17,12 @@ def test_the_figures_are_those_of_the_timers() -> None:
     timers = Timers()
     assert {name: getattr(timers, name) for name in reply} == reply
     left_out = {field.name for field in fields(Timers)} - set(reply)
-    assert left_out == {"read_timeout_seconds", "step_backoff_seconds", "redrive_backoff_seconds"}
+    assert left_out == {"read_timeout_seconds", "step_backoff_seconds", "redrive_backoff_seconds", "circuit_seconds"}
 
 
 def test_the_waits_are_those_of_the_timers() -> None:
     timers = Timers()
-    for waits in (timers.step_backoff_seconds, timers.redrive_backoff_seconds):
+    for waits in (timers.step_backoff_seconds, timers.redrive_backoff_seconds, timers.circuit_seconds):
         assert ", ".join(f"{wait:.0f}" for wait in waits) + " s" in TEXT
 
 

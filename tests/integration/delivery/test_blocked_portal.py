@@ -99,7 +99,7 @@ def test_a_poll_that_succeeds_ends_the_block(runtime: Runtime) -> None:
     runtime.store.portals.set_state(PORTAL, ObservedState.BLOCKED, "OVERLOAD_LIMIT", actor="operator")
     runtime.rate_limiter.block(PORTAL, BLOCK_SECONDS)
     runtime.services(PORTAL).lifecycle.note_success()
-    assert runtime.rate_limiter.blocked(PORTAL, "settle") == 0
+    assert runtime.rate_limiter.take(PORTAL, "settle").why == "go"
     assert runtime.store.portals.get(PORTAL).state is ObservedState.ACTIVE
 
 
@@ -108,7 +108,7 @@ def test_resuming_ends_a_block(runtime: Runtime, monkeypatch: pytest.MonkeyPatch
     runtime.rate_limiter.block(PORTAL, BLOCK_SECONDS)
     monkeypatch.setattr(portal_commands, "load_runtime", lambda: runtime)
     assert CliRunner().invoke(portal_commands.portal, ["resume", PORTAL]).exit_code == 0
-    assert runtime.rate_limiter.blocked(PORTAL, "run") == runtime.rate_limiter.blocked(PORTAL, "poll") == 0
+    assert {runtime.rate_limiter.take(PORTAL, kind).why for kind in ("run", "poll")} == {"go"}
 
 
 def test_after_an_error_that_asks_for_minutes_all_batches_together_read_once(

@@ -14,7 +14,13 @@ from b24offline.errors import WrongKey
 from b24offline.events import DesiredState, ObservedState, Portal
 from b24offline.ledger import LedgerSchemaMismatch, Reconciled
 from b24offline.monitoring import HealthSample, IssueCode, portal_status, portal_statuses
-from b24offline.monitoring.health import DEAD_LETTER_SLACK_SECONDS, OLD_SECONDS, UNADOPTED_SECONDS, find_issues
+from b24offline.monitoring.health import (
+    DEAD_LETTER_SLACK_SECONDS,
+    OLD_SECONDS,
+    SILENT_SECONDS,
+    UNADOPTED_SECONDS,
+    find_issues,
+)
 from b24offline.store import Cipher, Store
 from tests.support.celery_bench import broker, deployed
 
@@ -125,12 +131,16 @@ def test_a_reconciliation_that_does_not_end_is_noticed():
         ("oldest_seconds", OLD_SECONDS, IssueCode.OLD_BATCH),
         ("oldest_retrying_seconds", DEAD_LETTER_SECONDS + DEAD_LETTER_SLACK_SECONDS, IssueCode.RETRYING_TOO_LONG),
         ("oldest_orphan_seconds", UNADOPTED_SECONDS, IssueCode.ORPHANS),
+        ("silent", SILENT_SECONDS, IssueCode.NOT_ANSWERING),
     ],
 )
 def test_what_is_older_than_its_bound_is_an_issue_and_nothing_else(field, bound, code):
-    assert codes(sample=replace(SAMPLE, **{field: bound})) == []
-    assert codes(sample=replace(SAMPLE, **{field: bound + 1})) == [code]
-    assert codes(replace(PORTAL, desired_state=DesiredState.REMOVED), replace(SAMPLE, **{field: bound + 1})) == []
+    as_old, older = (
+        replace(SAMPLE, **{field: {"others": age} if field == "silent" else age}) for age in (bound, bound + 1)
+    )
+    assert codes(sample=as_old) == []
+    assert codes(sample=older) == [code]
+    assert codes(replace(PORTAL, desired_state=DesiredState.REMOVED), older) == []
 
 
 def test_orphans_are_no_issue_where_nobody_looks_for_them():
@@ -166,6 +176,7 @@ def test_every_message_is_a_sentence_that_names_no_one_else():
         oldest_orphan_seconds=9e6,
         full_lanes={"default": 9e6},
         held_by={"default": ("crm_deal 7",)},
+        silent={"others": 9e6},
         unreadable=3,
         refused_messages=4,
         refused=("ONA",),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import nullcontext
 
 import pytest
 from werkzeug.wrappers import Request, Response
 
-from b24offline import errors
+from b24offline import errors, keys
 from b24offline.rest import (
+    CallRules,
     Command,
     Http,
+    NotAnswering,
     PortalClient,
     RateLimiter,
     RestClient,
@@ -21,6 +24,7 @@ from b24offline.rest import (
 )
 from b24offline.store import Cipher, Store
 from tests.support.served import served
+from tests.support.waiting import wait_until
 
 
 class Portal:
@@ -31,6 +35,8 @@ class Portal:
         self.expired = False
         self.calls = []
         self.script = []
+        self.hangs = ()
+        self.answers = threading.Event()
 
     def __call__(self, environ, start_response):
         request = Request(environ)
@@ -46,7 +52,10 @@ class Portal:
 
     def rest(self, request):
         params = request.get_json()
-        self.calls.append((request.path.removeprefix("/rest/"), params["auth"]))
+        method = request.path.removeprefix("/rest/")
+        self.calls.append((method, params["auth"]))
+        if method in self.hangs:
+            self.answers.wait(30)
         if self.expired or params["auth"] != f"a{self.issued}":
             return 401, {"error": "expired_token", "error_description": "The access token has expired"}
         return self.script.pop(0) if self.script else (200, {"result": len(self.calls)})
@@ -63,7 +72,7 @@ def portal():
 class Parts:
     """A client with its parts, and the waits that it slept."""
 
-    def __init__(self, portal, redis, tmp_path, max_wait_seconds=2.0, **rate_limiter):
+    def __init__(self, portal, redis, tmp_path, max_wait_seconds=2.0, read_timeout_seconds=5, **rate_limiter):
         store = Store(f"sqlite:///{tmp_path}/b24.db", Cipher(["A" * 43 + "="]))
         store.create_schema()
         store.portals.seed(
@@ -78,7 +87,7 @@ class Parts:
         http = Http(
             make_session(),
             connect_timeout_seconds=2,
-            read_timeout_seconds=5,
+            read_timeout_seconds=read_timeout_seconds,
             max_response_bytes=10_000,
             loopback_http=True,
         )
@@ -234,24 +243,24 @@ def test_a_blocked_portal_is_not_called_within_the_hour(portal, parts, redis, ki
     assert parts.slept == []
 
 
-def test_after_a_block_a_poll_goes_first(portal, redis, tmp_path):
-    parts = Parts(portal, redis, tmp_path)
-    parts.client._block_seconds = 6.0
+def test_after_a_block_a_poll_goes_first(portal, parts, redis):
     portal.script = [(503, {"error": "OVERLOAD_LIMIT"})]
     with pytest.raises(errors.Overloaded):
         parts.client.call("m")
-    threading.Event().wait(parts.rate_limiter.blocked("acme", "poll"))
+    of_polls, of_others = (keys.rate_blocked("t", "acme", polls=polls) for polls in (True, False))
+    assert 0 < redis.pttl(of_polls) < redis.pttl(of_others)
+    redis.delete(of_polls)
     assert parts.client.call("event.offline.get", kind="poll") == 2
     with pytest.raises(errors.RateLimited):
         parts.client.call("m")
-    threading.Event().wait(parts.rate_limiter.blocked("acme", "run"))
+    redis.delete(of_others)
     assert parts.client.call("m") == 3
 
 
 def test_a_block_in_one_command_of_a_batch_counts(portal, parts):
     portal.script = [(200, {"result": {"result": [], "result_error": {"a": {"error": "OVERLOAD_LIMIT"}}}})]
     assert set(parts.client.batch({"a": Command("m", {})}).errors) == {"a"}
-    assert parts.rate_limiter.blocked("acme", "settle") > 0
+    assert parts.rate_limiter.take("acme", "settle").why == "blocked"
 
 
 def test_a_429_pauses_that_method_only(portal, parts, redis):
@@ -272,9 +281,8 @@ def test_limits_of_single_commands_are_obeyed(portal, parts):
     portal.script = [(200, {"result": {"result": [], "result_error": refusals}})]
     answer = parts.client.batch({"a": Command("slow.one", {}), "b": Command("other", {})})
     assert set(answer.errors) == {"a", "b"}
-    assert parts.rate_limiter.method_pause("acme", "slow.one") > 50
-    assert parts.rate_limiter.method_pause("acme", "other") == 0
-    assert parts.rate_limiter.take("acme", "settle") > 3
+    assert parts.rate_limiter.take("acme", "settle", ["slow.one"]).wait_seconds > 50
+    assert 3 < parts.rate_limiter.take("acme", "settle", ["other"]).wait_seconds < 50
 
 
 def test_a_limit_of_whole_batches_pauses_them(portal, parts):
@@ -307,3 +315,81 @@ def test_the_sleeps_of_one_call_add_up(portal, redis, tmp_path):
         parts.client.call("m")
     assert 2 <= len(parts.slept) <= 3
     assert portal.calls == []
+
+
+SLOTS = keys.calls(keys.stem("t", "acme"))
+
+
+def in_flight(redis):
+    return [name for name in redis.hkeys(SLOTS) if name.startswith("call:")]
+
+
+def refused_inside(client):
+    with client.slot("m"):
+        raise LookupError("a precondition does not hold")
+
+
+@pytest.mark.parametrize(
+    ("script", "call", "error"),
+    [
+        ([], lambda client: client.call("m"), None),
+        ([], lambda client: client.batch({"a": Command("m", {})}), errors.UnknownAnswer),
+        ([(500, {"error": "INTERNAL_SERVER_ERROR"})], lambda client: client.call("m"), errors.ServerError),
+        ([(200, b"x" * 20_000)], lambda client: client.call("m"), errors.UnknownAnswer),
+        ([], refused_inside, LookupError),
+    ],
+)
+def test_a_slot_ends_with_its_call_whatever_came_of_it(portal, parts, redis, script, call, error):
+    portal.script = script
+    with pytest.raises(error) if error else nullcontext():
+        call(parts.client)
+    assert portal.calls or error is LookupError
+    assert in_flight(redis) == []
+
+
+def test_a_hanging_portal_holds_two_callers_no_third(portal, redis, tmp_path):
+    """The others look for a slot while calls are quick, and return; polls and settling go on."""
+    portal.hangs = ("crm.deal.get",)
+    rules = CallRules(slow_seconds=60)
+    parts = Parts(portal, redis, tmp_path, read_timeout_seconds=40, call_rules=rules, max_wait_seconds=0.5)
+    callers = [threading.Thread(target=parts.client.call, args=("crm.deal.get",)) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    wait_until(lambda: len(portal.calls) == 2, "two hang")
+    with pytest.raises(errors.RateLimited):
+        parts.client.call("crm.deal.get")
+    assert parts.slept == [0.05, 0.1, 0.2]
+    parts.slept.clear()
+    with pytest.raises(errors.RateLimited):
+        parts.client.batch({"a": Command("crm.deal.get", {})}, waits=False)
+    assert parts.slept == []
+    assert parts.client.call("event.offline.get", kind="poll") == 3
+    assert parts.client.call("event.offline.clear", kind="settle") == 4
+    assert len(in_flight(redis)) == 2
+    portal.answers.set()
+    for caller in callers:
+        caller.join()
+    assert in_flight(redis) == []
+    assert parts.client.call("crm.deal.get") == 5
+
+
+def test_one_call_tries_a_portal_that_let_a_call_time_out(portal, redis, tmp_path):
+    portal.hangs = ("crm.deal.get",)
+    rules = CallRules(long_seconds=0.4, rest_seconds=(1.0,))
+    parts = Parts(portal, redis, tmp_path, read_timeout_seconds=0.5, call_rules=rules)
+    with pytest.raises(errors.UnknownAnswer):
+        parts.client.call("crm.deal.get")
+    with pytest.raises(NotAnswering, match="it has not answered calls like this one"):
+        parts.client.call("crm.deal.list")
+    assert parts.client.call("event.offline.get", kind="poll") == 2
+    portal.answers.set()
+
+    def answered():
+        try:
+            return parts.client.call("crm.deal.get")
+        except NotAnswering:
+            return None
+
+    wait_until(answered, "one tries and is answered")
+    assert parts.client.call("crm.deal.list") == 4
+    assert parts.slept == []

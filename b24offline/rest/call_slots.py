@@ -1,0 +1,267 @@
+"""The calls in flight of each portal, counted over all workers, so that a portal that hangs holds few of them.
+
+A call takes a slot before it waits for the rate limit (`RateLimiter.take`, in the same script) and gives it back when
+it has ended. A slot has an owner and an expiry, which the owner's process renews while the call lasts: a killed worker
+frees its slots within seconds. Whoever finds no slot returns, and is told when to come back: each a little later than
+the one before, so that a backlog does not come back all at once.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from redis.exceptions import RedisError
+
+from b24offline import keys
+from b24offline.errors import Actor, RateLimited
+from b24offline.rest.circuit import OPENS_AT, CallRules, circuit_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import redis
+
+CROWDED_OUT: Final = -1
+"""In the place of silence: a call that was to try found as many trying elsewhere as may. Its circuit rests again."""
+PROBES: Final = 2
+"""Calls at once, over all portals, that try whether a portal answers again: each may hold a worker for a minute."""
+_LONGEST_TURN: Final = 30
+"""Whoever is refused comes back after so many times the spacing of those whose portal is silent, or sooner."""
+_KEPT_MS: Final = 86_400_000
+
+SLOT_LUA: Final = """
+-- Fields of the calls: 'call:<slot>' = kind, circuit, lease end, beginning, 1 for a probe;
+-- 'circuit:<name>' = silent calls, rests until, times it opened; 'silent:<name>' = when it opened first;
+-- 'turn:<kind>' = when the one that was refused last comes back.
+local rules = cjson.decode(ARGV[8])
+local now_ms = math.floor(now * 1000)
+
+local function come_back(kind, spacing_ms, least_ms)
+  local field = 'turn:' .. kind
+  local last = tonumber(redis.call('HGET', KEYS[3], field) or '0')
+  if last > now_ms + rules.longest_turn_ms then last = now_ms + rules.longest_turn_ms - spacing_ms end
+  local turn = math.max(last, now_ms) + spacing_ms
+  redis.call('HSET', KEYS[3], field, string.format('%.0f', turn))
+  return math.max(turn - now_ms, least_ms)
+end
+
+-- Returns why there is no slot (nil when the call has one), the wait in ms, and '1' for a probe.
+local function take_slot(slot, kind, circuit, waits)
+  local used, all, busy, slow = { run = 0, poll = 0, settle = 0 }, 0, false, false
+  local fields = redis.call('HGETALL', KEYS[3])
+  local known = {}
+  for i = 1, #fields, 2 do
+    local name, value = fields[i], fields[i + 1]
+    known[name] = value
+    if string.sub(name, 1, 5) == 'call:' then
+      local its_kind, its_circuit, ends, began, probe = string.match(value, '^(%a+) (%S+) (%d+) (%d+) (%d)$')
+      local left = tonumber(ends or '0') - now_ms
+      if left <= 0 or left > rules.lease_ms then
+        redis.call('HDEL', KEYS[3], name)
+      elseif name == 'call:' .. slot then
+        return nil, 0, probe
+      else
+        used[its_kind], all = used[its_kind] + 1, all + 1
+        busy = busy or its_circuit == circuit
+        slow = slow or now_ms - tonumber(began) > rules.slow_ms
+      end
+    end
+  end
+  local probe = '0'
+  local silent, resting = string.match(known['circuit:' .. circuit] or '', '^(%d+) (%d+)')
+  if tonumber(silent or '0') >= rules.opens_at then
+    local rest = tonumber(resting) - now_ms
+    if rest > 0 and rest <= rules.longest_rest_ms then
+      return 'silent', come_back(kind, rules.silent_spacing_ms, rest)
+    elseif busy then
+      return 'silent', come_back(kind, rules.silent_spacing_ms, rules.slow_ms)
+    end
+    probe = '1'
+  end
+  local free = all < rules.in_flight
+    and (kind == 'settle' or used.run + used.poll < rules.in_flight - 1)
+    and (kind == 'poll' or used.run + used.settle < rules.in_flight - 1)
+    and (kind ~= 'run' or used.run < rules.in_flight - 2)
+  if not free then
+    if slow then return 'slow', come_back(kind, rules.silent_spacing_ms, 0) end
+    return 'full', waits and 0 or come_back(kind, rules.spacing_ms, 0)
+  end
+  redis.call('HSET', KEYS[3], 'call:' .. slot,
+    string.format('%s %s %.0f %.0f %s', kind, circuit, now_ms + rules.lease_ms, now_ms, probe))
+  redis.call('PEXPIRE', KEYS[3], rules.kept_ms)
+  return nil, 0, probe
+end
+"""
+"""Functions of the script of `RateLimiter.take`; it gives the calls as KEYS[3] and the rules as ARGV[8]."""
+
+_NOW_MS: Final = """
+local clock = redis.call('TIME')
+local now_ms = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+"""
+
+_GIVE_BACK: Final = (
+    _NOW_MS
+    + """
+redis.call('HDEL', KEYS[1], 'call:' .. ARGV[1])
+local field, weight = 'circuit:' .. ARGV[2], tonumber(ARGV[3])
+if not weight then return '' end
+local told = 'silent:' .. ARGV[2]
+if weight == 0 then
+  redis.call('HDEL', KEYS[1], field)
+  return redis.call('HDEL', KEYS[1], told) == 1 and 'closed' or ''
+end
+local rules, known = cjson.decode(ARGV[4]), redis.call('HGET', KEYS[1], field)
+local silent, resting, times = string.match(known or '', '^(%d+) (%d+) (%d+)$')
+silent = tonumber(silent or '0') + math.max(weight, 0)
+resting, times = tonumber(resting or '0'), tonumber(times or '0')
+local opens = weight > 0 and silent >= rules.opens_at and now_ms >= resting
+if opens then times = times + 1 end
+if opens or weight < 0 then resting = now_ms + rules.rests_ms[math.max(1, math.min(times, #rules.rests_ms))] end
+redis.call('HSET', KEYS[1], field, string.format('%d %.0f %d', silent, resting, times))
+redis.call('PEXPIRE', KEYS[1], rules.kept_ms)
+if opens and times == 1 then redis.call('HSET', KEYS[1], told, string.format('%.0f', now_ms)) end
+return opens and times == 1 and 'opened' or ''
+"""
+)
+"""ARGV: slot, circuit, silent calls it counts for ('' when nothing was sent, `CROWDED_OUT`), rules. Returns what became
+of the circuit."""
+
+_RENEW: Final = (
+    _NOW_MS
+    + """
+local kind, circuit, _, rest = string.match(redis.call('HGET', KEYS[1], 'call:' .. ARGV[1]) or '',
+  '^(%a+) (%S+) (%d+) (.*)$')
+if kind then
+  local ends = string.format('%.0f', now_ms + tonumber(ARGV[2]))
+  redis.call('HSET', KEYS[1], 'call:' .. ARGV[1], table.concat({ kind, circuit, ends, rest }, ' '))
+end
+return kind and 1 or 0
+"""
+)
+"""ARGV: slot, lease ms."""
+
+_PROBE: Final = (
+    _NOW_MS
+    + """
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], now_ms + tonumber(ARGV[2]) + 1, '+inf')
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
+redis.call('ZADD', KEYS[1], now_ms + tonumber(ARGV[2]), ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+)
+"""ARGV: slot, lease ms, how many probes there may be. A second time it renews."""
+
+
+class NotAnswering(RateLimited):
+    """The call was not sent: calls like it have brought no answer, and another one tries first whether they do now."""
+
+    actor: ClassVar[Actor] = "nobody"
+
+    def __str__(self) -> str:
+        return (
+            f"Portal {self.portal} is not called for {self.wait_seconds:.0f} s: it has not answered calls like this "
+            "one. Nothing was sent; it is tried again by itself."
+        )
+
+
+@dataclass(slots=True)
+class CallSlot:
+    """One call's place among those of its portal. ``probe``: it tries for all others like it."""
+
+    portal: str
+    circuit: str
+    name: str = field(default_factory=lambda: secrets.token_hex(8))
+    probe: bool = False
+
+
+class CallSlots:
+    """The slots of all portals, for one process and its threads. Errors of Redis pass through."""
+
+    def __init__(self, redis_client: redis.Redis, *, key_prefix: str, rules: CallRules, request_seconds: float) -> None:
+        self._redis = redis_client
+        self._key_prefix = key_prefix
+        self._lease_ms = round(rules.lease_seconds * 1000)
+        self.rules = rules
+        self.arguments = _arguments(rules, request_seconds)
+        self._give_back = redis_client.register_script(_GIVE_BACK)
+        self._renew = redis_client.register_script(_RENEW)
+        self._probe = redis_client.register_script(_PROBE)
+        self._held: dict[str, CallSlot] = {}
+        self._lock = threading.Lock()
+        self._renewer: threading.Thread | None = None
+
+    def new(self, portal: str, methods: Iterable[str]) -> CallSlot:
+        """Return a slot to take; it is renewed from now on."""
+        slot = CallSlot(portal, circuit_of(methods))
+        with self._lock:
+            self._held[slot.name] = slot
+            if self._renewer is None or not self._renewer.is_alive():  # also in a child that was forked
+                self._renewer = threading.Thread(target=self._renew_while_held, name="call-slots", daemon=True)
+                self._renewer.start()
+        return slot
+
+    def key(self, portal: str) -> str:
+        """Return the key of a portal's calls."""
+        return keys.calls(keys.stem(self._key_prefix, portal))
+
+    def begin_probe(self, slot: CallSlot) -> bool:
+        """Return whether this call may be one of the few that try; then it is one."""
+        slot.probe = bool(self._probe(keys=[keys.probes(self._key_prefix)], args=[slot.name, self._lease_ms, PROBES]))
+        return slot.probe
+
+    def give_back(self, slot: CallSlot, silence: int | None) -> str:
+        """End a call. ``silence``: see `silence_of`; None when nothing was sent. Return "opened", "closed" or ""."""
+        if not self.forget(slot):
+            return ""
+        if slot.probe:
+            self._redis.zrem(keys.probes(self._key_prefix), slot.name)
+        weight = "" if silence is None else silence
+        reply = self._give_back(keys=[self.key(slot.portal)], args=[slot.name, slot.circuit, weight, self.arguments])
+        return reply.decode() if isinstance(reply, bytes) else str(reply)
+
+    def forget(self, slot: CallSlot) -> bool:
+        """Renew a slot no longer: the call was refused, or has ended. Return whether it was renewed before."""
+        with self._lock:
+            return self._held.pop(slot.name, None) is not None
+
+    def _renew_while_held(self) -> None:
+        pause, held = threading.Event(), set[str]()
+        while True:
+            pause.wait(self.rules.lease_seconds / 3)
+            with self._lock:
+                if not self._held:
+                    self._renewer = None
+                    return
+                slots = [slot for name, slot in self._held.items() if name in held]
+                held = set(self._held)
+            for slot in slots:  # calls that are over by now were never renewed
+                try:
+                    self._renew(keys=[self.key(slot.portal)], args=[slot.name, self._lease_ms])
+                    if slot.probe:
+                        self.begin_probe(slot)
+                except RedisError:
+                    break  # the next round tries again; a slot that expires is only a bound that is late
+
+
+def _arguments(rules: CallRules, request_seconds: float) -> str:
+    """Return the rules as the scripts read them. Who is refused comes back at the pace of the portal, or slower."""
+    return json.dumps(
+        {
+            "in_flight": rules.in_flight,
+            "opens_at": OPENS_AT,
+            "lease_ms": round(rules.lease_seconds * 1000),
+            "slow_ms": round(rules.slow_seconds * 1000),
+            "rests_ms": [round(seconds * 1000) for seconds in rules.rest_seconds],
+            "longest_rest_ms": round(max(rules.rest_seconds) * 1000),
+            "spacing_ms": max(1, round(request_seconds * 500)),
+            "silent_spacing_ms": round(rules.slow_seconds * 1000),
+            "longest_turn_ms": round(rules.slow_seconds * 1000) * _LONGEST_TURN,
+            "kept_ms": _KEPT_MS,
+        }
+    )

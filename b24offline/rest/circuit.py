@@ -1,0 +1,55 @@
+"""What is decided about a portal that does not answer: which calls are judged together, and what silence means. Pure.
+
+A circuit opens after calls that brought no answer. While it is open nothing is sent; then one call at a time tries, and
+the first answer, whatever it says, closes it. The calls of the offline queue have a circuit each: a portal that still
+hands out records may hang in everything else, and each reservation would close what the other calls have opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from b24offline.errors import UnknownAnswer, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from b24offline.errors import PortalError
+
+OPENS_AT: Final = 3
+"""Silent calls after which a circuit opens; one that used up its time counts as so many."""
+_EVENTS: Final = "event."
+_OTHERS: Final = "others"
+
+
+@dataclass(frozen=True, slots=True)
+class CallRules:
+    """Bounds of the calls of each portal.
+
+    Attributes:
+        in_flight: calls under way at once, over all workers. Runs use two less, so that a poll and a settle have one.
+        long_seconds: a call without an answer for so long has used up its time.
+        lease_seconds: a slot whose owner is silent for so long is free again.
+        slow_seconds: while a call is under way for longer, nobody waits for a slot, but comes back later.
+        rest_seconds: how long an open circuit rests before one call tries, after the first silence and the next ones.
+    """
+
+    in_flight: int = 4
+    long_seconds: float = 60.0
+    lease_seconds: float = 15.0
+    slow_seconds: float = 2.0
+    rest_seconds: tuple[float, ...] = (15.0, 30.0, 60.0)
+
+
+def circuit_of(methods: Iterable[str]) -> str:
+    """Return the name of the circuit of a call, or of a batch of calls."""
+    names = set(methods)
+    return names.pop() if len(names) == 1 and next(iter(names)).startswith(_EVENTS) else _OTHERS
+
+
+def silence_of(error: PortalError, seconds: float, rules: CallRules) -> int:
+    """Return how many silent calls a failed one counts for, that took so long; 0 when the portal answered anything."""
+    if error.status is not None or not isinstance(error, UnknownAnswer | Unreachable):
+        return 0
+    return OPENS_AT if seconds >= rules.long_seconds else 1

@@ -1,0 +1,180 @@
+"""Slots and circuits of the calls to a portal, in an embedded Valkey with its own clock."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import redis as redis_client
+
+from b24offline import keys
+from b24offline.config import Timers
+from b24offline.ledger import Ledger, silent_circuits
+from b24offline.rest import CallRules, RateLimiter
+from b24offline.rest.call_slots import PROBES, CallSlot
+from tests.support.waiting import wait_until
+
+KEY = keys.calls(keys.stem("t", "acme"))
+
+
+def limiter(redis, requests_per_second=100, **rules):
+    rules = CallRules(**{"lease_seconds": 30.0, "rest_seconds": (3.0, 30.0), "slow_seconds": 20.0, **rules})
+    return RateLimiter(redis, key_prefix="t", requests_per_second=requests_per_second, burst=1000, call_rules=rules)
+
+
+def take(of, kind="run", method="crm.deal.get", portal="acme"):
+    """Ask for a turn. Return the slot, the reason, and the wait."""
+    slot = of.slots.new(portal, [method])
+    turn = of.take(portal, kind, [], slot)
+    return slot, turn.why, turn
+
+
+def silent(of, weight=3, method="crm.deal.get", portal="acme"):
+    """Let a call bring no answer."""
+    slot, why, _ = take(of, method=method, portal=portal)
+    assert why == "go"
+    return of.slots.give_back(slot, weight)
+
+
+@pytest.mark.parametrize(
+    ("held", "free"),
+    [
+        ("", "run poll settle"),
+        ("run", "run poll settle"),
+        ("run run", "poll settle"),
+        ("run run poll", "settle"),
+        ("run run settle", "poll"),
+        ("poll poll poll", "settle"),
+        ("settle settle settle", "poll"),
+        ("poll poll", "run poll settle"),
+        ("run run poll settle", ""),
+    ],
+)
+def test_polls_and_settling_keep_a_slot_each(redis, held, free):
+    of = limiter(redis)
+    assert {take(of, kind)[1] for kind in held.split()} <= {"go"}
+    found = []
+    for kind in ("run", "poll", "settle"):
+        slot, why, _ = take(of, kind)
+        found += [kind] if why == "go" else []
+        of.slots.give_back(slot, None)
+    assert found == free.split()
+    assert take(of, portal="other")[1] == "go"
+
+
+def test_workers_together_never_hold_more_slots(valkey, redis):
+    lock, most, now, begin = threading.Lock(), 0, 0, threading.Barrier(8)
+
+    def work():
+        nonlocal most, now
+        of = limiter(redis_client.Redis.from_url(valkey.url))
+        begin.wait()
+        for _ in range(30):
+            slot, why, _ = take(of, "settle")
+            if why != "go":
+                continue
+            with lock:
+                now += 1
+                most = max(most, now)
+            time.sleep(0.001)
+            with lock:
+                now -= 1
+            of.slots.give_back(slot, 0)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 3
+
+
+def test_the_slots_of_a_killed_worker_are_free_again(redis):
+    of = limiter(redis, lease_seconds=1.0)
+    for name in ("a", "b"):
+        assert of.take("acme", "run", [], CallSlot("acme", "others", name)).why == "go"  # nobody renews them
+    assert take(of)[1] == "full"
+    wait_until(lambda: take(of)[1] == "go", "the slots expire")
+
+
+def test_a_slot_lasts_as_long_as_its_call(redis):
+    of = limiter(redis, lease_seconds=1.5, in_flight=3)
+    slot, why, _ = take(of)
+    assert why == "go"
+    begun = time.monotonic()
+    while time.monotonic() - begun < 4:
+        assert redis.hexists(KEY, f"call:{slot.name}")
+        assert take(of)[1] == "full"
+        time.sleep(0.1)
+    of.slots.give_back(slot, 0)
+    assert take(of)[1] == "go"
+
+
+def test_who_is_refused_comes_back_after_the_one_before(redis):
+    of = limiter(redis, requests_per_second=1)
+    take(of), take(of)
+    waits = [take(of)[2].wait_seconds for _ in range(8)]
+    assert waits == sorted(waits)
+    assert waits[-1] > 2 * waits[0]
+    assert of.take("acme", "run", [], of.slots.new("acme", ["m"]), waits=True).wait_seconds == 0  # looks again itself
+
+
+def test_nobody_waits_for_slots_of_calls_that_last(redis):
+    of = limiter(redis, slow_seconds=0.05)
+    take(of), take(of)
+    time.sleep(0.1)
+    assert of.take("acme", "run", [], of.slots.new("acme", ["m"]), waits=True).why == "slow"
+
+
+@pytest.mark.parametrize("weights", [[1, 1, 1], [3]])
+def test_a_circuit_opens_then_one_call_tries(redis, weights):
+    of = limiter(redis)
+    assert [silent(of, weight) for weight in weights][-1] == "opened"
+    assert take(of)[1] == "silent"
+    assert take(of, "poll", "event.offline.get")[1] == "go"  # has a circuit of its own
+    assert take(of, portal="other")[1] == "go"
+    wait_until(lambda: (found := take(of))[1] == "go" and found[2].probe, "one call tries")
+    assert take(of)[1] == "silent"  # and no second one meanwhile
+    assert list(silent_circuits(redis, Ledger(redis, "t", "acme", Timers()))) == ["others"]
+
+
+def test_an_answer_closes_a_circuit_silence_rests_longer(redis):
+    of = limiter(redis)
+    silent(of)
+    found = []
+    wait_until(lambda: found.append(take(of)) or found[-1][1] == "go", "one call tries")
+    assert of.slots.give_back(found[-1][0], 1) == ""
+    assert take(of)[2].wait_seconds > 25
+    late = of.slots.new("acme", ["crm.deal.get"])  # a call from before the circuit opened is answered after all
+    assert of.slots.give_back(late, 0) == "closed"
+    assert take(of)[1] == "go"
+    assert silent_circuits(redis, Ledger(redis, "t", "acme", Timers())) == {}
+
+
+def test_answers_between_silences_keep_a_circuit_closed(redis):
+    of = limiter(redis)
+    for weight in (1, 1, 0, 1, 1):
+        silent(of, weight)
+    assert take(of)[1] == "go"
+
+
+def test_few_calls_try_over_all_portals(redis):
+    of = limiter(redis, lease_seconds=1.0)
+    names = [f"p{number}" for number in range(PROBES + 1)]
+    slots = [of.slots.new(name, ["m"]) for name in names]
+    assert [of.slots.begin_probe(slot) for slot in slots] == [True] * PROBES + [False]
+    assert of.slots.begin_probe(slots[0])  # again: it renews
+    of.slots.give_back(slots[0], 1)
+    assert of.slots.begin_probe(slots[-1])
+    for slot in slots:
+        of.slots.forget(slot)  # their worker is killed
+    wait_until(lambda: of.slots.begin_probe(of.slots.new("new", ["m"])), "its places are free again")
+
+
+@pytest.mark.parametrize("value", ["run others 9999999999999 9999999999999 0", "nonsense"])
+def test_a_slot_from_another_time_is_nobodys(redis, value):
+    redis.hset(KEY, mapping={"call:a": value, "call:b": value, "circuit:others": "3 9999999999999 1"})
+    of = limiter(redis)
+    assert take(of)[1] == "go"  # tries at once: a clock set back does not suspend calls for a day
+    assert redis.hlen(KEY) == 2

@@ -1,0 +1,39 @@
+"""Which calls are judged together, and what silence means."""
+
+from __future__ import annotations
+
+import pytest
+
+from b24offline.errors import AuthLost, ServerError, UnknownAnswer, Unreachable
+from b24offline.rest.circuit import OPENS_AT, CallRules, circuit_of, silence_of
+
+RULES = CallRules(long_seconds=60)
+
+
+@pytest.mark.parametrize(
+    ("methods", "circuit"),
+    [
+        (["event.offline.get"], "event.offline.get"),
+        (["event.offline.clear"], "event.offline.clear"),
+        (["crm.deal.get"], "others"),
+        (["batch", "crm.deal.get"], "others"),
+        (["batch", "event.offline.list"], "others"),
+    ],
+)
+def test_the_calls_of_the_queue_have_a_circuit_each(methods, circuit):
+    assert circuit_of(methods) == circuit
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "seconds", "counts"),
+    [
+        (UnknownAnswer, None, 2, 1),
+        (UnknownAnswer, None, 60, OPENS_AT),
+        (Unreachable, None, 5, 1),
+        (UnknownAnswer, 200, 60, 0),  # an answer, though not a usable one
+        (ServerError, 502, 60, 0),
+        (AuthLost, None, 60, 0),
+    ],
+)
+def test_only_calls_without_any_answer_are_silent(kind, status, seconds, counts):
+    assert silence_of(kind("acme", "m", status, "", ""), seconds, RULES) == counts
