@@ -41,4 +41,4 @@ COPY demo demo
 RUN python -m compileall -q .
 USER b24offline
 # What an orchestrator starts without a command: all queues. Beat and Flower are other commands of the same image.
-CMD ["celery", "-A", "b24offline", "worker", "-n", "worker@%h", "-l", "INFO", "--without-mingle", "--without-gossip"]
+CMD ["celery", "-A", "b24offline", "worker", "-n", "worker@%h", "--without-mingle", "--without-gossip"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from b24offline.ledger import LeaseRenewer
 from b24offline.runtime import Runtime
@@ -21,6 +23,19 @@ def _of_this_process() -> tuple[Runtime, LeaseRenewer]:
                 _made.clear()
                 _made[pid] = (Runtime(config), LeaseRenewer(config.timers.lease_seconds / 3))
     return _made[pid]
+
+
+@contextmanager
+def using(runtime: Runtime) -> Iterator[None]:
+    """Let this process work with a runtime of the caller's."""
+    before = dict(_made)
+    _made.clear()
+    _made[os.getpid()] = (runtime, LeaseRenewer(runtime.timers.lease_seconds / 3))
+    try:
+        yield
+    finally:
+        _made.clear()
+        _made.update(before)
 
 
 def current_runtime() -> Runtime:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import Any, ClassVar, overload
 
 from billiard import current_process
 from celery import Task, shared_task
@@ -25,14 +25,12 @@ from b24offline.errors import Actor, ConfigError
 from b24offline.events import NO_RULES, Event, ObjectKey, RetryRules
 from b24offline.failpoints import failpoint
 from b24offline.ledger import STEP_STRIDE, Snapshot, StepLimits
+from b24offline.rest import StepClient
 from b24offline.tasks.celery_app import app
 from b24offline.tasks.chains import StepHeader
 from b24offline.tasks.process import current_runtime, lease_renewer
 from b24offline.tasks.publish import follow
 from b24offline.tasks.step_errors import after_error, end_chain
-
-if TYPE_CHECKING:
-    from b24offline.rest import PortalClient
 
 __all__ = ["NotTransferable", "Permanent", "Step", "Work", "current", "step"]
 
@@ -67,13 +65,13 @@ class Work:
         return self.event.portal
 
     @property
-    def client(self) -> PortalClient:
-        """The portal's REST client, with tokens and within the portal's rate limit."""
-        return self._services.client
+    def client(self) -> StepClient:
+        """The portal's REST client, with tokens and within its rate limit; what it writes does not wake us."""
+        return StepClient(self._services.client, self.connector)
 
     @property
     def connector(self) -> str:
-        """The portal's `auth_connector`: a step sends it with what it writes, or the write comes back as an event."""
+        """The portal's `auth_connector`: a write that carries it does not come back as an event."""
         return self._services.portal.connector
 
     @property
@@ -201,16 +199,15 @@ def _run_in_lease(task: Step, header: StepHeader, args: tuple[Any, ...], kwargs:
     work = Work(lease.event, header.pipeline, lease.tries, lease.failures, services, lease.seen_ms)
     if header.gives_event:
         args = (lease.event, *args)
-    token = _current.set(work)
     ended: Exception | None = None
     try:
         with lease_renewer().renewing(services.ledger, header.run, header.attempt, position, _limits(task)):
-            result = task.run(*args, **kwargs)
-        _check_transferable(task, result)
+            result = run_handler(task, work, args, kwargs)
+        following: Any = task.request.chain
+        if following and not following[-1].get("immutable"):
+            carried(task.name, result)
     except Exception as error:  # noqa: BLE001 - whatever a handler raises concerns this run only
         ended = error
-    finally:
-        _current.reset(token)
     # After the handler: an error of ledger or broker below would otherwise show this error's text as its context.
     if isinstance(ended, Ignore):  # what the handler asked of Celery itself: the chain ends here, and is done
         follow(services, services.ledger.succeed(header.run, header.attempt))
@@ -225,6 +222,15 @@ def _run_in_lease(task: Step, header: StepHeader, args: tuple[Any, ...], kwargs:
     return result
 
 
+def run_handler(task: Any, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call the function of a step while `current` returns ``work``."""
+    token = _current.set(work)
+    try:
+        return task.run(*args, **kwargs)
+    finally:
+        _current.reset(token)
+
+
 def _limits(task: Step) -> StepLimits:
     """Return how long a step may take: Celery's time limits, which only the prefork pool keeps itself."""
     hard, soft = (task.request.timelimit or (None, None))[:2]
@@ -233,13 +239,13 @@ def _limits(task: Step) -> StepLimits:
     return StepLimits(hard or math.inf, soft or math.inf, interruption)
 
 
-def _check_transferable(task: Step, result: object) -> None:
-    """Raise `NotTransferable`, an error of this step: found by Celery afterwards, it would look like a crash."""
-    chain: Any = task.request.chain
-    if not chain or chain[-1].get("immutable"):
-        return
+def carried(step_name: str, result: object) -> Any:
+    """Return a result as the next step receives it.
+
+    Raise `NotTransferable`, an error of this step: found by Celery afterwards, it would look like a crash.
+    """
     try:
-        json.dumps(result)
+        return json.loads(json.dumps(result))
     except Exception as error:
         kind = type(result).__name__
-        raise NotTransferable(f"step {task.name} returned a {kind} that JSON cannot carry to the next step") from error
+        raise NotTransferable(f"step {step_name} returned a {kind} that JSON cannot carry to the next step") from error

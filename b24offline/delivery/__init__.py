@@ -1,12 +1,12 @@
 """The protocol: poll, dispatch, run, settle, redrive."""
 
 from b24offline.delivery.dead_letters import DeadLetterQueue, run_of_dead_letter
-from b24offline.delivery.object_reader import NotReadable
+from b24offline.delivery.object_reader import NotReadable, read_object
 from b24offline.delivery.poller import Poller
 from b24offline.delivery.portal_context import PortalContext, Shared
 from b24offline.delivery.portal_lifecycle import PortalLifecycle
 from b24offline.delivery.portal_rounds import PortalRounds
-from b24offline.delivery.retry_policy import Permanent, uncounted_wait_seconds
+from b24offline.delivery.retry_policy import Fail, Permanent, RetryIn, uncounted_wait_seconds
 from b24offline.delivery.services import TROUBLE_OF_ONE_PORTAL, PortalServices
 from b24offline.delivery.settlement import SettlePlan, SettleView
 from b24offline.delivery.settler import Settler
@@ -14,6 +14,7 @@ from b24offline.delivery.settler import Settler
 __all__ = [
     "TROUBLE_OF_ONE_PORTAL",
     "DeadLetterQueue",
+    "Fail",
     "NotReadable",
     "Permanent",
     "Poller",
@@ -21,10 +22,12 @@ __all__ = [
     "PortalLifecycle",
     "PortalRounds",
     "PortalServices",
+    "RetryIn",
     "SettlePlan",
     "SettleView",
     "Settler",
     "Shared",
+    "read_object",
     "run_of_dead_letter",
     "uncounted_wait_seconds",
 ]

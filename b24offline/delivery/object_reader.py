@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from b24offline.delivery.portal_context import PortalContext
-    from b24offline.events import JSON, ObjectRead
+    from b24offline.events import JSON, Catalogue, ObjectRead
+    from b24offline.rest import PortalClient
 
 BATCH: Final = 50
 """Reads that fit into one request."""
@@ -109,19 +110,23 @@ class ObjectReader:
         kept = self._portal.object_cache.get(key, not_before_ms)
         if kept is not None:
             return kept
-        read = self._portal.catalogue.getter(key)
-        if read is None:
-            raise NotReadable(f"portal {key.portal}: no method reads {key}; leave objects.fetch out of its pipeline")
         read_ms = self._portal.ledger.now_ms()
-        data: JSON = None
-        try:
-            data = _object_in(self._portal.client.call(read.method, read.params), read, key)
-        except ObjectNotFound:
-            data = None
+        data = read_object(self._portal.client, self._portal.catalogue, key)
         self._note_answer(read_ms, key)
         snapshot = Snapshot(key, read_ms, data)
         self._portal.object_cache.put([snapshot])
         return snapshot
+
+
+def read_object(client: PortalClient, catalogue: Catalogue, key: ObjectKey) -> JSON:
+    """Return an object as the portal has it now, None when it is gone. Raise `NotReadable` or `ForeignAnswer`, too."""
+    read = catalogue.getter(key)
+    if read is None:
+        raise NotReadable(f"portal {key.portal}: no method reads {key}; leave objects.fetch out of its pipeline")
+    try:
+        return _object_in(client.call(read.method, read.params), read, key)
+    except ObjectNotFound:
+        return None
 
 
 def _object_in(result: JSON, read: ObjectRead, key: ObjectKey) -> JSON:

@@ -4,7 +4,18 @@ Run it with `python -m b24offline.emulator`. It imports nothing else of this pac
 and the portal that it is tested against cannot share a misreading of the portal's rules.
 """
 
-from b24offline.emulator.api import ApiError, Call, Params, invoke, matching, parse_filter, parse_order
+from b24offline.emulator.api import (
+    ApiError,
+    Call,
+    Params,
+    Result,
+    invoke,
+    matching,
+    parse_filter,
+    parse_json,
+    parse_order,
+    run_batch,
+)
 from b24offline.emulator.client import Control, EmulatorError, EmulatorProcess, wait_until
 from b24offline.emulator.state import (
     Address,
@@ -34,6 +45,7 @@ __all__ = [
     "Params",
     "Portal",
     "Record",
+    "Result",
     "Selection",
     "Sequence",
     "StoredObject",
@@ -41,6 +53,8 @@ __all__ = [
     "iso",
     "matching",
     "parse_filter",
+    "parse_json",
     "parse_order",
+    "run_batch",
     "wait_until",
 ]

@@ -11,9 +11,10 @@ from b24offline.rest.offline_queue import MALFORMED, NO_STAMP, QUEUE_METHODS, QU
 from b24offline.rest.portal_client import PortalClient, Slot, retry_expired_token
 from b24offline.rest.portal_facts import PortalFacts, portal_facts
 from b24offline.rest.rate_limit import BLOCK_SECONDS, PortalBlocked, RateLimiter
+from b24offline.rest.step_client import StepClient, is_writing
 from b24offline.rest.subscriptions import SyncResult, bind_events, check_plan, fingerprint, unbind_events
 from b24offline.rest.token_endpoint import Client
-from b24offline.rest.transport import Http, make_session
+from b24offline.rest.transport import Http, RawAnswer, make_session
 
 __all__ = [
     "BLOCK_SECONDS",
@@ -39,9 +40,11 @@ __all__ = [
     "PortalClient",
     "PortalFacts",
     "RateLimiter",
+    "RawAnswer",
     "ReserveOrder",
     "RestClient",
     "Slot",
+    "StepClient",
     "SyncResult",
     "TokenSource",
     "UnsafeCall",
@@ -51,6 +54,7 @@ __all__ = [
     "code_from",
     "exchange_code",
     "fingerprint",
+    "is_writing",
     "make_session",
     "portal_facts",
     "retry_expired_token",

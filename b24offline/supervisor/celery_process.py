@@ -99,7 +99,7 @@ def worker(
 ) -> CeleryProcess:
     """Return a prefork worker. ``queues`` None: what the settings say. ``events`` sends task events, for Flower."""
     command = [
-        *("worker", "-n", f"{name}@%h", "-c", str(concurrency), "-l", "INFO"),
+        *("worker", "-n", f"{name}@%h", "-c", str(concurrency)),
         *("--without-mingle", "--without-gossip"),
         *(["-Q", ",".join(queues)] if queues else []),
         *(["-E"] if events else []),
@@ -110,7 +110,7 @@ def worker(
 
 def beat(*, environ: Mapping[str, str], folder: Path, name: str = "beat") -> CeleryProcess:
     """Return a beat with a schedule file and a pid file of its own."""
-    command = ["beat", "-l", "INFO", "-s", str(folder / f"{name}-schedule"), "--pidfile", str(folder / f"{name}.pid")]
+    command = ["beat", "-s", str(folder / f"{name}-schedule"), "--pidfile", str(folder / f"{name}.pid")]
     return CeleryProcess(name, command, environ=environ, log_path=folder / f"{name}.log")
 
 

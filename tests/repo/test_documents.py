@@ -88,10 +88,6 @@ def prose(text: str) -> str:
 # -- code
 
 
-def is_test(block: str) -> bool:
-    return "import pytest" in block
-
-
 def run_python(folder: Path, *arguments: str) -> str:
     environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{folder}:{CHECKOUT}", "HOME": str(folder)}
     environ["B24_EXTERNAL_QUEUES"] = "shop"
@@ -104,7 +100,7 @@ def run_python(folder: Path, *arguments: str) -> str:
 
 @pytest.mark.parametrize("name", WITH_CODE)
 def test_pipelines_in_documents_register_and_build_chains(name: str, tmp_path: Path) -> None:
-    code = [block for block in blocks(DOCUMENTS[name], "python") if not is_test(block)]
+    code = blocks(DOCUMENTS[name], "python")
     for number, block in enumerate(code):
         (tmp_path / f"block_{number}.py").write_text(block)
     printed = run_python(tmp_path, "-c", BUILD_CHAINS, *(f"block_{number}" for number in range(len(code))))
@@ -113,12 +109,16 @@ def test_pipelines_in_documents_register_and_build_chains(name: str, tmp_path: P
     assert len(code) >= 1
 
 
+def named_files(text: str) -> dict[str, str]:
+    """Return name -> contents of the files that a document shows: the line before a block ends with its name."""
+    return dict(re.findall(r"`([\w.]+)`:\n\n```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+
+
 @pytest.mark.timeout(700)
-def test_the_test_in_the_documents_passes(tmp_path: Path) -> None:
-    (tmp_path / "my_pipelines.py").write_text(blocks(DOCUMENTS["README.md"], "python")[0])
-    (tests,) = filter(is_test, blocks(DOCUMENTS["docs/write-a-pipeline.md"], "python"))
-    (tmp_path / "test_pipelines.py").write_text(tests)
-    assert "2 passed" in run_python(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_pipelines.py")
+def test_the_tests_in_the_documents_pass(tmp_path: Path) -> None:
+    for name, contents in named_files(DOCUMENTS["docs/testing.md"]).items():
+        (tmp_path / name).write_text(contents)
+    assert "3 passed" in run_python(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
 def test_a_first_pipeline_takes_less_reading_than_the_limit() -> None:

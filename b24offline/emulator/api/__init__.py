@@ -1,6 +1,7 @@
 """The REST methods of a portal over its state, without HTTP."""
 
-from b24offline.emulator.api.call import Call
+from b24offline.emulator.api.batch import run as run_batch
+from b24offline.emulator.api.call import Call, Result
 from b24offline.emulator.api.errors import ApiError
 from b24offline.emulator.api.filters import parse_filter, parse_order
 from b24offline.emulator.api.listing import matching
@@ -14,6 +15,7 @@ __all__ = [
     "Outcome",
     "Params",
     "RestRequest",
+    "Result",
     "admit",
     "execute",
     "invoke",
@@ -25,4 +27,5 @@ __all__ = [
     "parse_pairs",
     "parse_query",
     "perform",
+    "run_batch",
 ]

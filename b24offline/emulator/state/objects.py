@@ -115,6 +115,15 @@ class Objects:
         self._alive[entity].append(object_id)
         return made
 
+    def put(self, entity: str, object_id: str, fields: Mapping[str, Any], now: float) -> StoredObject:
+        """Make an object of this id with these fields over its template."""
+        made = StoredObject(entity, object_id, {**stamps(entity, now, new=True), **spelled(entity, fields)})
+        self._all[entity][object_id] = made
+        self._place[entity, object_id] = len(self._alive[entity])
+        self._alive[entity].append(object_id)
+        self._last[entity, made.item_type] = max(self._last.get((entity, made.item_type), 0), int(made.number))
+        return made
+
     def update(self, found: StoredObject, now: float, fields: Mapping[str, Any] | None = None) -> None:
         """Change an object: the given fields, or made-up ones."""
         found.revision += 1
