@@ -61,6 +61,8 @@ fencing = _one("fencing")
 """Hash of what must vanish together: epoch, schema, poll lease, in-doubt windows."""
 orphans = _one("orphans")
 """Hash of orphans: process id -> first seen."""
+look = _one("look")
+"""Hash of the look at all reserved records: where it goes on, when the last whole one ended, how many it saw."""
 nacked = _one("nacked")
 """Hash of nacked records: record id -> first seen."""
 stats = _one("stats")
@@ -81,8 +83,6 @@ def object_queue(stem: str, name: str, pipeline: str) -> str:
 
 # -- notes about a portal, below its stem
 
-reserved = _one("reserved")
-"""Number of reserved records in the last whole list."""
 unreadable = _one("unreadable")
 """Number of reserved records that cannot be read."""
 refused = _one("refused")

@@ -8,7 +8,7 @@ from celery import shared_task
 
 from b24offline import contract
 from b24offline.delivery import PortalServices
-from b24offline.errors import PortalError, RateLimited, StoreError
+from b24offline.errors import StoreError
 from b24offline.ledger import RECONCILE, RUN, Overdue
 from b24offline.tasks.process import current_runtime
 from b24offline.tasks.publish import publish, send_dispatch, send_settle
@@ -48,7 +48,7 @@ def adopt(portal: str) -> str:
         return f"not adopted: {services.portal.desired_state}"
     try:
         adopted = services.poller.adopt()
-    except (PortalError, RateLimited, StoreError) as error:
+    except StoreError as error:
         return f"later: {type(error).__name__}"
     for process_id in adopted:
         send_dispatch(portal, process_id)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from b24offline import keys
-from b24offline.config import choose
+from b24offline.config import DEFAULT_LANE, choose
 from b24offline.errors import ClaimNeeded, PortalError, RateLimited, StoreError
 from b24offline.ledger import next_interval_seconds
 
@@ -69,7 +69,7 @@ class PollTurns:
         else:
             # Soon, because the call that is under way, or the wait, is over long before an idle portal's next turn.
             self._portal.schedule.set_next(self._portal.name, self._portal.config.poll_interval_min_seconds)
-            return PollTurn(f"{name} {polled.state}")
+            return PollTurn(f"{name} {polled.state}", polled.opened, DEFAULT_LANE)
         reply = f"{name} {polled.state}: {polled.received}"
         return PollTurn(reply, polled.opened, name, again=self._schedule_next())
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from b24offline.ledger import Fencing, JobQueue, LaneSchedule, Ledger, ObjectCache
+from b24offline.ledger import Fencing, JobQueue, LaneSchedule, Ledger, ObjectCache, Orphans
 from b24offline.rest import BLOCK_SECONDS, OfflineQueue, PortalClient, RestClient
 
 if TYPE_CHECKING:
@@ -93,6 +93,11 @@ class PortalContext:
         """Poll lease, in-doubt windows and ledger epoch."""
         limit = self.config.max_in_flight_batches
         return Fencing(self.redis, self.ledger, self.timers, max_in_flight_batches=limit)
+
+    @cached_property
+    def orphans(self) -> Orphans:
+        """What looks at the portal's list saw of its orphans."""
+        return Orphans(self.redis, self.ledger, self.timers)
 
     @cached_property
     def requests(self) -> JobQueue:

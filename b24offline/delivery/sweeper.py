@@ -51,7 +51,9 @@ class Sweeper:
         """Yield the looks at the portal's records that have their turn."""
         if not portal.polled:
             return
-        adopt_seconds = self._timers.sighting_seconds / 3
+        # A call with an unknown answer may be executed yet, and what it leaves is adopted at once.
+        soon = self._portal.orphans.unanswered()
+        adopt_seconds = self._timers.sweep_seconds if soon else self._timers.sighting_seconds / 3
         if (
             self._config.claim_orphans
             and self._portal.once_per(f"adopt:{portal.name}", adopt_seconds)
@@ -69,7 +71,7 @@ class Sweeper:
         Those of dead-lettered events are thousands until a person decides, and a whole list keeps polls out.
         """
         wait = self._timers.sighting_seconds
-        seconds = listing_seconds(wait, self._portal.fencing.reserved_count())
-        if seconds == listing_seconds(wait, 0) or self._portal.fencing.has_orphans():
+        seconds = listing_seconds(wait, self._portal.orphans.reserved_count())
+        if seconds == listing_seconds(wait, 0) or self._portal.orphans.expected():
             return True
         return self._portal.once_per(f"reserved:{portal}", min(seconds, 3 * wait))

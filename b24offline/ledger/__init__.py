@@ -16,6 +16,7 @@ from b24offline.ledger.notes import (
     silent_circuits,
 )
 from b24offline.ledger.object_cache import ObjectCache, Snapshot
+from b24offline.ledger.orphans import Orphan, Orphans
 from b24offline.ledger.reconciled import Reconciled, last_reconciled, save_reconciled
 from b24offline.ledger.replies import (
     Completion,
@@ -51,6 +52,8 @@ __all__ = [
     "Ledger",
     "LedgerSchemaMismatch",
     "ObjectCache",
+    "Orphan",
+    "Orphans",
     "Outcome",
     "Overdue",
     "PollLease",

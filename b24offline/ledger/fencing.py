@@ -1,4 +1,4 @@
-"""What protects a portal's queue from our own calls: epoch, poll lease, in-doubt windows, and who is an orphan.
+"""What protects a portal's queue from our own calls: epoch, poll lease and in-doubt windows.
 
 Epoch, in-doubt windows and the poll lease live in one Redis key, the fencing hash, so that none vanishes alone: a
 missing epoch means that leases and in-doubt windows are gone, too. For a while no reserving call is sent then, and
@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Final
 from b24offline import keys
 from b24offline.config import DEFAULT_LANE
 from b24offline.ledger.batches import BatchKind
-from b24offline.ledger.notes import note_unreadable
-from b24offline.ledger.replies import ORPHANS, POLL
-from b24offline.ledger.schema import pages_of
+from b24offline.ledger.replies import POLL
 from b24offline.ledger.transitions import milliseconds
 
 if TYPE_CHECKING:
@@ -38,8 +36,6 @@ _PAGE: Final = 50
 _NO_LIMIT: Final = 1 << 30
 _ABOVE_ALL: Final = 1 << 64
 """Greater than any record id."""
-_KNOWN_AT_ONCE: Final = 1000
-_ORPHANS_AT_ONCE: Final = 200
 
 
 class Fencing:
@@ -88,7 +84,8 @@ class Fencing:
     def renew(self, lease: PollLease) -> bool:
         """Begin the lease anew, right before the reserving call is sent; return False when another poll has it.
 
-        The call may have waited for its turn, or for a token: from here on the lease outlives it.
+        The call may have waited for its turn, or for a token: from here on the lease outlives it. Its intent is noted
+        until its answer is known: whoever has the lease next is told of it.
         """
         return bool(self._ledger.transition("renew_poll", lease.token, milliseconds(self._timers.poll_lease_seconds)))
 
@@ -115,49 +112,6 @@ class Fencing:
         for_all, *values = self._redis.hmget(self._key, ["in_doubt_all", *(f"in_doubt:{name}" for name in names)])
         ends = {name: max(int(value or 0), int(for_all or 0)) for name, value in zip(names, values, strict=True)}
         return {name: end for name, end in ends.items() if end}
-
-    def orphans_to_adopt(self, reserved: Collection[str], lease: PollLease) -> dict[str, int]:
-        """Return, of the reserved process ids, those unknown to the ledger for long enough -> when first seen (ms).
-
-        Nothing when the lease was lost while they were listed.
-        """
-        age = milliseconds(self._timers.sighting_seconds)
-        unknown = self._unknown(reserved)
-        orphans: dict[str, int] = {}
-        for page in pages_of(iter(unknown), _ORPHANS_AT_ONCE):
-            reply = self._ledger.transition("orphans_to_adopt", json.dumps(page), age, lease.token)
-            if reply is None:
-                return {}
-            orphans |= ORPHANS.validate_json(reply)
-        self._forget(keys.orphans(self._ledger.stem), set(unknown))
-        return orphans
-
-    def _unknown(self, reserved: Collection[str]) -> list[str]:
-        """Return the process ids that are not among the open batches; those are thousands, and seldom any is not."""
-        unknown: list[str] = []
-        for page in pages_of(iter(sorted(reserved)), _KNOWN_AT_ONCE):
-            opened = self._redis.zmscore(keys.batches(self._ledger.stem), page)
-            unknown += [process_id for process_id, score in zip(page, opened, strict=True) if score is None]
-        return unknown
-
-    def _forget(self, key: str, listed: Collection[str]) -> None:
-        """Forget the sightings of what is listed no more."""
-        gone = (str(name) for name in self._redis.hkeys(key) if name not in listed)
-        for page in pages_of(gone, _KNOWN_AT_ONCE):
-            self._redis.hdel(key, *page)
-
-    def has_orphans(self) -> bool:
-        """Return whether orphans were seen that are not adopted yet."""
-        return bool(self._redis.exists(keys.orphans(self._ledger.stem)))
-
-    def note_reserved(self, count: int, unreadable: int) -> None:
-        """Note how many reserved records a whole list has, and how many of them cannot be read."""
-        self._redis.set(keys.reserved(self._ledger.stem), count)
-        note_unreadable(self._redis, self._ledger, unreadable)
-
-    def reserved_count(self) -> int:
-        """Return how many reserved records the last whole list had."""
-        return int(self._redis.get(keys.reserved(self._ledger.stem)) or 0)
 
     def due_nacked(self, nacked: Iterable[Record], wait_seconds: float) -> Iterator[Record]:
         """Yield the free nacked records that were first seen long enough ago and are not in doubt, by ascending id.

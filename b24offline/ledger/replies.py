@@ -106,10 +106,14 @@ class SettleLease:
 
 @dataclass(frozen=True, slots=True)
 class PollLease:
-    """The right to one reserving call, released after an answer that is known."""
+    """The right to one reserving call, released after an answer that is known.
+
+    ``unanswered``: nobody knows the answer to the call of the lease before, so it may have left orphans.
+    """
 
     token: str
     epoch: int
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,4 +131,3 @@ COMPLETION: Final = TypeAdapter(Completion)
 OVERDUE: Final = TypeAdapter(Overdue)
 SETTLE: Final = TypeAdapter[SettleLease | Unsettled](SettleLease | Unsettled)
 POLL: Final = TypeAdapter[PollLease | PollRefused](PollLease | PollRefused)
-ORPHANS: Final = TypeAdapter(dict[str, int])

@@ -7,7 +7,14 @@ from b24offline.rest.client import Command, RestClient
 from b24offline.rest.listing import LIST_PAGE, METHODS, Listed, ObjectLister
 from b24offline.rest.oauth import TokenSource
 from b24offline.rest.offline_orders import ClearOrder, NackOrder, NackRules, ReserveOrder, UnsafeCall
-from b24offline.rest.offline_queue import MALFORMED, NO_STAMP, QUEUE_METHODS, QUEUE_PAGE, OfflineQueue
+from b24offline.rest.offline_queue import (
+    MALFORMED,
+    NO_STAMP,
+    QUEUE_METHODS,
+    QUEUE_PAGE,
+    OfflineQueue,
+    ReservedPage,
+)
 from b24offline.rest.portal_client import PortalClient, Slot, retry_expired_token
 from b24offline.rest.portal_facts import PortalFacts, portal_facts
 from b24offline.rest.rate_limit import BLOCK_SECONDS, PortalBlocked, RateLimiter
@@ -42,6 +49,7 @@ __all__ = [
     "RateLimiter",
     "RawAnswer",
     "ReserveOrder",
+    "ReservedPage",
     "RestClient",
     "Slot",
     "StepClient",

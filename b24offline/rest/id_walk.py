@@ -21,7 +21,8 @@ class IdWalk:
     """Where a walk is; it begins above the id ``after``."""
 
     def __init__(self, after: int) -> None:
-        self._last = after
+        self.last = after
+        """The id above which the next page begins."""
         self._width: int | None = None
         """How many ids are asked for; None: all above."""
         self._large_upto = after
@@ -30,8 +31,8 @@ class IdWalk:
     @property
     def rules(self) -> dict[str, int]:
         """The filter of the next page."""
-        upto = {} if self._width is None else {"<=ID": self._last + self._width}
-        return {">ID": self._last, **upto}
+        upto = {} if self._width is None else {"<=ID": self.last + self._width}
+        return {">ID": self.last, **upto}
 
     def halve(self) -> int | None:
         """Narrow the range after a page that was too large. Return the id of a row that alone is, and step over it."""
@@ -39,11 +40,11 @@ class IdWalk:
             self._width = PAGE
             return None
         if self._width > 1:
-            self._large_upto = self._last + self._width
+            self._large_upto = self.last + self._width
             self._width //= 2
             return None
-        self._last += 1
-        return self._last
+        self.last += 1
+        return self.last
 
     def advance(self, ids: Sequence[int], rows: int) -> bool:
         """Step over a page that was read. Return whether there may be more; ValueError when it does not advance."""
@@ -55,12 +56,12 @@ class IdWalk:
             self._step_to(ids)
             self._width = None
         else:
-            self._last += self._width
+            self.last += self._width
             self._width = self._next_width(self._width, rows)
         return True
 
     def _next_width(self, width: int, rows: int) -> int | None:
-        left = self._large_upto - self._last
+        left = self._large_upto - self.last
         if left > 0 and not rows:
             return max(1, left // 2)
         # Ids may lie far apart; where rows were read, the next too large ones may be just above.
@@ -68,6 +69,6 @@ class IdWalk:
         return None if grown > (PAGE if rows else _FARTHEST) else grown
 
     def _step_to(self, ids: Sequence[int]) -> None:
-        if not ids or max(ids) <= self._last:
+        if not ids or max(ids) <= self.last:
             raise ValueError("its pages do not advance by ID")
-        self._last = max(ids)
+        self.last = max(ids)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeGuard, TypeVar
 
 from b24offline.errors import AnswerTooLarge, UnknownAnswer
@@ -58,6 +59,15 @@ MALFORMED: Final = "MALFORMED"
 """Name of a listed record whose own name or stamp cannot be read: it can still be nacked."""
 NO_STAMP: Final = "1970-01-01T00:00:00+00:00"
 """Stamp of a record whose own cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedPage:
+    """One page of the reserved records. ``last``: the id behind which the next page begins, None with the last one."""
+
+    after: int
+    last: int | None
+    rows: tuple[Record | MalformedRecord, ...]
 
 
 class OfflineQueue:
@@ -170,12 +180,27 @@ class OfflineQueue:
 
     def reserved(self) -> Iterator[Record | MalformedRecord]:
         """Yield every reserved record of this connector, whoever reserved it. Reads only."""
-        for row in self._rows({">PROCESS_ID": ""}, "poll"):
-            if isinstance(row, MalformedRecord) or is_process_id(row.process_id):
-                yield row
-            elif row.process_id:
-                # No call can name its batch, so it stays reserved; left out here, it would be invisible.
-                yield MalformedRecord(row.record_id, "its PROCESS_ID cannot be used", message_id=row.message_id)
+        for page in self.reserved_pages(kind="poll"):
+            yield from page.rows
+
+    def reserved_pages(self, after: int = 0, *, kind: Kind = "settle") -> Iterator[ReservedPage]:
+        """Yield the reserved records behind an id page by page, so that a look that is cut off can go on there."""
+        for rows, last in self._pages({">PROCESS_ID": ""}, kind, after=after):
+            reserved = [_usable(row) for row in rows if isinstance(row, MalformedRecord) or row.process_id]
+            yield ReservedPage(after, last, tuple(reserved))
+            after = after if last is None else last
+
+    def reserved_as(self, process_ids: Sequence[str]) -> dict[str, list[Record]]:
+        """Return process id -> its records, of those that the portal still lists. 1 to 50 process ids. Reads only."""
+        if not 1 <= len(process_ids) <= QUEUE_PAGE:
+            raise UnsafeCall("1 to 50 process ids are needed; nothing was sent")
+        for process_id in process_ids:
+            check_process_id(process_id)
+        found: dict[str, list[Record]] = {}
+        for row in self._rows({"@PROCESS_ID": list(process_ids)}, "settle"):
+            if isinstance(row, Record) and row.process_id in process_ids:
+                found.setdefault(row.process_id, []).append(row)
+        return found
 
     def nacked(self) -> Iterator[Record]:
         """Yield every free nacked record. Reads only."""
@@ -192,6 +217,13 @@ class OfflineQueue:
         return min((row.timestamp for row in rows if _is_free(row) and row.stamp != NO_STAMP), default=None)
 
     def _rows(self, rules: Mapping[str, object], kind: Kind, *, after: int = 0) -> Iterator[Record | MalformedRecord]:
+        for page, _ in self._pages(rules, kind, after=after):
+            yield from page
+
+    def _pages(
+        self, rules: Mapping[str, object], kind: Kind, *, after: int
+    ) -> Iterator[tuple[list[Record | MalformedRecord], int | None]]:
+        """Yield pages, each with the id behind which the next one begins; None with the last page."""
         walk, too_large = IdWalk(after), 0
         for _ in range(MOST_PAGES):
             try:
@@ -199,17 +231,19 @@ class OfflineQueue:
             except AnswerTooLarge:
                 if (alone := walk.halve()) is None:
                     continue
-                yield MalformedRecord(alone, "it is too large to be read")
+                yield [MalformedRecord(alone, "it is too large to be read")], walk.last
                 too_large += 1
                 if too_large < MOST_TOO_LARGE:
                     continue
                 raise
-            yield from page
             try:
-                if not walk.advance([row.record_id for row in page if row.record_id is not None], len(page)):
-                    return
+                more = walk.advance([row.record_id for row in page if row.record_id is not None], len(page))
             except ValueError as error:
+                yield page, walk.last
                 raise self._unknown(_LIST, str(error)) from None
+            yield page, walk.last if more else None
+            if not more:
+                return
         raise self._unknown(_LIST, f"its pages do not end, {MOST_PAGES} were read")
 
     def _page(
@@ -227,6 +261,13 @@ class OfflineQueue:
 
 def _is_free(row: Record | MalformedRecord) -> TypeGuard[Record]:
     return isinstance(row, Record) and not row.nacked and not row.process_id
+
+
+def _usable(row: Record | MalformedRecord) -> Record | MalformedRecord:
+    if isinstance(row, MalformedRecord) or is_process_id(row.process_id):
+        return row
+    # No call can name its batch, so it stays reserved; left out, it would be invisible.
+    return MalformedRecord(row.record_id, "its PROCESS_ID cannot be used", message_id=row.message_id)
 
 
 def _check_type(order: object, kind: type) -> None:

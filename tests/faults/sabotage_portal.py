@@ -6,15 +6,15 @@ The guards of acknowledging and reporting are in `tests.faults.sabotage`; both a
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Timer
 from typing import Any, Final, cast
 
-from b24offline.events import Batch, RefreshWait, Tokens
-from b24offline.ledger import Fencing, Ledger, PollLease, StepLease, transitions
-from b24offline.rest import ClearOrder, OfflineQueue, ReserveOrder, TokenSource, oauth
+from b24offline.events import Batch, Record, RefreshWait, Tokens
+from b24offline.ledger import Ledger, Orphan, Orphans, StepLease, transitions
+from b24offline.rest import ClearOrder, OfflineQueue, ReservedPage, ReserveOrder, TokenSource, oauth
 from b24offline.store import TokenPairs
 
 LATE_SAVE_SECONDS: Final = 8.0
@@ -42,11 +42,23 @@ def rewritten(put: Put, script: str, *changes: tuple[str, str]) -> None:
 
 
 def _two_sightings(put: Put) -> None:
-    def orphans_to_adopt(self: Fencing, reserved: Collection[str], lease: PollLease) -> dict[str, int]:
-        known, now_ms = self._ledger.open_batches(), self._ledger.now_ms()
-        return {process_id: now_ms for process_id in reserved if process_id not in known}
+    """What one list showed is adopted, and not listed again under the lease."""
+    honest = OfflineQueue.reserved_pages
+    listed: dict[str, dict[int, Record]] = {}
 
-    put(Fencing, "orphans_to_adopt", orphans_to_adopt)
+    def pages(self: OfflineQueue, *given: Any, **more: Any) -> Iterator[ReservedPage]:
+        for page in honest(self, *given, **more):
+            for row in page.rows:
+                if isinstance(row, Record):
+                    listed.setdefault(row.process_id, {})[row.record_id] = row
+            yield page
+
+    def due(self: Orphans) -> tuple[Orphan, ...]:
+        return tuple(Orphan(str(name), self._ledger.now_ms(), True) for name in self._redis.hkeys(self._orphans))
+
+    put(OfflineQueue, "reserved_pages", pages)
+    put(OfflineQueue, "reserved_as", lambda self, names: {one: list(listed.get(one, {}).values()) for one in names})
+    put(Orphans, "due", due)
 
 
 def _poll_lease(put: Put) -> None:

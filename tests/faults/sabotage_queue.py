@@ -6,15 +6,15 @@ Where two rules cover for each other, both are off: `docs/model.md` says which, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from b24offline.delivery import Settler, retry_policy, settler
 from b24offline.events import Batch, Record
-from b24offline.ledger import Fencing, PollLease, SettleLease
+from b24offline.ledger import Fencing
 from b24offline.rest import ClearOrder, NackOrder, OfflineQueue, offline_orders
-from tests.faults.sabotage_portal import Put, Switch
+from tests.faults.sabotage_portal import Put, Switch, rewritten
 
 
 def _report_age(put: Put) -> None:
@@ -86,18 +86,8 @@ def _in_doubt_redrive(put: Put) -> None:
 
 
 def _in_doubt_adoption(put: Put) -> None:
-    """With it the two sightings of an orphan, which are as far apart."""
-    open_in_doubt_window = Fencing.open_in_doubt_window
-
-    def not_noted(self: Fencing, messages: Collection[str], settling: SettleLease | None) -> float:
-        return open_in_doubt_window(self, messages if settling else (), settling)
-
-    def at_once(self: Fencing, reserved: Collection[str], lease: PollLease) -> dict[str, int]:
-        now = self._ledger.now_ms()
-        return dict.fromkeys(set(reserved) - set(self._ledger.open_batches()), now)
-
-    put(Fencing, "open_in_doubt_window", not_noted)
-    put(Fencing, "orphans_to_adopt", at_once)
+    """What is adopted at once is so although an in-doubt window has not passed since the loss."""
+    rewritten(put, "begin_poll", ("  whole_from_now()\n", ""))
 
 
 def _recovery_pause(put: Put) -> None:

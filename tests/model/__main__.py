@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from .explore import Explored, explore
-from .rule_table import ASKED_FOR, BOTH, LINGER, LOSS, NEEDED, PAIR, SPARE, TARGET, TOGETHER, Case
+from .rule_table import ASKED_FOR, BOTH, LATE, LINGER, LOSS, NEEDED, PAIR, SPARE, TARGET, TOGETHER, Case
 from .sentences import reply
 from .state import Bounds, Rules
 
@@ -38,6 +38,7 @@ WHOLE: dict[int, tuple[tuple[str, Bounds], ...]] = {
         ("two changes, one loss, one cut off, one stands still", replace(BOTH, repeats=0, freezes=1, pauses=1)),
         ("two changes, batches linger", LINGER),
         ("two changes, two pipelines", PAIR),
+        ("two changes, what is adopted at once is written late", LATE),
         ("two changes, what is written to deduplicates by key", TARGET),
     ),
     2: (

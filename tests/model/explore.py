@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from .intake_moves import adopt, poll, redrive, sighted
+from .intake_moves import adopt, adopt_at_once, poll, redrive, sighted
 from .ledger_moves import closed, loss, run_moves
 from .portal_moves import change, network, tick
 from .settle_moves import begin, go_on
@@ -42,6 +42,7 @@ def moves(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
     yield from begin(state, rules, bounds)
     yield from go_on(state, rules, bounds)
     yield from adopt(state, rules, bounds)
+    yield from adopt_at_once(state, rules, bounds)
     yield from redrive(state, rules, bounds)
     yield from loss(state, rules, bounds)
     yield from tick(state, rules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .ledger_moves import opened
-from .state import FREE, Batch, Bounds, Call, Rules, State
+from .state import FREE, Batch, Bounds, Call, Look, Rules, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ def sighted(state: State, rules: Rules, bounds: Bounds) -> State:
             if record.nacked and record.process == FREE
         )
     orphans = state.orphans
-    if not state.recovery and not (state.poll and rules.poll_lease):
+    if not state.recovery:
         known = {batch.process for batch in state.batches}
         noted = dict(orphans)
         wait = bounds.sighting if rules.two_sightings else 0
@@ -69,6 +69,36 @@ def adopt(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
     if after is not state:
         in_doubt = bounds.in_doubt if rules.in_doubt_adoption else state.in_doubt
         yield ("adopted", *sorted(due)), after._replace(in_doubt=in_doubt)
+
+
+def adopt_at_once(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
+    """Yield what happens after an unanswered call: two lists show what is reserved and unknown; then it is opened.
+
+    In the code under the poll lease only, here at any time; with `late_looks` a while after the second list.
+    """
+    if not rules.adoption:
+        return
+    known = {batch.process for batch in state.batches}
+    looked = {look.process for look in state.looks}
+    for record in state.records:
+        if state.epoch or record.process in {FREE, *looked} or (record.process in known and rules.two_lists):
+            continue
+        look = Look(record.process, record.id, record.stamp, record.nacked, bounds.poll_lease)
+        if bounds.late_looks:
+            yield ("looked", look.process), state._replace(looks=tuple(sorted((*state.looks, look))))
+        else:
+            yield ("adopted_at_once", look.process), _at_once(state, look, rules, bounds)
+    for look in state.looks:
+        if look.process not in known:
+            rest = state._replace(looks=tuple(one for one in state.looks if one is not look))
+            yield ("adopted_at_once", look.process), _at_once(rest, look, rules, bounds)
+
+
+def _at_once(state: State, look: Look, rules: Rules, bounds: Bounds) -> State:
+    since_sighted = bounds.sighting - dict(state.orphans).get(look.process, bounds.sighting)
+    young = max(0, bounds.nack_age - since_sighted) if rules.fresh_at_once else 0
+    batch = Batch(look.process, look.record, look.stamp, young, 0)
+    return opened(state, batch, rules, bounds, nacked=look.nacked)
 
 
 def redrive(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:

@@ -140,6 +140,8 @@ def loss(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
             poll=0,
             in_doubt=0,
             recovery=bounds.recovery if rules.recovery_pause else 0,
+            epoch=bounds.in_doubt if rules.epoch_age else 0,
+            looks=(),
             orphans=(),
             lane=(),
             settlers=tuple(one for one in state.settlers if one.stage == "clear" and not rules.lease_to_clear),

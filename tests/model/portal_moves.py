@@ -72,6 +72,8 @@ def tick(state: State, rules: Rules) -> Iterator[Move]:
         poll=poll,
         in_doubt=_down(state.in_doubt),
         recovery=_down(state.recovery),
+        epoch=_down(state.epoch),
+        looks=tuple(look._replace(left=look.left - 1) for look in state.looks if look.left),
         orphans=tuple((process, _down(left)) for process, left in state.orphans),
         lane=tuple((record, _down(left)) for record, left in state.lane),
         settlers=settlers,

@@ -24,6 +24,8 @@ PAIR: Final = replace(CALM, pipelines=2)
 """Each delivery has two runs."""
 TARGET: Final = replace(CALM, deduplicates=True)
 """What is written to deduplicates by idempotency key."""
+LATE: Final = replace(CALM, late_looks=True)
+"""What is adopted at once is written a while after it was listed."""
 PROMPT: Final = Bounds(losses=0, repeats=0, reserving=0)
 """No reserving call outlives the poll lease."""
 PROMPT_LOSS: Final = replace(PROMPT, losses=1)
@@ -83,7 +85,7 @@ ASKED_FOR: Final = (
     Case(
         ("unique_attempts",), replace(CALM, freezes=1), LOST, 20, "an attempt's token never comes back for a later run"
     ),
-    Case(("unique_attempts",), LOSS, LOST, 25, "the same, after loss of the ledger"),
+    Case(("unique_attempts",), LOSS, LOST, 22, "the same, after loss of the ledger"),
     Case(
         ("own_run_when_retrying",),
         LINGER,
@@ -109,15 +111,23 @@ ASKED_FOR: Final = (
         ("lease_to_clear",),
         replace(LOSS, pauses=1),
         LOST,
-        21,
+        18,
         "the settle lease is still in hand when `clear` is sent",
     ),
+    Case(
+        ("epoch_age",),
+        LOSS,
+        LOST,
+        16,
+        "nothing is adopted at once before an in-doubt window has passed since the epoch began",
+    ),
+    Case(("fresh_at_once",), CALM, LOST, 14, "what is adopted at once is as young as what was just reserved"),
 )
 """Rules that the exploration of the protocol brought up."""
 
 TOGETHER: Final = (
     Case(("in_doubt_redrive", "redrive_wait"), TWICE, LOST, 20, "two periods before a nacked record is reserved"),
-    Case(("in_doubt_adoption", "two_sightings"), LOSS, LOST, 17, "two periods before an adopted record is cleared"),
+    Case(("in_doubt_adoption", "two_sightings"), LOSS, LOST, 14, "two periods before an adopted record is cleared"),
     Case(("nack_age", "poll_lease"), PROMPT, LOST, 12, "two guards against overlapping reserving calls"),
     Case(("nack_age", "recovery_pause"), PROMPT_LOSS, LOST, 13, "the same, after loss of the ledger"),
 )
@@ -128,6 +138,7 @@ SPARE: Final = (
     Case(("redrive_wait",), TWICE, "", 0, "an in-doubt window ends later than the call that nacked"),
     Case(("in_doubt_adoption",), LOSS, "", 0, "between two sightings every call of before has ended"),
     Case(("two_sightings",), LOSS, "", 0, "the in-doubt window of the adoption is as long"),
+    Case(("two_lists",), LATE, "", 0, "a batch that was settled meanwhile runs again, and finds its record gone"),
     Case(("poll_lease",), TWICE, "", 0, "the nack age covers overlapping calls"),
     Case(("nack_age",), PROMPT, "", 0, "the poll lease covers, where no call outlives it or is doubled"),
     Case(("recovery_pause",), LOSS, "", 0, "the nack age covers"),

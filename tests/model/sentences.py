@@ -49,6 +49,8 @@ SENTENCES: dict[str, Callable[..., str]] = {
         f"portal   executes error for {_batch(process)}: nacks {_ids(nacked)}, deletes {_ids(deleted)}"
     ),
     "adopted": lambda *due: f"adopt    opens {' and '.join(_batch(one) for one in due)}",
+    "looked": lambda process: f"adopt    two lists show {_batch(process)} as reserved and unknown",
+    "adopted_at_once": lambda process: f"adopt    opens {_batch(process)} at once",
     "ledger_lost": lambda: "ledger   is lost",
     "run_succeeds": lambda *reply: f"worker   {_run(*reply[:4])}, succeeds; it {_read(reply[4])}",
     "run_begins_again": lambda *reply: f"worker   {_run(*reply)}, begins again",

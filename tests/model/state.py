@@ -48,6 +48,16 @@ class Batch(NamedTuple):
     lease: int
 
 
+class Look(NamedTuple):
+    """What two lists showed as reserved and unknown, to be adopted at once. `left`: ticks of the poll lease."""
+
+    process: int
+    record: int
+    stamp: int
+    nacked: bool
+    left: int
+
+
 class Settler(NamedTuple):
     """A process that settles. `stage`: look (live was seen), supersede, nack, or clear (nothing left to look at)."""
 
@@ -87,6 +97,7 @@ Key = tuple[int, int, int, bool]
 class State(NamedTuple):
     """Everything about one message id. `uncovered`: pipelines that completed no run begun after the last change.
 
+    `epoch`: ticks until what an unanswered call reserved may be adopted at once.
     `written`, where the target deduplicates: key -> whether what it took under it is of after the last change.
     """
 
@@ -97,6 +108,8 @@ class State(NamedTuple):
     poll: int
     in_doubt: int
     recovery: int
+    epoch: int
+    looks: tuple[Look, ...]
     orphans: tuple[tuple[int, int], ...]
     lane: tuple[tuple[int, int], ...]
     settlers: tuple[Settler, ...]
@@ -118,6 +131,7 @@ class Bounds:
     `life`: a request is executed at most so long after it was sent. `choosing`: between the choice of rows and their
     reservation. `reserving`: like `life`, for reserving calls, which by default outlive the poll lease, too.
     `in_flight`: calls on the network at once. `linger`: a batch that its record has left may stay open; see `reduced`.
+    `late_looks`: what is adopted at once may be written until a poll lease after it was listed.
     `deduplicates`: what is written to takes the first write under an idempotency key, and drops all others.
     """
 
@@ -141,6 +155,7 @@ class Bounds:
     linger: bool = False
     pipelines: int = 1
     deduplicates: bool = False
+    late_looks: bool = False
 
     @property
     def names(self) -> tuple[int, ...]:
@@ -165,6 +180,9 @@ class Rules:
     in_doubt_superseded: bool = True
     in_doubt_adoption: bool = True
     two_sightings: bool = True
+    epoch_age: bool = True
+    fresh_at_once: bool = True
+    two_lists: bool = True
     recovery_pause: bool = True
     poll_lease: bool = True
     settle_lease: bool = True
@@ -191,6 +209,8 @@ def initial(bounds: Bounds) -> State:
         poll=0,
         in_doubt=0,
         recovery=0,
+        epoch=0,
+        looks=(),
         orphans=(),
         lane=(),
         settlers=(),
@@ -213,6 +233,7 @@ def new_process(state: State) -> int:
     used.update(call.process for call in state.calls)
     used.update(settler.process for settler in state.settlers)
     used.update(process for process, _ in state.orphans)
+    used.update(look.process for look in state.looks)
     number = 1
     while number in used:
         number += 1
@@ -226,6 +247,7 @@ def new_record(state: State) -> int:
     used += [batch.record for batch in state.batches]
     used += [call.record for call in state.calls]
     used += [settler.record for settler in state.settlers]
+    used += [look.record for look in state.looks]
     used += [straggler.record for straggler in state.stragglers]
     used += [key[0] for key, _ in state.written]
     return max(used, default=0) + 1
@@ -237,6 +259,7 @@ def new_stamp(state: State, record: Record) -> int:
     used.update(batch.stamp for batch in state.batches if batch.record == record.id)
     used.update(straggler.stamp for straggler in state.stragglers if straggler.record == record.id)
     used.update(call.stamp for call in state.calls if call.record == record.id)
+    used.update(look.stamp for look in state.looks if look.record == record.id)
     used.update(key[1] for key, _ in state.written if key[0] == record.id)
     number = 0
     while number in used:

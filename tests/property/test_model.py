@@ -14,7 +14,7 @@ from b24offline.delivery.settlement import needs_look, plan_settlement
 from b24offline.emulator import Journal, OfflineQueue, Selection, Sequence
 from tests.model.explore import explore
 from tests.model.portal_moves import change, network
-from tests.model.rule_table import ASKED_FOR, LINGER, LOSS, NEEDED, PAIR, SPARE, TOGETHER, TWICE, Case
+from tests.model.rule_table import ASKED_FOR, LATE, LINGER, LOSS, NEEDED, PAIR, SPARE, TOGETHER, TWICE, Case
 from tests.model.sentences import reply
 from tests.model.settle_moves import begin, go_on
 from tests.model.state import FREE, Batch, Bounds, Call, Record, Rules, Run, initial
@@ -25,8 +25,8 @@ pytestmark = [pytest.mark.unit, pytest.mark.timeout(3600)]  # minutes on a busy 
 
 @pytest.mark.parametrize(
     "bounds",
-    [LOSS, TWICE, replace(LOSS, freezes=1), LINGER, PAIR],
-    ids=["ledger lost", "a call executed twice", "ledger lost, a worker cut off", "batches linger", "two pipelines"],
+    [LOSS, TWICE, replace(LOSS, freezes=1), LINGER, PAIR, LATE],
+    ids=["ledger lost", "a call executed twice", "lost, a worker cut off", "batches linger", "two pipelines", "late"],
 )
 def test_with_all_rules_on_no_change_is_lost_and_every_state_drains(bounds: Bounds) -> None:
     found = explore(Rules(), bounds, drains=True)

@@ -35,7 +35,7 @@ def test_only_the_prelude_of_the_scripts_builds_keys() -> None:
 
 def test_the_prelude_builds_the_same_keys() -> None:
     prelude = files("b24offline.ledger").joinpath("scripts", "prelude.lua").read_text("utf-8")
-    of_portal = ("due", "batches", "fencing", "stats", "nacked", "orphans")
+    of_portal = ("due", "batches", "fencing", "stats", "nacked", "orphans", "look")
     names = {getattr(keys, name)("s") for name in of_portal}
     names |= {keys.open_counts("s"), keys.run("s", ""), keys.batch("s", "")}
     assert {name for name in names if f"stem .. '{name.removeprefix('s')}'" not in prelude} == set()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from b24offline.config import Timers
 from b24offline.events import Event, ObjectKey, Record, parse_record
-from b24offline.ledger import BatchKind, Entry, Fencing, Ledger, PollLease, RunRef, run_id
+from b24offline.ledger import BatchKind, Entry, Fencing, Ledger, Orphans, PollLease, RunRef, run_id
 from b24offline.rest import ReserveOrder, Slot, retry_expired_token
 
 if TYPE_CHECKING:
@@ -152,13 +152,14 @@ def guard_on(redis: Redis, ledger: Ledger, timers: Timers = TIMERS, *, gate: int
     return Fencing(redis, ledger, timers, max_in_flight_batches=gate)
 
 
-def adoptable(fencing: Fencing, reserved: list[str]) -> dict[str, int]:
-    """Return which of the reserved process ids a look at the portal adopts."""
-    lease = fencing.take_poll_lease(None, gate=False)
+def adoptable(redis: Redis, ledger: Ledger, reserved: list[str]) -> dict[str, int]:
+    """Return which orphans may be adopted after a look that showed these process ids, and when each was first seen."""
+    lease = guard_on(redis, ledger).take_poll_lease(None, gate=False)
     assert isinstance(lease, PollLease)
-    orphans = fencing.orphans_to_adopt(reserved, lease)
-    fencing.release(lease)
-    return orphans
+    guard_on(redis, ledger).release(lease)
+    orphans = Orphans(redis, ledger, TIMERS)
+    assert orphans.note_page(0, None, reserved, unreadable=0)
+    return {orphan.process_id: orphan.first_seen_ms for orphan in orphans.due()}
 
 
 def opened(ledger: Ledger, process_id: str, *entries: Entry, **more: Any) -> tuple[RunRef, ...]:
@@ -173,7 +174,10 @@ def ran(ledger: Ledger, handed: RunRef) -> RunRef:
     return handed
 
 
-_PASSING = ("poll_until", "recovery_until", "settle_until", "first_seen", "opened", "seen", "in_doubt:", "in_doubt_all")
+_PASSING = (
+    *("poll_until", "intent", "unanswered", "whole_since", "ended", "recovery_until", "settle_until"),
+    *("first_seen", "opened", "seen", "in_doubt:", "in_doubt_all"),
+)
 
 
 def pass_time(redis: Redis, ledger: Ledger, seconds: float) -> None:

@@ -31,7 +31,7 @@ from tests.support.core_events import (
     run_of,
     run_state,
 )
-from tests.support.portal_desk import CONNECTOR, PortalDesk
+from tests.support.portal_desk import CONNECTOR, PortalDesk, refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 LANE = Lane(name="default", batch_size=2)
 WIDE_LANE = Lane(name="default", batch_size=50)
-UPDATE, GET = "ONCRMDEALUPDATE", "event.offline.get"
+UPDATE, GET, LIST = "ONCRMDEALUPDATE", "event.offline.get", "event.offline.list"
 SEED = {
     "client_endpoint": "https://acme.example/rest/",
     "auth_url": "https://auth.example/",
@@ -145,20 +145,26 @@ class Deployment:
         for row in list(self.desk.rows().values()):
             self.desk.queue.mark(self.desk.now, row)
 
-    def lost_reservation(self) -> str:
-        """Reserve by a call whose answer is lost after the portal has executed it. Return the process id."""
-        self.desk.lose.append(GET)
+    def lost_reservation(self, *, executed: bool = True) -> str:
+        """Reserve by a call whose answer is lost, after or before the portal has executed it. Return the process id.
+
+        The poller does not live to look for it.
+        """
+        if executed:
+            self.desk.lose.append(GET)
+        else:
+            self.desk.refuse[GET] = refusal(UnknownAnswer, GET)
+        self.desk.refuse[LIST] = refusal(UnknownAnswer, LIST)  # else it would be adopted at once
         with pytest.raises(UnknownAnswer):
             self.poller.poll(LANE)
-        (process_id,) = {row.process_id for row in self.desk.rows().values()} - {""}
-        return process_id
+        return max((row.process_id for row in self.desk.rows().values()), default="")
 
     def adopted(self) -> tuple[str, ...]:
-        """Adopt in two looks, once the lease of a lost call has run out."""
+        """Adopt once the lease of a lost call has run out, or where none explains the orphan, a sighting later."""
         self.later(TIMERS.poll_lease_seconds + 1)
-        assert self.poller.adopt() == ()
+        adopted = self.poller.adopt()
         self.later(TIMERS.sighting_seconds + 1)
-        return self.poller.adopt()
+        return adopted or self.poller.adopt()
 
     # -- batches and their outcomes
 

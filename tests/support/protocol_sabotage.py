@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from b24offline.delivery import SettlePlan, SettleView, settlement, settler
 from b24offline.events import Record
-from b24offline.ledger import Fencing, ledger
+from b24offline.ledger import Orphans, ledger
 from b24offline.rest import OfflineQueue, offline_orders
 from tests.faults import sabotage
 from tests.faults.sabotage_portal import rewritten
@@ -83,7 +83,7 @@ def _retrying_never_fails(patch: pytest.MonkeyPatch) -> None:
 
 
 def _adoption(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Fencing, "orphans_to_adopt", lambda self, reserved, lease: {})
+    patch.setattr(Orphans, "due", lambda self: ())
 
 
 def _error_lane(patch: pytest.MonkeyPatch) -> None:

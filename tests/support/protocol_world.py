@@ -17,7 +17,7 @@ from b24offline.emulator import Address, ApiError, Binding, Call, Clock, Params,
 from b24offline.emulator import Portal as EmulatedPortal
 from b24offline.errors import BadRequest, QueryLimitExceeded, UnknownAnswer
 from b24offline.events import Routes, shipped_catalogue
-from b24offline.ledger import Fencing, Ledger
+from b24offline.ledger import Fencing, Ledger, Orphans
 from b24offline.rest import OfflineQueue
 from tests.faults import evidence
 from tests.faults.checker import Verdict, judge
@@ -190,16 +190,18 @@ class World:
             routes.add(lambda event: event, tuple(e for e, p in PIPELINES.items() if pipeline in p), pipeline)
         self.ledger = Ledger(redis, PREFIX, name, TIMERS, crash_budget=2)
         self.fencing = Fencing(redis, self.ledger, TIMERS, max_in_flight_batches=20)
+        self.orphans = Orphans(redis, self.ledger, TIMERS)
         self.queue = OfflineQueue(self.network, name, CONNECTOR)
         context = SimpleNamespace(
             name=name,
             queue=self.queue,
             ledger=self.ledger,
             fencing=self.fencing,
+            orphans=self.orphans,
             store=store,
             catalogue=shipped_catalogue(),
             routes=routes,
-            config=SimpleNamespace(unrouted="ack"),
+            config=SimpleNamespace(unrouted="ack", claim_orphans=True),
             timers=TIMERS,
         )
         portal = cast("PortalContext", context)

@@ -3,4 +3,5 @@
 local pid = ARGV[1]
 for _, run in ipairs(runs_of(pid)) do leave_batch(run, pid) end
 close_batch(pid, 'forgotten')
+whole_from_now()
 return 1

@@ -12,8 +12,8 @@ if lease ~= '' then
   local poll = redis.call('HMGET', FENCING, 'poll_token', 'poll_until')
   if poll[1] ~= lease then return nil end
   if first_seen == 0 then
-    redis.call('HDEL', FENCING, 'poll_token', 'poll_until')
-  elseif tonumber(poll[2]) <= now then
+    redis.call('HDEL', FENCING, 'poll_token', 'poll_until', 'intent')
+  elseif tonumber(poll[2]) <= now or on_other_server() then
     return nil
   end
 end

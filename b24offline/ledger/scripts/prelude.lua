@@ -12,6 +12,7 @@ local FENCING = stem .. ':fencing'
 local STATS = stem .. ':stats'
 local NACKED = stem .. ':nacked'
 local ORPHANS = stem .. ':orphans'
+local LOOK = stem .. ':look'
 -- The last record id of an event without a record.
 local SYNTHETIC_IDS = stem .. ':synthetic_ids'
 -- Longer than a portal keeps a reserved record.
@@ -48,6 +49,8 @@ local function forget_other_server(in_doubt_ms)
   redis.call('HDEL', FENCING, 'epoch', 'poll_token', 'poll_until')
   redis.call('HSET', FENCING, 'server', this_server())
 end
+-- The ledger is whole from now on only: what was forgotten may still act. See `due` in orphans.py.
+local function whole_from_now() redis.call('HSET', FENCING, 'whole_since', now) end
 -- Whether no portal knows of a batch.
 local function is_synthetic(pid) return string.sub(pid, 1, 10) == 'synthetic:' end
 local function count(field, by) redis.call('HINCRBY', STATS, field, by or 1) end

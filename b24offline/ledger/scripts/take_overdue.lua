@@ -43,6 +43,7 @@ for _, pid in ipairs(redis.call('ZRANGE', BATCHES, looked, looked + BATCHES_A_SW
   else
     redis.call('ZREM', BATCHES, pid)
     redis.call('DEL', records_key(pid))
+    whole_from_now()
     lost = true
   end
 end

@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b24offline.delivery.poller import UNROUTED_LOG_SECONDS, PollResult
-from b24offline.errors import QueryLimitExceeded, RateLimited, StoreError, UnknownAnswer
+from b24offline.delivery.batch_opener import UNROUTED_LOG_SECONDS
+from b24offline.delivery.poller import PollResult
+from b24offline.errors import QueryLimitExceeded, RateLimited, StoreError
 from b24offline.ledger import MAX_RETRYING_RECORDS, BatchKind, PollLease, SettleLease
-from b24offline.monitoring.health_sample import take_sample
 from tests.support.core_events import (
     PORTAL,
     TIMERS,
     message_of,
-    reserve,
     reserve_nacked,
 )
-from tests.support.deployment import GET, LANE, Deployment, passed_on
-from tests.support.portal_desk import CONNECTOR, refusal
+from tests.support.deployment import GET, LANE, Deployment
+from tests.support.portal_desk import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -88,76 +87,6 @@ def test_after_loss_of_the_ledger_none_is_sent_for_a_while(acme: Deployment) -> 
     assert acme.poller.poll(LANE).state == "opened"
 
 
-def test_a_lost_answer_keeps_the_lease_and_adoption_brings_the_records_back(acme: Deployment) -> None:
-    acme.changes("1", "2")
-    pid = acme.lost_reservation()
-    assert acme.poller.poll(LANE).state == "busy"
-    assert acme.poller.adopt() == (), "adopted beside a reserving call that may live"
-    assert acme.adopted() == (pid,)
-    assert acme.outcomes(pid) == {1: "unfinished", 2: "unfinished"}
-    assert len(acme.ledger.start(pid)) == 2
-    assert acme.poller.adopt() == ()
-    assert acme.desk.methods().count("get") == 1
-
-
-def test_an_orphan_is_not_adopted_at_first_sight(acme: Deployment) -> None:
-    acme.changes("1")
-    acme.lost_reservation()
-    acme.later(TIMERS.poll_lease_seconds + 1)
-    assert acme.poller.adopt() == ()
-    acme.later(TIMERS.sighting_seconds - 10)
-    assert acme.poller.adopt() == ()
-    acme.later(11)
-    assert len(acme.poller.adopt()) == 1
-
-
-def test_an_adopted_batch_is_in_doubt_and_counts_as_old_as_its_first_sight(acme: Deployment) -> None:
-    acme.changes("1")
-    pid = acme.lost_reservation()
-    acme.adopted()
-    assert set(acme.fencing.in_doubt_until_ms([message.message_id for message in acme.desk.rows().values()]))
-    for one in acme.ledger.start(pid):
-        acme.ledger.succeed(one.run, one.attempt)
-    assert acme.settler.settle(pid).kept == 1
-    acme.later(TIMERS.in_doubt_seconds + 1)
-    assert acme.settler.settle(pid).state == "closed"
-    assert acme.desk.rows() == {}
-
-
-def test_adoption_opens_a_closed_process_id_again(acme: Deployment) -> None:
-    acme.changes("1")
-    (pid,) = acme.poller.poll(LANE).opened
-    settling = acme.ledger.begin_settle(pid)
-    assert isinstance(settling, SettleLease)
-    acme.ledger.end_settle(settling, settling.outcomes, 1)
-    assert acme.poller.adopt() == ()
-    acme.later(TIMERS.sighting_seconds + 1)
-    assert acme.poller.adopt() == (pid,)
-    assert acme.outcomes(pid) == {1: "unfinished"}
-
-
-def test_a_batch_of_ours_is_not_adopted(acme: Deployment) -> None:
-    acme.changes("1")
-    acme.poller.poll(LANE)
-    for _ in range(3):
-        acme.later(TIMERS.sighting_seconds + 1)
-        assert acme.poller.adopt() == ()
-
-
-def test_many_orphans_are_adopted_whole(acme: Deployment) -> None:
-    acme.changes(*(str(number) for number in range(1, 121)))
-    reserve(acme.queue, 120)
-    (pid,) = acme.adopted()
-    assert len(acme.ledger.events(pid)) == 120
-
-
-def test_adoption_gives_its_lease_back_even_after_an_error(acme: Deployment) -> None:
-    acme.desk.refuse["event.offline.list"] = refusal(UnknownAnswer, "event.offline.list")
-    with pytest.raises(UnknownAnswer):
-        acme.poller.adopt()
-    assert acme.poller.poll(LANE).state == "empty"
-
-
 @pytest.mark.parametrize("error", [refusal(QueryLimitExceeded, GET), RateLimited(PORTAL, 9.0), StoreError("away")])
 def test_a_call_that_was_surely_not_executed_gives_the_lease_back(acme: Deployment, error: Exception) -> None:
     acme.desk.refuse[GET] = error
@@ -195,7 +124,7 @@ def test_of_an_event_acknowledged_without_a_route_each_process_tells_once_an_hou
     acme: Deployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     reply: dict[str, float] = {}
-    monkeypatch.setattr("b24offline.delivery.poller._logged_at", reply)
+    monkeypatch.setattr("b24offline.delivery.batch_opener._logged_at", reply)
     for deal, name in enumerate(("ONCRMLEADADD", "ONCRMDEALUPDATE", "ONCRMLEADADD", "ONCRMLEADADD"), 1):
         if deal == 4:
             reply["ONCRMLEADADD"] -= UNROUTED_LOG_SECONDS
@@ -208,7 +137,7 @@ def test_of_an_event_acknowledged_without_a_route_each_process_tells_once_an_hou
 def test_an_event_nacked_for_want_of_a_route_is_told_as_such(
     redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("b24offline.delivery.poller._logged_at", {})
+    monkeypatch.setattr("b24offline.delivery.batch_opener._logged_at", {})
     acme = Deployment(redis, tmp_path, B24_UNROUTED="nack")
     acme.desk.change("1", "ONCRMLEADADD")
     assert acme.poller.poll(LANE).opened
@@ -220,16 +149,6 @@ def test_rows_that_cannot_be_read_fail_alone(acme: Deployment) -> None:
     acme.desk.distort = lambda row: {**row, "TIMESTAMP_X": "never"} if row["ID"] == "1" else row
     (pid,) = acme.poller.poll(LANE).opened
     assert acme.outcomes(pid) == {1: "failed", 2: "unfinished"}
-
-
-def test_an_orphan_that_cannot_be_read_is_adopted_as_failed(acme: Deployment) -> None:
-    acme.changes("1", "2")
-    acme.lost_reservation()
-    acme.desk.distort = lambda row: {**row, "EVENT_NAME": ""} if row["ID"] == "1" else row
-    (pid,) = acme.adopted()
-    assert acme.outcomes(pid) == {1: "failed", 2: "unfinished"}
-    acme.later(TIMERS.in_doubt_seconds + 1)
-    assert acme.settler.settle(pid).nacked == 1
 
 
 def test_a_nacked_record_is_reserved_alone_and_retrying(acme: Deployment) -> None:
@@ -279,44 +198,6 @@ def test_what_is_retrying_is_told_though_the_list_of_the_others_breaks_off(acme:
         acme.poller.redrive(listed([]))
 
 
-def test_an_unknown_answer_of_redrive_keeps_the_lease(acme: Deployment) -> None:
-    acme.nacked("1")
-    acme.desk.lose.append(GET)
-    with pytest.raises(UnknownAnswer):
-        acme.poller.redrive(list(acme.queue.nacked()))
-    assert acme.poller.poll(LANE).state == "busy"
-    (pid,) = acme.adopted()
-    (handed,) = acme.ledger.start(pid)
-    begun = acme.ledger.begin_step(handed.run, handed.attempt, 0)
-    assert begun is not None
-    assert begun.retrying, "an adopted nacked record was taken for a new one"
-
-
-def test_a_nacked_orphan_without_pipeline_waits_for_a_worker_with_its_route(
-    acme: Deployment, caplog: pytest.LogCaptureFixture
-) -> None:
-    acme.nacked("1", name="ONCRMLEADADD")
-    reserved = reserve_nacked(acme.queue, 1)
-    assert reserved is not None
-    assert acme.adopted() == ()
-    (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert (line.message.partition(",")[0], line.__dict__["events"]) == ("orphan not adopted", ["ONCRMLEADADD"])
-    assert acme.fencing.has_orphans(), "nobody is told of it"
-    acme.routes.add(passed_on, ("ONCRMLEADADD",), "lead_added")
-    assert acme.poller.adopt() == (reserved.process_id,)
-    assert acme.outcomes(reserved.process_id) == {1: "unfinished"}
-
-
-def test_of_an_orphan_all_but_such_records_are_adopted(acme: Deployment) -> None:
-    acme.nacked("1", name="ONCRMLEADADD")
-    reserved = reserve_nacked(acme.queue, 1)
-    assert reserved is not None
-    acme.changes("2")
-    acme.desk.queue.move(acme.desk.now, acme.desk.rows().values(), reserved.process_id)
-    assert acme.adopted() == (reserved.process_id,)
-    assert acme.outcomes(reserved.process_id) == {2: "unfinished"}
-
-
 @pytest.mark.parametrize(("policy", "settleable"), [("ack", True), ("nack", False)])
 def test_only_what_is_acknowledged_without_a_route_settles_at_once(
     redis: Redis, tmp_path: Path, policy: str, settleable: bool
@@ -333,14 +214,3 @@ def test_redrive_stops_where_a_poll_is_under_way(acme: Deployment) -> None:
     assert isinstance(acme.fencing.take_poll_lease(None), PollLease)
     assert acme.poller.redrive(list(acme.queue.nacked())) == ()
     assert acme.fencing.in_doubt_until_ms([message_of(1)]) == {}
-
-
-def test_reserved_records_that_cannot_be_read_are_counted_until_they_are_gone(acme: Deployment) -> None:
-    acme.changes("1", "2")
-    acme.desk.distort = lambda row: {**row, "MESSAGE_ID": "?"} if row["ID"] == "1" else row
-    (pid,) = acme.poller.poll(LANE).opened
-    acme.poller.adopt()
-    assert take_sample(acme.redis, acme.ledger, "b24offline").unreadable == 1
-    acme.desk.queue.clear_ids(acme.desk.now, CONNECTOR, pid, frozenset([1]))
-    acme.poller.adopt()
-    assert take_sample(acme.redis, acme.ledger, "b24offline").unreadable == 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import Redis
 
-from b24offline.ledger import PollLease, PollRefused, SettleLease
+from b24offline.ledger import BatchKind, PollLease, PollRefused, SettleLease
 from b24offline.supervisor import EmbeddedValkey
 from tests.support.core_events import TIMERS, entry_of, guard_on, ledger_on, message_of, opened, pass_time
 from tests.support.waiting import wait_until
@@ -67,6 +67,8 @@ def test_another_server_is_noticed_as_a_loss(pair: Pair, how: str) -> None:
     ledger, fencing = ledger_at(pair.second if how == "promoted replica" else pair.restored())
     assert fencing.in_doubt_until_ms([message_of(1)]) == {}
     assert not fencing.renew(lease), "a reserving call is sent"
+    orphan = {"kind": BatchKind.ADOPTED, "poll_token": lease.token, "first_seen_ms": 1}
+    assert ledger.open("p3", [entry_of(3)], **orphan) is None, "an orphan is opened as if nothing were forgotten"
     assert fencing.open_in_doubt_window([message_of(1)], settling) == 0.0, "a settle under way goes on"
     assert isinstance(ledger.begin_settle("p2"), SettleLease)
     ends = fencing.in_doubt_until_ms([message_of(1), message_of(2)])

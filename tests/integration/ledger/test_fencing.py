@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from b24offline.ledger import MAX_RETRYING_RECORDS, BatchKind, PollLease, PollRefused, SettleLease
 from tests.support.core_events import (
     TIMERS,
-    adoptable,
     entry_of,
     guard_on,
     ledger_on,
@@ -253,73 +252,9 @@ def test_in_doubt_periods_epoch_and_lease_vanish_together(redis: Redis) -> None:
     fencing = guard_on(redis, ledger)
     epoch = lease_of(fencing).epoch
     fencing.open_in_doubt_window([message_of(1)], None)
-    assert [key.removeprefix(ledger.stem) for key in redis.scan_iter(f"{ledger.stem}*")] == [":fencing"]
+    assert {key.removeprefix(ledger.stem) for key in redis.scan_iter(f"{ledger.stem}*")} == {":fencing", ":look"}
     redis.delete(f"{ledger.stem}:fencing")
     assert refused(fencing, epoch).reason == "recovering"
-
-
-def test_an_orphan_is_adopted_when_seen_twice_far_enough_apart(redis: Redis) -> None:
-    ledger = ledger_on(redis)
-    fencing = guard_on(redis, ledger)
-    before = ledger.now_ms()
-    assert adoptable(fencing, ["a"]) == {}
-    assert adoptable(fencing, ["a"]) == {}
-    pass_time(redis, ledger, TIMERS.sighting_seconds - 5)
-    assert adoptable(fencing, ["a", "b"]) == {}
-    pass_time(redis, ledger, 6)
-    (adopted,) = adoptable(fencing, ["a", "b"]).items()
-    assert adopted[0] == "a"
-    assert abs(adopted[1] - before + (TIMERS.sighting_seconds + 1) * 1000) < 5_000
-
-
-def test_what_was_not_listed_in_between_starts_anew(redis: Redis) -> None:
-    ledger = ledger_on(redis)
-    fencing = guard_on(redis, ledger)
-    adoptable(fencing, ["a"])
-    pass_time(redis, ledger, TIMERS.sighting_seconds + 1)
-    adoptable(fencing, [])
-    assert adoptable(fencing, ["a"]) == {}
-
-
-def test_our_own_batches_are_no_orphans(redis: Redis) -> None:
-    ledger = ledger_on(redis)
-    fencing = guard_on(redis, ledger)
-    adoptable(fencing, ["a"])
-    opened(ledger, "a", entry_of(1))
-    pass_time(redis, ledger, TIMERS.sighting_seconds + 1)
-    assert adoptable(fencing, ["a"]) == {}
-    ledger.forget("a")
-    assert adoptable(fencing, ["a"]) == {}, "a sighting of before the batch was open still counted"
-
-
-def test_a_list_that_outlasted_its_lease_adopts_nothing(redis: Redis) -> None:
-    """Meanwhile another worker has adopted what it lists, and settled it."""
-    ledger = ledger_on(redis)
-    fencing = guard_on(redis, ledger)
-    adoptable(fencing, ["a"])
-    pass_time(redis, ledger, TIMERS.sighting_seconds + 1)
-    late = lease_of(fencing, gate=False)
-    assert fencing.orphans_to_adopt(["a"], late) != {}, "under its lease it adopts"
-    pass_time(redis, ledger, TIMERS.poll_lease_seconds + 1)
-    assert fencing.orphans_to_adopt(["a"], late) == {}, "the lease ran out"
-    assert ledger.open("a", [entry_of(1)], kind=BatchKind.ADOPTED, poll_token=late.token, first_seen_ms=1) is None
-    other = lease_of(fencing, gate=False)
-    assert ledger.open("a", [entry_of(1)], kind=BatchKind.ADOPTED, poll_token=other.token, first_seen_ms=1) == 1
-    ledger.forget("a")
-    assert fencing.orphans_to_adopt(["a"], late) == {}, "another worker has the lease"
-    assert ledger.open("a", [entry_of(1)], kind=BatchKind.ADOPTED, poll_token=late.token, first_seen_ms=1) is None
-    assert ledger.open("b", [entry_of(2)], kind=BatchKind.ADOPTED, poll_token=other.token, first_seen_ms=1) == 1
-
-
-def test_what_was_adopted_and_settled_during_the_list_is_not_adopted_again(redis: Redis) -> None:
-    ledger = ledger_on(redis)
-    fencing = guard_on(redis, ledger)
-    adoptable(fencing, ["a"])
-    pass_time(redis, ledger, TIMERS.sighting_seconds + 1)
-    opened(ledger, "a", entry_of(1), kind=BatchKind.ADOPTED)
-    lease = lease_of(fencing, gate=False)
-    ledger.forget("a")
-    assert fencing.orphans_to_adopt(["a"], lease) == {}, "its sighting of before it was adopted still counted"
 
 
 def test_nacked_records_are_due_after_their_wait_oldest_first(redis: Redis) -> None:

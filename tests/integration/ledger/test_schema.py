@@ -17,6 +17,7 @@ from b24offline.ledger import (
     LeaseRenewer,
     Ledger,
     LedgerSchemaMismatch,
+    Orphans,
     PollLease,
     other_schema,
     reset_ledgers,
@@ -29,7 +30,6 @@ from tests.support.core_events import (
     PORTAL,
     PREFIX,
     TIMERS,
-    adoptable,
     entry_of,
     guard_on,
     ledger_on,
@@ -81,7 +81,7 @@ CHANGES: list[Callable[[Redis, Ledger], Any]] = [
     lambda _, ledger: ledger.take_overdue(),
     lambda _, ledger: ledger.begin_settle("p1"),
     lambda _, ledger: ledger.forget("p1"),
-    lambda redis, ledger: adoptable(guard_on(redis, ledger), ["p1"]),
+    lambda redis, ledger: Orphans(redis, ledger, TIMERS).note_page(0, None, ["p1"], unreadable=0),
 ]
 
 

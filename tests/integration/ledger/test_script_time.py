@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from b24offline.ledger import MAX_RETRYING_RECORDS, BatchKind, Fencing, Ledger, PollLease
-from tests.support.core_events import entry_of, guard_on, ledger_on, opened, record_of
+from b24offline.ledger import MAX_RETRYING_RECORDS, BatchKind, Fencing, Ledger, Orphans, PollLease
+from tests.support.core_events import TIMERS, entry_of, guard_on, ledger_on, opened, record_of
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -45,15 +45,15 @@ def most_commands(redis: Redis, kind: BatchKind, number: int) -> dict[str, int]:
         return reply
 
     ledger.transition = counted  # type: ignore[method-assign]
-    play(ledger, fencing, [f"p{batch}" for batch in range(number)])
+    play(redis, ledger, fencing, [f"p{batch}" for batch in range(number)])
     return dict(most)
 
 
-def play(ledger: Ledger, fencing: Fencing, process_ids: list[str]) -> None:
+def play(redis: Redis, ledger: Ledger, fencing: Fencing, process_ids: list[str]) -> None:
     for kind in (BatchKind.POLLED, BatchKind.RETRYING):
         lease = fencing.take_poll_lease(None, kind=kind)
         assert isinstance(lease, PollLease)
-        assert fencing.orphans_to_adopt([*process_ids, "orphan"], lease) == {}
+        assert Orphans(redis, ledger, TIMERS).note_page(0, None, [*process_ids[-49:], "orphan"], unreadable=0)
         fencing.release(lease)
     rows = [record_of(number, ERROR="1") for number in range(1, 1 + FEW)]
     next(fencing.due_nacked(rows, 1), None)
@@ -66,6 +66,6 @@ def play(ledger: Ledger, fencing: Fencing, process_ids: list[str]) -> None:
 def test_scripts_do_not_grow_with_what_waits(redis: Redis, kind: BatchKind) -> None:
     # The first time scripts are loaded, too.
     _, few, many = (most_commands(redis, kind, number) for number in (1, FEW, MANY))
-    assert {"begin_poll", "orphans_to_adopt", "due_nacked", "take_overdue", "open_batch", "begin_settle"} <= set(many)
+    assert {"begin_poll", "note_reserved", "due_nacked", "take_overdue", "open_batch", "begin_settle"} <= set(many)
     # With more than a page of batches a sweep notes how far it has looked.
     assert many == {**few, "take_overdue": few["take_overdue"] + 1}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b24offline.ledger import BatchKind, note_refused, note_unreadable
+from b24offline.ledger import BatchKind, Orphans, note_refused, note_unreadable
 from b24offline.monitoring import HealthSample
 from b24offline.monitoring.health_sample import take_sample
-from tests.support.core_events import adoptable, entry_of, guard_on, ledger_on, opened
+from tests.support.core_events import TIMERS, adoptable, entry_of, ledger_on, opened
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -45,14 +45,13 @@ def test_a_dead_letter_that_is_redriven_is_given_its_time_again(redis: Redis) ->
 
 def test_an_orphan_is_counted_until_it_is_adopted_or_gone(redis: Redis) -> None:
     ledger = ledger_on(redis)
-    fencing = guard_on(redis, ledger)
-    adoptable(fencing, ["a", "b"])
+    adoptable(redis, ledger, ["a", "b"])
     redis.hincrby(f"{ledger.stem}:orphans", "a", -1_000_000)
     sample = sample_of(redis, ledger)
     assert sample.orphans == 2
     assert 1000 <= sample.oldest_orphan_seconds < 1001
-    adoptable(fencing, [])
-    assert sample_of(redis, ledger) == HealthSample()
+    Orphans(redis, ledger, TIMERS).forget(["a", "b"])
+    assert sample_of(redis, ledger).orphans == 0
 
 
 def test_unreadable_records_and_refused_events_are_kept_until_gone(redis: Redis) -> None:

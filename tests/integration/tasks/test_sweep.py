@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import update
 
-from b24offline import contract
+from b24offline import contract, keys
 from b24offline.delivery.redriver import LISTED_FREELY
 from b24offline.delivery.sweeper import Sweeper
 from b24offline.events import ObservedState
@@ -160,21 +160,22 @@ def test_a_blocked_portal_is_called_by_polls_only(sweeps: Sweeps, monkeypatch: p
 
 
 def test_thousands_of_reserved_records_without_orphan_are_listed_seldom(sweeps: Sweeps) -> None:
-    fencing, timers = sweeps.runtime.services(FIRST).fencing, sweeps.runtime.timers
-    fencing.note_reserved(100 * LISTED_FREELY, 0)
+    services, timers = sweeps.runtime.services(FIRST), sweeps.runtime.timers
+    services.redis.hset(keys.look(services.ledger.stem), "reserved", 100 * LISTED_FREELY)
     for _ in range(3):
         sweeps.play("reserved")
     assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 1
     key = f"{sweeps.runtime.config.redis_key_prefix}:once:reserved:{FIRST}"
     assert sweeps.runtime.redis.pttl(key) == pytest.approx(3 * timers.sighting_seconds * 1000, rel=0.2)
-    adoptable(fencing, ["1234"])
+    adoptable(services.redis, services.ledger, ["1234"])
     for _ in range(3):
         sweeps.play("reserved")
     assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 4, "with an orphan they are listed in each turn"
 
 
 def test_few_reserved_records_are_listed_in_each_turn(sweeps: Sweeps) -> None:
-    sweeps.runtime.services(FIRST).fencing.note_reserved(LISTED_FREELY, 0)
+    services = sweeps.runtime.services(FIRST)
+    services.redis.hset(keys.look(services.ledger.stem), "reserved", LISTED_FREELY)
     for _ in range(3):
         sweeps.play("reserved")
     assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 3
