@@ -31,10 +31,11 @@ def b24_settings(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def _b24_portal_of_module() -> Iterator[EmulatedPortal]:
+def _b24_portal_of_module(b24_settings: dict[str, str]) -> Iterator[EmulatedPortal]:
     from b24offline.emulator import EmulatorProcess  # noqa: PLC0415 - only where the fixture is used
     from b24offline.testing import EmulatedPortal  # noqa: PLC0415
 
+    del b24_settings  # with other settings, another portal: the one before knows another deployment's tokens
     with EmulatorProcess() as process:
         yield EmulatedPortal(process)
 

@@ -3,7 +3,7 @@
 from b24offline.rest.authorization import Grant, authorize_link, code_from, exchange_code
 from b24offline.rest.call_slots import NotAnswering
 from b24offline.rest.circuit import CallRules
-from b24offline.rest.client import Command, RestClient
+from b24offline.rest.client import BatchAnswer, Command, RestClient
 from b24offline.rest.listing import LIST_PAGE, METHODS, Listed, ObjectLister
 from b24offline.rest.oauth import TokenSource
 from b24offline.rest.offline_orders import ClearOrder, NackOrder, NackRules, ReserveOrder, UnsafeCall
@@ -31,6 +31,7 @@ __all__ = [
     "NO_STAMP",
     "QUEUE_METHODS",
     "QUEUE_PAGE",
+    "BatchAnswer",
     "CallRules",
     "ClearOrder",
     "Client",

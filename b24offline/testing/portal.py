@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from b24offline import emulator
-from b24offline.events import ObjectKey, Tokens
-from b24offline.rest import PortalClient, RawAnswer, RestClient, is_writing
+from b24offline.rest import RawAnswer, RestClient, is_writing
+
+if TYPE_CHECKING:
+    from b24offline.events import ObjectKey
+    from b24offline.rest import BatchAnswer, Command, PortalClient
 
 CONNECTOR: Final = "b24offline"
 _ENDPOINT: Final = "https://portal.example/rest/"
+_TOKEN: Final = "token"  # noqa: S105 - of no portal
 
 Objects = Mapping[str, Mapping[str, Any]]
 """`{"crm_deal 5": {"STAGE_ID": "WON"}}`: entity and id -> fields over those that every such object has."""
@@ -77,8 +81,7 @@ class PortalInProcess:
                     "For others give the reply of the method that reads them: answers={'user.get': [...]}."
                 )
             self._state.objects.put(entity, object_id, fields, self._state.clock.now())
-        rest = RestClient(name, _ENDPOINT, cast("Any", self))
-        self.client = PortalClient(rest, cast("Any", _OneToken()), cast("Any", _NoLimit()), name, max_wait_seconds=0)
+        self.client = cast("PortalClient", _Client(RestClient(name, _ENDPOINT, cast("Any", self))))
 
     def object(self, key: ObjectKey) -> Any:
         """Return an object as its get method does, None where there is none."""
@@ -126,21 +129,14 @@ class PortalInProcess:
         return emulator.Result(answer(call.params.values) if callable(answer) else answer)
 
 
-class _OneToken:
-    def current(self, portal: str) -> Tokens:
-        del portal
-        return Tokens("token", "", 1)
+class _Client:
+    """Stands for `PortalClient`: without a rate limit and a token that could expire."""
 
-    refresh = current
+    def __init__(self, rest: RestClient) -> None:
+        self._rest = rest
 
+    def call(self, method: str, params: Mapping[str, object] | None = None) -> Any:
+        return self._rest.call(method, params, token=_TOKEN)
 
-class _NoLimit:
-    def blocked(self, *_: Any) -> float:
-        return 0.0
-
-    take = method_pause = blocked
-
-    def slow_down(self, *_: Any) -> None:
-        """A test waits for nothing."""
-
-    block = pause_method = slow_down
+    def batch(self, commands: Mapping[str, Command]) -> BatchAnswer:
+        return self._rest.batch(commands, token=_TOKEN)
