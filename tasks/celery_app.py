@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from kombu.transport.native_delayed_delivery import MAX_LEVEL, level_name
 
 from b24offline import log, settings
-from b24offline.config import Config
+from b24offline.config import Config, import_pipelines
 from b24offline.errors import ConfigError, StoreError
 from b24offline.runtime import Runtime
 from b24offline.tasks import redis_transport
@@ -84,6 +84,15 @@ def _was_asked_for(option: str) -> bool:
     """Return whether an option of Celery's command line was given: its default for the level is WARNING."""
     context = click.get_current_context(silent=True)
     return context is not None and context.get_parameter_source(option) not in {None, ParameterSource.DEFAULT}
+
+
+@signals.import_modules.connect
+def _import_pipelines(**_: Any) -> None:
+    """Import the pipelines before Celery does, which would show a mistake in one as a traceback of its own."""
+    try:
+        import_pipelines(settings.config.pipelines)
+    except ConfigError as error:
+        raise SystemExit(f"b24offline cannot start.\n{error}") from None
 
 
 @signals.celeryd_after_setup.connect

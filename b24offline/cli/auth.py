@@ -15,12 +15,13 @@ import click
 
 from b24offline.cli.audited import Audited
 from b24offline.cli.check_view import show_checks
-from b24offline.cli.checked import checked
+from b24offline.cli.checked import checked, checked_address
 from b24offline.cli.output import Refusal, load_runtime
 from b24offline.cli.redirect import Redirects
 from b24offline.config import import_pipelines
 from b24offline.doctor import Check, CheckState, failed, needed_scopes, portal_checks
 from b24offline.errors import ConfigError, PortalError
+from b24offline.events import ObservedState
 from b24offline.rest import Client, Grant, RestClient, authorize_link, code_from, exchange_code, portal_facts
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def auth(
     """
     endpoint = endpoint_of(address)
     runtime = load_runtime()
+    checked_address(runtime.config, "portal_url", "PORTAL-ADDRESS", endpoint)
     if runtime.config.portal_url == endpoint:
         runtime.ensure_configured_portal()
     known = [portal for portal in runtime.store.portals.list(secret=False) if portal.served]
@@ -88,7 +90,7 @@ def auth(
     existing = known_portal(known, wanted, grant.member_id)
     if existing:
         # Before anything else: its refresh token of before may have ended with the new one.
-        _renew(runtime, client, grant, existing.name)
+        _renew(runtime, wanted, client, grant, existing)
     checks = _checks(runtime, wanted, grant, scopes)
     show_checks(checks)
     if any(check.state is CheckState.FAILED for check in checks):
@@ -151,7 +153,7 @@ def _client(
     return Client(
         checked("client_id", "--client-id", client_id),
         checked("client_secret", "--client-secret-file", secret),
-        checked("auth_url", "--auth-url", auth_url),
+        checked_address(config, "auth_url", "--auth-url", auth_url),
     )
 
 
@@ -242,8 +244,11 @@ def _add(runtime: Runtime, wanted: Wanted, client: Client, grant: Grant) -> str:
     ).name
 
 
-def _renew(runtime: Runtime, client: Client, grant: Grant, name: str) -> None:
-    store = runtime.store
+def _renew(runtime: Runtime, wanted: Wanted, client: Client, grant: Grant, portal: Portal) -> None:
+    store, name = runtime.store, portal.name
+    if portal.client_endpoint != wanted.endpoint or portal.state is ObservedState.MOVED:
+        # The operator named this address, and the authorization server has just named the same.
+        store.portals.set_endpoint(name, wanted.endpoint)
     if store.portals.get(name).client_secret != client.client_secret:
         store.portals.set_client_secret(client.client_id, client.client_secret)
     store.tokens.authorize(name, grant.refresh_token, access_token=grant.access_token, member_id=grant.member_id)

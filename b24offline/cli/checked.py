@@ -21,3 +21,11 @@ def checked(field: str, option: str, value: str) -> str:
         raise Refusal(f"{option} {reason}. Nothing was changed.") from None
     text: str = found.get_secret_value() if hasattr(found, "get_secret_value") else found
     return text
+
+
+def checked_address(config: Config, field: str, option: str, value: str) -> str:
+    """Return an address that this deployment may use. Raise the refusal that names the option."""
+    address = checked(field, option, value)
+    if why := config.refused_address(**{field: address}):
+        raise Refusal(f"{option} {why}. Nothing was changed.")
+    return address

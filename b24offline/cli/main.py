@@ -11,6 +11,7 @@ COMMANDS: Final = {
     "up": ("b24offline.cli.up:up", "Run everything on this machine."),
     "auth": ("b24offline.cli.auth:auth", "Connect a portal, or authorize it again."),
     "portal": ("b24offline.cli.portal:portal", "Add, show, pause, change and remove portals."),
+    "doctor": ("b24offline.cli.doctor:doctor", "Check everything, and say what to do."),
     "status": ("b24offline.cli.status:status", "Show the state of every portal, and who must act."),
     "nacked": ("b24offline.cli.nacked:nacked", "Show failed events: nacked, retrying or dead-lettered."),
     "dead-letter": ("b24offline.cli.dead_letter:dead_letter", "List, redrive, drop and export dead letters."),

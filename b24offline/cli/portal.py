@@ -13,7 +13,7 @@ import click
 from redis.exceptions import RedisError
 
 from b24offline.cli.audited import Audited
-from b24offline.cli.checked import checked
+from b24offline.cli.checked import checked, checked_address
 from b24offline.cli.output import Refusal, load_runtime, show_json, show_table
 from b24offline.cli.portal_import import import_portals
 from b24offline.cli.portal_view import TITLES, facts, open_batches, row
@@ -55,8 +55,8 @@ def add(
     runtime = load_runtime()
     added = runtime.store.portals.add(
         checked("portal_name", "NAME", name),
-        client_endpoint=_address(runtime, "portal_url", "--url", url),
-        auth_url=_address(runtime, "auth_url", "--auth-url", auth_url or runtime.config.auth_url),
+        client_endpoint=checked_address(runtime.config, "portal_url", "--url", url),
+        auth_url=checked_address(runtime.config, "auth_url", "--auth-url", auth_url or runtime.config.auth_url),
         client_id=checked("client_id", "--client-id", client_id),
         client_secret=checked("client_secret", "--client-secret-file", secret),
         connector=checked("connector", "--connector", connector or runtime.config.connector),
@@ -179,7 +179,7 @@ def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
 def set_url(name: str, url: str) -> None:
     """Set the new address of a renamed portal, or confirm the old one. Its tokens are sent there."""
     runtime = load_runtime()
-    address = _address(runtime, "portal_url", "--url", url)
+    address = checked_address(runtime.config, "portal_url", "--url", url)
     runtime.store.portals.set_endpoint(name, address)
     runtime.poll_soon(name)
     click.echo(f"Portal {name} is now called at {address}.")
@@ -203,14 +203,6 @@ def claim(name: str) -> None:
     click.echo(f"Portal {name} now belongs to this deployment. Its reserved records are adopted within minutes.")
     if not runtime.config.claim_orphans:
         click.echo("Adoption is off: set B24_CLAIM_ORPHANS, or those records stay reserved.")
-
-
-def _address(runtime: Runtime, field: str, option: str, value: str) -> str:
-    """Return an address that this deployment may use."""
-    address = checked(field, option, value)
-    if why := runtime.config.refused_address(**{field: address}):
-        raise Refusal(f"{option} {why}. Nothing was changed.")
-    return address
 
 
 def _await_drained(runtime: Runtime, name: str, timeout_seconds: float) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from b24offline.cli.audited import Audited
-from b24offline.cli.checked import checked
+from b24offline.cli.checked import checked, checked_address
 from b24offline.cli.output import Refusal, load_runtime
 from b24offline.errors import PortalExists, StoreError, StoreUnavailable, UnknownPortal
 from b24offline.events import ObservedState
@@ -28,15 +28,15 @@ RENEWED: Final = "authorized again"
 KEPT: Final = "there already"
 _FIELDS: Final = {
     "name": "portal_name",
-    "url": "portal_url",
     "client_id": "client_id",
     "client_secret": "client_secret",
     "refresh_token": "refresh_token",
     "access_token": "refresh_token",
-    "auth_url": "auth_url",
     "connector": "connector",
 }
 """Key of a line -> the setting whose rules its value must follow."""
+_ADDRESSES: Final = {"url": "portal_url", "auth_url": "auth_url"}
+_KNOWN: Final = (*_ADDRESSES, *_FIELDS)
 
 
 @click.command("import", cls=Audited)
@@ -84,7 +84,8 @@ def import_line(runtime: Runtime, line: str) -> str:
     }
     if missing := [key for key in ("url", "client_id", "client_secret", "refresh_token") if not values.get(key)]:
         raise ValueError(f"{' and '.join(missing)} missing.")
-    right = {key: checked(_FIELDS[key], key, value) for key, value in values.items()}
+    right = {key: checked(_FIELDS[key], key, value) for key, value in values.items() if key not in _ADDRESSES}
+    right |= {key: checked_address(config, field, key, values[key]) for key, field in _ADDRESSES.items()}
     name, refresh, access = right.pop("name"), right.pop("refresh_token"), right.pop("access_token", "")
     right["client_endpoint"] = right.pop("url")
     try:
@@ -119,6 +120,6 @@ def _values(line: str) -> dict[str, str]:
         raise ValueError("it is no JSON.") from None
     if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
         raise ValueError("it is no JSON object of texts.")
-    if unknown := sorted(set(value) - set(_FIELDS)):
-        raise ValueError(f"unknown: {', '.join(map(repr, unknown))}; known are {', '.join(_FIELDS)}.")
+    if unknown := sorted(set(value) - set(_KNOWN)):
+        raise ValueError(f"unknown: {', '.join(map(repr, unknown))}; known are {', '.join(_KNOWN)}.")
     return {key: each.strip() for key, each in value.items() if each.strip()}

@@ -25,7 +25,7 @@ _PAGE: Final = (
     '<body style="font:16px/1.5 system-ui,sans-serif;max-width:30rem;margin:15vh auto;padding:0 1rem">'
     "<h1>{title}</h1><p>{text}</p>"
 )
-_TAKEN: Final = _PAGE.format(title="Authorized", text="The terminal says how it went on. You can close this page.")
+_TAKEN: Final = _PAGE.format(title="Authorized", text="The terminal shows the result. You can close this page.")
 
 
 class Redirects:

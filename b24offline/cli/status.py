@@ -23,6 +23,7 @@ def status(as_json: bool) -> None:
     if as_json:
         show_json([found.as_json() for found in statuses])
     elif not statuses:
+        runtime.redis.ping()  # nothing else would tell that nothing can be polled
         click.echo("No portals. Connect one: b24offline auth NAME.bitrix24.com")
     else:
         show_table(TITLES, [row(found) for found in statuses])

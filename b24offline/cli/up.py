@@ -13,7 +13,6 @@ import re
 import secrets
 import signal
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -157,8 +156,12 @@ def _prepare(config: Config) -> list[str]:
     try:
         runtime.ensure_configured_portal()
         if not needs_embedded_valkey(config):
-            with suppress(RedisError):  # the workers wait for the server
+            try:
+                runtime.redis.ping()
                 runtime.check_ledger_schema()
+            except RedisError as error:
+                why = f"The ledger cannot be reached ({type(error).__name__}); everything waits for it."
+                say("up", f"{why} Check Redis and B24_REDIS_URL.")
         store = runtime.store
         return [f"{name} ({store.portals.get_without_secret(name).desired_state})" for name in store.portals.names()]
     finally:

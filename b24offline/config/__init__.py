@@ -6,7 +6,7 @@ from b24offline.config.modules import import_pipelines
 from b24offline.config.record_filter import checked_filter, checked_order
 from b24offline.config.settings import AMQP, Config
 from b24offline.config.timers import Timers
-from b24offline.config.validators import web_address
+from b24offline.config.validators import is_loopback, masked_url, web_address
 
 __all__ = [
     "AMQP",
@@ -20,6 +20,8 @@ __all__ = [
     "checked_order",
     "choose",
     "import_pipelines",
+    "is_loopback",
+    "masked_url",
     "variables",
     "web_address",
 ]

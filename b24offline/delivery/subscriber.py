@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from b24offline import keys
 from b24offline.ledger import note_refused
@@ -53,11 +54,11 @@ class Subscriber:
         check_plan(self._portal.client, portal.name)
         # A sync that died may have subscribed again what had vanished, before it could note the gap.
         interrupted = not self._redis.set(keys.bound(self._stem, "begun"), "1", nx=True)
-        bound = bind_events(self._portal.client, portal.connector, self._wanted())
-        self._log(portal, bound)
+        bound = bind_events(self._portal.client, portal.connector, self.wanted)
         note_refused(self._redis, self._ledger, bound.refused)
-        present = sorted(set(self._wanted()) - set(bound.refused))
-        self._note_look(present, present if interrupted else bound.added, began_ms)
+        present = sorted(set(self.wanted) - set(bound.refused))
+        vanished = self._note_look(present, present if interrupted else bound.added, began_ms)
+        self._log(portal, bound, vanished & set(bound.added))
         self._redis.delete(keys.bound(self._stem, "begun"))
         self._redis.set(self._key, self._fingerprint(portal))
         fresh_seconds = (
@@ -69,21 +70,23 @@ class Subscriber:
         self._redis.set(keys.bound(self._stem, "fresh"), "1", px=fresh_ms)
         return bound
 
-    def _wanted(self) -> tuple[str, ...]:
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The events to subscribe: those of the configuration, else those that have a route."""
         return self._config.events or self._portal.routes.event_names
 
     def _fingerprint(self, portal: Portal) -> str:
         """Change with the wanted events, and with a new authorization: a new installation begins with none."""
-        return fingerprint(f"{portal.connector}@{portal.authorized_at.timestamp()}", self._wanted())
+        return fingerprint(f"{portal.connector}@{portal.authorized_at.timestamp()}", self.wanted)
 
-    def _log(self, portal: Portal, bound: SyncResult) -> None:
+    def _log(self, portal: Portal, bound: SyncResult, vanished: set[str]) -> None:
         for name, why in bound.refused.items():
             log.error(
                 "event cannot be subscribed",
                 extra={"portal": portal.name, "event": name, "why": why},
             )
-        if bound.added and self._redis.get(self._key) == self._fingerprint(portal):
-            extra = {"portal": portal.name, "bound": len(bound.added)}
+        if vanished:
+            extra = {"portal": portal.name, "bound": len(vanished)}
             log.error("subscriptions had vanished and were renewed", extra=extra)
         log.info(
             "subscriptions looked at",
@@ -95,9 +98,27 @@ class Subscriber:
             },
         )
 
-    def _note_look(self, present: list[str], added: Iterable[str], began_ms: int) -> None:
-        """Note which subscriptions stand. Of added ones that stood at the last look, changes went unseen since then."""
-        before = json.loads(self._redis.get(keys.bound(self._stem, "look")) or '{"names": []}')
-        if set(added) & set(before["names"]):
+    def seen(self) -> dict[str, datetime]:
+        """Return the subscriptions of our connector at the last look -> since when they were seen to stand."""
+        look = self._last_look()
+        since = {name: look["since"].get(name, look["at_ms"]) for name in look["names"]}
+        return {name: datetime.fromtimestamp(ms / 1000, UTC) for name, ms in since.items()}
+
+    def _last_look(self) -> dict[str, Any]:
+        known = json.loads(self._redis.get(keys.bound(self._stem, "look")) or "{}")
+        return {"at_ms": 0, "names": [], "since": {}, **known}
+
+    def _note_look(self, present: list[str], added: Iterable[str], began_ms: int) -> set[str]:
+        """Note which subscriptions stand. Return which added ones stood at the last look, and so had vanished since.
+
+        Their changes went unseen. An added one that did not stand then, as that of a new route, is no loss.
+        """
+        before = self._last_look()
+        if vanished := set(added) & set(before["names"]):
             self._portal.on_gap(int(before["at_ms"]))
-        self._redis.set(keys.bound(self._stem, "look"), json.dumps({"at_ms": began_ms, "names": present}))
+        since = dict.fromkeys(present, began_ms) | {
+            name: ms for name, ms in before["since"].items() if name in present and name not in added
+        }
+        look = {"at_ms": began_ms, "names": present, "since": since}
+        self._redis.set(keys.bound(self._stem, "look"), json.dumps(look))
+        return vanished

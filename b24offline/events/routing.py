@@ -57,7 +57,8 @@ class Routes:
         if not _NAME.fullmatch(name):
             raise ConfigError(f"pipeline name {name!r} must be 1 to 64 letters, digits, '_', '.' or '-'")
         if name in self._pipelines:
-            raise ConfigError(f"two pipelines are called {name!r}: give one of them @route(..., name='...')")
+            places = " and ".join(_place(each) for each in (self._pipelines[name], pipeline))
+            raise ConfigError(f"two pipelines are called {name!r}, in {places}: give one @route(..., name='...')")
         wanted = [event.strip().upper() for event in events]
         if not wanted or "" in wanted:
             raise ConfigError(f"pipeline {name!r} names no event: @route('ONCRMDEALADD')")
@@ -96,6 +97,10 @@ class Routes:
     def event_names(self) -> tuple[str, ...]:
         """All events that have a route, sorted."""
         return tuple(sorted(self._by_event))
+
+
+def _place(pipeline: Callable[[Event], object]) -> str:
+    return str(getattr(pipeline, "__module__", "?"))
 
 
 def _refuse_incomparable(name: str, events: Iterable[str], mirrors: frozenset[str]) -> None:

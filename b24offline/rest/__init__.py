@@ -19,7 +19,14 @@ from b24offline.rest.portal_client import PortalClient, Slot, retry_expired_toke
 from b24offline.rest.portal_facts import PortalFacts, portal_facts
 from b24offline.rest.rate_limit import BLOCK_SECONDS, PortalBlocked, RateLimiter
 from b24offline.rest.step_client import StepClient, is_writing
-from b24offline.rest.subscriptions import SyncResult, bind_events, check_plan, fingerprint, unbind_events
+from b24offline.rest.subscriptions import (
+    SyncResult,
+    bind_events,
+    check_plan,
+    fingerprint,
+    listed_events,
+    unbind_events,
+)
 from b24offline.rest.token_endpoint import Client
 from b24offline.rest.transport import Http, RawAnswer, make_session
 
@@ -64,6 +71,7 @@ __all__ = [
     "exchange_code",
     "fingerprint",
     "is_writing",
+    "listed_events",
     "make_session",
     "portal_facts",
     "retry_expired_token",

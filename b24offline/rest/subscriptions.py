@@ -55,7 +55,7 @@ def bind_events(client: PortalClient, connector: str, events: Iterable[str]) -> 
     our queue. So each event is bound, listed or not.
     """
     wanted = sorted({name.upper() for name in events})
-    listed = _listed_names(client)
+    listed = listed_events(client)
     errors: dict[str, PortalError] = {}
     for start in range(0, len(wanted), _PART):
         errors |= client.batch(_commands("event.bind", wanted[start : start + _PART], connector), kind="poll").errors
@@ -70,7 +70,7 @@ def unbind_events(client: PortalClient, connector: str) -> int:
     The portal's list of names includes those of other connectors; these stay, since each call names the connector.
     Raise the first refusal.
     """
-    names = sorted(_listed_names(client))
+    names = sorted(listed_events(client))
     ended = 0
     for start in range(0, len(names), _PART):
         reply = client.batch(_commands("event.unbind", names[start : start + _PART], connector), kind="poll")
@@ -86,7 +86,7 @@ def _commands(method: str, names: Iterable[str], connector: str) -> dict[str, Co
     return {name: Command(method, {"event": name, **params}) for name in names}
 
 
-def _listed_names(client: PortalClient) -> set[str]:
+def listed_events(client: PortalClient) -> set[str]:
     """Return the names of the offline events in the portal's list of subscriptions."""
     listed = client.call("event.get", {}, kind="poll")
     return {

@@ -35,6 +35,16 @@ def test_a_wrong_value_stops_the_start_and_is_named(command: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_mistake_in_a_pipeline_is_a_sentence_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import os\ndef half(:\n")
+    variables = {"B24_PIPELINES": "broken", "B24_DATA_DIR": str(tmp_path), "B24_REDIS_URL": "redis://127.0.0.1:1/0"}
+    done = celery("worker", variables=variables, cwd=tmp_path)
+    assert done.returncode != 0
+    assert "B24_PIPELINES: broken cannot be imported: " in done.stderr
+    assert "broken.py, line 2: SyntaxError: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("command", [("worker", "-P", "solo"), ("beat",)], ids=["worker", "beat"])
 def test_level_and_file_of_celery_and_a_missing_folder(
     command: tuple[str, ...], tmp_path: Path, valkey: EmbeddedValkey

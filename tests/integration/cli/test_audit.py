@@ -12,7 +12,8 @@ from b24offline.cli import main
 from b24offline.cli.audited import Audited
 from b24offline.cli.main import COMMANDS
 
-READ_ONLY = {"up", "audit", "status", "nacked", "portal list", "portal show", "dead-letter list", "dead-letter show"}
+READ_ONLY = {"up", "audit", "doctor", "status", "nacked", "portal list", "portal show"}
+READ_ONLY |= {"dead-letter list", "dead-letter show"}
 SECRET = "canary-of-a-secret"
 
 

@@ -134,7 +134,7 @@ def test_a_browser_on_this_machine_connects_a_portal(newcomer: Newcomer) -> None
         link, said = link_of(process)
         page = allowed(link)
         code, more = newcomer.ends(process)
-    assert (code, "The terminal says how it went on" in page.text) == (0, True), more
+    assert (code, "The terminal shows the result" in page.text) == (0, True), more
     assert "access    calendar, crm\n" in said
     assert "lacks calendar" in more
     assert "Portal acme was added" in more

@@ -65,7 +65,7 @@ def test_a_lost_authorization_takes_the_new_token(store):
         ("{", "it is no JSON."),
         ('["acme"]', "it is no JSON object of texts."),
         ('{"url": "https://a.bitrix24.com/rest/"}', "refresh_token missing."),
-        (line("a", token="x"), "unknown: 'token'; known are name, url"),
+        (line("a", token="x"), "unknown: 'token'; known are url, auth_url, name"),
         (line("a", url="https://a.bitrix24.com/rest/1/abc/"), "url is the address of an incoming webhook"),
         (line("other", name="acme"), "acme: the name belongs to another portal"),
         (line("acme", name="second"), "second: it is there under another name"),

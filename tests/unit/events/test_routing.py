@@ -51,7 +51,7 @@ def test_the_route_of_one_smart_process_replaces_that_of_all() -> None:
 @pytest.mark.parametrize(
     ("events", "name", "why"),
     [
-        (("ONA",), "taken", "two pipelines"),
+        (("ONA",), "taken", r"two pipelines are called 'taken', in \S+test_routing and \S+test_routing: "),
         ((), "new", "no event"),
         (("ONA", " "), "new", "no event"),
         (("ONA", "ona"), "new", "twice"),
