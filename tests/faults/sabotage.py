@@ -95,8 +95,8 @@ def _object_queue(put: Put) -> None:
 
 
 def _attempt_token(put: Put) -> None:
-    check = "if fields[2] ~= attempt or position <= tonumber(fields[3]) then return nil end"
-    rewritten(put, "begin_step", (check, ""))
+    replaced = "if not late or tonumber(attempt) < late or tonumber(attempt) > current then return nil end"
+    rewritten(put, "begin_step", (replaced, ""), ("if position <= tonumber(begun) then return nil end", ""))
 
 
 def _in_doubt(put: Put) -> None:

@@ -15,7 +15,7 @@ redis.call('HSET', key, 'state', 'waiting', 'reason', 'crashed')
 if crashes > rules.budget then
   yield_and_wait(run, rules)
 else
-  redis.call('HINCRBY', key, 'attempt', 1)
+  new_attempt(key)
   due('run', run, now + backoff * crashes)
 end
 return cjson.encode({ recorded = true, settleable = {} })

@@ -10,7 +10,7 @@ if not fields[1] or FINAL[fields[1]] then return 'done' end
 if fields[2] ~= ARGV[2] or fields[1] == 'running' then return 'moved' end
 if fields[1] ~= 'dead_lettered' then
   redis.call('HSET', key, 'state', 'dead_lettered')
-  redis.call('HINCRBY', key, 'attempt', 1)
+  new_attempt(key)
   count('runs_dead_lettered')
 end
 yield_slot(run)

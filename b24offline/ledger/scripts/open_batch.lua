@@ -74,7 +74,7 @@ for _, record in ipairs(records) do
       pending = pending + 1
     elseif restart then
       -- The sweep starts it, as a retrying one. Messages of before may still be on their way: a new attempt number.
-      redis.call('HINCRBY', hash, 'attempt', 1)
+      new_attempt(hash)
       redis.call('HSET', hash, 'state', 'waiting', 'batches', pid, 'failures', 0, 'crashes', 0, 'nacked', 1,
         'seen', now, 'reason', '')
       due('run', run.id, now)

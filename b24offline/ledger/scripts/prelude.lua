@@ -122,13 +122,32 @@ local function backoff_left(object_queue)
   return math.max(0, tonumber(redis.call('GET', wait_key(object_queue)) or '0') - now)
 end
 
--- How long a message may wait in a queue before the run is handed out again. It grows with the attempts: under a
--- backlog deeper than the bound, a fixed one would make every message stale before it is read.
+-- How long a message may wait in a queue before the run is handed out again. It grows with the attempts, as each adds a
+-- message to a backlog that is deeper than the bound.
 local function queue_bound(bound, tries) return bound * math.max(1, math.min(tries, 8)) end
 
 -- A run that was handed out, in a reply. Attempts go as text: cjson writes 14 digits of a number, and they may have
 -- more.
 local function handed_out(run, attempt) return { run = run, attempt = string.format('%.0f', attempt) } end
+
+-- Makes a new attempt number, and all messages of before void.
+local function new_attempt(key)
+  local fields = redis.call('HMGET', key, 'attempt', 'handed')
+  local attempt = math.max(tonumber(fields[1]), tonumber(fields[2] or '0')) + 1
+  redis.call('HSET', key, 'attempt', string.format('%.0f', attempt))
+  redis.call('HDEL', key, 'handed', 'late', 'late_position')
+  return attempt
+end
+
+-- The oldest attempt of a run whose message may only be late, and how far it came: {} where there is none. Once the run
+-- is handed out again, whichever message is read first begins: under a backlog deeper than all bounds the newest one
+-- would always be handed out too late.
+local function late_attempt(key)
+  local fields = redis.call('HMGET', key, 'state', 'late', 'late_position', 'attempt', 'position')
+  if fields[1] ~= 'ready' and fields[1] ~= 'waiting' then return {} end
+  if fields[2] then return { 'late', fields[2], 'late_position', fields[3] } end
+  return { 'late', fields[4], 'late_position', fields[5] }
+end
 
 -- Hands a run out: the one place where an attempt token is made. Only the head of an object queue may run.
 -- Returns the new attempt, or nil where the run has to wait for another one.
@@ -136,9 +155,10 @@ local function hand_out(run, bound)
   local key = run_key(run)
   local object_queue = redis.call('HGET', key, 'object_queue')
   if not object_queue or redis.call('LINDEX', object_queue, 0) ~= run then return nil end
-  local attempt = redis.call('HINCRBY', key, 'attempt', 1)
+  local late = late_attempt(key)
+  local attempt = new_attempt(key)
   local tries = redis.call('HINCRBY', key, 'tries', 1)
-  redis.call('HSET', key, 'state', 'ready', 'position', '-1')
+  redis.call('HSET', key, 'state', 'ready', 'position', '-1', unpack(late))
   due('run', run, now + queue_bound(bound, tries))
   return attempt
 end
@@ -299,7 +319,7 @@ end
 -- sweep dead-letters it. `rules`: {budget of crashes, attempts at most, waits in ms}.
 local function yield_and_wait(run, rules, delay)
   redis.call('HSET', run_key(run), 'state', 'waiting')
-  redis.call('HINCRBY', run_key(run), 'attempt', 1)
+  new_attempt(run_key(run))
   yield_slot(run)
   if FINAL[redis.call('HGET', run_key(run), 'state')] then return end
   local attempts = counted_attempts(run, rules.budget)

@@ -120,8 +120,8 @@ def test_a_step_that_waits_long_for_a_worker_is_no_crash(redis: Redis) -> None:
         assert ledger.take_overdue().runs == (), "the bound did not grow with the attempts"
         pass_time(redis, ledger, TIMERS.run_queue_seconds)
         assert ledger.take_overdue().runs == (RunRef(handed.run, attempt + 1),)
-        assert ledger.begin_step(handed.run, attempt, STEP_STRIDE) is None, "the message of a replaced attempt ran"
         assert ledger.begin_step(handed.run, attempt + 1, 0) is not None
+        assert ledger.begin_step(handed.run, attempt, STEP_STRIDE) is None, "the message of a replaced attempt ran"
     assert "runs_crashed" not in ledger.counters()
 
 
@@ -157,7 +157,44 @@ def test_a_repeat_whose_message_is_lost_restarts_the_run(redis: Redis) -> None:
     ledger.retry_step(handed.run, handed.attempt, 30, counted=True, reason="Boom")
     pass_time(redis, ledger, 31 + TIMERS.run_queue_seconds)
     assert ledger.take_overdue().runs == (RunRef(handed.run, 2),)
+    assert ledger.begin_step(handed.run, 2, 0) is not None
     assert ledger.begin_step(handed.run, 1, 1) is None, "the lost message of the old attempt came after all"
+
+
+@pytest.mark.parametrize(("first_read", "passed"), [(1, False), (1, True), (3, False), (4, True)])
+def test_of_messages_that_are_late_the_first_read_begins(redis: Redis, first_read: int, passed: bool) -> None:
+    """Under a backlog deeper than every bound each message is read after its run was handed out again."""
+    ledger = ledger_on(redis)
+    (handed,) = opened(ledger, "p1", entry_of(1))
+    if passed:
+        ran(ledger, handed)
+        assert ledger.pass_on(handed.run, 1, 0)
+    for _ in range(3):
+        pass_time(redis, ledger, 9 * TIMERS.run_queue_seconds)
+        (handed,) = ledger.take_overdue().runs
+    assert handed.attempt == 4
+    position = STEP_STRIDE if passed and first_read == 1 else 0
+    assert ledger.begin_step(handed.run, 5, 0) is None, "never handed out"
+    assert not passed or ledger.begin_step(handed.run, 1, 0) is None, "delivered twice"
+    assert ledger.begin_step(handed.run, first_read, position) is not None
+    for other in {1, 2, 3, 4} - {first_read}:
+        assert ledger.begin_step(handed.run, other, STEP_STRIDE) is None, "two attempts of one run began"
+    assert ledger.begin_step(handed.run, first_read, position) is None, "delivered twice"
+    assert ledger.pass_on(handed.run, first_read, position)
+    pass_time(redis, ledger, 9 * TIMERS.run_queue_seconds)
+    assert ledger.take_overdue().runs == (RunRef(handed.run, 5),), "a number came twice"
+
+
+@pytest.mark.parametrize("how", ["crash", "lease"])
+def test_what_a_dead_attempt_left_in_a_queue_is_void(redis: Redis, how: str) -> None:
+    ledger, handed = begun(redis, 1)
+    if how == "crash":
+        ledger.crash(handed.run, 1, backoff_seconds=1)
+    pass_time(redis, ledger, TIMERS.lease_seconds + 1)
+    (again,) = ledger.take_overdue().runs
+    for position in (0, 1, STEP_STRIDE):
+        assert ledger.begin_step(handed.run, 1, position) is None
+    assert ledger.begin_step(again.run, again.attempt, 0) is not None
 
 
 def test_a_restart_comes_from_the_ledger_after_its_wait(redis: Redis) -> None:
