@@ -40,6 +40,8 @@ polls = _one("polls")
 once_per = _each("once")
 """Exists while the period of something that happens once per period lasts."""
 
+queued = _one("queued")
+"""Hash of messages in the queue of polls: task and portal -> when it was sent; ``read``: the latest that was read."""
 refused_messages = _one("refused_messages")
 """Number of messages of the broker that were refused; kept for a day after the last."""
 probes = _one("probes")

@@ -11,7 +11,7 @@ import logging
 import time
 from contextlib import suppress
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -21,7 +21,7 @@ from b24offline.delivery import PortalRounds, PortalServices, Shared
 from b24offline.errors import ConfigError, StoreUnavailable
 from b24offline.events import Catalogue, Routes, shipped_catalogue
 from b24offline.events import routes as loaded_routes
-from b24offline.ledger import PollSchedule, note_refused_message, other_schema
+from b24offline.ledger import PollSchedule, QueuedMessages, note_refused_message, other_schema
 from b24offline.monitoring import log_alarms
 from b24offline.reconciliation import Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests
 from b24offline.rest import CallRules, Http, RateLimiter, TokenSource, make_session
@@ -39,6 +39,8 @@ GRACE_SECONDS: Final = 300.0
 """How long an event may take from the change to its run before reconciliation calls it missed."""
 LONG_SHARE: Final = 0.9
 """Part of the time for a reply after which a call without one has used up its time."""
+QUEUE_ORDER_SECONDS: Final = 5.0
+"""How much later than another one a message must have been sent to be read after it by any worker."""
 _PORTAL_TTL_SECONDS: Final = 1.0
 
 
@@ -60,6 +62,7 @@ class Runtime:
             socket_connect_timeout=5,
             socket_timeout=30,
             health_check_interval=30,
+            **_verified(self.config),
         )
 
     @cached_property
@@ -71,7 +74,7 @@ class Runtime:
     def store(self) -> Store:
         """The durable store, its tables made."""
         keys = self.config.secret_keys or (load_or_create_key(self.config.data_dir),)
-        store = Store(self.config.database_url, Cipher(keys))
+        store = Store(self.config.database_url, Cipher(keys), ca_file=self.config.service_authorities)
         store.create_schema()
         return store
 
@@ -114,6 +117,12 @@ class Runtime:
     def schedule(self) -> PollSchedule:
         """When each portal is due."""
         return PollSchedule(self.redis, self.config.redis_key_prefix)
+
+    @cached_property
+    def queued(self) -> QueuedMessages:
+        """Which messages wait in the queue of polls."""
+        patience_seconds = max(1.0, QUEUE_ORDER_SECONDS * self.config.time_scale)
+        return QueuedMessages(self.redis, self.config.redis_key_prefix, patience_seconds)
 
     @cached_property
     def rate_limiter(self) -> RateLimiter:
@@ -262,6 +271,14 @@ class Runtime:
     def run_requests(self, name: str, *, dispatch: Callable[[str], object]) -> RunRequests:
         """Return what runs the objects of one portal that commands asked for."""
         return RunRequests(self.services(name), dispatch)
+
+
+def _verified(config: Config) -> dict[str, Any]:
+    """Return what makes the client verify the ledger's server; redis-py would take an option of the address instead."""
+    if not config.redis_url.startswith("rediss:"):
+        return {}
+    authorities = {"ssl_ca_certs": config.service_authorities} if config.service_ca_file else {}
+    return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **authorities}
 
 
 def _place(portal: Portal) -> tuple[str, str]:

@@ -9,8 +9,8 @@ from b24offline.settings import config
 
 
 def _entry(task: str, seconds: float) -> dict[str, Any]:
-    # No expiry: a worker whose clock runs ahead would discard every entry. Entries that piled up while no worker read
-    # are cheap: a second tick or sweep of the same moment returns at once.
+    # No expiry: a worker whose clock runs ahead would discard every entry. That none pile up while no worker reads is
+    # seen to by the scheduler.
     return {"task": task, "schedule": seconds, "options": {"queue": QUEUE_POLL, "ignore_result": True}}
 
 

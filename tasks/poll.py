@@ -15,11 +15,12 @@ from b24offline.tasks.publish import send_dispatch
 def tick() -> str:
     """Ask for a poll of every portal that is due. Return which."""
     runtime = current_runtime()
+    sent_ms = runtime.queued.take(contract.TASK_TICK)
     runtime.ensure_configured_portal()
     due = runtime.rounds.take_due_polls()
     for portal in due.subscriptions:
         bind.delay(portal)
-    for portal in due.polls:
+    for portal in runtime.queued.begin(contract.TASK_POLL, due.polls, sent_ms):
         poll.delay(portal)
     return due.reply
 
@@ -27,13 +28,15 @@ def tick() -> str:
 @shared_task(name=contract.TASK_POLL)
 def poll(portal: str) -> str:
     """Poll one portal, and ask for the dispatch of the batches that were opened. Return what happened."""
-    services = current_runtime().services(portal)
+    runtime = current_runtime()
+    runtime.queued.take(contract.TASK_POLL, portal)
+    services = runtime.services(portal)
     if not services.portal.polled:
         return f"not polled: {services.portal.desired_state}"
     turn = services.polls.take()
     for process_id in turn.opened:
         failpoint("poll.opened")
         send_dispatch(portal, process_id, lane=turn.lane)
-    if turn.again:
+    if turn.again and runtime.queued.begin(contract.TASK_POLL, [portal]):
         poll.delay(portal)
     return turn.reply

@@ -19,6 +19,7 @@ SLACK_SECONDS: Final = 0.5
 def reconcile(portal: str) -> str:
     """Do one turn of the oldest due reconciliation. Return how far it got."""
     runtime = current_runtime()
+    runtime.queued.take(contract.TASK_RECONCILE, portal)
     turns = runtime.reconcile_turns(portal, dispatch=partial(send_dispatch, portal))
     turn = turns.take(runtime.services(portal).portal)
     if turn.rest_seconds:
@@ -29,6 +30,7 @@ def reconcile(portal: str) -> str:
 @shared_task(name=contract.TASK_INJECT)
 def inject(portal: str) -> str:
     """Run the objects that commands asked for. Return how many."""
+    current_runtime().queued.take(contract.TASK_INJECT, portal)
     requests = current_runtime().run_requests(portal, dispatch=partial(send_dispatch, portal))
     started = requests.answer_due()
     return "another worker is at it" if started is None else f"injected {started}"

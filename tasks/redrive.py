@@ -18,6 +18,7 @@ from b24offline.tasks.publish import send_dispatch
 @shared_task(name=contract.TASK_REDRIVE)
 def redrive(portal: str) -> str:
     """Take nacked records whose wait is over, and run them as retrying ones. Return how many."""
+    current_runtime().queued.take(contract.TASK_REDRIVE, portal)
     services = current_runtime().services(portal)
     if not services.portal.polled:
         return f"not redriven: {services.portal.desired_state}"

@@ -25,7 +25,14 @@ TASKS: Final = {
 @shared_task(name=contract.TASK_SWEEP)
 def sweep() -> str:
     """Look at every portal once. Return what was overdue."""
-    return current_runtime().rounds.sweep(_start, _ask)
+    runtime = current_runtime()
+    sent_ms = runtime.queued.take(contract.TASK_SWEEP)
+
+    def ask(portal: str, work: str) -> None:
+        for name in runtime.queued.begin(TASKS[work], [portal], sent_ms):
+            sweep.app.send_task(TASKS[work], args=(name,), queue=contract.QUEUE_POLL)
+
+    return runtime.rounds.sweep(_start, ask)
 
 
 def _start(services: PortalServices, overdue: Overdue) -> int:
@@ -35,14 +42,10 @@ def _start(services: PortalServices, overdue: Overdue) -> int:
     return publish(services, overdue.runs)
 
 
-def _ask(portal: str, work: str) -> None:
-    """Ask for work at one portal."""
-    sweep.app.send_task(TASKS[work], args=(portal,), queue=contract.QUEUE_POLL)
-
-
 @shared_task(name=contract.TASK_ADOPT)
 def adopt(portal: str) -> str:
     """Adopt the reserved records of a portal that no batch of ours has. Return how many batches that were."""
+    current_runtime().queued.take(contract.TASK_ADOPT, portal)
     services = current_runtime().services(portal)
     if not services.portal.polled:
         return f"not adopted: {services.portal.desired_state}"

@@ -17,6 +17,7 @@ from b24offline.ledger.notes import (
 )
 from b24offline.ledger.object_cache import ObjectCache, Snapshot
 from b24offline.ledger.orphans import Orphan, Orphans
+from b24offline.ledger.queued import QueuedMessages
 from b24offline.ledger.reconciled import Reconciled, last_reconciled, save_reconciled
 from b24offline.ledger.replies import (
     Completion,
@@ -59,6 +60,7 @@ __all__ = [
     "PollLease",
     "PollRefused",
     "PollSchedule",
+    "QueuedMessages",
     "Reconciled",
     "RunRef",
     "SettleLease",

@@ -16,7 +16,6 @@ from b24offline.events import ObservedState
 from b24offline.ledger import Overdue, with_open_work
 from b24offline.reconciliation import ReconcileSchedule
 from b24offline.store import PORTALS, Cipher
-from b24offline.tasks import sweep as sweeping
 from b24offline.tasks.poll import poll, tick
 from b24offline.tasks.sweep import sweep
 from tests.support.celery_bench import broker, deployed
@@ -55,7 +54,8 @@ class Sweeps:
         self.asked[name, portal] += 1
 
     def play(self, *still: str) -> str:
-        """Sweep once more; everything is due again except ``still``."""
+        """Sweep once more; what was asked for has been read, and everything is due again except ``still``."""
+        self.runtime.redis.delete(keys.queued(self.runtime.config.redis_key_prefix))
         for key in self.runtime.redis.keys("*:once:*"):
             if not any(f":once:{what}" in key for what in still):
                 self.runtime.redis.delete(key)
@@ -142,10 +142,10 @@ def test_a_portal_with_a_foreign_secret_does_not_stop_the_tick(
 
 
 def test_a_broker_or_a_ledger_that_is_away_ends_the_sweep(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*_: Any) -> None:
+    def away(*_: Any, **__: Any) -> None:
         raise ConnectionError("away")
 
-    monkeypatch.setattr(sweeping, "_ask", away)
+    monkeypatch.setattr(sweep.app, "send_task", away)
     with pytest.raises(ConnectionError):
         sweeps.play()
 
