@@ -9,6 +9,7 @@ from kombu import Exchange, Queue
 
 from b24offline import contract
 from b24offline.settings import config, schedule
+from b24offline.settings.broker_tls import broker_tls
 
 _REDIS_BROKER = config.broker_url.startswith(("redis://", "rediss://", "unix://", "valkey"))
 
@@ -24,6 +25,7 @@ _KEEPALIVE: dict[int, int] = {
 }
 
 broker_url = config.broker_url
+broker_use_ssl = broker_tls(config)
 broker_connection_retry_on_startup = True  # processes start in any order, the broker last if need be
 broker_connection_max_retries = None  # a broker that is away for an hour is waited for
 broker_transport_options: dict[str, Any] = (

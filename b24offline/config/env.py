@@ -27,7 +27,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "redis_url": "redis://127.0.0.1:6379/0",
     "broker_url": "amqp://user:password@rabbitmq:5672//",
     "data_dir": "/var/lib/b24offline",
-    "database_url": "postgresql://user:password@postgres/b24offline",
+    "database_url": "postgresql://user:password@postgres/b24offline?sslmode=disable",
     "secret_key": "the output of: python -c "
     '"from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"',
     "portal_url": "https://acme.bitrix24.com/rest/",
@@ -38,6 +38,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "events": "ONCRMDEALADD,ONCRMDEALUPDATE",
     "filter": '{"=EVENT_NAME": "ONCRMDEALADD"}',
     "ca_file": "/etc/ssl/certs/portal.pem",
+    "service_ca_file": "/etc/ssl/certs/services.pem",
     "claim_orphans": "true",
     "auto_subscribe": "true",
     "remote_control": "true",

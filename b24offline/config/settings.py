@@ -159,6 +159,13 @@ class Config(BaseModel):
         default=None,
         description="File of certificates (PEM) to trust instead of the public ones.",
     )
+    service_ca_file: Annotated[Path, AfterValidator(values.existing_file)] | None = Field(
+        default=None,
+        description=(
+            "File of certificates (PEM) to verify Redis, RabbitMQ and PostgreSQL with, where their certificates are "
+            "not signed by a public authority."
+        ),
+    )
     connect_timeout_seconds: Annotated[float, Field(gt=0, le=15)] = Field(
         default=5.0,
         description=(
@@ -338,6 +345,11 @@ class Config(BaseModel):
     def secret_keys(self) -> tuple[str, ...]:
         """The Fernet keys in order, the encrypting one first; empty when none is configured."""
         return () if self.secret_key is None else tuple(self.secret_key.get_secret_value().split(","))
+
+    @property
+    def service_authorities(self) -> str | None:
+        """The file with which certificates of Redis, RabbitMQ and PostgreSQL are verified; None: the system's."""
+        return str(self.service_ca_file) if self.service_ca_file else None
 
     @property
     def quorum_queues(self) -> bool:

@@ -12,7 +12,7 @@ import ipaddress
 import json
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 _EVENT_NAME: Final = re.compile(r"[A-Z][A-Z0-9_.]{1,127}")
 _MODULE_NAME: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _HOST: Final = re.compile(r"[a-z0-9.-]{1,253}")
+_UNVERIFIED: Final = {f"ssl_cert_reqs={how}" for how in ("none", "optional", "cert_none", "cert_optional")} | {
+    "ssl_check_hostname=false"
+}
+"""What in an address switches the verification of a certificate off."""
 _WEBHOOK_PATH: Final = re.compile(r"/rest/[0-9]+/[^/]+(/.*)?")
 
 
@@ -91,13 +95,18 @@ def redis_url(url: str) -> str:
     """Return an address of Redis or Valkey."""
     if not re.fullmatch(r"(rediss?|unix)://\S+", url):
         raise ValueError("must begin with redis://, rediss:// or unix://")
-    return url
+    return service_url(url)
 
 
 def service_url(url: str) -> str:
     """Return an address with a scheme, as Celery takes it."""
     if not re.fullmatch(r"[a-z][a-z0-9+]*://\S*", url):
         raise ValueError("must be an address with a scheme")
+    if _UNVERIFIED & {f"{name}={value}".lower() for name, value in parse_qsl(urlsplit(url).query)}:
+        raise ValueError(
+            "must not switch the verification of the server off: leave ssl_cert_reqs and ssl_check_hostname out, and "
+            "name its certificate in B24_SERVICE_CA_FILE"
+        )
     return url
 
 
@@ -114,6 +123,11 @@ def database_url(url: str) -> str:
         return url
     if backend != "postgresql":
         raise ValueError("must be SQLite or PostgreSQL")
+    if parsed.query.get("sslmode", "verify-full") not in {"verify-full", "disable"}:
+        raise ValueError(
+            "must have no sslmode but verify-full, which is the default for another machine, or disable: the others "
+            "encrypt for anybody who answers"
+        )
     return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 

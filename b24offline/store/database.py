@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import ssl
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,19 +36,21 @@ _POSTGRES_WAITS: Final[Mapping[str, int]] = {
     "tcp_user_timeout": 60_000,
 }
 """Limits of libpq, in seconds, a count and milliseconds; its defaults block a worker for minutes or hours."""
+_LOCAL: Final = frozenset({"", "localhost", "127.0.0.1", "::1"})
 _SCHEMA_LOCK: Final = 0x62323466
 """Number of the advisory lock under which PostgreSQL's schema is created."""
 _UNIX_EPOCH_JULIAN: Final = 2_440_587.5
 """The Julian day of 1970-01-01."""
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: str, ca_file: str | None = None) -> Engine:
     """Return an engine for a ``sqlite:///file`` or ``postgresql://`` URL.
 
     SQLite is opened with a write-ahead log, full durability, a busy timeout of 30 s and mode 0600 for a new
     file (its folder is made too); PostgreSQL with a check of each connection before use, and with bounded waits
-    for a server that has vanished (the URL may name others). Raise ConfigError for another URL, or when the file
-    cannot be made.
+    for a server that has vanished (the URL may name others). A server on another machine must show a certificate for
+    its name, signed by one of ``ca_file`` or of the system, unless the URL says ``sslmode=disable``. Raise ConfigError
+    for another URL, or when the file cannot be made.
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() == "postgresql":
@@ -55,7 +58,10 @@ def make_engine(url: str) -> Engine:
             parsed.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={name: value for name, value in _POSTGRES_WAITS.items() if name not in parsed.query},
+            connect_args={
+                **{name: value for name, value in _POSTGRES_WAITS.items() if name not in parsed.query},
+                **verification(parsed, ca_file),
+            },
         )
     if parsed.database and parsed.database != ":memory:":
         _create_private(Path(parsed.database))
@@ -63,6 +69,20 @@ def make_engine(url: str) -> Engine:
     engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": _BUSY_SECONDS})
     event.listen(engine, "connect", _configure_sqlite)
     return engine
+
+
+def verification(url: URL, ca_file: str | None) -> dict[str, str]:
+    """Return the parameters of libpq that make it verify a server; none for one on this machine that asks for none.
+
+    Left alone it encrypts for anybody who answers, and does without encryption where the server wants none.
+    """
+    named = url.query.get("host", url.host or "")
+    hosts = {named} if isinstance(named, str) else set(named)
+    is_local = all(host.startswith("/") or host in _LOCAL for host in hosts)
+    if url.query.get("sslmode") == "disable" or (is_local and "sslmode" not in url.query):
+        return {}
+    authorities = ca_file or ssl.get_default_verify_paths().cafile or "system"
+    return {"sslmode": "verify-full", **({} if "sslrootcert" in url.query else {"sslrootcert": authorities})}
 
 
 @contextmanager

@@ -40,8 +40,8 @@ class Pruned(NamedTuple):
 class Store:
     """The durable store at a database URL, or on an engine that something else shares.
 
-    ``clock`` gives epoch seconds. Reading a secret raises WrongKey when the cipher does not open it. A database that
-    does not answer raises StoreUnavailable.
+    ``clock`` gives epoch seconds; ``ca_file``: see `make_engine`. Reading a secret raises WrongKey when the cipher does
+    not open it. A database that does not answer raises StoreUnavailable.
 
     Attributes:
         engine: for tables of others in the same database.
@@ -51,8 +51,15 @@ class Store:
         audit: what operators did.
     """
 
-    def __init__(self, url: str | Engine, cipher: Cipher, *, clock: Callable[[], float] = time.time) -> None:
-        self.engine = make_engine(url) if isinstance(url, str) else url
+    def __init__(
+        self,
+        url: str | Engine,
+        cipher: Cipher,
+        *,
+        ca_file: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.engine = make_engine(url, ca_file) if isinstance(url, str) else url
         rows = PortalRows(self.engine, cipher, clock)
         self.tokens = TokenPairs(rows)
         self.portals = Portals(rows, self.tokens)

@@ -48,11 +48,11 @@ def _poison(stage: Stage, refusal: str) -> None:
     """One company in each batch, more of them than batches may be open; deals change beside them."""
     stage.settle_some()
     kind, more = REFUSALS[refusal]
+    in_bulk = more or {"status": 500}
     unlucky = stage.control.change("crm_company", "add", count=POISON)
     for one in unlucky:
         stage.control.fault("crm.company.get", kind, where={"id": one}, **more)
-        if kind == "error":
-            stage.control.fault("batch/crm.company.get", kind, where={"id": one}, **more)
+        stage.control.fault("batch/crm.company.get", "error", where={"id": one}, **in_bulk)
     stage.noted(f"{POISON} objects are refused: {refusal}")
     slowest = 0.0
     while stage.counters.get("events_nacked", 0) < POISON:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
 import gzip
-import ipaddress
 import logging
 import socket
-import ssl
 import struct
 import threading
 import time
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from b24offline import errors
 from b24offline.rest import Http, RestClient, make_session
 from b24offline.rest.transport import Lost, NotSent
 from tests.support.ports import free_port
+from tests.support.tls import certificate
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"result":true}'
 LIMITS = {"connect_timeout_seconds": 2, "read_timeout_seconds": 0.5, "max_response_bytes": 1000, "loopback_http": True}
@@ -229,42 +223,14 @@ def test_without_a_connection_nothing_was_sent(url):
     assert caught.value.executed == "no"
 
 
-def certificate(folder):
-    """Write a self-signed certificate for 127.0.0.1; returns its path and the server's context."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / "cert.pem"
-    pem.write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    secret = folder / "key.pem"
-    secret.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem, secret)
-    return str(pem), context
-
-
 def test_a_failed_tls_verification_sends_nothing(tmp_path):
-    pem, context = certificate(tmp_path)
-    with Script(answering(OK), context) as server:
-        trusted = server.client(make_session(pem), "https")
+    shown = certificate(tmp_path, "127.0.0.1")
+    with Script(answering(OK), shown.context) as server:
+        trusted = server.client(make_session(shown.pem), "https")
         assert trusted.call("m", {}, token="t") is True
         for client in (
             server.client(make_session(), "https"),  # an unknown authority
-            server.client(make_session(pem), "https", "localhost"),  # another name
+            server.client(make_session(shown.pem), "https", "localhost"),  # another name
         ):
             with pytest.raises(errors.Unreachable):
                 client.call("crm.deal.add", {}, token="t")
@@ -279,11 +245,11 @@ def test_a_server_without_tls_gets_nothing():
 
 
 def test_a_dripping_tls_answer_ends_too(tmp_path):
-    pem, context = certificate(tmp_path)
-    with Script(BROKEN["dripping body"], context) as server:
+    shown = certificate(tmp_path, "127.0.0.1")
+    with Script(BROKEN["dripping body"], shown.context) as server:
         begun = time.monotonic()
         with pytest.raises(errors.UnknownAnswer):
-            server.client(make_session(pem), "https").call("m", {}, token="t")
+            server.client(make_session(shown.pem), "https").call("m", {}, token="t")
         assert time.monotonic() - begun < 20
 
 

@@ -10,7 +10,8 @@ import pytest
 from b24offline import errors
 from b24offline.rest import Http, RestClient, make_session
 from tests.support.ports import free_port
-from tests.unit.rest.test_client_faults import OK, Script, answering, certificate
+from tests.support.tls import certificate
+from tests.unit.rest.test_client_faults import OK, Script, answering
 
 
 def at(monkeypatch, *addresses, seconds=0.0, port=0):
@@ -54,7 +55,8 @@ class Crowded:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_connection_that_took_too_long_is_closed_unused(scheme, monkeypatch, tmp_path):
-    pem, context = certificate(tmp_path)
+    shown = certificate(tmp_path)
+    pem, context = shown.pem, shown.context
     with Script(answering(OK), context if scheme == "https" else None) as server:
         at(monkeypatch, "127.0.0.1", seconds=0.4)
         client = server.client(make_session(pem), scheme, connect_timeout_seconds=0.3)

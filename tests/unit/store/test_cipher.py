@@ -10,6 +10,7 @@ import time
 import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import event
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from b24offline.errors import ConfigError, WrongKey
@@ -103,6 +104,24 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
         load_or_create_key(tmp_path / "file" / "deep")
     with pytest.raises(ConfigError, match=r"file/deep/b24.db cannot be made \(Not a directory\). Let B24_DATABASE_URL"):
         make_engine(f"sqlite:///{tmp_path}/file/deep/b24.db")
+
+
+@pytest.mark.parametrize(
+    ("url", "mode"),
+    [
+        ("postgresql://db.example/b24", "verify-full"),
+        ("postgresql://10.0.0.7/b24?sslmode=verify-full", "verify-full"),
+        ("postgresql:///b24?host=127.0.0.1:5432&host=db.example", "verify-full"),
+        ("postgresql://127.0.0.1/b24?sslmode=verify-full", "verify-full"),
+        ("postgresql://db.example/b24?sslmode=disable", None),
+        ("postgresql://localhost/b24", None),
+        ("postgresql:///b24?host=/run/postgresql", None),
+    ],
+)
+def test_a_postgresql_of_another_machine_is_verified(url, mode):
+    assert database.verification(make_url(url), "/ca.pem").get("sslmode") == mode
+    assert database.verification(make_url(url), "/ca.pem").get("sslrootcert") == (mode and "/ca.pem")
+    assert database.verification(make_url(url), None).get("sslmode") == mode
 
 
 def test_a_postgresql_that_says_nothing_is_not_waited_for_long(monkeypatch):
