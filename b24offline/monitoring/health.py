@@ -32,7 +32,7 @@ SILENT_SECONDS: Final = 600.0
 OLD_SECONDS: Final = 3600.0
 """Retries, crashes and settling of an ordinary batch end long before."""
 UNADOPTED_SECONDS: Final = 900.0
-"""An orphan is adopted after 3 to 6 minutes when nothing hinders it."""
+"""An orphan is adopted within 6 minutes when nothing hinders it; all that is reserved is looked through in 9."""
 DEAD_LETTER_SLACK_SECONDS: Final = 2 * 86_400.0
 """After the age at which a retrying run is dead-lettered: that happens when its wait, at most a day, is over."""
 _ACTORS: Final = {
@@ -128,7 +128,7 @@ def find_issues(
         found += _not_answering(sample)
     found += _ages(sample, dead_letter_seconds)
     if adopts and portal.polled:
-        found += _orphans(sample, portal.connector)
+        found += _orphans(sample, portal, now)
     found += _refusals(sample)
     found += _broker(sample)
     found += _reconciliation(portal, sample)
@@ -195,12 +195,20 @@ def _not_answering(sample: HealthSample) -> Iterator[Issue]:
         yield Issue(IssueCode.NOT_ANSWERING, "operator", what)
 
 
-def _orphans(sample: HealthSample, connector: str) -> Iterator[Issue]:
+def _orphans(sample: HealthSample, portal: Portal, now: datetime) -> Iterator[Issue]:
+    served = (now - max(portal.desired_since, portal.state_since)).total_seconds()
+    unlooked = min(sample.unlooked_seconds, served)
+    if portal.state is ObservedState.ACTIVE and unlooked > UNADOPTED_SECONDS:
+        what = (
+            f"What the portal has reserved was not looked through for {_span(unlooked)}, so records whose reservation "
+            "was not answered may wait. Search the log for: look at reserved records cut off. It says why."
+        )
+        yield Issue(IssueCode.ORPHANS, "operator", what, "look")
     if sample.oldest_orphan_seconds > UNADOPTED_SECONDS:
         what = (
             f"{sample.orphans} reserved batches are unknown to the ledger and were not adopted, the oldest for "
             f"{_span(sample.oldest_orphan_seconds)}. Search the log for b24offline.adopt, and check that no other "
-            f"deployment uses the connector {connector}."
+            f"deployment uses the connector {portal.connector}."
         )
         yield Issue(IssueCode.ORPHANS, "operator", what)
 

@@ -46,6 +46,7 @@ class HealthSample:
         oldest_retrying_seconds: age of the oldest batch whose record failed and is retried.
         orphans: reserved records' batches that the ledger does not know.
         oldest_orphan_seconds: since the oldest of them was seen first.
+        unlooked_seconds: since the last whole look at all reserved records.
         unreadable: reserved records that cannot be acknowledged, as the last look at the portal's list counted them.
         refused: names of events that the portal refused to subscribe.
         refused_messages: messages of the broker that were refused lately, of the whole deployment.
@@ -65,6 +66,7 @@ class HealthSample:
     oldest_retrying_seconds: float = 0.0
     orphans: int = 0
     oldest_orphan_seconds: float = 0.0
+    unlooked_seconds: float = 0.0
     unreadable: int = 0
     refused: tuple[str, ...] = ()
     refused_messages: int = 0
@@ -97,6 +99,7 @@ def take_sample(redis: Redis, ledger: Ledger, key_prefix: str) -> HealthSample:
         oldest_retrying_seconds=max(retrying, default=0.0),
         orphans=len(orphans),
         oldest_orphan_seconds=max(orphans, default=0.0),
+        unlooked_seconds=(now - int(redis.hget(keys.look(ledger.stem), "ended") or now)) / 1000,
         unreadable=noted_unreadable(redis, ledger),
         refused=noted_refused(redis, ledger),
         refused_messages=noted_refused_messages(redis, key_prefix),

@@ -71,7 +71,7 @@ CALLERS, PAGES = 16, 20
 @fault(
     48,
     "orphans behind 20 pages, the rate used up",
-    plan=Plan(scale=SCALE, variables={"B24_REQUESTS_PER_SECOND": "8", "B24_BATCH_SIZE": "50"}),
+    plan=Plan(scale=SCALE, variables={"B24_REQUESTS_PER_SECOND": "2"}),
     drain_seconds=600,
 )
 def rate_used_up(stage: Stage) -> None:
