@@ -13,7 +13,6 @@ from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
-from redis import Redis
 from redis.exceptions import RedisError
 
 from b24offline import keys
@@ -21,7 +20,7 @@ from b24offline.delivery import PortalRounds, PortalServices, Shared
 from b24offline.errors import ConfigError, StoreUnavailable
 from b24offline.events import Catalogue, Routes, shipped_catalogue
 from b24offline.events import routes as loaded_routes
-from b24offline.ledger import PollSchedule, QueuedMessages, note_refused_message, other_schema
+from b24offline.ledger import PollSchedule, QueuedMessages, connect, note_refused_message, other_schema
 from b24offline.monitoring import log_alarms
 from b24offline.reconciliation import Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests
 from b24offline.rest import CallRules, Http, RateLimiter, TokenSource, make_session
@@ -29,6 +28,8 @@ from b24offline.store import Cipher, Mirror, Store, load_or_create_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from redis import Redis
 
     from b24offline.config import Config
     from b24offline.events import Portal
@@ -56,12 +57,11 @@ class Runtime:
     @cached_property
     def redis(self) -> Redis:
         """The ledger's server."""
-        return Redis.from_url(
+        password = self.config.sentinel_password
+        return connect(
             self.config.redis_url,
-            decode_responses=True,
-            socket_connect_timeout=5,
-            socket_timeout=30,
-            health_check_interval=30,
+            primary=self.config.redis_primary,
+            sentinel_password=password.get_secret_value() if password else None,
             **_verified(self.config),
         )
 

@@ -11,7 +11,7 @@ from b24offline import contract
 from b24offline.settings import config, schedule
 from b24offline.settings.broker_tls import broker_tls
 
-_REDIS_BROKER = config.broker_url.startswith(("redis://", "rediss://", "unix://", "valkey"))
+_REDIS_BROKER = config.broker_url.startswith(("redis://", "rediss://", "unix://", "valkey", "sentinel://"))
 
 _KEEPALIVE: dict[int, int] = {
     getattr(socket, name): value
@@ -46,6 +46,12 @@ broker_transport_options: dict[str, Any] = (
     if _REDIS_BROKER
     else {"confirm_publish": True}  # a message counts as sent when the broker has it
 )
+if config.broker_url.startswith("sentinel://"):
+    _password = config.sentinel_password.get_secret_value() if config.sentinel_password else None
+    broker_transport_options |= {
+        "master_name": config.broker_primary,
+        "sentinel_kwargs": {"socket_connect_timeout": 2, "socket_timeout": 5, "password": _password},
+    }
 control_exchange = "b24offline"  # our remote control does not reach the host's workers, nor theirs ours
 
 result_backend = None  # the ledger counts outcomes; results would cost 40 % and hold customers' data
@@ -114,6 +120,7 @@ include = (
     "b24offline.tasks.objects",
     "b24offline.tasks.mirror",
     "b24offline.tasks.heartbeat",
+    "b24offline.tasks.store_watch",
     "b24offline.tasks.broker_queues",
 )
 beat_schedule = schedule.beat_schedule

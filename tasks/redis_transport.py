@@ -31,29 +31,48 @@ def is_message(raw: object) -> bool:
     )
 
 
-class Channel(redis.Channel):
+class _CarefulChannel:
     """A channel that outlives a text that is no JSON."""
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
-            return super()._brpop_read(**options)  # type: ignore[misc] # the stubs lack it
+            return super()._brpop_read(**options)  # type: ignore[misc] # kombu's channel has it
         except (ValueError, RecursionError) as error:
             count_refused(type(error).__name__)
             raise Empty from None
 
 
-class Transport(redis.Transport):
+class _CarefulTransport:
     """A transport that drops what has not the form of a message."""
-
-    Channel = Channel
 
     def _deliver(self, message: Any, queue: str | None) -> None:
         if is_message(message):
-            super()._deliver(message, queue)
+            super()._deliver(message, queue)  # type: ignore[misc] # kombu's transport has it
         else:
             count_refused("it is no message")
+
+
+class Channel(_CarefulChannel, redis.Channel):
+    """Of one server."""
+
+
+class SentinelChannel(_CarefulChannel, redis.SentinelChannel):
+    """Of the primary that Sentinels name."""
+
+
+class Transport(_CarefulTransport, redis.Transport):
+    """To one server."""
+
+    Channel = Channel
+
+
+class SentinelTransport(_CarefulTransport, redis.SentinelTransport):
+    """To the primary that Sentinels name."""
+
+    Channel = SentinelChannel
 
 
 def use() -> None:
     """Let connections of this process to a Redis broker use it."""
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
+    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:SentinelTransport"

@@ -25,6 +25,7 @@ _MAX_SHOWN_CHARACTERS: Final = 60
 
 EXAMPLES: Final[Mapping[str, str]] = {
     "redis_url": "redis://127.0.0.1:6379/0",
+    "sentinel_password": "the requirepass of the Sentinels",
     "broker_url": "amqp://user:password@rabbitmq:5672//",
     "data_dir": "/var/lib/b24offline",
     "database_url": "postgresql://user:password@postgres/b24offline?sslmode=disable",

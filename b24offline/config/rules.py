@@ -30,6 +30,7 @@ def with_derived_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the given values plus the defaults that follow from them: broker, database, name of the portal."""
     derived = dict(given)
     derived.setdefault("broker_url", given.get("redis_url", DEFAULT_REDIS_URL))
+    derived.setdefault("broker_primary", given.get("redis_primary", "mymaster"))
     derived.setdefault("database_url", f"sqlite:///{Path(given.get('data_dir', './.data')) / 'b24offline.db'}")
     if given.get("portal_name") is None and isinstance(given.get("portal_url"), str):
         host = None

@@ -35,6 +35,7 @@ SECRET: Final[JsonDict] = {"secret": True}
 """Marks a field that may also be given as a file, by a variable ending in `_FILE`, and is never shown."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+PrimaryName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Names = Annotated[tuple[str, ...], BeforeValidator(values.comma_separated)]
 
 
@@ -52,6 +53,17 @@ class Config(BaseModel):
         default="",
         description="Celery's broker, Redis or RabbitMQ.",
         json_schema_extra={**SECRET, "variable": "CELERY_BROKER_URL", "derived": "that of B24_REDIS_URL"},
+    )
+    redis_primary: PrimaryName = Field(
+        default="mymaster", description="Name of the ledger's primary at its Sentinels; for a sentinel:// address."
+    )
+    broker_primary: PrimaryName = Field(
+        default="",
+        description="Name of the broker's primary at its Sentinels.",
+        json_schema_extra={"derived": "that of B24_REDIS_PRIMARY"},
+    )
+    sentinel_password: Annotated[SecretStr, AfterValidator(values.one_word)] | None = Field(
+        default=None, description="Password of the Sentinels themselves, where they have one.", json_schema_extra=SECRET
     )
     data_dir: Path = Field(
         default=Path("./.data"),

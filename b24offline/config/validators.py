@@ -30,6 +30,7 @@ _UNVERIFIED: Final = {f"ssl_cert_reqs={how}" for how in ("none", "optional", "ce
     "ssl_check_hostname=false"
 }
 """What in an address switches the verification of a certificate off."""
+_SENTINEL: Final = r"sentinel://([^\s;/@]*@)?[^\s;/@:]+(:[0-9]{1,5})?(/[0-9]*)?"
 _WEBHOOK_PATH: Final = re.compile(r"/rest/[0-9]+/[^/]+(/.*)?")
 
 
@@ -92,9 +93,9 @@ def fernet_keys(secret: SecretStr) -> SecretStr:
 
 
 def redis_url(url: str) -> str:
-    """Return an address of Redis or Valkey."""
-    if not re.fullmatch(r"(rediss?|unix)://\S+", url):
-        raise ValueError("must begin with redis://, rediss:// or unix://")
+    """Return an address of Redis or Valkey, or addresses of Sentinels that are separated by semicolons."""
+    if not re.fullmatch(rf"(rediss?|unix)://\S+|{_SENTINEL}(;{_SENTINEL})*", url):
+        raise ValueError("must begin with redis://, rediss://, unix:// or sentinel://")
     return service_url(url)
 
 

@@ -32,6 +32,7 @@ from b24offline.ledger.replies import (
 )
 from b24offline.ledger.schedule import LaneSchedule, PollSchedule, next_interval_seconds, with_open_work
 from b24offline.ledger.schema import LedgerSchemaMismatch, other_schema, reset_ledgers
+from b24offline.ledger.server import connect
 
 __all__ = [
     "MAX_HELD_ATTEMPTS",
@@ -68,6 +69,7 @@ __all__ = [
     "StepLease",
     "StepLimits",
     "Waiting",
+    "connect",
     "error_lane",
     "is_synthetic",
     "last_reconciled",

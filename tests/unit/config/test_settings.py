@@ -50,6 +50,14 @@ def test_derived_defaults_follow_what_is_given() -> None:
     assert config.portal_name == "acme.bitrix24.com"
 
 
+def test_a_broker_behind_the_ledgers_sentinels_has_its_primary() -> None:
+    sentinels = "sentinel://:password@one:26379/2;sentinel://two"
+    config = Config.load({"B24_REDIS_URL": sentinels, "B24_REDIS_PRIMARY": "ledger"})
+    assert (config.broker_url, config.broker_primary) == (sentinels, "ledger")
+    config = Config.load({"B24_REDIS_URL": sentinels, "B24_BROKER_PRIMARY": "broker"})
+    assert (config.redis_primary, config.broker_primary) == ("mymaster", "broker")
+
+
 def test_a_given_redis_can_be_told_from_the_default() -> None:
     assert "redis_url" not in Config.load({}).model_fields_set
     assert "redis_url" in Config.load({"B24_REDIS_URL": "redis://127.0.0.1:6379/0"}).model_fields_set
@@ -101,6 +109,8 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
         ("B24_BATCH_SIZE", "many", "valid integer"),
         ("B24_REDIS_URL", "amqp://host", "must begin with redis://"),
         ("B24_REDIS_URL", "cache", "must begin with redis://"),
+        ("B24_REDIS_URL", "sentinel://one:26379;redis://two", "must begin with redis://"),
+        ("B24_REDIS_URL", "sentinel://one:port/0", "must begin with redis://"),
         ("CELERY_BROKER_URL", "rabbitmq", "must be an address with a scheme"),
         ("B24_DATABASE_URL", "mysql://db/b24", "must be SQLite or PostgreSQL"),
         ("B24_DATABASE_URL", "sqlite://", "must name a file"),
@@ -287,7 +297,9 @@ def test_timers_keep_their_order_at_every_scale(scale: float) -> None:
     assert timers.in_doubt_seconds < timers.redrive_backoff_seconds[0], (
         "what was nacked is not redriven while it is in doubt"
     )
-    assert timers.recovery_seconds >= timers.poll_lease_seconds
+    replaced = timers.recovery_seconds - timers.poll_lease_seconds
+    assert replaced > 11 * scale, "a server that was replaced writes for 11 s, with min-replicas-max-lag 10"
+    assert timers.all_in_doubt_seconds - timers.in_doubt_seconds == pytest.approx(replaced)
     assert timers.lease_seconds < timers.run_queue_seconds
     whole = Timers()
     for item in dataclasses.fields(Timers):
