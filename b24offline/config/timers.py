@@ -20,7 +20,9 @@ class Timers:
             than an overlapping reserving call can live.
         sighting_seconds: least time between the two sightings of an orphan before it is adopted.
         poll_lease_seconds: lease of one reserving call on its portal; longer than the call can take.
-        recovery_seconds: no reserving call for so long after the loss of the ledger.
+        all_in_doubt_seconds: as `in_doubt_seconds`, of every message, where it is not known any more what was sent;
+            and the 15 s in which a server of the ledger that was replaced may still answer some workers.
+        recovery_seconds: no reserving call for so long after the loss of the ledger: a lease, and these 15 s.
         settle_lease_seconds: lease of one settling process on its batch.
         settle_due_seconds: after this a batch that is ready but not closed is settled again.
         sweep_seconds: interval between sweeps for overdue work.
@@ -38,10 +40,11 @@ class Timers:
     run_queue_seconds: float = 300.0
     dispatch_due_seconds: float = 60.0
     in_doubt_seconds: float = 200.0
+    all_in_doubt_seconds: float = 215.0
     nack_age_seconds: float = 75.0
     sighting_seconds: float = 180.0
     poll_lease_seconds: float = 75.0
-    recovery_seconds: float = 75.0
+    recovery_seconds: float = 90.0
     settle_lease_seconds: float = 60.0
     settle_due_seconds: float = 120.0
     sweep_seconds: float = 15.0

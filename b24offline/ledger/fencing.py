@@ -71,7 +71,7 @@ class Fencing:
             secrets.randbits(48),
             "" if known_epoch is None else known_epoch,
             lane,
-            milliseconds(self._timers.in_doubt_seconds),
+            milliseconds(self._timers.all_in_doubt_seconds),
             kind,
             self._timers.sweep_seconds,
         )

@@ -131,7 +131,7 @@ class Ledger:
     def begin_settle(self, process_id: str) -> SettleLease | Unsettled:
         """Take the settle lease and read the outcomes of the batch."""
         lease = milliseconds(self._timers.settle_lease_seconds)
-        in_doubt = milliseconds(self._timers.in_doubt_seconds)
+        in_doubt = milliseconds(self._timers.all_in_doubt_seconds)
         reply = self.transition("begin_settle", process_id, secrets.token_hex(8), lease, in_doubt)
         return SETTLE.validate_json(reply)
 

@@ -2,7 +2,8 @@
 
 A snapshot serves a run when it was read after the run's record was reserved: any later change of the object is then a
 record of its own. ``read_ms`` is the ledger's clock just before the read was sent, and orders writes to the mirror.
-A snapshot from the future serves none: the clock was set back since, and it may be older than the record.
+A snapshot from the future serves none: the clock was set back since, and it may be older than the record. Nor does one
+that was kept on another server: later ones, of changes that were acknowledged, may be forgotten there.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from b24offline import keys
-from b24offline.ledger.transitions import clock_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from redis import Redis
 
@@ -37,37 +37,35 @@ class ObjectCache:
 
     def __init__(self, redis: Redis, ledger: Ledger, ttl_seconds: float) -> None:
         self._redis = redis
-        self._stem = ledger.stem
+        self._ledger = ledger
         self._ttl_ms = max(1000, round(ttl_seconds * 1000))
-
-    def _key(self, key: ObjectKey) -> str:
-        return keys.snapshot(self._stem, key.name)
 
     def put(self, snapshots: Iterable[Snapshot]) -> None:
         """Keep snapshots for the time to live; a later read replaces an earlier one."""
+        _, server, _ = self._ledger.transition("read_snapshots")
         with self._redis.pipeline(transaction=False) as pipe:
             for snapshot in snapshots:
-                text = json.dumps([snapshot.read_ms, snapshot.data], separators=(",", ":"))
-                pipe.set(self._key(snapshot.object), text, px=self._ttl_ms)
+                text = json.dumps([snapshot.read_ms, server, snapshot.data], separators=(",", ":"))
+                pipe.set(keys.snapshot(self._ledger.stem, snapshot.object.name), text, px=self._ttl_ms)
             pipe.execute()
 
     def missing(self, objects: Iterable[ObjectKey], not_before_ms: int) -> list[ObjectKey]:
         """Return the objects that were not read at or after the given time."""
         wanted = list(objects)
-        if not wanted:
-            return []
-        texts = self._redis.mget([self._key(key) for key in wanted])
-        now_ms = clock_ms(self._redis)
-        return [
-            key
-            for key, text in zip(wanted, texts, strict=True)
-            if text is None or not not_before_ms <= int(json.loads(text)[0]) <= now_ms
-        ]
+        found = self._read(wanted, not_before_ms)
+        return [key for key, snapshot in zip(wanted, found, strict=True) if snapshot is None]
 
     def get(self, key: ObjectKey, not_before_ms: int) -> Snapshot | None:
         """Return the snapshot of an object, if one was read at or after the given time."""
-        text = self._redis.get(self._key(key))
-        if text is None:
-            return None
-        read_ms, data = json.loads(text)
-        return Snapshot(key, read_ms, data) if not_before_ms <= read_ms <= clock_ms(self._redis) else None
+        return self._read([key], not_before_ms)[0]
+
+    def _read(self, wanted: Sequence[ObjectKey], not_before_ms: int) -> list[Snapshot | None]:
+        if not wanted:
+            return []
+        now_ms, server, texts = self._ledger.transition("read_snapshots", *(key.name for key in wanted))
+        found: list[Snapshot | None] = []
+        for key, text in zip(wanted, texts, strict=True):
+            read_ms, kept_on, data = json.loads(text) if text else (0, "", None)
+            is_good = kept_on == server and not_before_ms <= read_ms <= now_ms
+            found.append(Snapshot(key, read_ms, data) if is_good else None)
+        return found

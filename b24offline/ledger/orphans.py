@@ -77,7 +77,7 @@ class Orphans:
         sightings = {str(name): int(first) for name, first in self._redis.hgetall(self._orphans).items()}
         now_ms = self._ledger.now_ms()
         explained = bool(intent) or int(unanswered or 0) > now_ms
-        whole = now_ms - int(whole_since or 0) >= milliseconds(self._timers.in_doubt_seconds)
+        whole = now_ms - int(whole_since or 0) >= milliseconds(self._timers.all_in_doubt_seconds)
         sighting_ms = milliseconds(self._timers.sighting_seconds)
         return adoptable(sightings, now_ms, sighting_ms=sighting_ms, at_once=explained and whole)
 

@@ -49,7 +49,7 @@ seconds = st.sampled_from(
         TIMERS.lease_seconds + 1,
         TIMERS.nack_age_seconds + 1,
         TIMERS.settle_due_seconds + 1,
-        TIMERS.in_doubt_seconds + 1,
+        TIMERS.all_in_doubt_seconds + 1,
         TIMERS.redrive_backoff_seconds[0] + 1,
         TIMERS.redrive_backoff_seconds[2],
         DAY,

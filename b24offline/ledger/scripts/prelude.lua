@@ -28,6 +28,7 @@ local function run_key(run) return stem .. ':run:' .. run end
 local function batch_key(pid) return stem .. ':batch:' .. pid end
 local function records_key(pid) return stem .. ':batch:' .. pid .. ':records' end
 local function wait_key(object_queue) return stem .. ':wait:' .. string.sub(object_queue, #stem + 15) end
+local function snapshot_key(name) return stem .. ':snapshot:' .. name end
 local function yielded_key(message, pipeline) return stem .. ':yielded:' .. message .. '|' .. pipeline end
 -- Puts every message in doubt, for when it is not known any more what was sent before the fencing hash was lost.
 local function all_in_doubt(ms) redis.call('HSET', FENCING, 'in_doubt_all', now + ms) end

@@ -78,7 +78,7 @@ def test_after_the_takeover_it_waits_as_after_a_loss_and_adopts(acme: Deployment
     assert acme.desk.methods() == []
     acme.later(TIMERS.recovery_seconds + 1)
     assert acme.poller.adopt() == ()
-    acme.later(TIMERS.in_doubt_seconds - TIMERS.recovery_seconds)
+    acme.later(TIMERS.all_in_doubt_seconds - TIMERS.recovery_seconds)
     (pid,) = acme.poller.adopt()
     assert acme.outcomes(pid) == {1: "unfinished"}
     assert acme.poller.poll(LANE).state == "opened"

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import Redis
 
-from b24offline.ledger import BatchKind, PollLease, PollRefused, SettleLease
+from b24offline.events import ObjectKey
+from b24offline.ledger import BatchKind, ObjectCache, PollLease, PollRefused, SettleLease, Snapshot
 from b24offline.supervisor import EmbeddedValkey
-from tests.support.core_events import TIMERS, entry_of, guard_on, ledger_on, message_of, opened, pass_time
+from tests.support.core_events import PORTAL, TIMERS, entry_of, guard_on, ledger_on, message_of, opened, pass_time
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def test_another_server_is_noticed_as_a_loss(pair: Pair, how: str) -> None:
     assert fencing.open_in_doubt_window([message_of(1)], settling) == 0.0, "a settle under way goes on"
     assert isinstance(ledger.begin_settle("p2"), SettleLease)
     ends = fencing.in_doubt_until_ms([message_of(1), message_of(2)])
-    assert all(end > ledger.now_ms() + (TIMERS.in_doubt_seconds - 60) * 1000 for end in ends.values())
+    assert all(end > ledger.now_ms() + (TIMERS.all_in_doubt_seconds - 60) * 1000 for end in ends.values())
     assert len(ends) == 2
     assert fencing.open_in_doubt_window([message_of(1)], settling) == 0.0, "a settle of before goes on"
     assert not fencing.renew(lease), "a reserving call is sent while others recover"
@@ -107,3 +108,18 @@ def test_a_server_that_goes_on_keeps_its_epoch(pair: Pair) -> None:
     assert isinstance(ledger.begin_settle("p1"), SettleLease)
     assert fencing.renew(lease)
     assert fencing.in_doubt_until_ms([message_of(1)]) == {}
+
+
+@pytest.mark.parametrize("how", ["promoted replica", "restored copy"])
+def test_a_snapshot_of_another_server_serves_nobody(pair: Pair, how: str) -> None:
+    """Its object may have changed since, and that change be acknowledged and forgotten."""
+    deal = ObjectKey(PORTAL, "crm_deal", "7")
+    ledger = ledger_on(pair.first)
+    cache = ObjectCache(pair.first, ledger, 60)
+    cache.put([Snapshot(deal, ledger.now_ms(), {"TITLE": "old"})])
+    assert cache.get(deal, 0) is not None
+    pair.copy()
+    other = pair.second if how == "promoted replica" else pair.restored()
+    cache = ObjectCache(other, ledger_on(other), 60)
+    assert cache.get(deal, 0) is None
+    assert cache.missing([deal], 0) == [deal]

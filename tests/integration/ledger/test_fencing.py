@@ -117,11 +117,11 @@ def test_after_loss_of_the_guard_alone_all_messages_are_in_doubt(redis: Redis) -
     settling = ledger.begin_settle("p1")
     assert isinstance(settling, SettleLease)
     noticed = fencing.in_doubt_until_ms([message_of(1)])[message_of(1)]
-    assert TIMERS.in_doubt_seconds - 5 < (noticed - ledger.now_ms()) / 1000 <= TIMERS.in_doubt_seconds
+    assert TIMERS.all_in_doubt_seconds - 5 < (noticed - ledger.now_ms()) / 1000 <= TIMERS.all_in_doubt_seconds
     pass_time(redis, ledger, 10)
     assert refused(fencing, before).reason == "recovering", "what a settle noted does not hide the loss from a poll"
     assert fencing.in_doubt_until_ms([message_of(1)])[message_of(1)] > noticed - 10_000
-    pass_time(redis, ledger, TIMERS.in_doubt_seconds + 1)
+    pass_time(redis, ledger, TIMERS.all_in_doubt_seconds + 1)
     ledger.begin_settle("p1")
     assert fencing.in_doubt_until_ms([message_of(1)])[message_of(1)] < ledger.now_ms()
 
@@ -131,7 +131,7 @@ def test_without_a_poll_the_in_doubt_after_loss_of_the_guard_ends(redis: Redis) 
     fencing = guard_on(redis, ledger)
     opened(ledger, "p1", entry_of(1))
     ledger.begin_settle("p1")
-    pass_time(redis, ledger, TIMERS.in_doubt_seconds + 1)
+    pass_time(redis, ledger, TIMERS.all_in_doubt_seconds + 1)
     ledger.begin_settle("p1")
     assert fencing.in_doubt_until_ms([message_of(1)])[message_of(1)] < ledger.now_ms()
 
@@ -147,7 +147,7 @@ def test_after_loss_of_the_guard_no_nacked_record_is_due(redis: Redis) -> None:
     redis.delete(f"{ledger.stem}:fencing")
     refused(fencing, before)
     assert list(fencing.due_nacked(nacked, 1)) == []
-    pass_time(redis, ledger, TIMERS.in_doubt_seconds + 1)
+    pass_time(redis, ledger, TIMERS.all_in_doubt_seconds + 1)
     assert list(fencing.due_nacked(nacked, 1)) == nacked
 
 

@@ -110,7 +110,7 @@ def test_nothing_at_once_within_an_in_doubt_window_of_a_lost_ledger(
     orphans.note_page(0, None, ["a"], unreadable=0)
     assert fencing.renew(lease)
     assert orphans.due() == (), "calls of before the loss may be on their way"
-    pass_time(redis, ledger, TIMERS.in_doubt_seconds - TIMERS.recovery_seconds)
+    pass_time(redis, ledger, TIMERS.all_in_doubt_seconds - TIMERS.recovery_seconds)
     assert [orphan.at_once for orphan in orphans.due()] == [True]
 
 
