@@ -41,6 +41,8 @@ if sabotage.VARIABLE in os.environ:
     sabotage.GUARDS[os.environ[sabotage.VARIABLE]](setattr)
 if next_version.VARIABLE in os.environ:
     next_version.pretend()
+if step_of_store := os.environ.get(next_version.STORE_VARIABLE):
+    next_version.pretend_store(step_of_store)
 
 _journals: dict[int, Journal] = {}
 

@@ -6,6 +6,7 @@ What must be red is what only the missing guard brings about: a change also coun
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from tests.faults.journal import COPIES
@@ -22,12 +23,15 @@ def without(
     drain_seconds: float = 60.0,
     attempts: int = 1,
     variables: Mapping[str, str] | None = None,
+    needs: Path | None = None,
+    package: str = "",
     **plan: Any,
 ) -> Callable[[Play], Play]:
     """Register a row whose workers lack one guard, and give up after so many attempts."""
     environ = {VARIABLE: guard, "B24_MAX_ATTEMPTS": str(attempts), **(variables or {})}
     plan_without = Plan(variables=environ, **plan)
-    return fault(40, name or f"without {guard}", plan=plan_without, red=red, drain_seconds=drain_seconds)
+    needed = {"needs": needs, "package": package}
+    return fault(40, name or f"without {guard}", plan=plan_without, red=red, drain_seconds=drain_seconds, **needed)
 
 
 @without("explicit clear=0", red=("unfinished",), drain_seconds=20)

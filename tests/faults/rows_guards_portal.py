@@ -15,11 +15,12 @@ from werkzeug.wrappers import Request, Response
 from tests.faults import late_copies
 from tests.faults.row import Plan, fault
 from tests.faults.rows_answers import fail_some
+from tests.faults.rows_clock import LIBRARY, PACKAGE, ledger_set_back
 from tests.faults.rows_guards import without
-from tests.faults.rows_guards_queue import comes
 from tests.faults.sabotage_portal import LATE_SAVE_SECONDS
 from tests.faults.stage import CONNECTOR, PORTAL, Stage, wait_until
 from tests.support.served import served
+from tests.support.waiting import comes
 
 RESERVED: Final = {"filter": str({">PROCESS_ID": "", ">ID": 0})}
 """The list that an adoption begins with, as the emulator compares parameters."""
@@ -218,3 +219,19 @@ def late_messages(stage: Stage) -> None:
 def unknown_run(stage: Stage) -> None:
     """The absence of a closed run is what silences late messages; nothing about the closed batch is asked."""
     _closed_long_ago(stage)
+
+
+@without(
+    "refusal of reads from the future",
+    "serving what was read in the future",
+    attempts=5,
+    red=("stale",),
+    drain_seconds=40,
+    needs=LIBRARY,
+    package=PACKAGE,
+    own_broker=True,
+    concurrency=2,
+)
+def read_in_the_future(stage: Stage) -> None:
+    """An object that was read before the ledger's clock was set back is taken for its state after the change."""
+    ledger_set_back(stage)

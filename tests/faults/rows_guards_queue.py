@@ -9,14 +9,13 @@ about: a change can also count as lost because the drain was short.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final
 
 from tests.faults.rows_answers import fail_some
+from tests.faults.rows_failover import older_copy_mid_report
 from tests.faults.rows_guards import without
 from tests.faults.stage import CONNECTOR, Stage
-from tests.support.waiting import NotInTime, wait_until
+from tests.support.waiting import comes, wait_until
 
 LIFE_SECONDS: Final = 180.0
 """How long any call may live, unscaled."""
@@ -24,13 +23,6 @@ RESERVING_SECONDS: Final = 75.0
 """How long a reserving call may live, unscaled."""
 MARGIN: Final = 0.9
 """What part of these a play uses at most."""
-
-
-def comes(true: Callable[[], Any], seconds: float) -> bool:
-    """Wait for what may never happen."""
-    with suppress(NotInTime):
-        return bool(wait_until(true, "what only happens without the guard", max(0.0, seconds)))
-    return False
 
 
 def _hold_reports(stage: Stage, **more: Any) -> int:
@@ -198,3 +190,9 @@ def reserves_after_loss(stage: Stage) -> None:
     stage.control.steal(connector=CONNECTOR, ids=[one["id"] for one in stage.control.records()])
     stage.noted("that call is executed")
     stage.control.disarm(report)
+
+
+@without("epoch bound to the server", "an epoch for any server", red=("destroyed",), scale=0.2, concurrency=8)
+def restored_mid_report(stage: Stage) -> None:
+    """The window of a report is forgotten: what it is about has a newer record, and is cleared before it is nacked."""
+    older_copy_mid_report(stage)

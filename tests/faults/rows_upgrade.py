@@ -1,14 +1,20 @@
-"""Row 38: a version whose ledger has another schema, before and after the ledger was reset for it."""
+"""Row 38: a version whose ledger has another schema, before and after the ledger was reset for it. Row 56: a version
+that upgrades the store."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
 import time
 from contextlib import closing
 
+import psutil
+
+from b24offline.config import Timers
 from b24offline.ledger import reset_ledgers
+from b24offline.store import schema as store_schema
 from b24offline.supervisor import CeleryProcess
 from tests.faults import next_version
 from tests.faults.row import Plan, fault
@@ -94,3 +100,71 @@ def met(stage: Stage) -> None:
     stage.change(5, "crm_company")
     old.kill()
     stage.workers.remove(old)
+
+
+def _upgrade_store(stage: Stage, step: str) -> CeleryProcess:
+    """Start a worker of the next version beside the old one, while that one works. Return it."""
+    new = stage.new_worker("next", {next_version.STORE_VARIABLE: step}).start()
+    wait_until(lambda: _store_version(stage) == next_version.NEXT_STORE, "the store is upgraded", 60)
+    stage.noted(f"the store is upgraded by a step that {step}")
+    return new
+
+
+def _store_version(stage: Stage) -> int:
+    with stage.runtime.store.engine.connect() as connection:
+        return store_schema.version_of(connection)
+
+
+def _work_of(stage: Stage, worker: CeleryProcess, done: int) -> bool:
+    """Whether handlers of this worker had an effect lately: in the journal after so many lines."""
+    children = {child.pid for child in psutil.Process(worker.pid).children(recursive=True)}
+    spans = [json.loads(line) for line in stage.journal.lines()[done:]]
+    return any(span.get("pid") in children for span in spans)
+
+
+@fault(56, "the store is upgraded by a step that only adds", plan=ONE, drain_seconds=120)
+def additive(stage: Stage) -> None:
+    """Both versions work on it, and so does an old one that starts later."""
+    stage.settle_some()
+    [old] = stage.workers
+    stage.journal.tell("slow", 0.5)
+    stage.change(20)
+    stage.workers.append(_upgrade_store(stage, next_version.ADDS))
+    wait_until(lambda: "ready." in stage.workers[1].log_tail(20_000), "the new one is ready", 60)
+    late = stage.new_worker("late").start()
+    stage.workers.append(late)
+    wait_until(lambda: "ready." in late.log_tail(20_000), "an old one starts on the newer store", 60)
+    done = len(stage.journal.lines())
+    for worker, entity in zip(stage.workers, ("crm_contact", "crm_company", "crm_lead"), strict=True):
+        stage.change(20, entity)
+        wait_until(lambda worker=worker: _work_of(stage, worker, done), "each of them works", 60)
+    stage.journal.tell_nothing()
+    wait_until(stage.empty, "all is settled", 90)
+    stage.expect(old.alive, "the old one goes on")
+    stage.expect(all(worker.alive for worker in stage.workers), "nobody ended")
+
+
+@fault(56, "the store is upgraded so that the old version must end", plan=ONE, drain_seconds=120)
+def breaking(stage: Stage) -> None:
+    """The old one ends before it takes more messages than it runs, and starts no more; the new one does the rest."""
+    stage.settle_some()
+    [old] = stage.workers
+    stage.journal.tell("slow", 0.5)
+    stage.change(20)
+    stage.change(20, "crm_contact")
+    began = time.monotonic()
+    stage.workers = [_upgrade_store(stage, "breaks")]
+    wait_until(lambda: not old.alive, "the old one ends", 60)
+    stage.tell(f"the old version ended {time.monotonic() - began:.1f} s after the new one was started")
+    stage.expect("Start the newer program again" in old.log_tail(20_000), f"it says the way out: {old.log_tail(500)}")
+    late = stage.new_worker("late").start()
+    wait_until(lambda: not late.alive, "an old one does not start", 60)
+    stage.expect("cannot start" in late.log_tail(), f"it says so: {late.log_tail(500)}")
+    stage.change(20, "crm_company")
+    changed = time.monotonic()
+    stage.journal.tell_nothing()
+    wait_until(stage.empty, "all is settled", 90)
+    stage.tell(f"settled {time.monotonic() - changed:.1f} s later; a settle that is lost takes {SETTLE_DUE:.1f} s")
+
+
+SETTLE_DUE = Plan().scale * Timers().settle_due_seconds

@@ -102,6 +102,11 @@ def _recovery_pause(put: Put) -> None:
     _report_age(put)
 
 
+def _epoch_of_server(put: Put) -> None:
+    for script in ("begin_poll", "renew_poll", "begin_settle", "open_in_doubt_window"):
+        rewritten(put, script, ("  local run = string.match(", "  do return 'any' end\n  local run = string.match("))
+
+
 GUARDS: Final[dict[str, Switch]] = {
     "75 s rule": _report_age,
     "process-id guard": _process_id,
@@ -110,5 +115,6 @@ GUARDS: Final[dict[str, Switch]] = {
     "in-doubt window of redrive": _in_doubt_redrive,
     "in-doubt window after ledger loss": _in_doubt_adoption,
     "recovery pause": _recovery_pause,
+    "epoch bound to the server": _epoch_of_server,
 }
 """Guard -> how it is switched off in this process."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,13 @@ def wait_until(
             raise NotInTime(f"not within {seconds:g} s: {what}")
         time.sleep(pause_seconds)
     return answer
+
+
+def comes(true: Callable[[], Any], seconds: float) -> bool:
+    """Wait for what may never happen."""
+    with suppress(NotInTime):
+        return bool(wait_until(true, "what only happens without the guard", max(0.0, seconds)))
+    return False
 
 
 def alive(pid: int) -> bool:
