@@ -10,6 +10,7 @@ from b24offline.delivery.retry_policy import Fail, Permanent, RetryIn, uncounted
 from b24offline.delivery.services import TROUBLE_OF_ONE_PORTAL, PortalServices
 from b24offline.delivery.settlement import SettlePlan, SettleView
 from b24offline.delivery.settler import Settler
+from b24offline.delivery.subscriber import SubscriptionPlan, subscription_plan
 
 __all__ = [
     "TROUBLE_OF_ONE_PORTAL",
@@ -27,7 +28,9 @@ __all__ = [
     "SettleView",
     "Settler",
     "Shared",
+    "SubscriptionPlan",
     "read_object",
     "run_of_dead_letter",
+    "subscription_plan",
     "uncounted_wait_seconds",
 ]

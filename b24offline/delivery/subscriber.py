@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from b24offline import keys
 from b24offline.ledger import note_refused
-from b24offline.rest import SyncResult, bind_events, check_plan, fingerprint
+from b24offline.rest import SyncResult, bind_events, check_plan, fingerprint, listed_events, unbind_events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from b24offline.delivery.portal_context import PortalContext
     from b24offline.events import Portal
@@ -22,6 +23,28 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS: Final = 30
 REFUSED_SECONDS: Final = 600
 """Until refused events are asked for again: a refusal may pass, and nothing is heard of them meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionPlan:
+    """The difference between what a portal queues for us and what the routes want; names of events, sorted.
+
+    Attributes:
+        missing: wanted, and in no subscription of the portal.
+        present: wanted, and subscribed by somebody: the portal's list does not tell the connector.
+        unrouted: subscribed with our connector, and wanted no more.
+    """
+
+    missing: tuple[str, ...]
+    present: tuple[str, ...]
+    unrouted: tuple[str, ...]
+
+
+def subscription_plan(wanted: Collection[str], listed: Collection[str], ours: Collection[str]) -> SubscriptionPlan:
+    """Compare what is wanted, what the portal lists, and what stood with our connector at our last looks. Pure."""
+    asked, there = set(wanted), set(listed)
+    found = (asked - there, asked & there, (set(ours) & there) - asked)
+    return SubscriptionPlan(*(tuple(sorted(names)) for names in found))
 
 
 class Subscriber:
@@ -70,6 +93,20 @@ class Subscriber:
         self._redis.set(keys.bound(self._stem, "fresh"), "1", px=fresh_ms)
         return bound
 
+    def plan(self) -> SubscriptionPlan:
+        """Ask the portal what is subscribed, and compare. Changes nothing. Raise the error of the call."""
+        return subscription_plan(self.wanted, listed_events(self._portal.client), self.seen())
+
+    def unsubscribe(self, portal: Portal, names: Collection[str]) -> int:
+        """End subscriptions of our connector; return how many there were. What ends so has not vanished."""
+        ended = unbind_events(self._portal.client, portal.connector, names)
+        look = self._last_look()
+        look["names"] = [name for name in look["names"] if name not in names]
+        for part in ("since", "unrouted"):
+            look[part] = {name: since for name, since in look[part].items() if name not in names}
+        self._redis.set(keys.bound(self._stem, "look"), json.dumps(look))
+        return ended
+
     @property
     def wanted(self) -> tuple[str, ...]:
         """The events to subscribe: those of the configuration, else those that have a route."""
@@ -99,14 +136,17 @@ class Subscriber:
         )
 
     def seen(self) -> dict[str, datetime]:
-        """Return the subscriptions of our connector at the last look -> since when they were seen to stand."""
+        """Return the subscriptions of our connector -> since when they were seen to stand; also those without a route.
+
+        As the last look found them, which may be an hour ago.
+        """
         look = self._last_look()
-        since = {name: look["since"].get(name, look["at_ms"]) for name in look["names"]}
+        since = look["unrouted"] | {name: look["since"].get(name, look["at_ms"]) for name in look["names"]}
         return {name: datetime.fromtimestamp(ms / 1000, UTC) for name, ms in since.items()}
 
     def _last_look(self) -> dict[str, Any]:
         known = json.loads(self._redis.get(keys.bound(self._stem, "look")) or "{}")
-        return {"at_ms": 0, "names": [], "since": {}, **known}
+        return {"at_ms": 0, "names": [], "since": {}, "unrouted": {}, **known}
 
     def _note_look(self, present: list[str], added: Iterable[str], began_ms: int) -> set[str]:
         """Note which subscriptions stand. Return which added ones stood at the last look, and so had vanished since.
@@ -119,6 +159,9 @@ class Subscriber:
         since = dict.fromkeys(present, began_ms) | {
             name: ms for name, ms in before["since"].items() if name in present and name not in added
         }
-        look = {"at_ms": began_ms, "names": present, "since": since}
+        # A subscription stays when its route goes; the portal does not tell afterwards whose it is.
+        unrouted = before["unrouted"] | before["since"]
+        unrouted = {name: ms for name, ms in unrouted.items() if name not in self.wanted}
+        look = {"at_ms": began_ms, "names": present, "since": since, "unrouted": unrouted}
         self._redis.set(keys.bound(self._stem, "look"), json.dumps(look))
         return vanished

@@ -22,7 +22,7 @@ from b24offline.doctor.subscription_checks import subscription_check
 from b24offline.errors import B24OfflineError, ConfigError, PortalError, RateLimited, StoreError
 from b24offline.events import DesiredState
 from b24offline.monitoring import portal_status
-from b24offline.rest import listed_events, portal_facts
+from b24offline.rest import portal_facts
 from b24offline.runtime import Runtime
 from b24offline.supervisor import needs_embedded_valkey, with_ledger_address
 
@@ -181,8 +181,9 @@ def _portal(runtime: Runtime, name: str, alive: bool, extent: Extent) -> Iterato
 def _called(runtime: Runtime, services: PortalServices, extent: Extent) -> Iterator[Check]:
     """Yield what the portal's own answers say. Raise the error of a call that fails as a whole."""
     portal = services.portal
-    wanted = services.subscriber.wanted
     facts = portal_facts(lambda commands: services.client.batch(commands, kind="poll"))
-    yield from portal_checks(facts, needed_scopes(runtime.catalogue, wanted), datetime.now(UTC), portal.name)
-    yield subscription_check(portal, wanted, listed_events(services.client), services.subscriber.seen())
+    yield from portal_checks(
+        facts, needed_scopes(runtime.catalogue, services.subscriber.wanted), datetime.now(UTC), portal.name
+    )
+    yield subscription_check(portal, services.subscriber.plan())
     yield connector_check(looks_at(services, extent.watch_seconds), portal)

@@ -10,7 +10,7 @@ from b24offline.config import import_pipelines
 from b24offline.contract import QUEUE_EVENTS
 from b24offline.doctor.check import Check, failed, ok, warning
 from b24offline.errors import ConfigError
-from b24offline.events import Record, event_from_record
+from b24offline.events import Record, event_from_record, unrouted_deletions
 from b24offline.ledger import RunRef
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ def _events(names: Iterable[str], chosen: Iterable[str], routes: Routes, catalog
         return failed("events", f"Portals never queue {', '.join(online)}.", remedy)
     if unknown:
         return warning("events", f"Unknown to the catalogue: {', '.join(unknown)}.", remedy)
+    if deletions := unrouted_deletions(routes, catalogue):
+        what = f"Mirrored, and their deletions have no route: {', '.join(deletions)}."
+        return warning("events", what, "Route them too, or deleted objects stay in the mirror for ever.")
     if unrouted:
         what = f"B24_EVENTS names events without a route: {', '.join(unrouted)}."
         return warning("events", what, "Load their pipelines, or take them out: they wait on the portal, nacked.")

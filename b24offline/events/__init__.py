@@ -24,7 +24,7 @@ from b24offline.events.record import (
     stamp_seconds,
 )
 from b24offline.events.retry import PASSING_LATE, PASSING_SOON, RetryRules
-from b24offline.events.routing import NO_RULES, Routes, route, routes
+from b24offline.events.routing import NO_RULES, Routes, route, routes, unrouted_deletions
 
 __all__ = [
     "CLAIMED",
@@ -59,4 +59,5 @@ __all__ = [
     "routes",
     "shipped_catalogue",
     "stamp_seconds",
+    "unrouted_deletions",
 ]

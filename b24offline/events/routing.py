@@ -16,6 +16,7 @@ from b24offline.events.retry import RetryRules
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from b24offline.events.catalogue import Catalogue
     from b24offline.events.event import Event
 
 P = TypeVar("P", bound="Callable[[Event], object]")
@@ -97,6 +98,15 @@ class Routes:
     def event_names(self) -> tuple[str, ...]:
         """All events that have a route, sorted."""
         return tuple(sorted(self._by_event))
+
+
+def unrouted_deletions(found: Routes, catalogue: Catalogue) -> tuple[str, ...]:
+    """Return the delete events without a route of entities that a pipeline mirrors: deleted objects would stay."""
+    mirrored = found.mirrored_entities
+    names = (
+        kind.name.partition("_{")[0] for kind in catalogue.kinds if kind.action == "delete" and kind.entity in mirrored
+    )
+    return tuple(sorted({name for name in names if not found.pipelines_for(name)}))
 
 
 def _place(pipeline: Callable[[Event], object]) -> str:

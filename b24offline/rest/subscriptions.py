@@ -64,13 +64,13 @@ def bind_events(client: PortalClient, connector: str, events: Iterable[str]) -> 
     return SyncResult(len(wanted) - len(added) - len(refused), added, refused)
 
 
-def unbind_events(client: PortalClient, connector: str) -> int:
-    """Remove every offline subscription of this connector; return how many there were.
+def unbind_events(client: PortalClient, connector: str, events: Iterable[str] | None = None) -> int:
+    """Remove these offline subscriptions of this connector, by default every one; return how many there were.
 
     The portal's list of names includes those of other connectors; these stay, since each call names the connector.
     Raise the first refusal.
     """
-    names = sorted(listed_events(client))
+    names = sorted(listed_events(client) if events is None else events)
     ended = 0
     for start in range(0, len(names), _PART):
         reply = client.batch(_commands("event.unbind", names[start : start + _PART], connector), kind="poll")

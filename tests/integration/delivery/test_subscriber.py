@@ -152,3 +152,32 @@ def test_vanished_subscriptions_ask_for_a_reconciliation(in_process: Deployment,
     assert bind(PORTAL).startswith("bound 1")
     ((_, body),) = in_process.services.requests.waiting(RECONCILE).items()
     assert (body["why"], body["deleted"]) == ("subscriptions had vanished", True)
+
+
+def test_a_new_route_and_an_ended_subscription_are_no_alarm(
+    make: Callable[..., Deployment], live: LivePortal, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = make(DEAL), make(DEAL, LEAD)
+    sync(first)
+    live.control.fault(
+        "batch/event.bind", "error", where={"event": LEAD}, status=403, code="insufficient_scope", times=1
+    )
+    for acme in (second, second, first):  # refused, then granted; another image has no such route
+        sync(acme)
+    assert first.services.subscriber.plan().unrouted == (LEAD,)
+    assert first.services.subscriber.unsubscribe(first.store.portals.get(PORTAL), [LEAD]) == 1
+    assert subscribed(live) == [DEAL]
+    sync(second)
+    assert (subscribed(live), first.gaps, second.gaps) == ([DEAL, LEAD], [], [])
+    assert not [record for record in caplog.records if "vanished" in record.message]
+
+
+def test_a_subscription_keeps_the_time_since_when_it_stands(acme: Deployment, live: LivePortal) -> None:
+    sync(acme)
+    since = acme.services.subscriber.seen()
+    acme.later(100)
+    sync(acme)
+    assert acme.services.subscriber.seen() == since
+    live.control.drop_subscriptions()
+    sync(acme)
+    assert acme.services.subscriber.seen()[DEAL] > since[DEAL]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from b24offline.delivery import subscription_plan
 from b24offline.doctor.broker_checks import BrokerFacts, broker_checks
 from b24offline.doctor.connector_checks import Look, connector_check
 from b24offline.doctor.host_checks import link_check, sources
@@ -109,7 +110,7 @@ def test_reservations_that_the_ledger_does_not_know_are_told(looks, epoch, state
     ],
 )
 def test_subscriptions_are_compared_with_routes(wanted, listed, ours, epoch, state, words) -> None:
-    check = subscription_check(portal(epoch), set(wanted), set(listed), set(ours))
+    check = subscription_check(portal(epoch), subscription_plan(wanted, listed, ours))
     assert (check.state, words in check.finding) == (state, True), check
 
 

@@ -1,0 +1,69 @@
+"""`events`, `bind` and `unbind`: what a portal queues for us against what the pipelines want."""
+
+from __future__ import annotations
+
+import json
+
+from b24offline.emulator import EmulatorProcess
+from tests.support.newcomer import PIPELINES, Patient, emulator, patient, served
+
+__all__ = ["emulator", "patient", "served"]
+
+MIRRORED = PIPELINES.replace('"ONCRMDEALUPDATE")', '"ONCRMDEALUPDATE", "ONCRMLEADADD", mirrors="crm_deal")')
+
+
+def run(patient: Patient, *words: str, code: int = 0) -> str:
+    done = patient.run(*words)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def bound(emulator: EmulatorProcess) -> list[str]:
+    return sorted(binding["event"] for binding in emulator.control().state()["bindings"])
+
+
+def test_events_are_listed_with_pipelines_and_since_when(served: Patient) -> None:
+    (update,) = json.loads(run(served, "events", "--entity", "deal", "--routed", "--json"))
+    assert (update["event"], update["pipelines"]) == ("ONCRMDEALUPDATE", ["deal_changed"])
+    assert list(update["subscribed since"]) == ["acme"]
+    crm = run(served, "events", "--scope", "crm").splitlines()
+    assert crm[0].split()[:3] == ["event", "scope", "entity"]
+    assert len(crm) > 60
+    assert {line.split()[1] for line in crm[1:]} == {"crm"}
+
+
+def test_events_need_no_ledger(patient: Patient) -> None:
+    assert "deal_changed  -\n" in run(patient, "events", "--entity", "crm_deal")
+
+
+def test_a_new_route_is_shown_then_subscribed(served: Patient, emulator: EmulatorProcess) -> None:
+    served.modules(chains=MIRRORED)
+    said = run(served, "bind", "--dry-run")
+    assert "acme: + ONCRMLEADADD  deal_changed\nacme: 1 to subscribe, 1 are. Nothing was changed.\n" in said
+    assert bound(emulator) == ["ONCRMDEALUPDATE"]
+    assert "acme: 1 subscribed, 1 were already." in run(served, "bind")
+    assert bound(emulator) == ["ONCRMDEALUPDATE", "ONCRMLEADADD"]
+    assert "their events have no route: ONCRMDEALDELETE" in run(served, "events", "--routed")
+
+
+def test_what_lost_its_route_is_named_and_ended_on_demand(served: Patient, emulator: EmulatorProcess) -> None:
+    served.modules(chains=MIRRORED)
+    run(served, "bind")
+    served.modules(chains=PIPELINES)
+    for _ in range(2):  # a look in between must not forget whose it is
+        assert "acme: ? ONCRMLEADADD  has no route: b24offline unbind ONCRMLEADADD" in run(served, "bind")
+    refused = run(served, "unbind", "oncrmdealupdate", code=2)
+    assert "ONCRMDEALUPDATE has a route, so workers would subscribe it again" in refused
+    assert "acme: would end ONCRMLEADADD." in run(served, "unbind", "--unrouted", "--dry-run")
+    assert len(bound(emulator)) == 2
+    assert "acme: 1 subscriptions were ended." in run(served, "unbind", "--unrouted")
+    assert bound(emulator) == ["ONCRMDEALUPDATE"]
+    assert "Name events, or use --unrouted" in run(served, "unbind", code=2)
+
+
+def test_a_portal_that_was_never_polled_is_left_alone(served: Patient, emulator: EmulatorProcess) -> None:
+    runtime = served.runtime()
+    runtime.store.portals.set_epoch("acme", None)
+    assert "was not polled yet" in run(served, "bind", "--portal", "acme", code=2)
+    assert "acme: was not polled yet" in run(served, "bind")
+    assert bound(emulator) == ["ONCRMDEALUPDATE"]
