@@ -20,8 +20,10 @@ from demo.comparison import compare
 from demo.stack import PORTAL, Progress, Stack
 from demo.view import View
 
-START_SECONDS = 30.0
-DRAIN_SECONDS = 60.0
+START_SECONDS = 240.0
+"""How long a slow machine may take to start the workers."""
+IDLE_SECONDS = 120.0
+"""How long a drain goes on in which nothing is acknowledged: a slow machine drains for as long as it needs."""
 LOOK_SECONDS = 0.5
 DOWN_SECONDS = 2.0
 
@@ -95,10 +97,12 @@ def _await_bound(stack: Stack) -> None:
 
 
 def _drain(stack: Stack, view: View, start: float, made: int) -> Progress:
-    deadline = time.monotonic() + DRAIN_SECONDS
+    acknowledged, deadline = -1, 0.0
     while True:
         now = stack.progress()
         view.show(time.monotonic() - start, "traffic stopped, draining", made, now)
+        if now.counters.get("events_acknowledged", 0) > acknowledged:
+            acknowledged, deadline = now.counters.get("events_acknowledged", 0), time.monotonic() + IDLE_SECONDS
         if now.drained or time.monotonic() > deadline:
             return now
         time.sleep(LOOK_SECONDS)

@@ -49,7 +49,12 @@ def circuit_of(methods: Iterable[str]) -> str:
 
 
 def silence_of(error: PortalError, seconds: float, rules: CallRules) -> int:
-    """Return how many silent calls a failed one counts for, that took so long; 0 when the portal answered anything."""
+    """Return how many silent calls a failed one counts for, that took so long; 0 when the portal answered anything.
+
+    Nor is an answer that was cut off at once silence: it may be that of one object, and it holds no worker.
+    """
     if error.status is not None or not isinstance(error, UnknownAnswer | Unreachable):
         return 0
-    return OPENS_AT if seconds >= rules.long_seconds else 1
+    if seconds >= rules.long_seconds:
+        return OPENS_AT
+    return 0 if isinstance(error, UnknownAnswer) and seconds < rules.slow_seconds else 1

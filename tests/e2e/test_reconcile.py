@@ -22,6 +22,10 @@ from tests.support.waiting import wait_until
 ENTITIES = ("crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_item", "task")
 MIRRORED: dict[str, Any] = {"objects": 0, "time_scale": 0.02, "variables": {"B24_SUBSCRIPTION_CHECK_SECONDS": "86400"}}
 HANDLED: dict[str, Any] = {"variables": {"B24_PIPELINES": CHAINS, "B24_MAX_ATTEMPTS": "1"}, "time_scale": 0.02}
+EACH = 80
+"""Objects of each entity: more than a batch, and few enough for a slow machine."""
+SLOW_SECONDS = 900
+"""How long these may take there; nothing of it is waited for without need."""
 DELETING = ("event.offline.clear", "event.offline.error")
 
 
@@ -103,12 +107,13 @@ def test_missed_changes_are_found_by_hand(start_stack: Callable[..., Stack]) -> 
     assert again["compared"] > 36
 
 
+@pytest.mark.timeout(2 * SLOW_SECONDS)
 def test_a_killed_reconciliation_is_continued(start_stack: Callable[..., Stack]) -> None:
     options = {**MIRRORED["variables"], "B24_REQUESTS_PER_SECOND": "5", "B24_BURST": "5"}
     stack = start_stack(**{**MIRRORED, "variables": options}, workers=2)
     stack.control.drop_subscriptions()
     for entity in ENTITIES:
-        stack.control.change(entity, "add", count=120)
+        stack.control.change(entity, "add", count=EACH)
     time.sleep(stack.runtime.grace_seconds + 1.5)
     job = Job("by hand", 0)
     number = stack.services.requests.enqueue(RECONCILE, job.body())
@@ -121,9 +126,9 @@ def test_a_killed_reconciliation_is_continued(start_stack: Callable[..., Stack])
         worker.kill()
         worker.start()
     reply = wait_until(lambda: stack.services.requests.answer(number), "it is done all the same")
-    assert reply["missed"] == 6 * 120
-    wait_until(lambda: all_run(stack) and stack.compare().equal, "the mirror equals the portal")
-    assert stack.counters["events_synthetic"] >= 6 * 120, "a batch may be injected again, none may be left out"
+    assert reply["missed"] == 6 * EACH
+    wait_until(lambda: all_run(stack) and stack.compare().equal, "the mirror equals the portal", SLOW_SECONDS)
+    assert stack.counters["events_synthetic"] >= 6 * EACH, "a batch may be injected again, none may be left out"
 
 
 def test_an_object_runs_by_hand(start_stack: Callable[..., Stack], redis: Redis) -> None:

@@ -28,6 +28,8 @@ def test_the_calls_of_the_queue_have_a_circuit_each(methods, circuit):
     ("kind", "status", "seconds", "counts"),
     [
         (UnknownAnswer, None, 2, 1),
+        (UnknownAnswer, None, 1.9, 0),
+        (Unreachable, None, 0.1, 1),
         (UnknownAnswer, None, 60, OPENS_AT),
         (Unreachable, None, 5, 1),
         (UnknownAnswer, 200, 60, 0),  # an answer, though not a usable one
