@@ -28,7 +28,7 @@ def queue_readers(
     try:
         with app.connection_for_read(connect_timeout=_CONNECT_SECONDS) as connection:
             connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
-            waiting = {queue: _waiting(connection, queue) for queue in (*queues, *external)}
+            waiting = {queue: waiting_in(connection, queue) for queue in (*queues, *external)}
         readers: dict[str, tuple[str, ...]] = {}
         for exchange in (_OURS, _THEIRS) if external else (_OURS,):
             for queue, names in _answers(app, exchange).items():
@@ -38,7 +38,8 @@ def queue_readers(
     return readers, waiting
 
 
-def _waiting(connection: Any, queue: str) -> int:
+def waiting_in(connection: Any, queue: str) -> int:
+    """Return how many messages wait in a queue."""
     channel = connection.channel()
     try:
         return int(channel.queue_declare(queue, passive=True).message_count)

@@ -12,6 +12,7 @@ from b24offline.errors import StoreError
 from b24offline.ledger import RECONCILE, RUN, Overdue
 from b24offline.tasks.process import current_runtime
 from b24offline.tasks.publish import publish, send_dispatch, send_settle
+from b24offline.tasks.queue_depth import no_step_waits
 
 TASKS: Final = {
     "adopt": contract.TASK_ADOPT,
@@ -32,7 +33,7 @@ def sweep() -> str:
         for name in runtime.queued.begin(TASKS[work], [portal], sent_ms):
             sweep.app.send_task(TASKS[work], args=(name,), queue=contract.QUEUE_POLL)
 
-    return runtime.rounds.sweep(_start, ask)
+    return runtime.rounds.sweep(_start, ask, no_step_waits)
 
 
 def _start(services: PortalServices, overdue: Overdue) -> int:

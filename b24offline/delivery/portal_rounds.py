@@ -79,22 +79,29 @@ class PortalRounds:
                 polls.append(name)
         return DuePolls(f"due: {', '.join(due)}" if due else "nothing due", tuple(polls), tuple(subscriptions))
 
-    def sweep(self, start: Callable[[PortalServices, Overdue], int], ask: Callable[[str, str], object]) -> str:
+    def sweep(
+        self,
+        start: Callable[[PortalServices, Overdue], int],
+        ask: Callable[[str, str], object],
+        idle: Callable[[], bool],
+    ) -> str:
         """Look at every portal once. Return what was overdue.
 
         ``start`` sends what is overdue at a portal and returns the number of runs, ``ask`` asks for a kind of work at a
-        portal. `BrokerUnavailable` and an unreachable ledger end the sweep.
+        portal, ``idle`` returns whether no message waits in any queue of steps. `BrokerUnavailable` and an unreachable
+        ledger end the sweep.
         """
         if not self._shared.once_per("sweep", self._config.timers.sweep_seconds / 2):
             return "swept just now"
         runs = batches = 0
         names = self._store.portals.names()
         working = with_open_work(self._shared.redis, self._config.redis_key_prefix, names)
+        none_waits = bool(working) and idle()
         for name in names:
             try:
                 services = self._services(name)
                 if name in working:
-                    overdue = services.sweeper.take_overdue()
+                    overdue = services.sweeper.take_overdue(idle=none_waits)
                     runs, batches = runs + start(services, overdue), batches + len(overdue.batches)
                     services.sweeper.dead_letter(overdue)
                 for work in self._due_work(services):

@@ -31,8 +31,13 @@ class Sweeper:
         self._config = portal.config
         self._timers = portal.timers
 
-    def take_overdue(self) -> Overdue:
-        """Return the runs to start, the batches to settle, and the runs that are given up until a person acts."""
+    def take_overdue(self, *, idle: bool = False) -> Overdue:
+        """Return the runs to start, the batches to settle, and the runs that are given up until a person acts.
+
+        ``idle``: no message waits in any queue of steps.
+        """
+        if not self._config.external_queues:
+            self._ledger.hasten_runs(idle=idle)
         return self._ledger.take_overdue()
 
     def dead_letter(self, overdue: Overdue) -> None:

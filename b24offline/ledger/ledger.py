@@ -221,6 +221,15 @@ class Ledger:
             self._find_open_batches()
         return overdue
 
+    def hasten_runs(self, *, idle: bool, limit: int = 200) -> int:
+        """Make runs overdue whose message was lost. Return how many. ``idle``: no message waits in any queue of steps.
+
+        Without that, only those count as lost that were overtaken by a run of their lane. Not for steps of others'
+        queues, which take no part in either.
+        """
+        age = milliseconds(3 * self._timers.sweep_seconds)
+        return int(self.transition("hasten_runs", self._queue_bound, age, int(idle), limit))
+
     def _find_open_batches(self) -> None:
         """Put every batch back into what tells of them, after the loss of one of these keys."""
         begin = keys.batch(self.stem, "")

@@ -175,7 +175,7 @@ def ran(ledger: Ledger, handed: RunRef) -> RunRef:
 
 
 _PASSING = (
-    *("poll_until", "intent", "unanswered", "whole_since", "ended", "recovery_until", "settle_until"),
+    *("poll_until", "intent", "unanswered", "whole_since", "ended", "sent", "begun:", "recovery_until", "settle_until"),
     *("first_seen", "opened", "seen", "in_doubt:", "in_doubt_all"),
 )
 

@@ -4,7 +4,7 @@
 local run, attempt, position = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local key = run_key(run)
 local fields = redis.call('HMGET', key, 'state', 'attempt', 'position', 'batches', 'record', 'failures', 'nacked',
-  'seen', 'tries', 'failures:' .. math.floor(position / 1000000), 'late', 'late_position', 'handed')
+  'seen', 'tries', 'failures:' .. math.floor(position / 1000000), 'late', 'late_position', 'handed', 'sent')
 if not fields[1] or FINAL[fields[1]] then return nil end
 local current, late, begun = tonumber(fields[2]), tonumber(fields[11]), fields[3]
 if fields[2] ~= attempt then
@@ -18,6 +18,10 @@ for _, pid in ipairs(split(fields[4])) do
   text = redis.call('HGET', records_key(pid), fields[5]) or text
 end
 if not text then return nil end
+if fields[2] == attempt and begun == '-1' and fields[14] then
+  local field = begun_field(fields[4])
+  if tonumber(fields[14]) > tonumber(redis.call('HGET', OPEN, field) or '0') then redis.call('HSET', OPEN, field, fields[14]) end
+end
 if fields[2] ~= attempt then
   redis.call('HSET', key, 'attempt', attempt, 'handed', math.max(current, tonumber(fields[13] or '0')))
 end

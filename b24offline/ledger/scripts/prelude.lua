@@ -76,6 +76,11 @@ end
 -- Which open batches are counted together: those of a lane, or of a kind.
 local function gate_of(kind, lane) return (kind == 'polled' or kind == 'adopted') and 'lane:' .. lane or kind end
 
+-- The field of OPEN that tells when the latest of the runs that have begun was handed out to the lane of these batches.
+local function begun_field(batches)
+  return 'begun:' .. (redis.call('HGET', batch_key(split(batches)[1] or ''), 'lane') or '')
+end
+
 local function count_open(pid, by)
   redis.call('HINCRBY', OPEN, gate_of(unpack(redis.call('HMGET', batch_key(pid), 'kind', 'lane'))), by)
   if redis.call('HINCRBY', OPEN, 'all', by) <= 0 then redis.call('DEL', OPEN) end
@@ -159,7 +164,7 @@ local function hand_out(run, bound)
   local late = late_attempt(key)
   local attempt = new_attempt(key)
   local tries = redis.call('HINCRBY', key, 'tries', 1)
-  redis.call('HSET', key, 'state', 'ready', 'position', '-1', unpack(late))
+  redis.call('HSET', key, 'state', 'ready', 'position', '-1', 'sent', now, unpack(late))
   due('run', run, now + queue_bound(bound, tries))
   return attempt
 end

@@ -17,8 +17,10 @@ from b24offline.ledger import Overdue, with_open_work
 from b24offline.reconciliation import ReconcileSchedule
 from b24offline.store import PORTALS, Cipher
 from b24offline.tasks.poll import poll, tick
+from b24offline.tasks.publish import send_dispatch
+from b24offline.tasks.queue_depth import no_step_waits
 from b24offline.tasks.sweep import sweep
-from tests.support.celery_bench import broker, deployed
+from tests.support.celery_bench import broker, deployed, nowhere
 from tests.support.core_events import adoptable
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from b24offline.runtime import Runtime
 
-__all__ = ["broker", "deployed"]
+__all__ = ["broker", "deployed", "nowhere"]
 
 FIRST, SECOND = "acme", "zeta"
 
@@ -83,7 +85,7 @@ def test_only_portals_with_open_work_are_asked_for_what_is_overdue(
 ) -> None:
     asked: list[str] = []
     nothing = Overdue((), ())
-    monkeypatch.setattr(Sweeper, "take_overdue", lambda self: (asked.append(self._portal.name), nothing)[1])
+    monkeypatch.setattr(Sweeper, "take_overdue", lambda self, **_: (asked.append(self._portal.name), nothing)[1])
     sweeps.play()
     assert asked == []
     redis.zadd(f"{sweeps.runtime.services(SECOND).ledger.stem}:due", {"run:1@2/p": 1})
@@ -179,3 +181,14 @@ def test_few_reserved_records_are_listed_in_each_turn(sweeps: Sweeps) -> None:
     for _ in range(3):
         sweeps.play("reserved")
     assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 3
+
+
+def test_whether_a_step_waits_is_asked_of_the_broker(
+    deployed: Callable[..., Runtime], broker: Callable[[str], None], nowhere: str
+) -> None:
+    deployed()
+    assert no_step_waits()
+    send_dispatch(FIRST, "p1")
+    assert not no_step_waits()
+    broker(nowhere)
+    assert not no_step_waits(), "a broker that does not tell was taken for an empty one"
