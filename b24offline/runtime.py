@@ -136,6 +136,7 @@ class Runtime:
             call_rules=CallRules(
                 in_flight=self.config.calls_in_flight_per_portal,
                 long_seconds=self.timers.read_timeout_seconds * LONG_SHARE,
+                patience_seconds=self.timers.read_patience_seconds,
                 lease_seconds=self.timers.call_lease_seconds,
                 slow_seconds=self.timers.slow_call_seconds,
                 rest_seconds=self.timers.circuit_seconds,

@@ -31,6 +31,8 @@ class Timers:
         read_timeout_seconds: the longest time for one reply of a portal.
         call_lease_seconds: how long a call's slot stays taken when nobody renews it, as after a kill.
         slow_call_seconds: while a call of a portal is under way for longer, nobody waits in a worker for its slot.
+        read_patience_seconds: how long a call that only reads waits for its answer at first; twice that after each that
+            was cut off.
         circuit_seconds: rests before one call tries a portal that brought no answer.
         step_backoff_seconds: waits before a step is retried; after the last one it fails.
         redrive_backoff_seconds: waits before a record that was nacked as failed runs again.
@@ -53,6 +55,7 @@ class Timers:
     read_timeout_seconds: float = 65.0
     call_lease_seconds: float = 15.0
     slow_call_seconds: float = 2.0
+    read_patience_seconds: float = 15.0
     circuit_seconds: tuple[float, ...] = (15.0, 30.0, 60.0)
     step_backoff_seconds: tuple[float, ...] = (2.0, 8.0, 30.0, 60.0)
     redrive_backoff_seconds: tuple[float, ...] = (300.0, 900.0, 2_700.0, 7_200.0, 21_600.0, 86_400.0)

@@ -36,7 +36,7 @@ _KEPT_MS: Final = 86_400_000
 SLOT_LUA: Final = """
 -- Fields of the calls: 'call:<slot>' = kind, circuit, lease end, beginning, 1 for a probe;
 -- 'circuit:<name>' = silent calls, rests until, times it opened; 'silent:<name>' = when it opened first;
--- 'turn:<kind>' = when the one that was refused last comes back.
+-- 'patience:<name>' = ms, good until; 'turn:<kind>' = when the one that was refused last comes back.
 local rules = cjson.decode(ARGV[8])
 local now_ms = math.floor(now * 1000)
 
@@ -49,11 +49,11 @@ local function come_back(kind, spacing_ms, least_ms)
   return math.max(turn - now_ms, least_ms)
 end
 
--- Returns why there is no slot (nil when the call has one), the wait in ms, and '1' for a probe.
+-- Returns why there is no slot (nil when the call has one), the wait in ms, '1' for a probe, and the patience in ms.
 local function take_slot(slot, kind, circuit, waits)
   local used, all, busy, slow = { run = 0, poll = 0, settle = 0 }, 0, false, false
   local fields = redis.call('HGETALL', KEYS[3])
-  local known = {}
+  local known, held = {}, nil
   for i = 1, #fields, 2 do
     local name, value = fields[i], fields[i + 1]
     known[name] = value
@@ -63,7 +63,7 @@ local function take_slot(slot, kind, circuit, waits)
       if left <= 0 or left > rules.lease_ms then
         redis.call('HDEL', KEYS[3], name)
       elseif name == 'call:' .. slot then
-        return nil, 0, probe
+        held = probe
       else
         used[its_kind], all = used[its_kind] + 1, all + 1
         busy = busy or its_circuit == circuit
@@ -71,6 +71,9 @@ local function take_slot(slot, kind, circuit, waits)
       end
     end
   end
+  local patience, ends = string.match(known['patience:' .. circuit] or '', '^(%d+) (%d+)$')
+  patience = tonumber(ends or '0') > now_ms and tonumber(patience) or rules.patience_ms
+  if held then return nil, 0, held, patience end
   local probe = '0'
   local silent, resting = string.match(known['circuit:' .. circuit] or '', '^(%d+) (%d+)')
   if tonumber(silent or '0') >= rules.opens_at then
@@ -93,7 +96,7 @@ local function take_slot(slot, kind, circuit, waits)
   redis.call('HSET', KEYS[3], 'call:' .. slot,
     string.format('%s %s %.0f %.0f %s', kind, circuit, now_ms + rules.lease_ms, now_ms, probe))
   redis.call('PEXPIRE', KEYS[3], rules.kept_ms)
-  return nil, 0, probe
+  return nil, 0, probe, patience
 end
 """
 """Functions of the script of `RateLimiter.take`; it gives the calls as KEYS[3] and the rules as ARGV[8]."""
@@ -115,6 +118,11 @@ if weight == 0 then
   return redis.call('HDEL', KEYS[1], told) == 1 and 'closed' or ''
 end
 local rules, known = cjson.decode(ARGV[4]), redis.call('HGET', KEYS[1], field)
+if ARGV[5] ~= '' then
+  local longer = math.max(2 * tonumber(ARGV[5]),
+    tonumber(string.match(redis.call('HGET', KEYS[1], 'patience:' .. ARGV[2]) or '0', '^%d+')))
+  redis.call('HSET', KEYS[1], 'patience:' .. ARGV[2], string.format('%.0f %.0f', longer, now_ms + rules.kept_ms))
+end
 local silent, resting, times = string.match(known or '', '^(%d+) (%d+) (%d+)$')
 silent = tonumber(silent or '0') + math.max(weight, 0)
 resting, times = tonumber(resting or '0'), tonumber(times or '0')
@@ -127,8 +135,8 @@ if opens and times == 1 then redis.call('HSET', KEYS[1], told, string.format('%.
 return opens and times == 1 and 'opened' or ''
 """
 )
-"""ARGV: slot, circuit, silent calls it counts for ('' when nothing was sent, `CROWDED_OUT`), rules. Returns what became
-of the circuit."""
+"""ARGV: slot, circuit, silent calls it counts for ('' when nothing was sent, `CROWDED_OUT`), rules, patience in ms of a
+call that was cut off or ''. Returns what became of the circuit."""
 
 _RENEW: Final = (
     _NOW_MS
@@ -215,14 +223,19 @@ class CallSlots:
         slot.probe = bool(self._probe(keys=[keys.probes(self._key_prefix)], args=[slot.name, self._lease_ms, PROBES]))
         return slot.probe
 
-    def give_back(self, slot: CallSlot, silence: int | None) -> str:
-        """End a call. ``silence``: see `silence_of`; None when nothing was sent. Return "opened", "closed" or ""."""
+    def give_back(self, slot: CallSlot, silence: int | None, cut_off_seconds: float = 0.0) -> str:
+        """End a call. ``silence``: see `silence_of`; None when nothing was sent. Return "opened", "closed" or "".
+
+        ``cut_off_seconds``: after how long a call that only reads was given up; the next ones are given twice that.
+        """
         if not self.forget(slot):
             return ""
         if slot.probe:
             self._redis.zrem(keys.probes(self._key_prefix), slot.name)
         weight = "" if silence is None else silence
-        reply = self._give_back(keys=[self.key(slot.portal)], args=[slot.name, slot.circuit, weight, self.arguments])
+        cut_off = round(cut_off_seconds * 1000) or ""
+        arguments = [slot.name, slot.circuit, weight, self.arguments, cut_off]
+        reply = self._give_back(keys=[self.key(slot.portal)], args=arguments)
         return reply.decode() if isinstance(reply, bytes) else str(reply)
 
     def forget(self, slot: CallSlot) -> bool:
@@ -256,6 +269,7 @@ def _arguments(rules: CallRules, request_seconds: float) -> str:
             "in_flight": rules.in_flight,
             "opens_at": OPENS_AT,
             "lease_ms": round(rules.lease_seconds * 1000),
+            "patience_ms": round(rules.patience_seconds * 1000),
             "slow_ms": round(rules.slow_seconds * 1000),
             "rests_ms": [round(seconds * 1000) for seconds in rules.rest_seconds],
             "longest_rest_ms": round(max(rules.rest_seconds) * 1000),

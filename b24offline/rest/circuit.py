@@ -30,6 +30,8 @@ class CallRules:
     Attributes:
         in_flight: calls under way at once, over all workers. Runs use two less, so that a poll and a settle have one.
         long_seconds: a call without an answer for so long has used up its time.
+        patience_seconds: how long a call that only reads waits for its answer at first. Each that is cut off doubles it
+            for a day, so that a slow portal is read in the end, and one that begins to hang holds workers for less.
         lease_seconds: a slot whose owner is silent for so long is free again.
         slow_seconds: while a call is under way for longer, nobody waits for a slot, but comes back later.
         rest_seconds: how long an open circuit rests before one call tries, after the first silence and the next ones.
@@ -37,6 +39,7 @@ class CallRules:
 
     in_flight: int = 4
     long_seconds: float = 60.0
+    patience_seconds: float = 15.0
     lease_seconds: float = 15.0
     slow_seconds: float = 2.0
     rest_seconds: tuple[float, ...] = (15.0, 30.0, 60.0)
@@ -48,13 +51,20 @@ def circuit_of(methods: Iterable[str]) -> str:
     return names.pop() if len(names) == 1 and next(iter(names)).startswith(_EVENTS) else _OTHERS
 
 
-def silence_of(error: PortalError, seconds: float, rules: CallRules) -> int:
+def only_reads(methods: Iterable[str]) -> bool:
+    """Return whether a call changes nothing, by its name, so that it may be given up and made again."""
+    named = (name for name in methods if name != "batch")
+    return all(name.endswith(".list" if name.startswith(_EVENTS) else (".get", ".list")) for name in named)
+
+
+def silence_of(error: PortalError, seconds: float, long_seconds: float, slow_seconds: float) -> int:
     """Return how many silent calls a failed one counts for, that took so long; 0 when the portal answered anything.
 
-    Nor is an answer that was cut off at once silence: it may be that of one object, and it holds no worker.
+    Nor is an answer that was cut off at once silence: it may be that of one object, and it holds no worker. One that
+    took ``long_seconds`` has used up its time, one below ``slow_seconds`` was quick.
     """
     if error.status is not None or not isinstance(error, UnknownAnswer | Unreachable):
         return 0
-    if seconds >= rules.long_seconds:
+    if seconds >= long_seconds:
         return OPENS_AT
-    return 0 if isinstance(error, UnknownAnswer) and seconds < rules.slow_seconds else 1
+    return 0 if isinstance(error, UnknownAnswer) and seconds < slow_seconds else 1

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
 from b24offline.errors import AnswerTooLarge, Moved, PortalError, UnknownAnswer, Unreachable
@@ -58,6 +59,12 @@ class RestClient:
 
     def __repr__(self) -> str:
         return f"RestClient({self.portal!r})"
+
+    def within(self, seconds: float) -> RestClient:
+        """Return a client of the same portal that waits for an answer no longer than that, and not longer than this."""
+        hurried = copy(self)
+        hurried._http = replace(self._http, read_timeout_seconds=min(seconds, self._http.read_timeout_seconds))
+        return hurried
 
     def call(self, method: str, params: Mapping[str, object] | None, *, token: str) -> JSON:
         """Call one method once with JSON; return the ``result`` of its reply.

@@ -25,7 +25,7 @@ from b24offline.errors import (
     RateLimited,
 )
 from b24offline.rest.call_slots import CROWDED_OUT, NotAnswering
-from b24offline.rest.circuit import silence_of
+from b24offline.rest.circuit import OPENS_AT, only_reads, silence_of
 from b24offline.rest.rate_limit import BLOCK_SECONDS, PortalBlocked
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class PortalClient:
         and `RestClient.call` raise.
         """
         with self._turn([method], kind) as turn:
-            slot = Slot(lambda params: turn.send(lambda token: self._client.call(method, params, token=token)))
+            slot = Slot(lambda params: turn.send(lambda client, token: client.call(method, params, token=token)))
             try:
                 yield slot
             finally:
@@ -144,7 +144,7 @@ class PortalClient:
         """
         methods = {"batch", *(command.method for command in commands.values())}
         with self._turn(methods, kind, waits=waits) as turn:
-            answer = turn.send(lambda token: self._client.batch(commands, token=token))
+            answer = turn.send(lambda client, token: client.batch(commands, token=token))
         for error in answer.errors.values():
             self._obey(error)
         return answer
@@ -159,15 +159,18 @@ class PortalClient:
         slot = slots.new(self._portal, methods)
         turn = _Turn(self, tokens.access)
         try:
-            self._wait_for_turn(methods, kind, slot, waits=waits)
+            patience_seconds = self._wait_for_turn(methods, kind, slot, waits=waits)
+            if only_reads(methods):
+                turn.patience_seconds = patience_seconds
             yield turn
         finally:
             # A slot that cannot be given back expires; what the call brought must not be lost with it.
             with suppress(RedisError):
-                self._note(slot, slots.give_back(slot, turn.silence))
+                self._note(slot, slots.give_back(slot, turn.silence, turn.cut_off_seconds))
 
-    def _wait_for_turn(self, methods: Collection[str], kind: Kind, slot: CallSlot, *, waits: bool) -> None:
-        """Return when the call has its slot and was counted; raise RateLimited when that takes too long."""
+    def _wait_for_turn(self, methods: Collection[str], kind: Kind, slot: CallSlot, *, waits: bool) -> float:
+        """Return the patience of reads when the call has its slot and was counted; raise RateLimited when that takes
+        too long."""
         limiter = self._rate_limiter
         left_seconds, look_seconds = self._max_wait_seconds, _FIRST_LOOK_SECONDS
         longest_nap = max(_LONGEST_NAP_SECONDS, limiter.shortest_nap_seconds)
@@ -178,7 +181,7 @@ class PortalClient:
                 limiter.slots.give_back(slot, CROWDED_OUT)
                 raise NotAnswering(self._portal, limiter.slots.rules.rest_seconds[0])
             if turn.why == "go":
-                return
+                return turn.patience_seconds
             wait_seconds = max(turn.wait_seconds, _SHORTEST_WAIT_SECONDS)
             if turn.why == "full" and waits:
                 wait_seconds, look_seconds = look_seconds, min(2 * look_seconds, _LONGEST_LOOK_SECONDS)
@@ -216,21 +219,34 @@ class PortalClient:
 
 
 class _Turn:
-    """A call whose turn it is. ``silence``: what it counts for, see `silence_of`; None while nothing was sent."""
+    """A call whose turn it is.
+
+    Attributes:
+        patience_seconds: how long it waits for its answer; None: as long as any call.
+        silence: what it counts for, see `silence_of`; None while nothing was sent.
+        cut_off_seconds: the patience, where it ended the call.
+    """
 
     def __init__(self, client: PortalClient, token: str) -> None:
         self._client = client
         self._token = token
+        self.patience_seconds: float | None = None
         self.silence: int | None = None
+        self.cut_off_seconds = 0.0
 
-    def send(self, send: Callable[[str], _T]) -> _T:
+    def send(self, send: Callable[[RestClient, str], _T]) -> _T:
         """Send the request; note what its answer, or the lack of it, means for the next calls."""
+        rules, client = self._client._rate_limiter.slots.rules, self._client._client
+        long_seconds = rules.long_seconds
+        if self.patience_seconds is not None:
+            client, long_seconds = client.within(self.patience_seconds), min(long_seconds, self.patience_seconds)
         began = time.monotonic()
         try:
-            reply = send(self._token)
+            reply = send(client, self._token)
         except PortalError as error:
-            rules = self._client._rate_limiter.slots.rules
-            self.silence = silence_of(error, time.monotonic() - began, rules)
+            self.silence = silence_of(error, time.monotonic() - began, long_seconds, rules.slow_seconds)
+            if self.silence == OPENS_AT:
+                self.cut_off_seconds = self.patience_seconds or 0.0
             if isinstance(error, ExpiredToken):
                 self._client._expired = self._token
             self._client._obey(error)

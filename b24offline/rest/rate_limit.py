@@ -61,26 +61,26 @@ _TAKE: Final = (
 local kind, slot, circuit = ARGV[5], ARGV[6], ARGV[7]
 local function refused(why, seconds)
   if slot ~= '' then redis.call('HDEL', KEYS[3], 'call:' .. slot) end
-  return { why, string.format('%.6f', seconds), '0' }
+  return { why, string.format('%.6f', seconds), '0', '0' }
 end
 local blocked = redis.call('PTTL', KEYS[2])
 if blocked > 0 then return refused('blocked', blocked / 1000) end
 local paused = 0
 for i = 4, #KEYS do paused = math.max(paused, redis.call('PTTL', KEYS[i])) end
 if paused > 0 then return refused('paused', paused / 1000) end
-local probe = '0'
+local probe, patience = '0', 0
 if slot ~= '' then
   local why, wait
-  why, wait, probe = take_slot(slot, kind, circuit, ARGV[9] == '1')
-  if why then return { why, string.format('%.6f', wait / 1000), '0' } end
+  why, wait, probe, patience = take_slot(slot, kind, circuit, ARGV[9] == '1')
+  if why then return { why, string.format('%.6f', wait / 1000), '0', '0' } end
 end
 local wait = empty_at - now - tonumber(ARGV[2])
 if wait > 0.000001 then
-  if slot == '' or wait <= tonumber(ARGV[4]) then return { 'rate', string.format('%.6f', wait), probe } end
+  if slot == '' or wait <= tonumber(ARGV[4]) then return { 'rate', string.format('%.6f', wait), probe, '0' } end
   return refused('paused', math.max(wait, come_back(kind, rules.spacing_ms, 0) / 1000))
 end
 store(empty_at + tonumber(ARGV[1]))
-return { 'go', '0', probe }
+return { 'go', '0', probe, tostring(patience) }
 """
 )
 """KEYS: the bucket, the block, the calls, pauses of methods. ARGV: seconds for one request, seconds of filling allowed
@@ -122,12 +122,14 @@ class Turn:
             has none where a method is "paused" or the limit far away, the portal "blocked", all slots taken ("full",
             by calls that last: "slow"), or where calls like it brought no answer ("silent").
         wait_seconds: when to ask again; 0.0 when it may go.
+        patience_seconds: how long a call that only reads is to wait for its answer, when it may go.
         probe: whether it is the one call that tries whether calls like it are answered again.
     """
 
     why: Why
     wait_seconds: float = 0.0
     probe: bool = False
+    patience_seconds: float = 0.0
 
 
 class PortalBlocked(RateLimited):
@@ -217,8 +219,8 @@ class RateLimiter:
                 int(waits),
             ],
         )
-        why, wait, probe = (part.decode() if isinstance(part, bytes) else str(part) for part in reply)
-        return Turn(cast("Why", why), float(wait), probe == "1")
+        why, wait, probe, patience = (part.decode() if isinstance(part, bytes) else str(part) for part in reply)
+        return Turn(cast("Why", why), float(wait), probe == "1", float(patience) / 1000)
 
     def slow_down(self, portal: str, seconds: float) -> None:
         """Refuse all requests for so many seconds, then allow the steady rate without a burst, settling first."""

@@ -14,14 +14,12 @@ from typing import Any, Final, Self, TypeVar
 
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import update
 
 from b24offline import failpoints, supervisor
 from b24offline.config import Config
 from b24offline.delivery import PortalServices
 from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
-from b24offline.store import PORTALS
 from b24offline.supervisor import CeleryProcess, EmbeddedValkey
 from tests.faults import evidence
 from tests.faults.brokers import Broker, ValkeyBroker
@@ -182,10 +180,9 @@ class Stage:
         self.change(changes)
         wait_until(lambda: self.journal.count("effect") >= before + effects, "handlers run", 90)
 
-    def move(self, endpoint: str) -> None:
-        """Give the portal another address in the store."""
-        with self.runtime.store.engine.begin() as connection:
-            connection.execute(update(PORTALS).values(client_endpoint=endpoint))
+    def move(self, endpoint: str, portal: str = PORTAL) -> None:
+        """Give a portal another address in the store, with its tokens, as an operator does."""
+        self.runtime.store.portals.set_endpoint(portal, endpoint)
 
     def noted(self, what: str) -> None:
         """Note that a fault was injected now."""

@@ -2,113 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from contextlib import nullcontext
 
 import pytest
-from werkzeug.wrappers import Request, Response
 
 from b24offline import errors, keys
-from b24offline.rest import (
-    CallRules,
-    Command,
-    Http,
-    NotAnswering,
-    PortalClient,
-    RateLimiter,
-    RestClient,
-    TokenSource,
-    make_session,
-    retry_expired_token,
-)
-from b24offline.store import Cipher, Store
-from tests.support.served import served
-from tests.support.waiting import wait_until
+from b24offline.rest import Command, retry_expired_token
+from tests.support.http_portal import Parts, parts, portal
 
-
-class Portal:
-    """Knows one access token at a time; other answers come from ``script``, one for each call."""
-
-    def __init__(self):
-        self.issued = 0
-        self.expired = False
-        self.calls = []
-        self.script = []
-        self.hangs = ()
-        self.answers = threading.Event()
-
-    def __call__(self, environ, start_response):
-        request = Request(environ)
-        status, body = self.token() if request.path == "/oauth/token/" else self.rest(request)
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return Response(content, status, content_type="application/json")(environ, start_response)
-
-    def token(self):
-        self.issued += 1
-        self.expired = False
-        pair = {"access_token": f"a{self.issued}", "refresh_token": f"r{self.issued}", "expires_in": 3600}
-        return 200, pair
-
-    def rest(self, request):
-        params = request.get_json()
-        method = request.path.removeprefix("/rest/")
-        self.calls.append((method, params["auth"]))
-        if method in self.hangs:
-            self.answers.wait(30)
-        if self.expired or params["auth"] != f"a{self.issued}":
-            return 401, {"error": "expired_token", "error_description": "The access token has expired"}
-        return self.script.pop(0) if self.script else (200, {"result": len(self.calls)})
-
-
-@pytest.fixture
-def portal():
-    app = Portal()
-    with served(app) as url:
-        app.url = url
-        yield app
-
-
-class Parts:
-    """A client with its parts, and the waits that it slept."""
-
-    def __init__(self, portal, redis, tmp_path, max_wait_seconds=2.0, read_timeout_seconds=5, **rate_limiter):
-        store = Store(f"sqlite:///{tmp_path}/b24.db", Cipher(["A" * 43 + "="]))
-        store.create_schema()
-        store.portals.seed(
-            "acme",
-            client_endpoint=f"{portal.url}/rest/",
-            auth_url=f"{portal.url}/oauth/token/",
-            client_id="i",
-            client_secret="s",
-            connector="c",
-            refresh_token="r0",
-        )
-        http = Http(
-            make_session(),
-            connect_timeout_seconds=2,
-            read_timeout_seconds=read_timeout_seconds,
-            max_response_bytes=10_000,
-            loopback_http=True,
-        )
-        self.tokens = TokenSource(store.tokens, http)
-        self.rate_limiter = RateLimiter(
-            redis, key_prefix="t", **{"requests_per_second": 0.1, "burst": 20, **rate_limiter}
-        )
-        self.slept = []
-        self.client = PortalClient(
-            RestClient("acme", f"{portal.url}/rest/", http),
-            self.tokens,
-            self.rate_limiter,
-            "acme",
-            max_wait_seconds=max_wait_seconds,
-            sleep=self.slept.append,
-        )
-
-
-@pytest.fixture
-def parts(portal, redis, tmp_path):
-    return Parts(portal, redis, tmp_path)
+__all__ = ["parts", "portal"]
 
 
 def test_a_call_brings_its_answer(portal, parts):
@@ -315,81 +217,3 @@ def test_the_sleeps_of_one_call_add_up(portal, redis, tmp_path):
         parts.client.call("m")
     assert 2 <= len(parts.slept) <= 3
     assert portal.calls == []
-
-
-SLOTS = keys.calls(keys.stem("t", "acme"))
-
-
-def in_flight(redis):
-    return [name for name in redis.hkeys(SLOTS) if name.startswith("call:")]
-
-
-def refused_inside(client):
-    with client.slot("m"):
-        raise LookupError("a precondition does not hold")
-
-
-@pytest.mark.parametrize(
-    ("script", "call", "error"),
-    [
-        ([], lambda client: client.call("m"), None),
-        ([], lambda client: client.batch({"a": Command("m", {})}), errors.UnknownAnswer),
-        ([(500, {"error": "INTERNAL_SERVER_ERROR"})], lambda client: client.call("m"), errors.ServerError),
-        ([(200, b"x" * 20_000)], lambda client: client.call("m"), errors.UnknownAnswer),
-        ([], refused_inside, LookupError),
-    ],
-)
-def test_a_slot_ends_with_its_call_whatever_came_of_it(portal, parts, redis, script, call, error):
-    portal.script = script
-    with pytest.raises(error) if error else nullcontext():
-        call(parts.client)
-    assert portal.calls or error is LookupError
-    assert in_flight(redis) == []
-
-
-def test_a_hanging_portal_holds_two_callers_no_third(portal, redis, tmp_path):
-    """The others look for a slot while calls are quick, and return; polls and settling go on."""
-    portal.hangs = ("crm.deal.get",)
-    rules = CallRules(slow_seconds=60)
-    parts = Parts(portal, redis, tmp_path, read_timeout_seconds=40, call_rules=rules, max_wait_seconds=0.5)
-    callers = [threading.Thread(target=parts.client.call, args=("crm.deal.get",)) for _ in range(2)]
-    for caller in callers:
-        caller.start()
-    wait_until(lambda: len(portal.calls) == 2, "two hang")
-    with pytest.raises(errors.RateLimited):
-        parts.client.call("crm.deal.get")
-    assert parts.slept == [0.05, 0.1, 0.2]
-    parts.slept.clear()
-    with pytest.raises(errors.RateLimited):
-        parts.client.batch({"a": Command("crm.deal.get", {})}, waits=False)
-    assert parts.slept == []
-    assert parts.client.call("event.offline.get", kind="poll") == 3
-    assert parts.client.call("event.offline.clear", kind="settle") == 4
-    assert len(in_flight(redis)) == 2
-    portal.answers.set()
-    for caller in callers:
-        caller.join()
-    assert in_flight(redis) == []
-    assert parts.client.call("crm.deal.get") == 5
-
-
-def test_one_call_tries_a_portal_that_let_a_call_time_out(portal, redis, tmp_path):
-    portal.hangs = ("crm.deal.get",)
-    rules = CallRules(long_seconds=0.4, rest_seconds=(1.0,))
-    parts = Parts(portal, redis, tmp_path, read_timeout_seconds=0.5, call_rules=rules)
-    with pytest.raises(errors.UnknownAnswer):
-        parts.client.call("crm.deal.get")
-    with pytest.raises(NotAnswering, match="it has not answered calls like this one"):
-        parts.client.call("crm.deal.list")
-    assert parts.client.call("event.offline.get", kind="poll") == 2
-    portal.answers.set()
-
-    def answered():
-        try:
-            return parts.client.call("crm.deal.get")
-        except NotAnswering:
-            return None
-
-    wait_until(answered, "one tries and is answered")
-    assert parts.client.call("crm.deal.list") == 4
-    assert parts.slept == []

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from b24offline.errors import AuthLost, ServerError, UnknownAnswer, Unreachable
-from b24offline.rest.circuit import OPENS_AT, CallRules, circuit_of, silence_of
-
-RULES = CallRules(long_seconds=60)
+from b24offline.rest.circuit import OPENS_AT, circuit_of, only_reads, silence_of
 
 
 @pytest.mark.parametrize(
@@ -38,4 +36,21 @@ def test_the_calls_of_the_queue_have_a_circuit_each(methods, circuit):
     ],
 )
 def test_only_calls_without_any_answer_are_silent(kind, status, seconds, counts):
-    assert silence_of(kind("acme", "m", status, "", ""), seconds, RULES) == counts
+    assert silence_of(kind("acme", "m", status, "", ""), seconds, 60, 2) == counts
+
+
+@pytest.mark.parametrize(
+    ("methods", "reads"),
+    [
+        (["crm.deal.get"], True),
+        (["event.offline.list"], True),
+        (["batch", "crm.deal.get", "tasks.task.list"], True),
+        (["event.offline.get"], False),  # reserves
+        (["event.offline.clear"], False),
+        (["batch", "crm.deal.get", "crm.deal.update"], False),
+        (["batch", "event.bind"], False),
+        (["target"], False),
+    ],
+)
+def test_what_changes_something_is_never_given_up_early(methods, reads):
+    assert only_reads(methods) is reads
