@@ -18,6 +18,7 @@ from tests.faults.stage import PORTAL, Plan, Stage
 from tests.support.waiting import NotInTime, wait_until
 
 Play = Callable[[Stage], None]
+UNEXPECTED: Final = "unexpected"
 PATIENCE: Final = 3
 """How much longer than on a quiet machine a drain may take. Where a guard is off it need not end."""
 
@@ -36,6 +37,7 @@ class Row:
         leaves: whether nacked, retrying or dead-lettered records may be left after the drain.
         invisible: whether there may be changes that the portal never queued.
         red: numbers of which one must not be zero, because a guard is off; then that is what makes the row green.
+            `UNEXPECTED`: something that the play itself expects must not hold.
         by_chance: whether some of what is armed may meet nothing, because chance decides when and what.
         drain_seconds: how long the drain may take.
         needs: a file without which the row cannot be played; None when it needs none.
@@ -158,7 +160,8 @@ def _judge(row: Row, stage: Stage, result: Result) -> None:
     result.verdict, result.changes, result.injected = verdict, sum(len(one.changes) for one in found), stage.injected
     result.leaks, result.measured = sorted(stage.leaks()), stage.measured
     if row.red:
-        if not any(getattr(verdict, what) for what in row.red):
+        found_red = {**asdict(verdict), UNEXPECTED: stage.failures}
+        if not any(found_red[what] for what in row.red):
             result.problems.append(f"a guard is off, and the checker did not notice: none {' or '.join(row.red)}")
         return
     for what in ("lost", "stale", "unfinished", "destroyed", "stuck"):

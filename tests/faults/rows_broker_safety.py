@@ -70,7 +70,8 @@ def blocked_thread(stage: Stage) -> None:
 
 def forged(**embed: Any) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     """Return the body of a message that asks the worker to send something to the victim."""
-    callback = {"task": "payroll.pay", "args": [1], "kwargs": {}, "options": {"exchange": "", "routing_key": VICTIM}}
+    options = {"exchange": VICTIM, "routing_key": VICTIM}
+    callback = {"task": "payroll.pay", "args": [1], "kwargs": {}, "options": options}
     return [], {}, {name: [callback] if name != "chord" else callback for name in embed}
 
 
@@ -103,6 +104,14 @@ def messages() -> list[tuple[Any, dict[str, Any]]]:
 
 def _binary() -> dict[str, str]:
     return {"content_type": "application/json", "content_encoding": "binary"}
+
+
+def victim_of(channel: Any) -> kombu.Queue:
+    """Return the queue of the other stack, empty."""
+    queue = kombu.Queue(VICTIM, kombu.Exchange(VICTIM), routing_key=VICTIM)(channel)
+    queue.declare()
+    queue.purge()
+    return queue
 
 
 def waiting(queue: kombu.Queue) -> int:
@@ -145,9 +154,7 @@ def forged_messages(stage: Stage) -> None:
     sent = garble(stage.broker.url)
     stage.noted("texts that are no messages in all queues")
     with kombu.Connection(stage.broker.url) as connection, connection.channel() as channel:
-        victim = kombu.Queue(VICTIM, kombu.Exchange(""), routing_key=VICTIM)(channel)
-        victim.queue_declare()
-        victim.purge()
+        victim = victim_of(channel)
         producer = connection.Producer(channel)
         for queue in (QUEUE_POLL, QUEUE_EVENTS, QUEUE_SETTLE):
             for body, options in messages():

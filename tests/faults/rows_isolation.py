@@ -17,6 +17,10 @@ HEALTHY_SECONDS: Final = 30.0
 
 @fault(52, "a nacked record stands for a newer change", plan=Plan(variables={"B24_MAX_ATTEMPTS": "1"}), repeats=1)
 def nacked_record_for_newer_change(stage: Stage) -> None:
+    nack_a_newer_change(stage)
+
+
+def nack_a_newer_change(stage: Stage) -> None:
     """A write under a key, a failure; the nack deletes the newer record. The target takes each key once."""
     stage.settle_some()
     nack = stage.control.fault("event.offline.error", "hold", times=1, seconds=60)
@@ -38,7 +42,7 @@ def nacked_record_for_newer_change(stage: Stage) -> None:
 
 REFUSALS: Final = {
     "500": ("error", {"status": 500, "code": "INTERNAL_SERVER_ERROR"}),
-    "garbage": ("truncated", {}),
+    "garbage": ("html", {"status": 200}),
     "ACCESS_DENIED": ("error", {"status": 403, "code": "ACCESS_DENIED"}),
     "insufficient scope": ("error", {"status": 403, "code": "insufficient_scope"}),
 }

@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from b24offline.delivery import Settler, retry_policy, settler
-from b24offline.events import Batch, Record
+from b24offline.events import Batch, Event, Record
 from b24offline.ledger import Fencing
 from b24offline.rest import ClearOrder, NackOrder, OfflineQueue, offline_orders
+from b24offline.tasks import consumer
 from tests.faults.sabotage_portal import Put, Switch, rewritten
 
 
@@ -107,7 +108,28 @@ def _epoch_of_server(put: Put) -> None:
         rewritten(put, script, ("  local run = string.match(", "  do return 'any' end\n  local run = string.match("))
 
 
+def _refusal_age(put: Put) -> None:
+    honest = retry_policy.decide
+
+    def decide(*given: Any, **more: Any) -> Any:
+        return honest(*given, **{**more, "age_seconds": 0.0})
+
+    put(retry_policy, "decide", decide)
+
+
+def _nacked_key(put: Put) -> None:
+    honest = Event.idempotency_key
+    put(Event, "idempotency_key", lambda self, pipeline: honest(replace(self, nacked=False), pipeline))
+
+
+def _callbacks(put: Put) -> None:
+    put(consumer, "checked_body", lambda headers, body, queues: None)
+
+
 GUARDS: Final[dict[str, Switch]] = {
+    "age of runs that the portal refuses": _refusal_age,
+    "key of nacked records": _nacked_key,
+    "callbacks stripped": _callbacks,
     "75 s rule": _report_age,
     "process-id guard": _process_id,
     "no report of nacked records": _nacked_reported,
