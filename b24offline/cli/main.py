@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 COMMANDS: Final = {
+    "new": ("b24offline.cli.new:new", "Make a folder with a pipeline, its test, and all that runs it."),
     "up": ("b24offline.cli.up:up", "Run everything on this machine."),
     "auth": ("b24offline.cli.auth:auth", "Connect a portal, or authorize it again."),
     "portal": ("b24offline.cli.portal:portal", "Add, show, pause, change and remove portals."),

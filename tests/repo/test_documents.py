@@ -24,7 +24,7 @@ DOCUMENTS = {
     path.relative_to(CHECKOUT).as_posix(): path.read_text("utf-8")
     for path in (*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"))
 }
-WITH_CODE = ("README.md", "docs/write-a-pipeline.md")
+WITH_CODE = ("README.md", "docs/write-a-pipeline.md", "docs/beside-an-existing-stack.md")
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 MAX_WIDTH = 120
 FIRST_PIPELINE_WORDS = 2500
@@ -90,7 +90,7 @@ def prose(text: str) -> str:
 
 def run_python(folder: Path, *arguments: str) -> str:
     environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{folder}:{CHECKOUT}", "HOME": str(folder)}
-    environ["B24_EXTERNAL_QUEUES"] = "shop"
+    environ["B24_EXTERNAL_QUEUES"] = "shop,celery"
     done = subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environ, capture_output=True, text=True, timeout=600, check=False
     )
@@ -213,7 +213,7 @@ def test_make_targets_and_celery_applications_in_documents_exist() -> None:
     for name, text in DOCUMENTS.items():
         code = "\n".join([*blocks(text, "sh", "console"), *re.findall(r"`([^`\n]+)`", prose(text))])
         assert set(re.findall(r"^(?:\$ )?make ([a-z-]+)", code, re.MULTILINE)) <= targets, name
-        assert set(re.findall(r"celery -A (\S+)", code)) <= {"b24offline", "..."}, name
+        assert set(re.findall(r"celery -A (\S+)", code)) <= {"b24offline", "shop", "..."}, name
 
 
 # -- links, form and words
