@@ -34,6 +34,8 @@ class Application(Celery):
     else until they are due. Celery hands such messages to the broker's delayed delivery; its gaps are closed here.
     """
 
+    amqp_cls = "b24offline.tasks.external_queues:QueueAddresses"
+
     def send_task(self, name: str, *args: Any, **options: Any) -> Any:
         """Send a task; prepare ``countdown`` and ``eta`` for the broker's delayed delivery."""
         if settings.config.quorum_queues:
