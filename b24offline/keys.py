@@ -39,6 +39,8 @@ polls = _one("polls")
 """Sorted set of portals by when they are polled next."""
 once_per = _each("once")
 """Exists while the period of something that happens once per period lasts."""
+sweep_asked = _one("sweep_asked")
+"""Exists from when a command wants a sweep until the next tick."""
 
 queued = _one("queued")
 """Hash of messages in the queue of polls: task and portal -> when it was sent; ``read``: the latest that was read."""
@@ -67,6 +69,8 @@ look = _one("look")
 """Hash of the look at all reserved records: where it goes on, when the last whole one ended, how many it saw."""
 nacked = _one("nacked")
 """Hash of nacked records: record id -> first seen."""
+failures = _one("failures")
+"""Hash of what is known of nacked records: record id -> JSON."""
 stats = _one("stats")
 """Hash of counters."""
 lanes = _one("lanes")

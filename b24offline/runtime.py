@@ -43,6 +43,7 @@ LONG_SHARE: Final = 0.9
 QUEUE_ORDER_SECONDS: Final = 5.0
 """How much later than another one a message must have been sent to be read after it by any worker."""
 _PORTAL_TTL_SECONDS: Final = 1.0
+_ASKED_SECONDS: Final = 60
 
 
 class Runtime:
@@ -191,6 +192,13 @@ class Runtime:
             return self.once_per("refused-message", 60)
         except RedisError:
             return True
+
+    def ask_for_sweep(self, *looks: str) -> None:
+        """Let the next tick sweep, and each of the portals take its turn at nacked records."""
+        prefix = self.config.redis_key_prefix
+        for portal in looks:
+            self.redis.delete(keys.once_per(prefix, f"redrive:{portal}"))
+        self.redis.set(keys.sweep_asked(prefix), "1", ex=_ASKED_SECONDS)
 
     def once_per(self, what: str, seconds: float) -> bool:
         """Return whether it is time for this again: true at most once in so many seconds, over all workers."""

@@ -9,6 +9,7 @@ from b24offline.failpoints import failpoint
 from b24offline.tasks.bind import bind
 from b24offline.tasks.process import current_runtime
 from b24offline.tasks.publish import send_dispatch
+from b24offline.tasks.sweep import sweep
 
 
 @shared_task(name=contract.TASK_TICK)
@@ -22,6 +23,8 @@ def tick() -> str:
         bind.delay(portal)
     for portal in runtime.queued.begin(contract.TASK_POLL, due.polls, sent_ms):
         poll.delay(portal)
+    if due.sweep:
+        sweep.delay()
     return due.reply
 
 

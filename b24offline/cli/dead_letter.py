@@ -103,7 +103,9 @@ def redrive(runtime: Runtime, dead_letters: Sequence[DeadLetter], as_json: bool)
         state = queue.redrive(run_of_dead_letter(dead_letter), delay_seconds=delay) if queue else "unknown"
         started += state == "redriven"
         reply[dead_letter.id] = state
-    _conclude(dead_letters, reply, "redriven", "The workers' next sweep starts them.", as_json=as_json)
+    if started:
+        runtime.ask_for_sweep()
+    _conclude(dead_letters, reply, "redriven", "The workers start them now, five a second.", as_json=as_json)
 
 
 @dead_letter.command(cls=Audited)

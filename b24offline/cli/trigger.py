@@ -58,7 +58,7 @@ def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait
     if answer["state"] == "refused":
         raise click.ClickException(f"{answer['why']}. Nothing was run.")
     click.echo(f"{answer['object']} runs through {', '.join(answer['pipelines'])} as {answer['event']}.")
-    click.echo("If it fails, it is listed by: b24offline nacked --records")
+    click.echo("If it fails, it is listed by: b24offline nacked")
 
 
 def chosen(runtime: Runtime, name: str) -> PortalServices:

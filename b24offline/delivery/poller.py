@@ -17,7 +17,7 @@ from b24offline.delivery.batch_opener import BatchOpener
 from b24offline.errors import ClaimNeeded, PortalError, RateLimited, StoreError
 from b24offline.events import CLAIMED, Batch, MalformedRecord, ObservedState, Record
 from b24offline.failpoints import failpoint
-from b24offline.ledger import BatchKind, PollLease, PollRefused
+from b24offline.ledger import BatchKind, PollLease, PollRefused, forget_nacked
 from b24offline.rest import ReserveOrder, retry_expired_token
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class Poller:
                 elif isinstance(batch, Batch):
                     self._open(batch, BatchKind.RETRYING, lease=lease)
                     opened.append(batch.process_id)
+                    forget_nacked(self._portal.redis, self._portal.ledger, [record.record_id])
         except (PortalError, RateLimited):
             # What is opened is dispatched at once, not by the sweep; trouble that lasts is met by the next turn.
             if not opened:

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from b24offline import keys
 from b24offline.delivery.services import TROUBLE_OF_ONE_PORTAL
 from b24offline.errors import BrokerUnavailable
 from b24offline.events import ObservedState
@@ -26,11 +27,14 @@ DAY_SECONDS: Final = 86_400
 
 @dataclass(frozen=True, slots=True)
 class DuePolls:
-    """The portals to poll, those whose subscriptions are to be checked before, and what to log."""
+    """The portals to poll, those whose subscriptions are to be checked before, what to log, and whether a command
+    wants a sweep now.
+    """
 
     reply: str
     polls: tuple[str, ...] = ()
     subscriptions: tuple[str, ...] = ()
+    sweep: bool = False
 
 
 class PortalRounds:
@@ -77,7 +81,15 @@ class PortalRounds:
                 log.error("portal skipped by the tick", extra={"portal": name, "why": str(error)})  # noqa: TRY400
             else:
                 polls.append(name)
-        return DuePolls(f"due: {', '.join(due)}" if due else "nothing due", tuple(polls), tuple(subscriptions))
+        reply = f"due: {', '.join(due)}" if due else "nothing due"
+        return DuePolls(reply, tuple(polls), tuple(subscriptions), self._sweep_asked())
+
+    def _sweep_asked(self) -> bool:
+        prefix = self._config.redis_key_prefix
+        if not self._shared.redis.getdel(keys.sweep_asked(prefix)):
+            return False
+        self._shared.redis.delete(keys.once_per(prefix, "sweep"))
+        return True
 
     def sweep(
         self,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from b24offline.delivery.settlement import DONE, SettlePlan, SettleView, needs_look, plan_settlement
 from b24offline.errors import PortalError, RateLimited, StoreError
 from b24offline.failpoints import failpoint
-from b24offline.ledger import is_synthetic
+from b24offline.ledger import is_synthetic, note_failures
 from b24offline.rest import QUEUE_PAGE, ClearOrder, NackOrder, NackRules, NotAnswering, retry_expired_token
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ class Settler:
                     rules=self._rules,
                 )
             )
+        note_failures(self._portal.redis, self._ledger, settling.process_id, plan.nack)
         self._ledger.count("events_nacked", len(records))
         reply = {"events": sorted({record.name for record in records}), "record_ids": sorted(plan.nack)}
         log.warning("events nacked on the portal", extra={"portal": self._portal.name, **reply})

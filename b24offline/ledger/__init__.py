@@ -6,6 +6,7 @@ from b24offline.ledger.inspect import PLACES, Waiting, error_lane
 from b24offline.ledger.job_queue import RECONCILE, RUN, Body, JobQueue
 from b24offline.ledger.lease_renewer import LeaseRenewer, StepLimits
 from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS, STEP_STRIDE, Ledger
+from b24offline.ledger.nacked_records import forget_nacked, hurry_nacked, note_failures
 from b24offline.ledger.notes import (
     note_refused,
     note_refused_message,
@@ -71,9 +72,12 @@ __all__ = [
     "Waiting",
     "connect",
     "error_lane",
+    "forget_nacked",
+    "hurry_nacked",
     "is_synthetic",
     "last_reconciled",
     "next_interval_seconds",
+    "note_failures",
     "note_refused",
     "note_refused_message",
     "note_unreadable",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from b24offline import keys
 from b24offline.config import DEFAULT_LANE
 from b24offline.ledger.batches import BatchKind
+from b24offline.ledger.nacked_records import forget_nacked, note_unknown
 from b24offline.ledger.replies import POLL
 from b24offline.ledger.transitions import milliseconds
 
@@ -126,7 +127,7 @@ class Fencing:
             upto = page[-1].record_id if len(page) == _PAGE else _ABOVE_ALL
             passed, seen = seen[: bisect(seen, upto)], seen[bisect(seen, upto) :]
             if vanished := set(passed) - {record.record_id for record in page}:
-                self._redis.hdel(keys.nacked(self._ledger.stem), *vanished)
+                forget_nacked(self._redis, self._ledger, vanished)
             yield from self._due_of(page, wait_seconds)
             if upto == _ABOVE_ALL:
                 return
@@ -138,5 +139,6 @@ class Fencing:
     def _due_of(self, nacked: Iterable[Record], wait_seconds: float) -> list[Record]:
         records = {record.record_id: record for record in nacked}
         rows = [[str(record.record_id), record.message_id] for record in records.values()]
+        note_unknown(self._redis, self._ledger, records.values())
         reply = self._ledger.transition("due_nacked", json.dumps(rows), round(wait_seconds * 1000))
         return [records[record_id] for record_id in sorted(int(text) for text in reply)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from b24offline import keys
 from b24offline.events import Event
 from b24offline.ledger.batches import BatchKind
+from b24offline.ledger.nacked_records import known_failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +32,9 @@ class Waiting:
     Attributes:
         portal: name of the portal.
         place: "nacked" (free on the portal, seen there), "retrying" (reserved, it runs again) or "dead-lettered".
+        run: the run, "" for a nacked record.
         record_id: its record; negative for an object that was run without one.
-        event: its name; "" for a nacked one, of which only the id is kept.
+        event: its name; "" for a nacked one of which nothing is known yet.
         object: what it points to, or "".
         pipeline: whose run it is, or "".
         state: of the run: "ready", "running", "waiting", "dead_lettered", or "".
@@ -45,6 +47,7 @@ class Waiting:
 
     portal: str
     place: Place
+    run: str
     record_id: int
     event: str
     object: str
@@ -61,10 +64,32 @@ def error_lane(redis: Redis, ledger: Ledger) -> Iterator[Waiting]:
     """Yield what waits in the error lane of one portal."""
     now = ledger.now_ms()
     first_seen = {int(record): int(first) for record, first in redis.hgetall(keys.nacked(ledger.stem)).items()}
+    others = [event for process_id in ledger.open_batches() for event in _of_batch(redis, ledger, process_id, now)]
+    # One that was reserved meanwhile is retrying, whatever the last look at the portal saw.
+    reserved = {event.record_id for event in others}
+    failures = known_failures(redis, ledger)
     for record, first in sorted(first_seen.items()):
-        yield Waiting(ledger.portal, "nacked", record, "", "", "", "", 0, 0, "", (now - first) / 1000, None)
-    for process_id in ledger.open_batches():
-        yield from _of_batch(redis, ledger, process_id, now)
+        if record not in reserved:
+            yield _nacked(ledger, record, failures.get(record, {}), first, now)
+    yield from others
+
+
+def _nacked(ledger: Ledger, record: int, failure: dict[str, str], first_ms: int, now_ms: int) -> Waiting:
+    return Waiting(
+        portal=ledger.portal,
+        place="nacked",
+        run="",
+        record_id=record,
+        event=failure.get("event", ""),
+        object=failure.get("object", ""),
+        pipeline=failure.get("pipeline", ""),
+        state="",
+        failures=0,
+        crashes=0,
+        reason=failure.get("reason", ""),
+        age_seconds=(now_ms - first_ms) / 1000 if first_ms else 0.0,
+        next_seconds=max(0.0, (first_ms - now_ms) / 1000 + ledger.first_redrive_seconds),
+    )
 
 
 def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Iterator[Waiting]:
@@ -85,6 +110,7 @@ def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Ite
             yield Waiting(
                 portal=ledger.portal,
                 place="dead-lettered" if state == "dead_lettered" else "retrying",
+                run=run,
                 record_id=event.record_id,
                 event=event.name,
                 object=str(event.object) if event.object else "",

@@ -58,6 +58,7 @@ class Ledger:
         self.first_attempt = partial(secrets.randbits, 48)
         self._redis = redis
         self._timers = timers
+        self.first_redrive_seconds = timers.redrive_backoff_seconds[0]
         self._queue_bound = milliseconds(timers.run_queue_seconds)
         self._settle_due = milliseconds(timers.settle_due_seconds)
         self._retrying_rules = json.dumps(

@@ -275,24 +275,67 @@ def test_an_export_onto_a_full_disk_is_a_sentence(desk: Desk, tmp_path: Path, mo
     assert not path.exists()
 
 
-def test_nacked_counts_and_lists(three: Desk) -> None:
+def test_nacked_lists_and_counts(three: Desk) -> None:
     three.retry(4)
-    three.runtime.redis.hset(f"{three.services().ledger.stem}:nacked", "9", three.services().ledger.now_ms() - 90_000)
-    three.runtime.redis.hset(f"{three.services().ledger.stem}:nacked", "10", three.services().ledger.now_ms())
-    lines = three.run("nacked").stdout.splitlines()
+    redis, ledger = three.runtime.redis, three.services().ledger
+    note = json.dumps({"event": "ONCRMDEALADD", "object": "crm_deal 9", "pipeline": PIPELINE, "reason": "KeyError"})
+    redis.hset(f"{ledger.stem}:failures", "9", note)
+    redis.hset(f"{ledger.stem}:nacked", mapping={"9": ledger.now_ms() - 90_000, "10": ledger.now_ms(), "4": 1})
+    lines = three.run("nacked", "--counts").stdout.splitlines()
     assert lines[1].split() == ["acme", "2", "90", "s", "1", "0", "s", "2", "336.0", "h"]
     assert lines[2].split() == ["globex", "0", "-", "0", "-", "1", "168.0", "h"]
-    records = three.run("nacked", "--portal", "acme", "--records").stdout
+    records = three.run("nacked", "--portal", "acme").stdout
     assert [line.split()[1:3] for line in records.splitlines()[1:]] == [
         ["nacked", "9"],
         ["nacked", "10"],
         ["dead-lettered", "1"],
         ["dead-lettered", "2"],
         ["retrying", "4"],
-    ]
+    ], "4 is reserved: the last look at the portal is older"
+    nine = next(row for row in three.json("nacked") if row["record_id"] == 9)
+    assert [nine[name] for name in ("event", "object", "pipeline", "reason")] == list(json.loads(note).values())
+    assert 0 < nine["next_seconds"] <= three.runtime.timers.redrive_backoff_seconds[0] - 90
     assert CANARY not in records
     assert {row["state"] for row in three.json("nacked")} == {"", "dead_lettered", "waiting"}
     assert "No portal named" in three.run("nacked", "--portal", "initech", code=2).output
+    assert "4 more" in three.run("nacked", "--portal", "acme", "--limit", "1").stdout
+
+
+def test_nacked_redrive_makes_them_due_now(three: Desk) -> None:
+    three.retry(4)
+    redis, ledger = three.runtime.redis, three.services().ledger
+    redis.hset(f"{ledger.stem}:nacked", mapping={"9": ledger.now_ms(), "10": ledger.now_ms()})
+    for words in ((), ("4", "--all"), ("9",), ("11", "--portal", "acme"), ("1", "--portal", "acme")):
+        assert "Nothing was changed" in three.run("nacked", "redrive", *words, code=2).output
+    assert "2 redriven" in three.run("nacked", "redrive", "4", "9", "--portal", "acme").output
+    assert three.state(4) == "waiting"
+    assert ledger.overdue_runs() == 1
+    nine, ten = ({row["record_id"]: row["next_seconds"] for row in three.json("nacked")}[number] for number in (9, 10))
+    assert (nine, ten > 60) == (0, True)
+    assert "4 more" not in three.run("nacked", "redrive", "--all", "--portal", "acme").output
+    assert {row["next_seconds"] for row in three.json("nacked") if row["place"] == "nacked"} == {0}
+
+
+def test_a_redrive_is_swept_at_the_next_tick(three: Desk) -> None:
+    rounds, redis = three.runtime.rounds, three.runtime.redis
+    prefix = three.runtime.config.redis_key_prefix
+    swept: list[int] = []
+
+    def sweep() -> str:
+        return rounds.sweep(lambda _, overdue: swept.append(len(overdue.runs)) or 0, lambda *_: None, lambda: False)
+
+    def tick() -> bool:
+        redis.delete(keys.once_per(prefix, "tick"))
+        return rounds.take_due_polls().sweep
+
+    redis.set(keys.once_per(prefix, "sweep"), "1")
+    assert not tick()
+    three.run("dead-letter", "redrive", "1")
+    assert sweep() == "swept just now"
+    assert tick()
+    assert not tick(), "once"
+    sweep()
+    assert 1 in swept
 
 
 def test_an_unreachable_ledger_is_a_sentence(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,14 +10,10 @@ import pytest
 
 from b24offline.delivery.settler import SettleResult
 from b24offline.errors import PortalError, QueryLimitExceeded, RateLimited, UnknownAnswer
-from b24offline.ledger import SettleLease
+from b24offline.ledger import SettleLease, error_lane
 from b24offline.rest import QUEUE_PAGE
-from tests.support.core_events import (
-    PORTAL,
-    TIMERS,
-    reserve_nacked,
-)
-from tests.support.deployment import Deployment
+from tests.support.core_events import PIPELINE, PORTAL, TIMERS, reserve_nacked
+from tests.support.deployment import UPDATE, Deployment
 from tests.support.portal_desk import refusal
 
 if TYPE_CHECKING:
@@ -285,3 +281,19 @@ def test_a_record_that_cannot_be_read_is_reported_not_taken_for_gone(acme: Deplo
     acme.desk.distort = lambda row: {**row, "EVENT_NAME": None, "TIMESTAMP_X": "never"}
     assert acme.settler.settle(pid).nacked == 1
     assert acme.desk.rows()[1].nacked
+
+
+def test_what_was_nacked_is_known_until_it_runs_again(acme: Deployment) -> None:
+    pid = acme.batch("f")
+    acme.later(OLD)
+    assert acme.settler.settle(pid).nacked == 1
+    for _ in range(2):  # seen at the first look, taken up at a later one
+        assert list(acme.services.redriver.turn(lambda *_: False)) == []
+        acme.later(1)
+    (nacked,) = [event for event in error_lane(acme.redis, acme.ledger) if event.place == "nacked"]
+    assert (nacked.event, nacked.object, nacked.pipeline, nacked.reason) == (UPDATE, "crm_deal 1", PIPELINE, "Boom")
+    assert nacked.next_seconds is not None
+    acme.later(TIMERS.redrive_backoff_seconds[0] + TIMERS.in_doubt_seconds)
+    assert len(list(acme.services.redriver.turn(lambda *_: False))) == 1
+    assert [event.place for event in error_lane(acme.redis, acme.ledger)] == ["retrying"]
+    assert not acme.redis.exists(f"{acme.ledger.stem}:failures", f"{acme.ledger.stem}:nacked")
