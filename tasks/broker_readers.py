@@ -9,6 +9,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 
 from b24offline.errors import BrokerUnavailable
+from b24offline.tasks.celery_app import app as ours
 
 _ANSWER_SECONDS: Final = 2.0
 _CONNECT_SECONDS: Final = 5
@@ -24,7 +25,9 @@ def queue_readers(
     Workers without remote control do not answer. Raise BrokerUnavailable.
     """
     app = Celery("doctor", broker=url, set_as_current=False)
-    app.conf.update(broker_transport_options={"socket_connect_timeout": _CONNECT_SECONDS})
+    app.conf.update(
+        broker_use_ssl=ours.conf.broker_use_ssl, broker_transport_options=ours.conf.broker_transport_options
+    )
     try:
         with app.connection_for_read(connect_timeout=_CONNECT_SECONDS) as connection:
             connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)

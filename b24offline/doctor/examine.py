@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
-from b24offline.config import Config, masked_url
+from b24offline.config import FILE_SUFFIX, Config, masked_url
 from b24offline.contract import QUEUES
 from b24offline.doctor.broker_checks import beat_check, broker_checks, broker_facts, ticks
 from b24offline.doctor.check import Check, failed, skipped
@@ -24,7 +24,7 @@ from b24offline.events import DesiredState
 from b24offline.monitoring import portal_status
 from b24offline.rest import portal_facts
 from b24offline.runtime import Runtime
-from b24offline.supervisor import needs_embedded_valkey, with_ledger_address
+from b24offline.supervisor import with_ledger_address
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -51,7 +51,7 @@ class Extent:
 def examine(extent: Extent) -> Iterator[Check]:
     """Yield every check of the deployment that the environment describes. Changes nothing on portals."""
     try:
-        config = with_ledger_address(Config.load())
+        config = _configuration()
     except ConfigError as error:
         yield failed("configuration", str(error), "Correct the environment: docs/settings.md has every setting.")
         return
@@ -74,18 +74,25 @@ def examine(extent: Extent) -> Iterator[Check]:
 def _links(config: Config) -> dict[str, str]:
     return {
         "B24_REDIS_URL": config.redis_url,
-        "CELERY_BROKER_URL": broker_url(config),
+        "CELERY_BROKER_URL": config.broker_url,
         "B24_DATABASE_URL": config.database_url,
     }
 
 
-def broker_url(config: Config) -> str:
-    """Return the broker's address: that of the embedded Valkey, where no other is set."""
-    return config.redis_url if needs_embedded_valkey(config) and not _broker_is_set() else config.broker_url
+def _configuration() -> Config:
+    """Return the configuration, with the addresses of the embedded Valkey where no others are set."""
+    config = with_ledger_address(Config.load())
+    if _is_embedded() and not _is_set("CELERY_BROKER_URL"):
+        return config.model_copy(update={"broker_url": config.redis_url})
+    return config
 
 
-def _broker_is_set() -> bool:
-    return any(os.environ.get(name, "").strip() for name in ("CELERY_BROKER_URL", "CELERY_BROKER_URL_FILE"))
+def _is_embedded() -> bool:
+    return not _is_set("B24_REDIS_URL")
+
+
+def _is_set(variable: str) -> bool:
+    return any(os.environ.get(name, "").strip() for name in (variable, variable + FILE_SUFFIX))
 
 
 def _store(runtime: Runtime) -> Generator[Check, None, Sequence[str] | None]:
@@ -114,18 +121,17 @@ def _ledger(runtime: Runtime, portals: Sequence[str] | None) -> Generator[Check,
         yield failed("ledger schema", str(error), "See docs/operations.md, upgrades.")
     except RedisError as error:
         remedy = "Start Redis, or correct B24_REDIS_URL. Nothing is polled, and nothing is lost, until it answers."
-        if needs_embedded_valkey(config):
+        if _is_embedded():
             remedy = "Start b24offline up, which runs a server of its own, or set B24_REDIS_URL."
         yield failed("ledger", f"{where} does not answer: {type(error).__name__}.", remedy)
     return alive
 
 
 def _broker(config: Config) -> Iterator[Check]:
-    url = broker_url(config)
     queues = tuple(dict.fromkeys((*QUEUES, *(lane.queue for lane in config.lanes))))
-    facts = broker_facts(url, queues, config.external_queues)
+    facts = broker_facts(config.broker_url, queues, config.external_queues)
     yield from broker_checks(
-        facts, masked_url(url), queues, config.external_queues, remote_control=config.remote_control
+        facts, masked_url(config.broker_url), queues, config.external_queues, remote_control=config.remote_control
     )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _LEAST_BYTES: Final = 200 * 1024 * 1024
 _PROBE: Final = b"b24offline" * 1000
-_ENCRYPTED: Final = ("rediss", "amqps", "unix", "https")
+_ENCRYPTED: Final = ("rediss", "amqps", "unix")
 
 
 def sources(environ: Mapping[str, str]) -> dict[str, str]:
@@ -90,7 +90,7 @@ def link_check(links: Mapping[str, str]) -> Check:
         return warning(
             "links",
             f"{', '.join(plain)} lead to another machine without TLS; objects and tokens travel there.",
-            "Use rediss://, amqps:// and sslmode=verify-full, unless the network between is yours alone.",
+            "Use rediss://, amqps:// and no sslmode=disable, unless the network between is yours alone.",
         )
     return ok("links", "Every link to another machine is encrypted.")
 
@@ -99,4 +99,5 @@ def _is_encrypted(url: str) -> bool:
     parts = urlsplit(url)
     scheme = parts.scheme.partition("+")[0]
     local = scheme == "sqlite" or not parts.hostname or is_loopback(parts.hostname)
-    return local or scheme in _ENCRYPTED or "sslmode=verify" in parts.query or "sslmode=require" in parts.query
+    verified = scheme == "postgresql" and "sslmode=disable" not in parts.query  # the store's default
+    return local or verified or scheme in _ENCRYPTED

@@ -96,6 +96,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Many]:
 
 def test_without_a_portal_it_says_how_to_add_one(many: Many) -> None:
     assert "No portal is configured yet" in many.up.log()
+    assert "b24offline auth" in many.up.log()
     wait_until(lambda: "b24offline portal add" in many.up.log(), "a tick says it as well")
     assert "No portals." in many.cli("status").output
 

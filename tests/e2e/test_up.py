@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -162,6 +163,20 @@ def test_status_is_healthy(deployment: Deployment) -> None:
     done = _cli(deployment, "status")
     assert done.returncode == 0, done.stdout + done.stderr
     assert PORTAL in done.stdout
+
+
+def test_the_doctor_finds_all_well(deployment: Deployment) -> None:
+    running(deployment)
+    checks: list[dict[str, str]] = []
+
+    def well() -> bool:
+        checks[:] = json.loads(_cli(deployment, "doctor", "--json").stdout)
+        return not [check for check in checks if check["state"] == "failed"]
+
+    wait_until(well, "no check fails")
+    about = {check["name"]: check["finding"] for check in checks}
+    assert about["queue b24offline.settle"].startswith("Read by settle@")
+    assert (about["beat"], about["connector"]) == ("It ticks.", "Nobody else reserves under b24offline.")
 
 
 def test_a_killed_supervisor_ends_all_and_a_new_one_continues(deployment: Deployment) -> None:
