@@ -162,7 +162,7 @@ def test_a_new_route_and_an_ended_subscription_are_no_alarm(
     live.control.fault(
         "batch/event.bind", "error", where={"event": LEAD}, status=403, code="insufficient_scope", times=1
     )
-    for acme in (second, second, first):  # refused, then granted; another image has no such route
+    for acme in (second, second):  # refused, then granted; the image of the first has no such route
         sync(acme)
     assert first.services.subscriber.plan().unrouted == (LEAD,)
     assert first.services.subscriber.unsubscribe(first.store.portals.get(PORTAL), [LEAD]) == 1
