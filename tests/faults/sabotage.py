@@ -95,7 +95,7 @@ def _object_queue(put: Put) -> None:
 
 
 def _attempt_token(put: Put) -> None:
-    replaced = "if not late or tonumber(attempt) < late or tonumber(attempt) > current then return nil end"
+    replaced = "if not late or given ~= late and (not first or given < first or given > current) then return nil end"
     rewritten(put, "begin_step", (replaced, ""), ("if position <= tonumber(begun) then return nil end", ""))
 
 

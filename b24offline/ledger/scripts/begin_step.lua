@@ -4,12 +4,14 @@
 local run, attempt, position = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local key = run_key(run)
 local fields = redis.call('HMGET', key, 'state', 'attempt', 'position', 'batches', 'record', 'failures', 'nacked',
-  'seen', 'tries', 'failures:' .. math.floor(position / 1000000), 'late', 'late_position', 'handed', 'sent')
+  'seen', 'tries', 'failures:' .. math.floor(position / 1000000), 'late', 'late_position', 'handed', 'sent',
+  'first')
 if not fields[1] or FINAL[fields[1]] then return nil end
 local current, late, begun = tonumber(fields[2]), tonumber(fields[11]), fields[3]
 if fields[2] ~= attempt then
-  if not late or tonumber(attempt) < late or tonumber(attempt) > current then return nil end
-  begun = tonumber(attempt) == late and fields[12] or '-1'
+  local given, first = tonumber(attempt), tonumber(fields[15])
+  if not late or given ~= late and (not first or given < first or given > current) then return nil end
+  begun = given == late and fields[12] or '-1'
 end
 if position <= tonumber(begun) then return nil end
 local text
@@ -25,7 +27,7 @@ end
 if fields[2] ~= attempt then
   redis.call('HSET', key, 'attempt', attempt, 'handed', math.max(current, tonumber(fields[13] or '0')))
 end
-redis.call('HDEL', key, 'late', 'late_position')
+redis.call('HDEL', key, 'late', 'late_position', 'first')
 redis.call('HSET', key, 'state', 'running', 'position', position)
 due('run', run, now + tonumber(ARGV[4]))
 return cjson.encode({

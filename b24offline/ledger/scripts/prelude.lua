@@ -141,7 +141,7 @@ local function new_attempt(key)
   local fields = redis.call('HMGET', key, 'attempt', 'handed')
   local attempt = math.max(tonumber(fields[1]), tonumber(fields[2] or '0')) + 1
   redis.call('HSET', key, 'attempt', string.format('%.0f', attempt))
-  redis.call('HDEL', key, 'handed', 'late', 'late_position')
+  redis.call('HDEL', key, 'handed', 'late', 'late_position', 'first')
   return attempt
 end
 
@@ -149,9 +149,9 @@ end
 -- is handed out again, whichever message is read first begins: under a backlog deeper than all bounds the newest one
 -- would always be handed out too late.
 local function late_attempt(key)
-  local fields = redis.call('HMGET', key, 'state', 'late', 'late_position', 'attempt', 'position')
+  local fields = redis.call('HMGET', key, 'state', 'late', 'late_position', 'attempt', 'position', 'first')
   if fields[1] ~= 'ready' and fields[1] ~= 'waiting' then return {} end
-  if fields[2] then return { 'late', fields[2], 'late_position', fields[3] } end
+  if fields[2] and fields[6] then return { 'late', fields[2], 'late_position', fields[3], 'first', fields[6] } end
   return { 'late', fields[4], 'late_position', fields[5] }
 end
 
@@ -165,6 +165,8 @@ local function hand_out(run, bound)
   local attempt = new_attempt(key)
   local tries = redis.call('HINCRBY', key, 'tries', 1)
   redis.call('HSET', key, 'state', 'ready', 'position', '-1', 'sent', now, unpack(late))
+  -- Numbers between the late one and this were handed out before the late one began, and are void.
+  if #late > 0 then redis.call('HSETNX', key, 'first', string.format('%.0f', attempt)) end
   due('run', run, now + queue_bound(bound, tries))
   return attempt
 end

@@ -183,6 +183,9 @@ def test_of_messages_that_are_late_the_first_read_begins(redis: Redis, first_rea
     assert ledger.pass_on(handed.run, first_read, position)
     pass_time(redis, ledger, 9 * TIMERS.run_queue_seconds)
     assert ledger.take_overdue().runs == (RunRef(handed.run, 5),), "a number came twice"
+    for void in {1, 2, 3, 4} - {first_read}:
+        assert ledger.begin_step(handed.run, void, 0) is None, "a message of before put the run back"
+    assert ledger.begin_step(handed.run, first_read, position + STEP_STRIDE) is not None
 
 
 @pytest.mark.parametrize("how", ["crash", "lease"])
