@@ -14,7 +14,6 @@ from typing import Any, Final
 from tests.faults.rows_answers import fail_some
 from tests.faults.rows_failover import older_copy_mid_report
 from tests.faults.rows_guards import without
-from tests.faults.rows_ledger import OUTLASTED, list_outlasts_its_lease
 from tests.faults.stage import CONNECTOR, Stage
 from tests.support.waiting import comes, wait_until
 
@@ -197,18 +196,3 @@ def reserves_after_loss(stage: Stage) -> None:
 def restored_mid_report(stage: Stage) -> None:
     """The window of a report is forgotten: what it is about has a newer record, and is cleared before it is nacked."""
     older_copy_mid_report(stage)
-
-
-@without(
-    "lease check of adoption",
-    "adopting by a list that outlasted its lease",
-    red=("repeats",),
-    attempts=5,
-    workers=OUTLASTED.workers,
-    concurrency=OUTLASTED.concurrency,
-    scale=OUTLASTED.scale,
-    variables=OUTLASTED.variables,
-)
-def adopted_without_lease(stage: Stage) -> None:
-    """What another worker has settled meanwhile is opened again."""
-    list_outlasts_its_lease(stage)

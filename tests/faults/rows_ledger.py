@@ -1,4 +1,4 @@
-"""Row 50: keys of the ledger vanish, two together or one by one. Row 55: a list of orphans outlasts its lease."""
+"""Row 50: keys of the ledger vanish, two together or one by one."""
 
 from __future__ import annotations
 
@@ -72,46 +72,3 @@ def _delete_one(stage: Stage, kind: str) -> int:
 
 def _kind_of(name: str) -> str:
     return "records" if name.endswith(":records") else name.split(":", maxsplit=1)[0]
-
-
-ORPHANS: Final = 120
-PAGE: Final = 50
-"""Orphans that are asked for in one list, under the lease."""
-WITHIN: Final = 0.6
-OUTLASTS: Final = 0.83
-"""How long the first and the second of these lists take, in poll leases: together longer than the lease."""
-OUTLASTED: Final = Plan(workers=2, concurrency=2, scale=0.2, variables={"B24_MAX_IN_FLIGHT_BATCHES": "500"})
-
-
-def list_outlasts_its_lease(stage: Stage) -> None:
-    """A worker adopts what an unanswered call may have left. Its second list was true; when it comes, another worker
-    has adopted and settled what is on it."""
-    stage.settle_some()
-    with stage.unseen():
-        stage.change(ORPHANS, action="add")
-        found = [
-            stage.control.steal(connector=CONNECTOR, ids=[one["id"]])["process_id"] for one in stage.control.records()
-        ]
-        lists = [
-            stage.control.fault(
-                "event.offline.list",
-                "hold",
-                stage="after",
-                times=1,
-                seconds=part * stage.runtime.timers.poll_lease_seconds,
-                where={"filter": str({"@PROCESS_ID": sorted(found[start : start + PAGE]), ">ID": 0})},
-            )
-            for start, part in ((0, WITHIN), (PAGE, OUTLASTS))
-        ]
-        lost = stage.control.fault("event.offline.get", "reset", stage="after", times=1, where={"error": "0"})
-    wait_until(lambda: stage.control.held(lists[1]), "the second list is under way", 90)
-    stage.noted("an unanswered call, and lists of what it may have left that outlast the lease")
-    stage.expect(stage.control.fired(lost), "the call was unanswered")
-    wait_until(lambda: not stage.control.held(lists[1]), "that list comes", 60)
-    wait_until(stage.empty, "all is settled", 120)
-    adopted = stage.counters.get("batches_adopted", 0)
-    stage.tell(f"{ORPHANS} orphans, {adopted} adopted")
-    stage.expect(adopted <= ORPHANS + 1, f"each is adopted once: {adopted} of {ORPHANS} and one")
-
-
-fault(55, "adoption's list outlasts its lease", plan=OUTLASTED)(list_outlasts_its_lease)

@@ -126,10 +126,6 @@ def _callbacks(put: Put) -> None:
     put(consumer, "checked_body", lambda headers, body, queues: None)
 
 
-def _lease_of_adoption(put: Put) -> None:
-    rewritten(put, "open_batch", ("if lease ~= '' then", "if lease ~= '' and first_seen == 0 then"))
-
-
 GUARDS: Final[dict[str, Switch]] = {
     "age of runs that the portal refuses": _refusal_age,
     "key of nacked records": _nacked_key,
@@ -141,7 +137,6 @@ GUARDS: Final[dict[str, Switch]] = {
     "in-doubt window of redrive": _in_doubt_redrive,
     "in-doubt window after ledger loss": _in_doubt_adoption,
     "recovery pause": _recovery_pause,
-    "lease check of adoption": _lease_of_adoption,
     "epoch bound to the server": _epoch_of_server,
 }
 """Guard -> how it is switched off in this process."""
