@@ -91,6 +91,14 @@ def object_queue(stem: str, name: str, pipeline: str) -> str:
 
 unreadable = _one("unreadable")
 """Number of reserved records that cannot be read."""
+oversized = _one("oversized")
+"""What a portal sent that was larger than it may be, in words."""
+one_by_one = _one("one_by_one")
+"""Records are reserved one by one, as answers were too large."""
+too_large = _one("too_large")
+"""Set of reserved records that are larger than an answer may be."""
+cached_bytes = _one("cached_bytes")
+"""Bytes of objects that were cached lately."""
 refused = _one("refused")
 """Events that cannot be subscribed."""
 alarms = _one("alarms")

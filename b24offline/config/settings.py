@@ -115,10 +115,7 @@ class Config(BaseModel):
     )
     auth_hosts: Annotated[Names, AfterValidator(values.host_names)] = Field(
         default=("oauth.bitrix.info", "oauth.bitrix24.info", "oauth.bitrix24.tech"),
-        description=(
-            "Hosts that may get a refresh token, separated by commas; B24_AUTH_URL, or what `portal add` is given, "
-            "is on one of them."
-        ),
+        description="Hosts that may get a refresh token, separated by commas.",
     )
     loopback_http: bool = Field(
         default=False,
@@ -193,7 +190,17 @@ class Config(BaseModel):
         ),
     )
     max_response_bytes: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = Field(
-        default=67_108_864, description="Bytes of one reply after which reading stops."
+        default=8_388_608, description="Bytes of one reply of a portal after which reading stops."
+    )
+    max_record_bytes: Annotated[int, Field(ge=1_024, le=1_048_576)] = Field(
+        default=65_536, description="Bytes of one record above which it is nacked without running: records hold ids."
+    )
+    portal_ledger_bytes: Annotated[int, Field(ge=1_048_576, le=1_073_741_824)] = Field(
+        default=16_777_216,
+        description="Bytes of one portal's open events in the ledger; polling pauses there.",
+    )
+    portal_cache_bytes: Annotated[int, Field(ge=0, le=1_073_741_824)] = Field(
+        default=33_554_432, description="Bytes of one portal's cached objects; each step reads what exceeds them."
     )
     requests_per_second: Annotated[float, Field(gt=0, le=100)] = Field(
         default=2.0, description="Requests per second that a portal drains (Enterprise plans: 5)."

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from b24offline.delivery.batch_opener import BatchOpener
+    from b24offline.delivery.portal_bounds import PortalBounds
     from b24offline.delivery.portal_context import PortalContext
     from b24offline.ledger import Orphan, PollLease
 
@@ -29,7 +30,8 @@ _CUT_OFF = (PortalError, RateLimited, StoreError)
 class Adopter:
     """Looks for the orphans of one portal, and opens them."""
 
-    def __init__(self, portal: PortalContext, opener: BatchOpener) -> None:
+    def __init__(self, portal: PortalContext, opener: BatchOpener, bounds: PortalBounds) -> None:
+        self._bounds = bounds
         self._portal = portal
         self._opener = opener
 
@@ -49,6 +51,7 @@ class Adopter:
             for page in self._portal.queue.reserved_pages(after):
                 named = [row.process_id for row in page.rows if isinstance(row, Record)]
                 unreadable = len(page.rows) - len(named)
+                self._bounds.note_listed(page.rows)
                 if not self._portal.orphans.note_page(page.after, page.last, named, unreadable=unreadable):
                     return
         except _CUT_OFF as error:
@@ -71,9 +74,13 @@ class Adopter:
 
     def _opened(self, orphans: Sequence[Orphan], lease: PollLease) -> Iterator[str]:
         listed = self._portal.queue.reserved_as([orphan.process_id for orphan in orphans])
-        self._portal.orphans.forget([orphan.process_id for orphan in orphans if orphan.process_id not in listed])
+        if listed.whole:
+            gone = [orphan.process_id for orphan in orphans if orphan.process_id not in listed.records]
+            self._portal.orphans.forget(gone)
         for orphan in orphans:
-            records = self._with_pipeline(orphan, listed.get(orphan.process_id, []))
+            if not self._portal.fencing.within_quota():
+                return
+            records = self._with_pipeline(orphan, listed.records.get(orphan.process_id, []))
             if records and self._open(orphan, records, lease):
                 yield orphan.process_id
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from b24offline.config import DEFAULT_LANE
 from b24offline.delivery.intake import entries
-from b24offline.rest import MALFORMED
+from b24offline.rest import MALFORMED, OVERSIZED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from b24offline.delivery.portal_bounds import PortalBounds
     from b24offline.delivery.portal_context import PortalContext
     from b24offline.events import MalformedRecord, Record
     from b24offline.ledger import BatchKind, Entry, PollLease
@@ -30,7 +31,8 @@ _logged_at: Final[dict[str, float]] = {}
 class BatchOpener:
     """Opens the batches of one portal."""
 
-    def __init__(self, portal: PortalContext) -> None:
+    def __init__(self, portal: PortalContext, bounds: PortalBounds) -> None:
+        self._bounds = bounds
         self._portal = portal
         self._name = portal.name
         self._ledger = portal.ledger
@@ -52,6 +54,7 @@ class BatchOpener:
         """
         made, unusable = entries(self._name, rows, self._portal.catalogue, self._portal.routes, self._unrouted)
         self._count(made, unusable)
+        self._bounds.note_records(made)
         opened = self._ledger.open(
             process_id, made, kind=kind, lane=lane, poll_token=lease.token, first_seen_ms=first_seen_ms
         )
@@ -62,7 +65,7 @@ class BatchOpener:
         if unrouted:
             self._ledger.count("events_unrouted", unrouted)
         message = "event without a route acknowledged" if self._unrouted == "ack" else "event without a route nacked"
-        for name in sorted({entry.event.name for entry in made if not entry.pipelines} - {MALFORMED}):
+        for name in sorted({entry.event.name for entry in made if not entry.pipelines} - {MALFORMED, OVERSIZED}):
             if time.monotonic() - _logged_at.get(name, -UNROUTED_LOG_SECONDS) >= UNROUTED_LOG_SECONDS:
                 if len(_logged_at) >= MOST_LOGGED_NAMES:
                     _logged_at.clear()

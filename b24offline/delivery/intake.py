@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from b24offline.events import Event, MalformedRecord, event_from_record
 from b24offline.ledger import Entry
-from b24offline.rest import MALFORMED, NO_STAMP
+from b24offline.rest import MALFORMED, NO_STAMP, OVERSIZED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,8 +36,8 @@ def entries(
             else:
                 made.append(Entry(_placeholder(portal, row.record_id, row.message_id), skip="failed"))
             continue
-        if row.name == MALFORMED:
-            made.append(Entry(_placeholder(portal, row.record_id, row.message_id), skip="failed"))
+        if row.name in (MALFORMED, OVERSIZED):
+            made.append(Entry(_placeholder(portal, row.record_id, row.message_id, row.name), skip="failed"))
             continue
         event = event_from_record(portal, row, catalogue)
         pipelines = routes.pipelines_for(event.name)
@@ -48,13 +48,13 @@ def entries(
     return made, unusable
 
 
-def _placeholder(portal: str, record_id: int, message_id: str) -> Event:
+def _placeholder(portal: str, record_id: int, message_id: str, name: str = MALFORMED) -> Event:
     return Event(
         portal=portal,
         record_id=record_id,
         stamp=NO_STAMP,
         message_id=message_id,
-        name=MALFORMED,
+        name=name,
         action="other",
         object=None,
         data=None,

@@ -60,7 +60,7 @@ class PollTurns:
             self._portal.redis.hdel(full, name)
             previous = self._portal.lanes.interval_seconds(name)
             wait = next_interval_seconds(
-                previous, polled.received, lane.batch_size, lane.interval_min_seconds, lane.interval_max_seconds
+                previous, polled.received, polled.asked, lane.interval_min_seconds, lane.interval_max_seconds
             )
             self._portal.lanes.set_next(name, wait)
         elif polled.state == "full":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from b24offline.config import DEFAULT_LANE
 from b24offline.delivery.adopter import Adopter
 from b24offline.delivery.batch_opener import BatchOpener
+from b24offline.delivery.portal_bounds import PortalBounds
 from b24offline.errors import ClaimNeeded, PortalError, RateLimited, StoreError
 from b24offline.events import CLAIMED, Batch, MalformedRecord, ObservedState, Record
 from b24offline.failpoints import failpoint
@@ -31,14 +32,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """What a poll brought. ``opened``: process ids to dispatch. "busy", "full", "recovering": nothing was sent.
+    """What a poll brought. ``opened``: process ids to dispatch; ``asked``: for how many records.
 
-    "adopted": what a reserving call left whose answer is unknown.
+    "adopted": what a reserving call left whose answer is unknown. Nothing was sent unless it is that, "empty" or
+    "opened".
     """
 
-    state: Literal["empty", "opened", "adopted", "busy", "full", "recovering"]
+    state: Literal["empty", "opened", "adopted", "busy", "full", "over_quota", "ledger_full", "too_large", "recovering"]
     received: int = 0
     opened: tuple[str, ...] = ()
+    asked: int = 0
 
 
 class Poller:
@@ -50,8 +53,9 @@ class Poller:
         self._fencing = portal.fencing
         self._routes = portal.routes
         self._portals = portal.store.portals
-        self._opener = BatchOpener(portal)
-        self._adopter = Adopter(portal, self._opener)
+        self._bounds = PortalBounds(portal)
+        self._opener = BatchOpener(portal, self._bounds)
+        self._adopter = Adopter(portal, self._opener, self._bounds)
 
     def poll(self, lane: Lane) -> PollResult:
         """Reserve one batch of free records for a lane and open it.
@@ -59,21 +63,26 @@ class Poller:
         Raises `ClaimNeeded`, nothing reserved, when this deployment never polled the portal and somebody else's
         records are reserved there.
         """
+        if closed := self._bounds.closed():
+            return PollResult(closed)
         known = self._known_epoch()
         if known is None:
             self._refuse_foreign()
         lease = self._lease(known, gate=True, lane=lane.name)
         if isinstance(lease, PollRefused):
+            self._bounds.note_refused(lease.reason)
             return PollResult(lease.reason)
         failpoint("poll.leased")
-        batch = self._reserved(lease, ReserveOrder(lane.batch_size, lane.order, lane.filter))
+        asked = self._bounds.batch_size(lane.batch_size)
+        batch = self._reserved(lease, ReserveOrder(asked, lane.order, lane.filter))
         if isinstance(batch, tuple):
-            return PollResult("adopted", len(batch), batch)
+            return PollResult("adopted", len(batch), batch, asked)
         if not isinstance(batch, Batch):
-            return PollResult(batch)
+            return PollResult(batch, asked=asked)
+        self._bounds.note_batch(batch)
         self._open(batch, BatchKind.POLLED, lease=lease, lane=lane.name)
         received = len(batch.records) + len(batch.malformed)
-        return PollResult("opened", received, (batch.process_id,))
+        return PollResult("opened", received, (batch.process_id,), asked)
 
     def adopt(self) -> tuple[str, ...]:
         """Go on with the look at all that is reserved, and open the orphans that may be adopted. Return process ids.
@@ -138,6 +147,7 @@ class Poller:
         try:
             reply = self._reserve(lease, order)
         except (PortalError, RateLimited, StoreError) as error:
+            self._bounds.note_answer(error)
             # The store is asked for tokens only, before anything is sent.
             if not isinstance(error, PortalError) or error.executed == "no":
                 self._fencing.release(lease)

@@ -81,7 +81,8 @@ class PortalContext:
     @cached_property
     def queue(self) -> OfflineQueue:
         """The portal's offline queue."""
-        return OfflineQueue(self.client, self.name, self.portal.connector)
+        most = self.config.max_record_bytes
+        return OfflineQueue(self.client, self.name, self.portal.connector, max_record_bytes=most)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -92,7 +93,8 @@ class PortalContext:
     def fencing(self) -> Fencing:
         """Poll lease, in-doubt windows and ledger epoch."""
         limit = self.config.max_in_flight_batches
-        return Fencing(self.redis, self.ledger, self.timers, max_in_flight_batches=limit)
+        most = self.config.portal_ledger_bytes
+        return Fencing(self.redis, self.ledger, self.timers, max_in_flight_batches=limit, max_bytes=most)
 
     @cached_property
     def orphans(self) -> Orphans:
@@ -107,7 +109,8 @@ class PortalContext:
     @cached_property
     def object_cache(self) -> ObjectCache:
         """Objects that were read in bulk and wait for their runs."""
-        return ObjectCache(self.redis, self.ledger, self.config.object_cache_ttl_seconds)
+        config = self.config
+        return ObjectCache(self.redis, self.ledger, config.object_cache_ttl_seconds, config.portal_cache_bytes)
 
     @cached_property
     def lanes(self) -> LaneSchedule:

@@ -115,7 +115,9 @@ class Settler:
     def _looked(self, view: SettleView, settling: SettleLease) -> SettleView:
         """S1: what the batch still holds, and whether failed records have newer ones."""
         looked_ms = self._ledger.now_ms()
-        live: dict[int, Record] = {r.record_id: r for r in self._portal.queue.reread(settling.process_id).records}
+        live: dict[int, Record] = {
+            r.record_id: r for r in self._portal.queue.reread(settling.process_id, view.events).records
+        }
         view = replace(view, live=live, now_ms=looked_ms)
         failed = [live[record] for record in plan_settlement(view).look]
         newer: dict[int, bool] = {}

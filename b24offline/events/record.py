@@ -79,12 +79,14 @@ class Batch:
         process_id: the portal's name for the reservation, never empty.
         records: in the order of the reply.
         malformed: rows that are no records.
+        surplus: how many rows the reply had beyond those that were asked for; they stay reserved, and are no records.
     """
 
     portal: str
     process_id: str
     records: tuple[Record, ...]
     malformed: tuple[MalformedRecord, ...] = ()
+    surplus: int = 0
 
 
 def is_message_id(message_id: object) -> TypeGuard[str]:

@@ -8,9 +8,13 @@ from b24offline.ledger.lease_renewer import LeaseRenewer, StepLimits
 from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS, STEP_STRIDE, Ledger
 from b24offline.ledger.nacked_records import forget_nacked, hurry_nacked, note_failures
 from b24offline.ledger.notes import (
+    MEMORY_SHARE,
+    memory_share,
+    note_oversized,
     note_refused,
     note_refused_message,
     note_unreadable,
+    noted_oversized,
     noted_refused,
     noted_refused_messages,
     noted_unreadable,
@@ -38,6 +42,7 @@ from b24offline.ledger.server import connect
 __all__ = [
     "MAX_HELD_ATTEMPTS",
     "MAX_RETRYING_RECORDS",
+    "MEMORY_SHARE",
     "PLACES",
     "RECONCILE",
     "RUN",
@@ -76,11 +81,14 @@ __all__ = [
     "hurry_nacked",
     "is_synthetic",
     "last_reconciled",
+    "memory_share",
     "next_interval_seconds",
     "note_failures",
+    "note_oversized",
     "note_refused",
     "note_refused_message",
     "note_unreadable",
+    "noted_oversized",
     "noted_refused",
     "noted_refused_messages",
     "noted_unreadable",

@@ -42,11 +42,14 @@ _ABOVE_ALL: Final = 1 << 64
 class Fencing:
     """The fencing hash of one portal, beside its ledger."""
 
-    def __init__(self, redis: Redis, ledger: Ledger, timers: Timers, *, max_in_flight_batches: int) -> None:
+    def __init__(
+        self, redis: Redis, ledger: Ledger, timers: Timers, *, max_in_flight_batches: int, max_bytes: int = _NO_LIMIT
+    ) -> None:
         self._redis = redis
         self._ledger = ledger
         self._timers = timers
         self._gate = max_in_flight_batches
+        self._max_bytes = max_bytes
         self._key = keys.fencing(ledger.stem)
 
     def take_poll_lease(
@@ -60,7 +63,8 @@ class Fencing:
         """Take the poll lease. ``known_epoch``: what the store remembers, None for a portal never polled.
 
         The lease outlives the longest reserving call. A new epoch must be durable before the call is sent.
-        ``gate``: whether too many open batches refuse it: those of the lane, or the retrying ones for that ``kind``.
+        ``gate``: whether too many open batches refuse it, those of the lane, or the retrying ones for that ``kind``; or
+        too many bytes of events that are new, or retrying.
         """
         most = self._gate * MAX_RETRYING_RECORDS if kind is BatchKind.RETRYING else self._gate
         text = self._ledger.transition(
@@ -75,6 +79,7 @@ class Fencing:
             milliseconds(self._timers.all_in_doubt_seconds),
             kind,
             self._timers.sweep_seconds,
+            self._max_bytes if gate else _NO_LIMIT,
         )
         return POLL.validate_json(text)
 
@@ -113,6 +118,10 @@ class Fencing:
         for_all, *values = self._redis.hmget(self._key, ["in_doubt_all", *(f"in_doubt:{name}" for name in names)])
         ends = {name: max(int(value or 0), int(for_all or 0)) for name, value in zip(names, values, strict=True)}
         return {name: end for name, end in ends.items() if end}
+
+    def within_quota(self) -> bool:
+        """Return whether the open new events have fewer bytes than they may have."""
+        return int(self._redis.hget(keys.open_counts(self._ledger.stem), "bytes:new") or 0) < self._max_bytes
 
     def due_nacked(self, nacked: Iterable[Record], wait_seconds: float) -> Iterator[Record]:
         """Yield the free nacked records that were first seen long enough ago and are not in doubt, by ascending id.

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 UNREADABLE_TTL_SECONDS: Final = 3600
 """How long a count of unreadable records is kept without another look at the portal's list."""
+MEMORY_SHARE: Final = 0.85
+"""Part of the memory of the ledger's Redis above which nothing is reserved: acknowledging must still find room."""
+OVERSIZED_TTL_SECONDS: Final = 3600
 REFUSED_TTL_SECONDS: Final = 2 * 86_400
 REFUSED_MESSAGES_TTL_SECONDS: Final = 86_400
 
@@ -28,6 +31,23 @@ def note_unreadable(redis: Redis, ledger: Ledger, count: int) -> None:
 def note_refused(redis: Redis, ledger: Ledger, names: Collection[str]) -> None:
     """Store which events the portal refused to subscribe at the last look."""
     redis.set(keys.refused(ledger.stem), json.dumps(sorted(names)), ex=REFUSED_TTL_SECONDS)
+
+
+def note_oversized(redis: Redis, ledger: Ledger, what: str) -> None:
+    """Store what a portal sent that was larger than it may be; an hour after the last one it is over."""
+    redis.set(keys.oversized(ledger.stem), what, ex=OVERSIZED_TTL_SECONDS)
+
+
+def noted_oversized(redis: Redis, ledger: Ledger) -> str:
+    """Return what a portal sent that was too large; "" when it did not lately."""
+    return str(redis.get(keys.oversized(ledger.stem)) or "")
+
+
+def memory_share(redis: Redis) -> float:
+    """Return which part of the memory of the ledger's Redis is used; 0.0 where it has no bound."""
+    memory = redis.info("memory")
+    most = int(memory.get("maxmemory", 0))
+    return int(memory.get("used_memory", 0)) / most if most else 0.0
 
 
 def noted_unreadable(redis: Redis, ledger: Ledger) -> int:

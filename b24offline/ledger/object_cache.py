@@ -35,18 +35,36 @@ class Snapshot:
 class ObjectCache:
     """The snapshots of one portal."""
 
-    def __init__(self, redis: Redis, ledger: Ledger, ttl_seconds: float) -> None:
+    def __init__(self, redis: Redis, ledger: Ledger, ttl_seconds: float, max_bytes: int = 1 << 30) -> None:
         self._redis = redis
         self._ledger = ledger
+        self._max_bytes = max_bytes
+        self._counter = keys.cached_bytes(ledger.stem)
         self._ttl_ms = max(1000, round(ttl_seconds * 1000))
 
     def put(self, snapshots: Iterable[Snapshot]) -> None:
-        """Keep snapshots for the time to live; a later read replaces an earlier one."""
+        """Keep snapshots for the time to live; a later read replaces an earlier one.
+
+        Of those that exceed the portal's quota in that time none is kept, nor an earlier one: their runs read them.
+        """
         _, server, _ = self._ledger.transition("read_snapshots")
+        texts = {
+            keys.snapshot(self._ledger.stem, one.object.name): json.dumps(
+                [one.read_ms, server, one.data], separators=(",", ":")
+            )
+            for one in snapshots
+        }
         with self._redis.pipeline(transaction=False) as pipe:
-            for snapshot in snapshots:
-                text = json.dumps([snapshot.read_ms, server, snapshot.data], separators=(",", ":"))
-                pipe.set(keys.snapshot(self._ledger.stem, snapshot.object.name), text, px=self._ttl_ms)
+            pipe.set(self._counter, 0, nx=True, px=self._ttl_ms)
+            for text in texts.values():
+                pipe.incrby(self._counter, len(text))
+            _, *sums = pipe.execute()
+        with self._redis.pipeline(transaction=False) as pipe:
+            for (key, text), cached_bytes in zip(texts.items(), sums, strict=True):
+                if cached_bytes <= self._max_bytes:
+                    pipe.set(key, text, px=self._ttl_ms)
+                else:
+                    pipe.delete(key)
             pipe.execute()
 
     def missing(self, objects: Iterable[ObjectKey], not_before_ms: int) -> list[ObjectKey]:

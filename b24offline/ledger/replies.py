@@ -118,9 +118,10 @@ class PollLease:
 
 @dataclass(frozen=True, slots=True)
 class PollRefused:
-    """No reserving call now. ``reason``: "busy", "full" (open batches) or "recovering" (after loss of the ledger)."""
+    """No reserving call now. ``reason``: "busy", "full" (open batches), "over_quota" (bytes of their events) or
+    "recovering" (after loss of the ledger)."""
 
-    reason: Literal["busy", "full", "recovering"]
+    reason: Literal["busy", "full", "over_quota", "recovering"]
     wait_seconds: float
     epoch: int | None = None
 

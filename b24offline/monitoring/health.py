@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from b24offline.events import DesiredState, ObservedState
+from b24offline.ledger import MEMORY_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +63,8 @@ class IssueCode(StrEnum):
     RETRYING_TOO_LONG = "retrying_too_long"
     ORPHANS = "orphans"
     UNREADABLE_RECORDS = "unreadable_records"
+    OVERSIZED = "oversized"
+    LEDGER_FULL = "ledger_full"
     BROKER_MESSAGES = "broker_messages"
     SUBSCRIPTION_REFUSED = "subscription_refused"
     MISSED_CHANGES = "missed_changes"
@@ -130,6 +133,7 @@ def find_issues(
     if adopts and portal.polled:
         found += _orphans(sample, portal, now)
     found += _refusals(sample)
+    found += _sizes(sample)
     found += _broker(sample)
     found += _reconciliation(portal, sample)
     return tuple(found)
@@ -226,6 +230,21 @@ def _refusals(sample: HealthSample) -> Iterator[Issue]:
             "install it again; the portal's own words are in the log."
         )
         yield Issue(IssueCode.SUBSCRIPTION_REFUSED, "operator", what, name)
+
+
+def _sizes(sample: HealthSample) -> Iterator[Issue]:
+    if sample.oversized:
+        what = (
+            f"The portal sent more than it may: {sample.oversized}. Its other events go on, in smaller parts. Find out "
+            "who writes such records or answers for the portal (docs/operations.md). This ends an hour after the last."
+        )
+        yield Issue(IssueCode.OVERSIZED, "operator", what)
+    if sample.memory_share > MEMORY_SHARE:
+        what = (
+            f"The Redis of the ledger uses {sample.memory_share:.0%} of its memory; nothing is polled above "
+            f"{MEMORY_SHARE:.0%}. Raise its maxmemory, then find what fills it."
+        )
+        yield Issue(IssueCode.LEDGER_FULL, "operator", what)
 
 
 def _broker(sample: HealthSample) -> Iterator[Issue]:

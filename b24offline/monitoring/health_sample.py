@@ -16,6 +16,8 @@ from b24offline.ledger import (
     JobQueue,
     Reconciled,
     last_reconciled,
+    memory_share,
+    noted_oversized,
     noted_refused,
     noted_refused_messages,
     noted_unreadable,
@@ -48,6 +50,8 @@ class HealthSample:
         oldest_orphan_seconds: since the oldest of them was seen first.
         unlooked_seconds: since the last whole look at all reserved records.
         unreadable: reserved records that cannot be acknowledged, as the last look at the portal's list counted them.
+        oversized: what the portal sent lately that was larger than it may be; "" when nothing was.
+        memory_share: part of the memory of the ledger's Redis that is used, 0.0 where it has no bound.
         refused: names of events that the portal refused to subscribe.
         refused_messages: messages of the broker that were refused lately, of the whole deployment.
         reconciled: how the last reconciliation ended; None when the ledger knows of none.
@@ -68,6 +72,8 @@ class HealthSample:
     oldest_orphan_seconds: float = 0.0
     unlooked_seconds: float = 0.0
     unreadable: int = 0
+    oversized: str = ""
+    memory_share: float = 0.0
     refused: tuple[str, ...] = ()
     refused_messages: int = 0
     reconciled: Reconciled | None = None
@@ -101,6 +107,8 @@ def take_sample(redis: Redis, ledger: Ledger, key_prefix: str) -> HealthSample:
         oldest_orphan_seconds=max(orphans, default=0.0),
         unlooked_seconds=(now - int(redis.hget(keys.look(ledger.stem), "ended") or now)) / 1000,
         unreadable=noted_unreadable(redis, ledger),
+        oversized=noted_oversized(redis, ledger),
+        memory_share=memory_share(redis),
         refused=noted_refused(redis, ledger),
         refused_messages=noted_refused_messages(redis, key_prefix),
         reconciled=last_reconciled(redis, ledger.stem),

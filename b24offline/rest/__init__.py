@@ -9,10 +9,14 @@ from b24offline.rest.oauth import TokenSource
 from b24offline.rest.offline_orders import ClearOrder, NackOrder, NackRules, ReserveOrder, UnsafeCall
 from b24offline.rest.offline_queue import (
     MALFORMED,
+    MOST_TOO_LARGE,
     NO_STAMP,
+    OVERSIZED,
     QUEUE_METHODS,
     QUEUE_PAGE,
+    TOO_LARGE,
     OfflineQueue,
+    ReservedAs,
     ReservedPage,
 )
 from b24offline.rest.portal_client import PortalClient, Slot, retry_expired_token
@@ -35,9 +39,12 @@ __all__ = [
     "LIST_PAGE",
     "MALFORMED",
     "METHODS",
+    "MOST_TOO_LARGE",
     "NO_STAMP",
+    "OVERSIZED",
     "QUEUE_METHODS",
     "QUEUE_PAGE",
+    "TOO_LARGE",
     "BatchAnswer",
     "CallRules",
     "ClearOrder",
@@ -57,6 +64,7 @@ __all__ = [
     "RateLimiter",
     "RawAnswer",
     "ReserveOrder",
+    "ReservedAs",
     "ReservedPage",
     "RestClient",
     "Slot",

@@ -15,9 +15,10 @@ client's call, and `UnsafeCall` for what a guard refuses.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeGuard, TypeVar
 
 from b24offline.errors import AnswerTooLarge, UnknownAnswer
@@ -33,7 +34,7 @@ from b24offline.rest.offline_orders import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -57,8 +58,29 @@ MOST_TOO_LARGE: Final = 20
 """Records of one list that alone are too large to be read, after which the list ends in an error."""
 MALFORMED: Final = "MALFORMED"
 """Name of a listed record whose own name or stamp cannot be read: it can still be nacked."""
+OVERSIZED: Final = "OVERSIZED"
+"""Name of a record that has more bytes than a record may have: it is nacked, and keeps its data on the portal."""
+TOO_LARGE: Final = "it is too large to be read"
+"""Reason of a listed record that alone has more bytes than an answer may have."""
+MAX_RECORD_BYTES: Final = 65_536
+ADOPTED_AT_ONCE: Final = 500
+"""Records that one adoption opens of a process id: as many as a batch may have. The others follow when these are
+settled."""
+ADOPTED_BYTES: Final = 1 << 23
+"""Bytes of records that one list before an adoption keeps."""
+LISTED_AT_ONCE: Final = 5_000
+"""Records that it lists; those behind them are adopted when these are settled."""
+_KEPT: Final = ("ID", "TIMESTAMP_X", "MESSAGE_ID", "PROCESS_ID", "ERROR")
 NO_STAMP: Final = "1970-01-01T00:00:00+00:00"
 """Stamp of a record whose own cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedAs:
+    """Process id -> records that are reserved under it; ``whole``: whether all process ids were looked for."""
+
+    records: dict[str, list[Record]]
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +95,15 @@ class ReservedPage:
 class OfflineQueue:
     """The offline queue of one portal and connector."""
 
-    def __init__(self, client: PortalClient, portal: str, connector: str) -> None:
+    def __init__(
+        self, client: PortalClient, portal: str, connector: str, *, max_record_bytes: int = MAX_RECORD_BYTES
+    ) -> None:
         if not connector.strip():
             raise UnsafeCall(f"portal {portal}: the connector is empty; every call must carry one")
         self._client = client
         self._portal = portal
         self._connector = connector
+        self._max_record_bytes = max_record_bytes
 
     @contextmanager
     def reserving(self) -> Iterator[Callable[[ReserveOrder], Batch | None]]:
@@ -100,11 +125,11 @@ class OfflineQueue:
                 }
                 if order.filter_by:
                     params["filter"] = order.filter_by
-                return self._reserved(send(params), nacked=order.nacked)
+                return self._reserved(send(params), order)
 
             yield reserve
 
-    def _reserved(self, result: object, *, nacked: bool) -> Batch | None:
+    def _reserved(self, result: object, order: ReserveOrder) -> Batch | None:
         if not isinstance(result, dict):
             raise self._unknown(_GET, "its result is no object")
         rows = result.get("events", [])
@@ -113,7 +138,9 @@ class OfflineQueue:
         process_id = result.get("process_id")
         if not isinstance(rows, list) or not isinstance(process_id, str) or not is_process_id(process_id):
             raise self._unknown(_GET, "it has events but no usable process_id")
-        return batch_from_rows(self._portal, process_id, rows, nacked=nacked)
+        asked = [self._capped(raw) for raw in rows[: order.limit]]
+        batch = batch_from_rows(self._portal, process_id, asked, nacked=order.nacked)
+        return replace(batch, surplus=max(0, len(rows) - order.limit))
 
     def clearing(self) -> AbstractContextManager[Callable[[ClearOrder], None]]:
         """Wait for a turn, then yield the function that deletes the ordered records. Repeating it is harmless.
@@ -144,11 +171,16 @@ class OfflineQueue:
 
             yield end
 
-    def reread(self, process_id: str) -> Batch:
-        """Return what the portal still holds under a process id. Reads only, all pages."""
+    def reread(self, process_id: str, record_ids: Collection[int] = ()) -> Batch:
+        """Return what the portal still holds under a process id. Reads only, all pages.
+
+        With ``record_ids`` only what lies between them: a portal may have reserved far more than was asked for.
+        """
         check_process_id(process_id)
         records, malformed = [], []
-        for row in self._rows({"=PROCESS_ID": process_id}, "settle"):
+        upto = {"<=ID": max(record_ids)} if record_ids else {}
+        after = min(record_ids) - 1 if record_ids else 0
+        for row in self._rows({"=PROCESS_ID": process_id, **upto}, "settle", after=after):
             if isinstance(row, MalformedRecord):
                 malformed.append(row)
             elif row.process_id == process_id:
@@ -167,7 +199,10 @@ class OfflineQueue:
             raise UnsafeCall("1 to 50 records with complete ids are needed; nothing was sent")
         rules = {"@MESSAGE_ID": sorted({record.message_id for record in records}), "=ERROR": 0}
         before = min(record.record_id for record in records) - 1
-        rows = [row for row in self._rows(rules, "settle", after=before) if isinstance(row, Record) and not row.nacked]
+        found = list(self._rows(rules, "settle", after=before))
+        if any(isinstance(row, MalformedRecord) and row.reason == TOO_LARGE for row in found):
+            return {}  # it may be the newer one of any of them
+        rows = [row for row in found if isinstance(row, Record) and not row.nacked]
         shown = {(row.message_id, row.record_id) for row in rows}
         greatest: dict[str, int] = {}
         for row in rows:
@@ -190,17 +225,23 @@ class OfflineQueue:
             yield ReservedPage(after, last, tuple(reserved))
             after = after if last is None else last
 
-    def reserved_as(self, process_ids: Sequence[str]) -> dict[str, list[Record]]:
-        """Return process id -> its records, of those that the portal still lists. 1 to 50 process ids. Reads only."""
+    def reserved_as(self, process_ids: Sequence[str]) -> ReservedAs:
+        """Return what the portal still lists under 1 to 50 process ids, as much as is adopted at once. Reads only."""
         if not 1 <= len(process_ids) <= QUEUE_PAGE:
             raise UnsafeCall("1 to 50 process ids are needed; nothing was sent")
         for process_id in process_ids:
             check_process_id(process_id)
         found: dict[str, list[Record]] = {}
-        for row in self._rows({"@PROCESS_ID": list(process_ids)}, "settle"):
+        kept_bytes = 0
+        for listed, row in enumerate(self._rows({"@PROCESS_ID": list(process_ids)}, "settle")):
+            if listed >= LISTED_AT_ONCE:
+                return ReservedAs(found, whole=False)
             if isinstance(row, Record) and row.process_id in process_ids:
-                found.setdefault(row.process_id, []).append(row)
-        return found
+                rows = found.setdefault(row.process_id, [])
+                if len(rows) < ADOPTED_AT_ONCE and kept_bytes < ADOPTED_BYTES:
+                    rows.append(row)
+                    kept_bytes += len(repr(row.data))
+        return ReservedAs(found, whole=True)
 
     def nacked(self) -> Iterator[Record]:
         """Yield every free nacked record. Reads only."""
@@ -231,7 +272,7 @@ class OfflineQueue:
             except AnswerTooLarge:
                 if (alone := walk.halve()) is None:
                     continue
-                yield [MalformedRecord(alone, "it is too large to be read")], walk.last
+                yield [MalformedRecord(alone, TOO_LARGE)], walk.last
                 too_large += 1
                 if too_large < MOST_TOO_LARGE:
                     continue
@@ -253,7 +294,13 @@ class OfflineQueue:
         rows = self._client.call(_LIST, params, kind=kind)
         if not isinstance(rows, list):
             raise self._unknown(_LIST, "its result is no list")
-        return [_row(raw) for raw in rows]
+        return [_row(self._capped(raw)) for raw in rows]
+
+    def _capped(self, raw: object) -> object:
+        """Return a row, one that is larger than a record may be without what makes it so, and without its name."""
+        if not isinstance(raw, Mapping) or len(json.dumps(raw)) <= self._max_record_bytes:
+            return raw
+        return {name: raw[name] for name in _KEPT if name in raw} | {"EVENT_NAME": OVERSIZED}
 
     def _unknown(self, method: str, what: str) -> UnknownAnswer:
         return UnknownAnswer(self._portal, method, 200, "", f"the answer cannot be used: {what}")

@@ -6,7 +6,7 @@ The guards of acknowledging and reporting are in `tests.faults.sabotage`; both a
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Timer
@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 from b24offline.events import Batch, Record, RefreshWait, Tokens
 from b24offline.ledger import Ledger, Orphan, Orphans, StepLease, transitions
-from b24offline.rest import ClearOrder, OfflineQueue, ReservedPage, ReserveOrder, TokenSource, oauth
+from b24offline.rest import ClearOrder, OfflineQueue, ReservedAs, ReservedPage, ReserveOrder, TokenSource, oauth
 from b24offline.store import Mirror, TokenPairs
 
 LATE_SAVE_SECONDS: Final = 8.0
@@ -57,7 +57,11 @@ def _two_sightings(put: Put) -> None:
         return tuple(Orphan(str(name), self._ledger.now_ms(), True) for name in self._redis.hkeys(self._orphans))
 
     put(OfflineQueue, "reserved_pages", pages)
-    put(OfflineQueue, "reserved_as", lambda self, names: {one: list(listed.get(one, {}).values()) for one in names})
+
+    def reserved_as(self: OfflineQueue, names: Collection[str]) -> ReservedAs:
+        return ReservedAs({one: list(listed.get(one, {}).values()) for one in names}, whole=True)
+
+    put(OfflineQueue, "reserved_as", reserved_as)
     put(Orphans, "due", due)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from b24offline.emulator import Journal, Selection, Sequence, iso, parse_filter, parse_order
 from b24offline.emulator import OfflineQueue as PortalQueue
 from b24offline.emulator import Record as Row
-from b24offline.errors import PortalError, UnknownAnswer
+from b24offline.errors import AnswerTooLarge, PortalError, UnknownAnswer
 from tests.support.core_events import FakeClient
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class PortalDesk(FakeClient):
     """Executes `event.offline.*` on the emulator's queue, refuses what could destroy, and makes trouble when told.
 
     `lose` holds methods whose next answer is lost after they were executed, `refuse` errors for the next call of a
-    method; `waiting` is called with each method's name while the call waits for its turn, `before` when it is sent.
+    method; a reserving call brings `surplus` rows more than asked for, and no answer may have more than `answer_bytes`;
+    `waiting` is called with each method's name while the call waits for its turn, `before` when it is sent.
     """
 
     name: str = "acme"
@@ -33,6 +35,8 @@ class PortalDesk(FakeClient):
     refuse: dict[str, Exception] = field(default_factory=dict)
     waiting: Callable[[str], None] = field(default=lambda method: None)
     before: Callable[[str], None] = field(default=lambda method: None)
+    surplus: int = 0
+    answer_bytes: int = 1 << 23
     distort: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda row: row)
 
     def __post_init__(self) -> None:
@@ -68,6 +72,8 @@ class PortalDesk(FakeClient):
             raise refusal
         self.now += 1
         answer = getattr(self, "_" + method.rpartition(".")[2])(sent)
+        if len(json.dumps(answer)) > self.answer_bytes:
+            raise AnswerTooLarge(self.name, method, None, "", f"the answer is longer than {self.answer_bytes} bytes")
         if method in self.lose:
             self.lose.remove(method)
             raise UnknownAnswer(self.name, method, None, "", "lost")
@@ -78,7 +84,7 @@ class PortalDesk(FakeClient):
         selection = Selection(
             parse_filter(sent.get("filter"), for_list=False),
             parse_order(sent.get("order"), for_list=False, default="TIMESTAMP_X"),
-            sent["limit"],
+            sent["limit"] + self.surplus,
         )
         process_id, rows = self.queue.reserve(self.now, CONNECTOR, selection, nacked=sent["error"] == 1)
         return {"process_id": process_id if rows else None, "events": [self._row(row) for row in rows]}

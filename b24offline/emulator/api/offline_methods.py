@@ -26,6 +26,7 @@ def get(call: Call) -> Result:
     limit = call.params.number("limit", 50)
     if limit < 1:
         raise argument_error("limit must be greater than 0")
+    limit += call.portal.quirks.rows_over_limit
     selection = Selection(
         parse_filter(call.params.get("filter"), for_list=False, strict=call.portal.quirks.unknown_filter_is_error),
         parse_order(call.params.get("order"), for_list=False, default="TIMESTAMP_X"),

@@ -99,6 +99,8 @@ def _spoiled(armed: ArmedFault, outcome: Outcome | None, gone: Callable[[], bool
     if plan.kind == "redirect":
         return Reply(plan.status or 302, _body(plan, b""), "text/html", (("Location", plan.location),))
     refusal = {"error": plan.code, "error_description": plan.description}
+    if plan.kind in _SIZED:
+        return Reply(plan.status or 200, _SIZED[plan.kind](body, plan.size))
     status, otherwise, content_type = {
         "wrong_types": (200, json.dumps(twisted(body)).encode(), JSON_TYPE),
         "broken_rows": (200, json.dumps(with_broken_rows(body)).encode(), JSON_TYPE),
@@ -108,6 +110,36 @@ def _spoiled(armed: ArmedFault, outcome: Outcome | None, gone: Callable[[], bool
         "error": (500, json.dumps(refusal).encode(), JSON_TYPE),
     }[plan.kind]
     return Reply(plan.status or status, _body(plan, otherwise), content_type)
+
+
+def _with_rows(body: dict[str, Any], change: Callable[[list[Any]], list[Any]]) -> bytes:
+    """Return a reply of the queue with other rows; one without rows as it is."""
+    result = body.get("result")
+    if isinstance(result, dict) and isinstance(result.get("events"), list):
+        body = {**body, "result": {**result, "events": change(result["events"])}}
+    elif isinstance(result, list):
+        body = {**body, "result": change(result)}
+    return json.dumps(body).encode()
+
+
+def _large_rows(body: dict[str, Any], size: int) -> bytes:
+    return _with_rows(body, lambda rows: [{**row, "EVENT_ADDITIONAL": {"text": "x" * size}} for row in rows])
+
+
+def _many_rows(body: dict[str, Any], size: int) -> bytes:
+    return _with_rows(body, lambda rows: [*rows, *({**rows[0], "ID": str(n)} for n in range(10**9, 10**9 + size))])
+
+
+def _braces(body: dict[str, Any], size: int) -> bytes:
+    del body
+    return b'{"result":[' + b"{}," * (size // 3) + b"{}]}"
+
+
+_SIZED: Final[dict[str, Callable[[dict[str, Any], int], bytes]]] = {
+    "large_rows": _large_rows,
+    "many_rows": _many_rows,
+    "braces": _braces,
+}
 
 
 def twisted(body: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 KINDS: Final = frozenset(
     {
         *("reset", "hang", "status", "html", "truncated", "empty", "redirect", "wrong_types", "broken_rows", "error"),
+        *("large_rows", "many_rows", "braces"),
         *("delay", "twice", "late", "overlap", "hold"),
     }
 )
@@ -35,7 +36,8 @@ class FaultPlan:
     equal as texts. `stage` is before or after the state changed. The plan fires at most `times` times (null:
     always), at every `every`-th matching call, with `probability`. `seconds` is real time, but portal time for
     `late` and `overlap`. `status` is the HTTP status where the kind's own one (500, 502 for html, 302, 200) is
-    not meant; `code` and `description` are for `error`, `location` for `redirect`, and `body` replaces the body.
+    not meant; `size` is for `large_rows` (characters of each), `many_rows` (how many more) and `braces` (bytes); `code`
+    and `description` are for `error`, `location` for `redirect`, and `body` replaces the body.
     """
 
     match: str = "*"
@@ -50,6 +52,7 @@ class FaultPlan:
     description: str = "Internal server error"
     location: str = "http://127.0.0.1:9/rest/"
     body: Any = None
+    size: int = 0
     where: dict[str, str] = field(default_factory=dict)
 
     def applies(self, method: str, params: dict[str, Any]) -> bool:

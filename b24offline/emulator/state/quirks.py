@@ -20,6 +20,8 @@ class Quirks:
     """`event.offline.clear` with an empty process id deletes the free records of every connector (else of its own)."""
     unknown_filter_is_error: bool = True
     """An unknown field or operation in a filter is refused with 400 (else the condition is ignored)."""
+    rows_over_limit: int = 0
+    """A reserving call reserves and answers so many records more than its limit; no vendor's text allows it."""
     rebind_is_error: bool = True
     """Binding what is already bound is refused with 400 (else it answers true and changes nothing)."""
     event_get_shows_connector: bool = False

@@ -1,10 +1,10 @@
 -- due -> requested: takes the poll lease, which outlives the reserving call. ARGV: token, lease ms, most open batches,
 -- recovery ms, new epoch, epoch the store knows ('' = this portal was never polled), lane, in-doubt ms, kind of the
--- batch to be opened, seconds to wait when too many are open.
+-- batch to be opened, seconds to wait when too many are open, most bytes of open events.
 -- Each lane counts its own batches, and retrying ones are counted by themselves: neither a flood nor records that keep
 -- failing keep the others out.
 -- Replies {token, epoch, unanswered = whether nobody knows the answer to the call of the lease before}, or
--- {reason = 'busy' | 'full' | 'recovering', wait_seconds, epoch if recovering}.
+-- {reason = 'busy' | 'full' | 'over_quota' | 'recovering', wait_seconds, epoch if recovering}.
 forget_other_server(tonumber(ARGV[8]))
 local epoch = redis.call('HGET', FENCING, 'epoch')
 if not epoch then
@@ -30,6 +30,10 @@ if fields[2] and tonumber(fields[2]) > now then
 end
 local open = redis.call('HGET', OPEN, gate_of(ARGV[9], ARGV[7]))
 if tonumber(open or '0') >= tonumber(ARGV[3]) then return cjson.encode({ reason = 'full', wait_seconds = ARGV[10] }) end
+local bytes = redis.call('HGET', OPEN, quota_of(ARGV[9]))
+if tonumber(bytes or '0') >= tonumber(ARGV[11]) then
+  return cjson.encode({ reason = 'over_quota', wait_seconds = ARGV[10] })
+end
 if fields[3] then
   -- Nobody knows the answer to the call that was sent under the lease before. The portal may execute it yet.
   local until_then = fields[3] + tonumber(ARGV[8])

@@ -90,7 +90,7 @@ for _, record in ipairs(records) do
   }))
 end
 redis.call('HSET', key, 'kind', kind, 'lane', ARGV[8], 'first_seen', first_seen, 'opened', now,
-  'pending', pending, 'size', #records)
+  'pending', pending, 'size', #records, 'bytes', #ARGV[7])
 redis.call('ZADD', BATCHES, now, pid)
 count_open(pid, 1)
 redis.call('HDEL', ORPHANS, pid)

@@ -80,9 +80,13 @@ local function gate_of(kind, lane) return (kind == 'polled' or kind == 'adopted'
 local function begun_field(batches)
   return 'begun:' .. (redis.call('HGET', batch_key(split(batches)[1] or ''), 'lane') or '')
 end
+-- Whose bytes are counted together: all new events share a quota, whatever lane they came by.
+local function quota_of(kind) return 'bytes:' .. ((kind == 'polled' or kind == 'adopted') and 'new' or kind) end
 
 local function count_open(pid, by)
-  redis.call('HINCRBY', OPEN, gate_of(unpack(redis.call('HMGET', batch_key(pid), 'kind', 'lane'))), by)
+  local fields = redis.call('HMGET', batch_key(pid), 'kind', 'lane', 'bytes')
+  redis.call('HINCRBY', OPEN, gate_of(fields[1], fields[2]), by)
+  redis.call('HINCRBY', OPEN, quota_of(fields[1]), by * tonumber(fields[3] or '0'))
   if redis.call('HINCRBY', OPEN, 'all', by) <= 0 then redis.call('DEL', OPEN) end
 end
 

@@ -45,7 +45,7 @@ def test_what_a_dead_poller_left_is_adopted_by_the_next_lease(acme: Deployment) 
     assert acme.poller.poll(LANE).state == "busy"
     assert acme.poller.adopt() == (), "adopted beside a reserving call that may live"
     acme.later(TIMERS.poll_lease_seconds + 1)
-    assert acme.poller.poll(LANE) == PollResult("adopted", 1, (pid,))
+    assert acme.poller.poll(LANE) == PollResult("adopted", 1, (pid,), 2)
     assert acme.outcomes(pid) == {1: "unfinished", 2: "unfinished"}
     assert acme.poller.adopt() == ()
     assert acme.poller.poll(LANE).state == "empty"

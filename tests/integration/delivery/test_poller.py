@@ -37,7 +37,7 @@ def test_a_poll_reserves_and_opens_one_batch(acme: Deployment) -> None:
     acme.changes("1", "2", "3")
     polled = acme.poller.poll(LANE)
     (pid,) = polled.opened
-    assert polled == PollResult("opened", 2, (pid,))
+    assert polled == PollResult("opened", 2, (pid,), 2)
     assert acme.desk.methods() == ["get"]
     assert list(acme.ledger.open_batches()) == [pid]
     assert {one.object.object_id for one in acme.ledger.events(pid).values() if one.object} == {"1", "2"}
@@ -46,8 +46,8 @@ def test_a_poll_reserves_and_opens_one_batch(acme: Deployment) -> None:
 
 
 def test_an_empty_queue_gives_the_lease_back(acme: Deployment) -> None:
-    assert acme.poller.poll(LANE) == PollResult("empty")
-    assert acme.poller.poll(LANE) == PollResult("empty")
+    assert acme.poller.poll(LANE) == PollResult("empty", asked=2)
+    assert acme.poller.poll(LANE) == PollResult("empty", asked=2)
     assert acme.desk.methods() == ["get", "get"]
     assert acme.ledger.open_batches() == {}
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, given, settings
 
+from b24offline import keys
 from b24offline.events import ObjectKey
 from b24offline.ledger import ObjectCache, Snapshot
 from tests.support.core_events import PORTAL, json_values, ledger_on
@@ -59,8 +60,23 @@ def test_an_object_that_is_gone_is_known_to_be_gone(redis: Redis) -> None:
 
 def test_snapshots_expire(redis: Redis) -> None:
     kept(redis, ttl_seconds=60).put([Snapshot(DEAL, 1, None)])
-    (key,) = redis.scan_iter("*")
-    assert 50_000 < redis.pttl(key) <= 60_000
+    found = list(redis.scan_iter("*"))
+    assert len(found) == 2  # and how many bytes they are
+    assert all(50_000 < redis.pttl(key) <= 60_000 for key in found)
+
+
+def test_objects_beyond_the_quota_are_read_by_their_runs(redis: Redis) -> None:
+    object_cache = ObjectCache(redis, ledger_on(redis), 60, max_bytes=1500)
+    others = [ObjectKey(PORTAL, "crm_deal", str(number)) for number in range(5)]
+    object_cache.put([Snapshot(key, 1, "x" * 300) for key in others])
+    assert [object_cache.get(key, 0) is not None for key in others] == [True, True, True, False, False]
+    # What was kept of such an object is older than what was read, and serves nobody.
+    object_cache.put([Snapshot(others[0], 2, "newer")])
+    assert object_cache.get(others[0], 0) is None
+    assert ObjectCache(redis, ledger_on(redis, portal="other"), 60, max_bytes=1500).get(others[1], 0) is None
+    redis.delete(keys.cached_bytes(ledger_on(redis).stem))
+    object_cache.put([Snapshot(others[0], 3, "newest")])
+    assert object_cache.get(others[0], 0) is not None
 
 
 def test_data_has_no_repr() -> None:

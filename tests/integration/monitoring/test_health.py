@@ -187,6 +187,8 @@ def test_every_message_is_a_sentence_that_names_no_one_else():
         held_by={"default": ("crm_deal 7",)},
         silent={"others": 9e6},
         unreadable=3,
+        oversized="100 rows",
+        memory_share=0.9,
         refused_messages=4,
         refused=("ONA",),
         reconciled=Reconciled(0, "daily", 0, 0, 9, 2, 1),
