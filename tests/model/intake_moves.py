@@ -95,7 +95,8 @@ def adopt_at_once(state: State, rules: Rules, bounds: Bounds) -> Iterator[Move]:
 
 
 def _at_once(state: State, look: Look, rules: Rules, bounds: Bounds) -> State:
-    since_sighted = bounds.sighting - dict(state.orphans).get(look.process, bounds.sighting)
+    wait = bounds.sighting if rules.two_sightings else 0
+    since_sighted = wait - dict(state.orphans).get(look.process, wait)
     young = max(0, bounds.nack_age - since_sighted) if rules.fresh_at_once else 0
     batch = Batch(look.process, look.record, look.stamp, young, 0)
     return opened(state, batch, rules, bounds, nacked=look.nacked)

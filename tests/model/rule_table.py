@@ -127,7 +127,7 @@ ASKED_FOR: Final = (
 
 TOGETHER: Final = (
     Case(("in_doubt_redrive", "redrive_wait"), TWICE, LOST, 20, "two periods before a nacked record is reserved"),
-    Case(("in_doubt_adoption", "two_sightings"), LOSS, LOST, 14, "two periods before an adopted record is cleared"),
+    Case(("in_doubt_adoption", "two_sightings"), LOSS, LOST, 17, "two periods before an adopted record is cleared"),
     Case(("nack_age", "poll_lease"), PROMPT, LOST, 12, "two guards against overlapping reserving calls"),
     Case(("nack_age", "recovery_pause"), PROMPT_LOSS, LOST, 13, "the same, after loss of the ledger"),
 )
