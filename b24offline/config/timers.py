@@ -27,6 +27,7 @@ class Timers:
         settle_due_seconds: after this a batch that is ready but not closed is settled again.
         sweep_seconds: interval between sweeps for overdue work.
         run_age_seconds: the age at which a run fails whose object the portal refuses, though it answers for no other.
+        outage_seconds: that age where a portal that is away would give the same answer: longer than most are away.
         dead_letter_after_seconds: the age at which a record that keeps failing is dead-lettered.
         read_timeout_seconds: the longest time for one reply of a portal.
         call_lease_seconds: how long a call's slot stays taken when nobody renews it, as after a kill.
@@ -51,6 +52,7 @@ class Timers:
     settle_due_seconds: float = 120.0
     sweep_seconds: float = 15.0
     run_age_seconds: float = 3_600.0
+    outage_seconds: float = 14_400.0
     dead_letter_after_seconds: float = 604_800.0
     read_timeout_seconds: float = 65.0
     call_lease_seconds: float = 15.0

@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from b24offline import keys
-from b24offline.delivery.retry_policy import LONGEST_REPEAT_SECONDS, may_concern_object, uncounted_wait_seconds
+from b24offline.delivery.retry_policy import (
+    LONGEST_REPEAT_SECONDS,
+    may_concern_object,
+    refused_too_long,
+    uncounted_wait_seconds,
+)
 from b24offline.errors import PortalError, RateLimited
 from b24offline.events import Event
 from b24offline.ledger import run_id
@@ -113,8 +118,8 @@ class Dispatcher:
         """Return whether one object of the batch may be what is refused: then each run reads its own, and is judged."""
         if not may_concern_object(error):
             return False
-        age_ms = self._ledger.now_ms() - self._ledger.opened_ms(process_id)
-        old = age_ms > self._portal.timers.run_age_seconds * 1000
+        age_seconds = (self._ledger.now_ms() - self._ledger.opened_ms(process_id)) / 1000
+        old = refused_too_long(error, age_seconds, self._portal.timers)
         return old or self._reader.answered_seconds_ago(error, wait_seconds) < wait_seconds
 
 

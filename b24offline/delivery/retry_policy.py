@@ -81,6 +81,12 @@ def may_concern_object(error: BaseException) -> bool:
     return isinstance(error, _MAY_CONCERN_OBJECT) and not isinstance(error, errors.NotAdministrator)
 
 
+def refused_too_long(error: BaseException, age_seconds: float, timers: Timers) -> bool:
+    """Return whether a run of this age is given up over an error that may concern its object. See `Timers`."""
+    away = isinstance(error, errors.UnknownAnswer)
+    return age_seconds > (timers.outage_seconds if away else timers.run_age_seconds)
+
+
 def decide(
     error: BaseException,
     *,
@@ -99,7 +105,7 @@ def decide(
     ``rules``: those of the step over those of its pipeline, already scaled; ``max_attempts`` where they name none.
     ``age_seconds``: of the run; ``answered_seconds_ago``: since the portal answered for any object. Both matter only
     where the portal may have refused this one object: an answer since about the last attempt tells that it did, and a
-    run older than `Timers.run_age_seconds` fails, so that its batch does not keep polls out for ever.
+    run that is too old fails (`refused_too_long`), so that its batch does not keep polls out for ever.
 
     A retrying run (of a record that was nacked before) is never given up here: it may not be nacked twice. Its waits
     are those of the error lane.
@@ -109,7 +115,7 @@ def decide(
     usual = timers.step_backoff_seconds
     refused = may_concern_object(error)
     if passing is not None and not (refused and answered_seconds_ago < passing):
-        if refused and not retrying and age_seconds > timers.run_age_seconds:
+        if refused and not retrying and refused_too_long(error, age_seconds, timers):
             return Fail(reason, backoff_seconds=usual[-1])
         return RetryIn(passing, counted=False, restart=passing > LONGEST_REPEAT_SECONDS, reason=reason)
     final = passing is None and isinstance(error, (*_FINAL, *(rules.final or ())))

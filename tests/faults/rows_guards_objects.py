@@ -13,7 +13,7 @@ from tests.faults.rows_isolation import nack_a_newer_change
 from tests.faults.stage import Stage
 
 SCALE = 0.005
-"""A run that is refused for an hour fails after 18 s."""
+"""A run that is refused for four hours fails after 72 s."""
 
 
 @without("age of runs that the portal refuses", red=("stuck",), drain_seconds=10, scale=SCALE)
@@ -23,8 +23,8 @@ def refused_without_end(stage: Stage) -> None:
         stage.control.fault(method, "error", status=500)
     stage.change(1)
     stage.noted("the portal refuses all objects")
-    age_seconds = stage.runtime.timers.run_age_seconds + stage.runtime.timers.in_doubt_seconds
-    comes(lambda: stage.counters.get("events_nacked", 0), 3 * age_seconds)
+    age_seconds = stage.runtime.timers.outage_seconds + stage.runtime.timers.in_doubt_seconds
+    comes(lambda: stage.counters.get("events_nacked", 0), 2 * age_seconds)
 
 
 @without("key of nacked records", "one key for a record before and after its nack", red=(UNEXPECTED,), drain_seconds=60)

@@ -230,13 +230,14 @@ def test_what_is_refused_for_one_object_is_an_error_of_its_step(kind: type[error
 
 @pytest.mark.parametrize("kind", sorted(set(OF_THE_PORTAL) - set(MAY_CONCERN_OBJECT), key=repr))
 def test_what_concerns_the_whole_portal_is_never_counted(kind: type[errors.PortalError]) -> None:
-    error, old = portal_error(kind), TIMERS.run_age_seconds * 2
+    error, old = portal_error(kind), TIMERS.outage_seconds * 2
     assert verdict(error, failures=9, answered_seconds_ago=0.0, age_seconds=old) == verdict(error)
 
 
 @pytest.mark.parametrize("kind", MAY_CONCERN_OBJECT)
 def test_a_run_that_is_refused_for_long_fails_by_its_age(kind: type[errors.PortalError]) -> None:
-    error, age = portal_error(kind), TIMERS.run_age_seconds
+    away = issubclass(kind, errors.UnknownAnswer)
+    error, age = portal_error(kind), TIMERS.outage_seconds if away else TIMERS.run_age_seconds
     assert verdict(error, age_seconds=age) == verdict(error)
     assert verdict(error, age_seconds=age + 1) == Fail(kind.__name__, SOON[-1])
     assert verdict(error, age_seconds=age + 1, retrying=True) == verdict(error, retrying=True)
