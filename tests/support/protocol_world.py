@@ -194,6 +194,7 @@ class World:
         self.queue = OfflineQueue(self.network, name, CONNECTOR)
         context = SimpleNamespace(
             name=name,
+            redis=redis,
             queue=self.queue,
             ledger=self.ledger,
             fencing=self.fencing,
