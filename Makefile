@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo unit test lowest check compose-test faults model
+.PHONY: help install run demo unit test lowest check compose-test faults isolation model
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ compose-test: $(BIN)/python ## start compose.yaml for real, kill a worker, compa
 faults: $(DEV) ## kill, break and repeat everything (ROW=12 SEED=7 MINUTES=5 BROKER=rabbitmq JOBS=2), then judge
 	$(BIN)/python -m tests.faults $(foreach row,$(ROW),--row $(row)) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BROKER),--broker $(BROKER)) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
+
+isolation: $(DEV) ## 50 portals, ten of them sick: how long do the others wait (MINUTES=10 SCALE=1 SEED=1)
+	$(BIN)/python -m tests.faults.isolation $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
+	  $(if $(SCALE),--scale $(SCALE)) $(ARGS)
 
 model: $(DEV) ## explore the protocol for one message, rule by rule; DEPTH=2 takes minutes
 	$(BIN)/python -m tests.model --depth $(or $(DEPTH),1) $(ARGS)

@@ -41,7 +41,7 @@ class Gauges:
         """
         began = shorter = time.monotonic()
         while True:
-            self._sample()
+            self.sample()
             now = time.monotonic()
             if self.waiting[-1] < min(self.waiting[:-1], default=1 << 62):
                 shorter = now
@@ -52,7 +52,8 @@ class Gauges:
                 raise NotInTime(f"the queue has not become shorter for {standstill_seconds:g} s: {what}; {self}")
             time.sleep(LOOK_SECONDS)
 
-    def _sample(self) -> None:
+    def sample(self) -> None:
+        """Take one sample."""
         self.waiting.append(int(self.stage.control.state()["records"]))
         self.ledger_bytes.append(self.ledger_now())
         self.worker_bytes.append(sum(_resident(worker.pid) for worker in self.stage.workers if worker.pid))

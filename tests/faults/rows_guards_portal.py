@@ -13,14 +13,31 @@ import requests
 from werkzeug.wrappers import Request, Response
 
 from tests.faults import late_copies
-from tests.faults.row import Plan, fault
+from tests.faults.crowd import Crowd, names
+from tests.faults.row import UNEXPECTED, Plan, fault
 from tests.faults.rows_answers import fail_some
 from tests.faults.rows_clock import LIBRARY, PACKAGE, ledger_set_back
+from tests.faults.rows_crowd import hangs
 from tests.faults.rows_guards import without
 from tests.faults.sabotage_portal import LATE_SAVE_SECONDS
 from tests.faults.stage import CONNECTOR, PORTAL, Stage, wait_until
 from tests.support.served import served
 from tests.support.waiting import comes
+
+
+@without(
+    "slots per portal",
+    red=(UNEXPECTED,),
+    drain_seconds=30,
+    attempts=5,
+    portals=names("well", 9),
+    concurrency=4,
+    objects=30,
+    variables={"B24_BATCH_SIZE": "1"},
+)
+def no_slots(stage: Stage) -> None:
+    hangs(stage, Crowd(stage, names("well", 9), ()))
+
 
 RESERVED: Final = {"filter": str({">PROCESS_ID": "", ">ID": 0})}
 """The list that an adoption begins with, as the emulator compares parameters."""

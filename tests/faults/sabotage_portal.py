@@ -14,7 +14,18 @@ from typing import Any, Final, cast
 
 from b24offline.events import Batch, Record, RefreshWait, Tokens
 from b24offline.ledger import Ledger, Orphan, Orphans, StepLease, transitions
-from b24offline.rest import ClearOrder, OfflineQueue, ReservedAs, ReservedPage, ReserveOrder, TokenSource, oauth
+from b24offline.rest import (
+    CallRules,
+    ClearOrder,
+    OfflineQueue,
+    ReservedAs,
+    ReservedPage,
+    ReserveOrder,
+    TokenSource,
+    call_slots,
+    oauth,
+    portal_client,
+)
 from b24offline.store import Mirror, TokenPairs
 
 LATE_SAVE_SECONDS: Final = 8.0
@@ -162,6 +173,17 @@ def _future(put: Put) -> None:
     put(Mirror, "refuse_clock_behind", lambda self, *named, now_ms: None)
 
 
+def _slots_per_portal(put: Put) -> None:
+    """Any number of calls to one portal, however few of them are answered."""
+    honest = call_slots._arguments
+
+    def arguments(rules: CallRules, request_seconds: float) -> str:
+        return honest(replace(rules, in_flight=10_000), request_seconds).replace('"opens_at": 3', '"opens_at": 10000')
+
+    put(call_slots, "_arguments", arguments)
+    put(portal_client, "only_reads", lambda methods: False)
+
+
 GUARDS: Final[Mapping[str, Switch]] = {
     "two sightings": _two_sightings,
     "poll lease": _poll_lease,
@@ -171,5 +193,6 @@ GUARDS: Final[Mapping[str, Switch]] = {
     "reserve before run": _reserve_before_run,
     "unknown run": _unknown_run,
     "refusal of reads from the future": _future,
+    "slots per portal": _slots_per_portal,
 }
 """Guard -> how it is switched off in this process."""
