@@ -16,7 +16,8 @@ from tests.faults.row import Result, Row
 
 Missing = tuple[int, str]
 """Number and name of a row that was not played."""
-NUMBERS: Final = range(1, 45)
+NUMBERS: Final = sorted({*range(1, 58)} - {55})
+"""A list of orphans cannot outlast its lease any more (55): reads are given up sooner. A test holds the check."""
 TITLES: Final = {"valkey": "Valkey", "rabbitmq": "RabbitMQ"}
 COUNTED: Final = ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap")
 COLUMNS: Final = ("row", "fault", "seed", "injected", "changes", *COUNTED, "repeats", "leaks", "recovery")
