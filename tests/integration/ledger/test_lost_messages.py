@@ -69,6 +69,16 @@ def test_one_that_was_overtaken_in_its_lane_is_handed_out_again(redis: Redis, le
     assert behind.run not in swept(ledger, idle=False)
 
 
+def test_one_of_about_the_same_time_overtakes_none(redis: Redis, ledger: Ledger) -> None:
+    """Each worker sends what it hands out by itself: one may be slower."""
+    opened(ledger, "p1", entry_of(1))
+    pass_time(redis, ledger, TIMERS.sweep_seconds - 1)
+    (faster,) = opened(ledger, "p2", entry_of(2))
+    ran(ledger, faster)
+    pass_time(redis, ledger, LOST_SECONDS)
+    assert ledger.hasten_runs(idle=False) == 0
+
+
 def test_a_late_message_that_begins_overtakes_none(redis: Redis, ledger: Ledger) -> None:
     """Its run was handed out again, behind the others, and began by its first message."""
     (first,) = opened(ledger, "p1", entry_of(1))
