@@ -222,28 +222,22 @@ def trouble_of_reports(stage: Stage) -> None:
         wait_until(stage.empty, f"all is settled after {what}: the next failures are reports, not redrives", 120)
 
 
-def _moved(stage: Stage, what: str, address: Callable[[str], str], noticed: Callable[[Stage], bool]) -> None:
+def _moved(stage: Stage, what: str, address: Callable[[str], str]) -> None:
     """Turn the deployment to another address, as an operator's mistake would, until it is noticed."""
     stage.settle_some()
     endpoint = stage.runtime.store.portals.get(PORTAL).client_endpoint
     stage.change(10)
     stage.move(address(endpoint))
     stage.noted(what)
-    wait_until(lambda: noticed(stage) or stage.runtime.store.portals.get(PORTAL).state != "active", what, 60)
+    wait_until(lambda: stage.runtime.store.portals.get(PORTAL).state != "active", what, 60)
     stage.move(endpoint)
 
 
 @fault(20, "the portal's name is not found")
 def unknown_host(stage: Stage) -> None:
-    host = "no-such-host"
-    _moved(
-        stage,
-        "DNS failure",
-        lambda _: f"http://{host}.invalid/rest/",
-        lambda stage: host in stage.workers[0].log_tail(30000),
-    )
+    _moved(stage, "DNS failure", lambda _: "https://no-such-host.invalid/rest/")
 
 
 @fault(20, "TLS fails")
 def no_tls(stage: Stage) -> None:
-    _moved(stage, "TLS failure", lambda endpoint: endpoint.replace("http://", "https://"), lambda _: False)
+    _moved(stage, "TLS failure", lambda endpoint: endpoint.replace("http://", "https://"))
