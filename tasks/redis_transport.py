@@ -32,7 +32,13 @@ def is_message(raw: object) -> bool:
 
 
 class _CarefulChannel:
-    """A channel that outlives a text that is no JSON."""
+    """A channel that outlives a text that is no JSON, and the loss of its broker."""
+
+    def close(self) -> None:
+        """Close. A worker that lost its broker has no connection to put messages back; they come back by themselves."""
+        if self.connection.client is None:  # type: ignore[attr-defined] # kombu's transport; Celery collected it before
+            self.do_restore = False
+        super().close()  # type: ignore[misc] # kombu's channel has it
 
     def _brpop_read(self, **options: Any) -> Any:
         try:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from threading import Timer
 from typing import Any, Final, cast
 
-from b24offline.events import Batch, Record, RefreshWait, Tokens
+from b24offline.events import Batch, Record, RefreshWait
 from b24offline.ledger import Ledger, Orphan, Orphans, StepLease, transitions
 from b24offline.rest import (
     CallRules,
@@ -98,8 +98,8 @@ def _single_flight(put: Put) -> None:
 def _durable_before_use(put: Put) -> None:
     honest = TokenSource._save
 
-    def save(self: TokenSource, name: str, pair: Tokens, member_id: str | None) -> bool:
-        later = Timer(LATE_SAVE_SECONDS, honest, (self, name, pair, member_id))
+    def save(self: TokenSource, *named: Any) -> bool:
+        later = Timer(LATE_SAVE_SECONDS, honest, (self, *named))
         later.daemon = True
         later.start()
         return True

@@ -48,8 +48,8 @@ def _nacked_reported(put: Put) -> None:
     """
     reread, newer, decide = OfflineQueue.reread, OfflineQueue.newer, retry_policy.decide
 
-    def blind(self: OfflineQueue, process_id: str) -> Batch:
-        batch = reread(self, process_id)
+    def blind(self: OfflineQueue, *named: Any) -> Batch:
+        batch = reread(self, *named)
         return replace(batch, records=tuple(replace(record, nacked=False) for record in batch.records))
 
     def proven(self: OfflineQueue, records: Sequence[Record]) -> dict[int, bool]:
