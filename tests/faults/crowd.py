@@ -56,20 +56,8 @@ class Crowd:
     def __init__(self, stage: Stage, healthy: Sequence[str], sick: Sequence[str]) -> None:
         self.stage = stage
         self.gauges = Gauges(stage)
-        self.healthy = {name: stage.emulator.control(name) for name in healthy}
-        self.sick = {PORTAL: stage.control, **{name: stage.emulator.control(name) for name in sick}}
-        hello: dict[str, Any] = stage.emulator.hello
-        for name in (*healthy, *sick):
-            there = hello["portals"][name]
-            stage.runtime.store.portals.seed(
-                name,
-                client_endpoint=there["client_endpoint"],
-                auth_url=stage.emulator.auth_url,
-                client_id=stage.emulator.client_id,
-                client_secret=stage.emulator.client_secret,
-                connector="b24offline",
-                refresh_token=there["refresh_token"],
-            )
+        self.healthy = {name: stage.connect(name) for name in healthy}
+        self.sick = {PORTAL: stage.control, **{name: stage.connect(name) for name in sick}}
         wait_until(lambda: all(one.state()["bindings"] for one in self.everyone), "all portals are bound", 300)
 
     @property

@@ -41,17 +41,7 @@ def _slowest(stage: Stage, gauges: Gauges) -> float:
 
 
 def _hostile(stage: Stage, how: str) -> None:
-    there = stage.emulator.hello["portals"][HOSTILE]
-    stage.runtime.store.portals.seed(
-        HOSTILE,
-        client_endpoint=there["client_endpoint"],
-        auth_url=stage.emulator.auth_url,
-        client_id=stage.emulator.client_id,
-        client_secret=stage.emulator.client_secret,
-        connector="b24offline",
-        refresh_token=there["refresh_token"],
-    )
-    control, gauges = stage.emulator.control(HOSTILE), Gauges(stage)
+    control, gauges = stage.connect(HOSTILE), Gauges(stage)
     wait_until(lambda: control.state()["bindings"], "the hostile portal is bound", 120)
     control.change("crm_deal", "update", count=5)
     wait_until(lambda: control.state()["records"] == 0, "it is settled once", 120)

@@ -16,19 +16,7 @@ PORTALS = tuple(f"p{number:02d}" for number in range(19))
 
 @fault(21, "tokens expire on 20 portals", plan=Plan(portals=PORTALS, objects=30, workers=1), drain_seconds=240)
 def many_portals(stage: Stage) -> None:
-    hello: dict[str, Any] = stage.emulator.hello
-    for name in PORTALS:
-        there = hello["portals"][name]
-        stage.runtime.store.portals.seed(
-            name,
-            client_endpoint=there["client_endpoint"],
-            auth_url=stage.emulator.auth_url,
-            client_id=stage.emulator.client_id,
-            client_secret=stage.emulator.client_secret,
-            connector="b24offline",
-            refresh_token=there["refresh_token"],
-        )
-    controls = {PORTAL: stage.control, **{name: stage.emulator.control(name) for name in PORTALS}}
+    controls = {PORTAL: stage.control, **{name: stage.connect(name) for name in PORTALS}}
     wait_until(lambda: all(one.state()["bindings"] for one in controls.values()), "all portals are bound", 120)
     for one in controls.values():
         one.change("crm_deal", "update", count=5)

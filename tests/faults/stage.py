@@ -180,6 +180,20 @@ class Stage:
         self.change(changes)
         wait_until(lambda: self.journal.count("effect") >= before + effects, "handlers run", 90)
 
+    def connect(self, name: str) -> Control:
+        """Let the deployment serve another portal of the emulator. Return its control."""
+        there = self.emulator.hello["portals"][name]
+        self.runtime.store.portals.seed(
+            name,
+            client_endpoint=there["client_endpoint"],
+            auth_url=self.emulator.auth_url,
+            client_id=self.emulator.client_id,
+            client_secret=self.emulator.client_secret,
+            connector=CONNECTOR,
+            refresh_token=there["refresh_token"],
+        )
+        return self.emulator.control(name)
+
     def move(self, endpoint: str, portal: str = PORTAL) -> None:
         """Give a portal another address in the store, with its tokens, as an operator does."""
         self.runtime.store.portals.set_endpoint(portal, endpoint)
