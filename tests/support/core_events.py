@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -36,19 +37,15 @@ json_values = st.recursive(
 )
 
 
-class FakeClient:
+class FakeClient(ABC):
     """In the place of a portal's client: a slot for each call, as the real one has it."""
 
-    def wait(self, method: str) -> None:
-        """What happens while a call waits for its turn; nothing."""
-
+    @abstractmethod
     def send(self, method: str, params: dict[str, Any]) -> Any:
         """Answer a call."""
-        raise NotImplementedError
 
     @contextmanager
     def slot(self, method: str, *, kind: str = "run") -> Iterator[Slot]:
-        self.wait(method)
         slot = Slot(lambda params: self.send(method, dict(params)))
         yield slot
         slot.close()

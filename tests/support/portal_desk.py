@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from tests.support.core_events import FakeClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from b24offline.rest import Slot
 
 CONNECTOR = "b24offline"
 EPOCH = 1_775_000_000
@@ -60,8 +63,11 @@ class PortalDesk(FakeClient):
     def methods(self) -> list[str]:
         return [method.removeprefix("event.offline.") for method, _ in self.calls]
 
-    def wait(self, method: str) -> None:
+    @contextmanager
+    def slot(self, method: str, *, kind: str = "run") -> Iterator[Slot]:
         self.waiting(method)
+        with super().slot(method, kind=kind) as slot:
+            yield slot
 
     def send(self, method: str, sent: dict[str, Any]) -> Any:
         self.before(method)
