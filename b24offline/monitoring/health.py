@@ -236,7 +236,7 @@ def _sizes(sample: HealthSample) -> Iterator[Issue]:
     if sample.oversized:
         what = (
             f"The portal sent more than it may: {sample.oversized}. Its other events go on, in smaller parts. Find out "
-            "who writes such records or answers for the portal (docs/operations.md). This ends an hour after the last."
+            "who writes such records or answers for the portal (docs/symptoms.md). This ends an hour after the last."
         )
         yield Issue(IssueCode.OVERSIZED, "operator", what)
     if sample.memory_share > MEMORY_SHARE:
@@ -262,7 +262,7 @@ def _reconciliation(portal: Portal, sample: HealthSample) -> Iterator[Issue]:
     if last and last.missed + last.gone:
         what = (
             f"Reconciliation ({last.why}) found {last.missed + last.gone} changes whose events never came, and ran "
-            "them. Find out why they were missed (docs/operations.md). This ends with a reconciliation that finds "
+            "them. Find out why they were missed (docs/symptoms.md). This ends with a reconciliation that finds "
             f"none: b24offline reconcile --portal {portal.name}"
         )
         yield Issue(IssueCode.MISSED_CHANGES, "operator", what)
