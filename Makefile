@@ -60,6 +60,7 @@ check: $(DEV) ## lint, format, types, rooms and doors, generated documents
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/repo/test_rooms.py tests/repo/test_structure.py tests/repo/test_ledger_keys.py
 	$(BIN)/python -m tools.settings_docs --check
+	$(BIN)/python -m tools.commands_docs --check
 
 # A directory of an aborted run has no pip yet, and a moved interpreter leaves a dangling link: both are made anew.
 $(BIN)/python:

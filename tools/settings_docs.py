@@ -7,14 +7,10 @@ are up to date, and ends with 1 when they are not.
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 from typing import Final
 
-import click
-
 from b24offline.config import FILE_SUFFIX, Config, Variable, variables
-
-_CHECKOUT: Final = Path(__file__).resolve().parent.parent
+from tools.generated import writer
 
 _MARKDOWN_HEAD: Final = """\
 # Settings
@@ -57,15 +53,6 @@ def documents() -> dict[str, str]:
     return {".env.example": env_example(), "docs/settings.md": markdown()}
 
 
-def outdated(checkout: Path) -> list[str]:
-    """Return the documents in this checkout that are missing or differ from the code."""
-    return [
-        name
-        for name, text in documents().items()
-        if not (checkout / name).is_file() or (checkout / name).read_text("utf-8") != text
-    ]
-
-
 def _settings() -> list[Variable]:
     return [variable for variable in variables(Config) if variable.public]
 
@@ -84,25 +71,7 @@ def _env_lines(variable: Variable) -> str:
     return f"\n{meaning}{derived}{file}#{variable.name}={variable.default}\n"
 
 
-@click.command()
-@click.option("--check", is_flag=True, help="Write nothing; fail when a document is out of date.")
-@click.option(
-    "--checkout",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    default=_CHECKOUT,
-    help="Root of the checkout.",
-)
-def main(check: bool, checkout: Path) -> None:
-    """Write docs/settings.md and .env.example from the configuration's own descriptions."""
-    stale = outdated(checkout)
-    if check and stale:
-        raise click.ClickException(f"{' and '.join(stale)} differ from the code; run: python -m tools.settings_docs")
-    for name in stale:
-        target = checkout / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(documents()[name], "utf-8")
-        click.echo(f"wrote {name}")
-
+main = writer("tools.settings_docs", documents)
 
 if __name__ == "__main__":
     main()
