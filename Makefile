@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
+DOCS_VENV := .venv-docs
+DOCS := $(DOCS_VENV)/.installed
 ARGS ?=
 PYTHON ?=
 
@@ -13,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo unit test lowest check compose-test faults isolation model
+.PHONY: help install run demo unit test lowest check compose-test faults isolation model docs docs-serve
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +64,16 @@ check: $(DEV) ## lint, format, types, rooms and doors, generated documents
 	$(BIN)/python -m tools.settings_docs --check
 	$(BIN)/python -m tools.commands_docs --check
 
+# The site has an environment of its own: none of its packages is needed to run, test or change b24offline.
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs
+
+docs: $(DOCS) ## build the documents as a site, in build/site; fails on a link that leads nowhere
+	$(MKDOCS) build --strict $(ARGS)
+	@echo "Ready: build/site/index.html; make docs-serve shows it"
+
+docs-serve: $(DOCS) ## show the site on http://127.0.0.1:8000, and build it again with each change
+	$(MKDOCS) serve --dev-addr 127.0.0.1:8000 $(ARGS)
+
 # A directory of an aborted run has no pip yet, and a moved interpreter leaves a dangling link: both are made anew.
 $(BIN)/python:
 	@set -e; \
@@ -90,6 +102,12 @@ endef
 
 $(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
 	$(call install,requirements.lock)
+	@touch $@
+
+$(DOCS): requirements-docs.lock | $(BIN)/python
+	@$(BIN)/python -m venv --clear $(DOCS_VENV)
+	@echo "Installing requirements-docs.lock into $(DOCS_VENV) ..."
+	@$(DOCS_VENV)/bin/python -m pip install --quiet --require-hashes -r requirements-docs.lock
 	@touch $@
 
 # The development lock holds everything the other one does, in the same versions.
