@@ -72,7 +72,7 @@ nacked = _one("nacked")
 failures = _one("failures")
 """Hash of what is known of nacked records: record id -> JSON."""
 stats = _one("stats")
-"""Hash of counters."""
+"""Hash of counters, of a portal; below the prefix, of the deployment."""
 lanes = _one("lanes")
 """Hash of when each lane is due."""
 

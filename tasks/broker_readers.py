@@ -1,8 +1,12 @@
-"""Who reads which queue of the broker, and how much waits in it; for the doctor, from outside of any worker."""
+"""Who reads which queue of the broker, and how much waits in it; for doctor and metrics, from outside of any worker."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import json
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from celery import Celery
@@ -17,6 +21,52 @@ _OURS, _THEIRS = "b24offline", "celery"
 """Names under which our workers, and those of other Celery stacks, listen to remote control."""
 
 
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """How many messages wait in a queue. ``oldest_seconds``: age of the first one; None where the broker keeps it."""
+
+    messages: int
+    oldest_seconds: float | None
+
+
+def queue_depths(url: str, queues: Collection[str]) -> Mapping[str, QueueDepth]:
+    """Return queue -> how much waits in it. Raise BrokerUnavailable."""
+    with _connected(Celery("metrics", broker=url, set_as_current=False)) as connection:
+        return {
+            queue: QueueDepth(waiting_in(connection, queue), _oldest_seconds(connection, queue)) for queue in queues
+        }
+
+
+def _oldest_seconds(connection: Any, queue: str) -> float | None:
+    """Return the age of the first message of a queue on Redis, by the clock of its sender; 0.0 of an empty one."""
+    channel = connection.channel()
+    try:
+        if not hasattr(channel, "client"):
+            return None  # RabbitMQ shows a message only to whom it gives it
+        first = channel.client.lindex(queue, -1)
+        if first is None:
+            return 0.0
+        with suppress(ValueError, TypeError, KeyError):  # not a message of ours
+            return max(0.0, time.time() - float(json.loads(first)["properties"]["timestamp"]))
+        return None
+    finally:
+        channel.close()
+
+
+@contextmanager
+def _connected(app: Celery) -> Iterator[Any]:
+    """Yield a connection that is verified as that of our workers. Raise BrokerUnavailable."""
+    app.conf.update(
+        broker_use_ssl=ours.conf.broker_use_ssl, broker_transport_options=ours.conf.broker_transport_options
+    )
+    try:
+        with app.connection_for_read(connect_timeout=_CONNECT_SECONDS) as connection:
+            connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
+            yield connection
+    except (KombuError, OperationalError, OSError) as error:
+        raise BrokerUnavailable(f"{type(error).__name__}: {error}"[:200]) from None
+
+
 def queue_readers(
     url: str, queues: Collection[str], external: Collection[str]
 ) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, int]]:
@@ -25,19 +75,12 @@ def queue_readers(
     Workers without remote control do not answer. Raise BrokerUnavailable.
     """
     app = Celery("doctor", broker=url, set_as_current=False)
-    app.conf.update(
-        broker_use_ssl=ours.conf.broker_use_ssl, broker_transport_options=ours.conf.broker_transport_options
-    )
-    try:
-        with app.connection_for_read(connect_timeout=_CONNECT_SECONDS) as connection:
-            connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
-            waiting = {queue: waiting_in(connection, queue) for queue in (*queues, *external)}
-        readers: dict[str, tuple[str, ...]] = {}
+    readers: dict[str, tuple[str, ...]] = {}
+    with _connected(app) as connection:
+        waiting = {queue: waiting_in(connection, queue) for queue in (*queues, *external)}
         for exchange in (_OURS, _THEIRS) if external else (_OURS,):
             for queue, names in _answers(app, exchange).items():
                 readers[queue] = (*readers.get(queue, ()), *names)
-    except (KombuError, OperationalError, OSError) as error:
-        raise BrokerUnavailable(f"{type(error).__name__}: {error}"[:200]) from None
     return readers, waiting
 
 

@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "portal": ("b24offline.cli.portal:portal", "Add, show, pause, change and remove portals."),
     "doctor": ("b24offline.cli.doctor:doctor", "Check everything, and say what to do."),
     "status": ("b24offline.cli.status:status", "Show the state of every portal, and who must act."),
+    "metrics": ("b24offline.cli.metrics:metrics", "Serve metrics for Prometheus."),
     "events": ("b24offline.cli.events:events", "List events, their pipelines and subscriptions."),
     "bind": ("b24offline.cli.events:bind", "Subscribe the events that have a route."),
     "unbind": ("b24offline.cli.events:unbind", "End subscriptions."),

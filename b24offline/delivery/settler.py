@@ -138,8 +138,7 @@ class Settler:
                 return False
             failpoint("settle.before_clear")
             clear(ClearOrder(settling.process_id, plan.clear))
-        self._ledger.count("events_acknowledged", len(plan.clear))
-        self._ledger.count("events_superseded", len(plan.superseded))
+        self._ledger.count_acknowledged(settling, len(plan.clear), superseded=len(plan.superseded))
         return True
 
     @retry_expired_token

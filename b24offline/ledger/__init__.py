@@ -1,6 +1,7 @@
 """What Redis holds of each portal: open batches, runs, leases, due times. All of it may be lost."""
 
 from b24offline.ledger.batches import SYNTHETIC_PREFIX, BatchKind, Entry, is_synthetic, run_id
+from b24offline.ledger.deployment_counters import deployment_counters
 from b24offline.ledger.fencing import MAX_RETRYING_RECORDS, Fencing
 from b24offline.ledger.inspect import PLACES, Waiting, error_lane
 from b24offline.ledger.job_queue import RECONCILE, RUN, Body, JobQueue
@@ -15,14 +16,12 @@ from b24offline.ledger.notes import (
     note_refused_message,
     note_unreadable,
     noted_oversized,
-    noted_refused,
     noted_refused_messages,
-    noted_unreadable,
-    silent_circuits,
 )
 from b24offline.ledger.object_cache import ObjectCache, Snapshot
 from b24offline.ledger.orphans import Orphan, Orphans
-from b24offline.ledger.queued import QueuedMessages
+from b24offline.ledger.queued import QueuedMessages, QueuedTask, queued_tasks
+from b24offline.ledger.readings import OpenBatch, Reading, read_portals
 from b24offline.ledger.reconciled import Reconciled, last_reconciled, save_reconciled
 from b24offline.ledger.replies import (
     Completion,
@@ -60,6 +59,7 @@ __all__ = [
     "Ledger",
     "LedgerSchemaMismatch",
     "ObjectCache",
+    "OpenBatch",
     "Orphan",
     "Orphans",
     "Outcome",
@@ -68,6 +68,8 @@ __all__ = [
     "PollRefused",
     "PollSchedule",
     "QueuedMessages",
+    "QueuedTask",
+    "Reading",
     "Reconciled",
     "RunRef",
     "SettleLease",
@@ -76,6 +78,7 @@ __all__ = [
     "StepLimits",
     "Waiting",
     "connect",
+    "deployment_counters",
     "error_lane",
     "forget_nacked",
     "hurry_nacked",
@@ -89,13 +92,12 @@ __all__ = [
     "note_refused_message",
     "note_unreadable",
     "noted_oversized",
-    "noted_refused",
     "noted_refused_messages",
-    "noted_unreadable",
     "other_schema",
+    "queued_tasks",
+    "read_portals",
     "reset_ledgers",
     "run_id",
     "save_reconciled",
-    "silent_circuits",
     "with_open_work",
 ]

@@ -80,11 +80,6 @@ class JobQueue:
         text = self._redis.hget(self._key, number)
         return None if text is None else json.loads(text)
 
-    def oldest_seconds(self, kind: str) -> float:
-        """Return for how long the oldest job of that kind has been waiting; 0.0 without one."""
-        asked = [int(number.partition("-")[0]) for number in self.waiting(kind)]
-        return max(0.0, (self._ledger.now_ms() - min(asked)) / 1000) if asked else 0.0
-
     def lease(self, kind: str, seconds: float) -> Lock:
         """Return the lock of the one worker that works on jobs of a kind; `acquire` does not wait for it."""
         lock: Lock = self._redis.lock(keys.job_lease(self._ledger.stem, kind), timeout=seconds, blocking=False)

@@ -18,6 +18,7 @@ from b24offline import keys
 from b24offline.config import DEFAULT_LANE
 from b24offline.events import Event
 from b24offline.ledger.batches import BatchKind, run_id
+from b24offline.ledger.deployment_counters import retire_counters
 from b24offline.ledger.replies import COMPLETION, OVERDUE, RUN_REFS, SETTLE, STEP_LEASE
 from b24offline.ledger.schema import delete_below, pages_of
 from b24offline.ledger.transitions import Transitions, clock_ms, milliseconds
@@ -52,6 +53,7 @@ class Ledger:
 
     def __init__(self, redis: Redis, key_prefix: str, portal: str, timers: Timers, *, crash_budget: int = 3) -> None:
         self.portal = portal
+        self.key_prefix = key_prefix
         self.stem = keys.stem(key_prefix, portal)
         self.transitions = Transitions(redis, self.stem, portal)
         self.transition = self.transitions.run
@@ -296,14 +298,13 @@ class Ledger:
         """Return fields of a run's hash, ``""`` where there is none."""
         return tuple(str(value or "") for value in self._redis.hmget(keys.run(self.stem, run), list(names)))
 
-    def overdue_runs(self) -> int:
-        """Return how many runs should have been started or ended by now; the next sweep takes them."""
-        due = self._redis.zrangebyscore(keys.due(self.stem), "-inf", self.now_ms())
-        return sum(1 for name in due if str(name).startswith("run:"))
-
     def count(self, counter: str, by: int = 1) -> None:
         """Add to one of the portal's counters."""
         self._redis.hincrby(keys.stats(self.stem), counter, by)
+
+    def count_acknowledged(self, settling: SettleLease, records: int, *, superseded: int) -> None:
+        """Count records of a batch that were acknowledged, and for how long they had been reserved."""
+        self.transition("count_acknowledged", settling.first_seen_ms, records, superseded)
 
     def counters(self) -> dict[str, int]:
         """Return the portal's counters since the ledger began."""
@@ -318,4 +319,5 @@ class Ledger:
 
         Messages that are still on their way then find nothing to do.
         """
+        retire_counters(self._redis, self.key_prefix, self.stem)
         return delete_below(self._redis, self.stem)

@@ -50,16 +50,6 @@ def memory_share(redis: Redis) -> float:
     return int(memory.get("used_memory", 0)) / most if most else 0.0
 
 
-def noted_unreadable(redis: Redis, ledger: Ledger) -> int:
-    """Return the number of unreadable reserved records."""
-    return int(redis.get(keys.unreadable(ledger.stem)) or 0)
-
-
-def noted_refused(redis: Redis, ledger: Ledger) -> tuple[str, ...]:
-    """Return the names of the events whose subscription was refused."""
-    return tuple(json.loads(redis.get(keys.refused(ledger.stem)) or "[]"))
-
-
 def note_refused_message(redis: Redis, key_prefix: str) -> None:
     """Count a message of the broker that was refused; the count ends a day after the last one."""
     with redis.pipeline(transaction=False) as pipe:
@@ -71,10 +61,3 @@ def note_refused_message(redis: Redis, key_prefix: str) -> None:
 def noted_refused_messages(redis: Redis, key_prefix: str) -> int:
     """Return how many messages of the broker were refused lately."""
     return int(redis.get(keys.refused_messages(key_prefix)) or 0)
-
-
-def silent_circuits(redis: Redis, ledger: Ledger) -> dict[str, int]:
-    """Return which calls the portal does not answer -> since when, in milliseconds of the ledger's clock."""
-    fields = redis.hgetall(keys.calls(ledger.stem))
-    found = {str(name).partition(":"): since for name, since in fields.items()}
-    return {calls: int(since) for (what, _, calls), since in found.items() if what == "silent"}

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
 from b24offline import keys
-from b24offline.ledger.transitions import milliseconds
+from b24offline.counters import OBSERVE_LUA
+from b24offline.ledger.transitions import clock_ms, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NOW: Final = "local time = redis.call('TIME') local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
-_TAKE: Final = f"""{_NOW}
+_TAKE: Final = f"""{_NOW}{OBSERVE_LUA}
+redis.call('HSET', KEYS[2], 'read:' .. ARGV[3], now)
 local noted = redis.call('HMGET', KEYS[1], ARGV[1], 'read')
 if not noted[1] then return now - ARGV[2] end
 local sent = math.min(tonumber(noted[1]), now)
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('HSET', KEYS[1], 'read', math.max(sent, math.min(tonumber(noted[2] or '0'), now)))
+observe(KEYS[2], 'queued:' .. ARGV[3], now - sent, 1)
 return sent
 """
 _BEGIN: Final = f"""{_NOW}
@@ -50,18 +54,28 @@ return now - sent < tonumber(ARGV[2]) and 'waits' or 'late'
 """
 
 
+@dataclass(frozen=True, slots=True)
+class QueuedTask:
+    """Messages of one task that were sent and not read: how many, and the age of the oldest in seconds."""
+
+    count: int
+    oldest_seconds: float
+
+
 class QueuedMessages:
     """The notes of all processes. ``patience_seconds``: how far the order of two messages that are read may be off."""
 
     def __init__(self, redis: Redis, key_prefix: str, patience_seconds: float) -> None:
         self._redis = redis
         self._key = keys.queued(key_prefix)
+        self._counters = keys.stats(key_prefix)
         self._patience_ms = milliseconds(patience_seconds)
         self._take, self._begin, self._look = map(redis.register_script, (_TAKE, _BEGIN, _LOOK))
 
     def take(self, task: str, portal: str = "") -> int:
         """Strike off the message that is read now. Return when it was sent, in milliseconds of the ledger's clock."""
-        return int(self._take(keys=[self._key], args=[_field(task, portal), self._patience_ms]))
+        noted, name = [self._key, self._counters], task.rpartition(".")[2]
+        return int(self._take(keys=noted, args=[_field(task, portal), self._patience_ms, name]))
 
     def begin(self, task: str, portals: Iterable[str] = ("",), read_until_ms: int = 0) -> list[str]:
         """Note messages that are about to be sent. Return their portals, without those whose message waits.
@@ -93,6 +107,17 @@ class QueuedMessages:
         """Strike off a message that was not sent, where the ledger can be reached."""
         with suppress(RedisError):
             self._redis.hdel(self._key, task)
+
+
+def queued_tasks(redis: Redis, key_prefix: str) -> dict[str, QueuedTask]:
+    """Return task, without its prefix -> its messages that were sent and not read; lost ones too, until it is seen."""
+    noted, now_ms = redis.hgetall(keys.queued(key_prefix)), clock_ms(redis)
+    ages: dict[str, list[float]] = {}
+    for name, sent in noted.items():
+        if name != "read":
+            task = str(name).partition(" ")[0].rpartition(".")[2]
+            ages.setdefault(task, []).append((now_ms - int(sent)) / 1000)
+    return {task: QueuedTask(len(of), max(of)) for task, of in ages.items()}
 
 
 def _field(task: str, portal: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import ResponseError
 
 from b24offline import contract
+from b24offline.counters import OBSERVE_LUA
 from b24offline.ledger.schema import LedgerSchemaMismatch
 
 if TYPE_CHECKING:
@@ -28,7 +29,20 @@ def _script_text(name: str) -> str:
 @cache
 def _for_schema(text: str, schema: int) -> str:
     # Kept once: texts of its own for each of ten thousand portals would take a worker two gigabytes.
-    return f"local SCHEMA = {schema}\n{text}"
+    return f"local SCHEMA = {schema}\n{OBSERVE_LUA}{text}"
+
+
+def registered(redis: Redis, name: str, schema: int = contract.LEDGER_SCHEMA) -> Script:
+    """Return a script of the ledger, for the stem of a portal as its only key."""
+    return redis.register_script(_for_schema(_script_text(name), schema))
+
+
+def schema_mismatch(
+    portal: str, error: ResponseError, schema: int = contract.LEDGER_SCHEMA
+) -> LedgerSchemaMismatch | None:
+    """Return what an error of a script means, when it is that another version keeps the portal's ledger."""
+    other = _OTHER_SCHEMA.match(str(error))
+    return LedgerSchemaMismatch(portal, other[1], schema) if other else None
 
 
 class Transitions:
@@ -47,12 +61,12 @@ class Transitions:
         Raise LedgerSchemaMismatch, nothing changed, when another version keeps this portal's ledger.
         """
         if script not in self._scripts:
-            self._scripts[script] = self._redis.register_script(_for_schema(_script_text(script), self.schema))
+            self._scripts[script] = registered(self._redis, script, self.schema)
         try:
             return self._scripts[script](keys=[self._stem], args=list(args))
         except ResponseError as error:
-            if other := _OTHER_SCHEMA.match(str(error)):
-                raise LedgerSchemaMismatch(self._portal, other[1], self.schema) from None
+            if other := schema_mismatch(self._portal, error, self.schema):
+                raise other from None
             raise
 
 

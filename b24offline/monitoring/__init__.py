@@ -2,15 +2,19 @@
 
 from b24offline.monitoring.alarms import log_alarms
 from b24offline.monitoring.health import LATE_SECONDS, IssueCode
-from b24offline.monitoring.health_sample import HealthSample
-from b24offline.monitoring.status import PortalStatus, portal_status, portal_statuses
+from b24offline.monitoring.health_sample import HealthSample, Samples, take_samples
+from b24offline.monitoring.status import PortalStatus, StoredPortals, portal_status, portal_statuses, statuses_of
 
 __all__ = [
     "LATE_SECONDS",
     "HealthSample",
     "IssueCode",
     "PortalStatus",
+    "Samples",
+    "StoredPortals",
     "log_alarms",
     "portal_status",
     "portal_statuses",
+    "statuses_of",
+    "take_samples",
 ]

@@ -1,4 +1,4 @@
-"""One reading of a portal's ledger: counts, and the ages of what should not grow old. Calls no portal.
+"""What the ledger says of portals: counts, and the ages of what should not grow old. Calls no portal.
 
 Every reserved record ends acknowledged, nacked or adopted, and the age of the oldest one is bounded. `health` compares
 these ages with their bounds.
@@ -6,30 +6,27 @@ these ages with their bounds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from b24offline import keys
+from b24offline.config import Timers
 from b24offline.ledger import (
-    RECONCILE,
     BatchKind,
-    JobQueue,
+    Ledger,
+    Reading,
     Reconciled,
-    last_reconciled,
     memory_share,
-    noted_oversized,
-    noted_refused,
     noted_refused_messages,
-    noted_unreadable,
-    other_schema,
-    silent_circuits,
+    read_portals,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from redis import Redis
 
-    from b24offline.ledger import Ledger
-
+    from b24offline.ledger import OpenBatch
 
 NAMED: Final = 5
 """Objects that are named of those that keep a lane full."""
@@ -89,35 +86,73 @@ class HealthSample:
         return max(self.oldest_seconds, self.oldest_retrying_seconds, self.oldest_orphan_seconds)
 
 
-def take_sample(redis: Redis, ledger: Ledger, key_prefix: str) -> HealthSample:
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """All portals at one moment. ``portals``: name -> its sample; ``readings``: name -> what that was made from, where
+    this version may read its ledger."""
+
+    portals: dict[str, HealthSample]
+    readings: dict[str, Reading]
+
+
+def take_sample(redis: Redis, ledger: Ledger) -> HealthSample:
     """Read the ledger of one portal. Raises RedisError."""
-    now = ledger.now_ms()
-    planned = redis.zscore(keys.polls(key_prefix), ledger.portal)
-    new, retrying = _batch_ages(redis, ledger, now)
-    full = {str(lane): int(since) for lane, since in redis.hgetall(keys.full(ledger.stem)).items()}
-    orphans = [(now - int(first)) / 1000 for first in redis.hvals(keys.orphans(ledger.stem))]
+    return take_samples(redis, ledger.key_prefix, [ledger.portal]).portals[ledger.portal]
+
+
+def take_samples(redis: Redis, key_prefix: str, portals: Sequence[str]) -> Samples:
+    """Read the ledgers of portals, in a round trip for a hundred of them. Raises RedisError."""
+    if not portals:
+        return Samples({}, {})
+    planned: dict[str, float | None] = dict(
+        zip(portals, redis.zmscore(keys.polls(key_prefix), list(portals)), strict=True)
+    )
+    share, refused_messages = memory_share(redis), noted_refused_messages(redis, key_prefix)
+    samples: dict[str, HealthSample] = {}
+    readings: dict[str, Reading] = {}
+    for name, reading in read_portals(redis, key_prefix, portals):
+        if isinstance(reading, Reading):
+            readings[name] = reading
+            sample = _sample(reading, planned.get(name))
+            if sample.full_lanes:
+                ledger = Ledger(redis, key_prefix, name, Timers())
+                sample = replace(sample, held_by={lane: _oldest_objects(ledger, lane) for lane in sample.full_lanes})
+        else:
+            sample = HealthSample(other_schema=str(reading))
+        samples[name] = replace(sample, memory_share=share, refused_messages=refused_messages)
+    return Samples(samples, readings)
+
+
+def _sample(reading: Reading, planned_ms: float | None) -> HealthSample:
+    """Return what a reading says. Pure."""
+    age = reading.seconds_since
+    batches = reading.batches
+    others = (BatchKind.RETRYING, BatchKind.DEAD_LETTERED, BatchKind.SYNTHETIC)
+    orphans = [age(first) for first in reading.orphans_ms]
     return HealthSample(
-        open_batches={pid: (now - opened) / 1000 for pid, opened in ledger.working_batches().items()},
-        overdue_runs=ledger.overdue_runs(),
-        next_poll_seconds=None if planned is None else (planned - now) / 1000,
-        counters=ledger.counters(),
-        oldest_seconds=max(new, default=0.0),
-        oldest_retrying_seconds=max(retrying, default=0.0),
+        open_batches={
+            batch.process_id: age(batch.opened_ms) for batch in batches if batch.kind != BatchKind.DEAD_LETTERED
+        },
+        overdue_runs=reading.overdue_runs,
+        next_poll_seconds=None if planned_ms is None else -age(int(planned_ms)),
+        counters=reading.counters,
+        oldest_seconds=_oldest(reading, [batch for batch in batches if batch.kind not in others]),
+        oldest_retrying_seconds=_oldest(reading, [batch for batch in batches if batch.kind == BatchKind.RETRYING]),
         orphans=len(orphans),
         oldest_orphan_seconds=max(orphans, default=0.0),
-        unlooked_seconds=(now - int(redis.hget(keys.look(ledger.stem), "ended") or now)) / 1000,
-        unreadable=noted_unreadable(redis, ledger),
-        oversized=noted_oversized(redis, ledger),
-        memory_share=memory_share(redis),
-        refused=noted_refused(redis, ledger),
-        refused_messages=noted_refused_messages(redis, key_prefix),
-        reconciled=last_reconciled(redis, ledger.stem),
-        other_schema=str(other_schema(redis, key_prefix, [ledger.portal]) or ""),
-        unreconciled_seconds=JobQueue(redis, ledger).oldest_seconds(RECONCILE),
-        full_lanes={name: (now - since) / 1000 for name, since in full.items()},
-        held_by={name: _oldest_objects(ledger, name) for name in full},
-        silent={calls: (now - since) / 1000 for calls, since in silent_circuits(redis, ledger).items()},
+        unlooked_seconds=0.0 if reading.looked_ms is None else age(reading.looked_ms),
+        unreadable=reading.unreadable or 0,
+        oversized=reading.oversized or "",
+        refused=reading.refused or (),
+        reconciled=reading.reconciled,
+        unreconciled_seconds=reading.unreconciled_seconds,
+        full_lanes={lane: age(since) for lane, since in reading.full.items()},
+        silent={calls: age(since) for calls, since in reading.silent.items()},
     )
+
+
+def _oldest(reading: Reading, batches: Sequence[OpenBatch]) -> float:
+    return max((reading.seconds_since(batch.seen_ms) for batch in batches), default=0.0)
 
 
 def _oldest_objects(ledger: Ledger, lane: str) -> tuple[str, ...]:
@@ -129,18 +164,3 @@ def _oldest_objects(ledger: Ledger, lane: str) -> tuple[str, ...]:
         if len(names) >= NAMED:
             break
     return tuple(names[:NAMED])
-
-
-def _batch_ages(redis: Redis, ledger: Ledger, now_ms: int) -> tuple[list[float], list[float]]:
-    """Return the ages of batches that have not failed, and of those that are retried."""
-    new: list[float] = []
-    retrying: list[float] = []
-    with redis.pipeline(transaction=False) as pipe:
-        for process_id in ledger.open_batches():
-            pipe.hmget(keys.batch(ledger.stem, process_id), ["kind", "first_seen", "redriven"])
-        rows = pipe.execute()
-    for kind, seen, redriven in rows:
-        if seen and kind not in (BatchKind.DEAD_LETTERED, BatchKind.SYNTHETIC):
-            # A dead letter that an operator redrives gets all its time again.
-            (retrying if kind == BatchKind.RETRYING else new).append((now_ms - int(redriven or seen)) / 1000)
-    return new, retrying

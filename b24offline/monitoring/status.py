@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
-from b24offline.errors import WrongKey
-from b24offline.ledger import Ledger
 from b24offline.monitoring.health import Issue, IssueCode, find_issues
-from b24offline.monitoring.health_sample import take_sample
+from b24offline.monitoring.health_sample import take_samples
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from redis import Redis
 
     from b24offline.config import Config
@@ -72,37 +72,53 @@ def portal_statuses(store: Store, redis: Redis, config: Config, *, removed: bool
 
     A portal whose secret cannot be opened is among them, with that as its reason and its issue.
     """
-    found = []
-    for name in store.portals.names(removed=removed):
-        try:
-            portal = store.portals.get(name)
-            store.tokens.get(name)  # raises WrongKey, as for a pair that somebody moved
-            found.append(portal_status(store, redis, config, portal))
-        except WrongKey as error:
-            found.append(_unopened(store, name, str(error)))
-    return found
+    portals = [portal for portal in store.portals.list(secret=False) if removed or portal.served]
+    samples: Mapping[str, HealthSample] = {}
+    with suppress(RedisError):
+        samples = take_samples(redis, config.redis_key_prefix, [portal.name for portal in portals]).portals
+    return statuses_of(StoredPortals(portals, store.dead_letters.counts(), store.portals.unopened()), samples, config)
 
 
 def portal_status(store: Store, redis: Redis, config: Config, portal: Portal) -> PortalStatus:
     """Return one portal."""
-    dead_letters = store.dead_letters.count(portal.name)
-    sample = None
+    samples: Mapping[str, HealthSample] = {}
     with suppress(RedisError):
-        ledger = Ledger(redis, config.redis_key_prefix, portal.name, config.timers)
-        sample = take_sample(redis, ledger, config.redis_key_prefix)
-    issues = find_issues(
-        portal,
-        sample,
-        dead_letters,
-        datetime.now(UTC),
-        dead_letter_seconds=config.timers.dead_letter_after_seconds,
-        adopts=config.claim_orphans,
-    )
-    return PortalStatus(portal, dead_letters, sample, issues)
+        samples = take_samples(redis, config.redis_key_prefix, [portal.name]).portals
+    dead_letters = {portal.name: store.dead_letters.count(portal.name)}
+    return statuses_of(StoredPortals([portal], dead_letters, {}), samples, config)[0]
 
 
-def _unopened(store: Store, name: str, why: str) -> PortalStatus:
-    portal = replace(store.portals.get_without_secret(name), state_reason=why)
-    do = f"Or store its secrets again with this key: b24offline portal rotate-secret, then portal authorize {name}."
-    issue = Issue(IssueCode.WRONG_KEY, "operator", f"{why} {do}")
-    return PortalStatus(portal, store.dead_letters.count(name), None, (issue,))
+@dataclass(frozen=True, slots=True)
+class StoredPortals:
+    """What the store knows. ``dead_letters``: portal -> how many are open; ``unopened``: portal -> why its secrets
+    cannot be opened."""
+
+    portals: Sequence[Portal]
+    dead_letters: Mapping[str, int]
+    unopened: Mapping[str, str]
+
+
+def statuses_of(stored: StoredPortals, samples: Mapping[str, HealthSample], config: Config) -> list[PortalStatus]:
+    """Return the portals with their issues. ``samples``: of the portals whose ledger can be reached."""
+    now, found = datetime.now(UTC), []
+    for portal in stored.portals:
+        dead_letters, sample = stored.dead_letters.get(portal.name, 0), samples.get(portal.name)
+        if why := stored.unopened.get(portal.name):
+            found.append(_unopened(portal, dead_letters, why))
+            continue
+        issues = find_issues(
+            portal,
+            sample,
+            dead_letters,
+            now,
+            dead_letter_seconds=config.timers.dead_letter_after_seconds,
+            adopts=config.claim_orphans,
+        )
+        found.append(PortalStatus(portal, dead_letters, sample, issues))
+    return found
+
+
+def _unopened(portal: Portal, dead_letters: int, why: str) -> PortalStatus:
+    do = "Or store its secrets again with this key: b24offline portal rotate-secret, then portal authorize"
+    issue = Issue(IssueCode.WRONG_KEY, "operator", f"{why} {do} {portal.name}.")
+    return PortalStatus(replace(portal, state_reason=why), dead_letters, None, (issue,))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from redis.exceptions import RedisError
 
 from b24offline import keys
+from b24offline.counters import OBSERVE_LUA
 from b24offline.errors import Actor, RateLimited
 from b24offline.rest.circuit import OPENS_AT, CallRules, circuit_of
 
@@ -108,8 +109,13 @@ local now_ms = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
 _GIVE_BACK: Final = (
     _NOW_MS
+    + OBSERVE_LUA
     + """
 redis.call('HDEL', KEYS[1], 'call:' .. ARGV[1])
+if ARGV[6] ~= '' then
+  redis.call('HINCRBY', KEYS[2], 'requests:' .. ARGV[6], 1)
+  observe(KEYS[2], 'request', ARGV[7], 1)
+end
 local field, weight = 'circuit:' .. ARGV[2], tonumber(ARGV[3])
 if not weight then return '' end
 local told = 'silent:' .. ARGV[2]
@@ -136,7 +142,8 @@ return opens and times == 1 and 'opened' or ''
 """
 )
 """ARGV: slot, circuit, silent calls it counts for ('' when nothing was sent, `CROWDED_OUT`), rules, patience in ms of a
-call that was cut off or ''. Returns what became of the circuit."""
+call that was cut off or '', method and outcome of what was sent or '', ms that it took. Returns what became of the
+circuit."""
 
 _RENEW: Final = (
     _NOW_MS
@@ -178,14 +185,25 @@ class NotAnswering(RateLimited):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How a request that was sent ended: "answered", or the class of its error; and how long it took."""
+
+    outcome: str
+    seconds: float
+
+
 @dataclass(slots=True)
 class CallSlot:
-    """One call's place among those of its portal. ``probe``: it tries for all others like it."""
+    """One call's place among those of its portal. ``probe``: it tries for all others like it; ``method``: what it is
+    counted as.
+    """
 
     portal: str
     circuit: str
     name: str = field(default_factory=lambda: secrets.token_hex(8))
     probe: bool = False
+    method: str = ""
 
 
 class CallSlots:
@@ -206,7 +224,8 @@ class CallSlots:
 
     def new(self, portal: str, methods: Iterable[str]) -> CallSlot:
         """Return a slot to take; it is renewed from now on."""
-        slot = CallSlot(portal, circuit_of(methods))
+        names = set(methods)
+        slot = CallSlot(portal, circuit_of(names), method="batch" if "batch" in names else "".join(names))
         with self._lock:
             self._held[slot.name] = slot
             if self._renewer is None or not self._renewer.is_alive():  # also in a child that was forked
@@ -223,10 +242,13 @@ class CallSlots:
         slot.probe = bool(self._probe(keys=[keys.probes(self._key_prefix)], args=[slot.name, self._lease_ms, PROBES]))
         return slot.probe
 
-    def give_back(self, slot: CallSlot, silence: int | None, cut_off_seconds: float = 0.0) -> str:
+    def give_back(
+        self, slot: CallSlot, silence: int | None, cut_off_seconds: float = 0.0, request: Request | None = None
+    ) -> str:
         """End a call. ``silence``: see `silence_of`; None when nothing was sent. Return "opened", "closed" or "".
 
         ``cut_off_seconds``: after how long a call that only reads was given up; the next ones are given twice that.
+        ``request``: what was sent, to be counted.
         """
         if not self.forget(slot):
             return ""
@@ -234,8 +256,10 @@ class CallSlots:
             self._redis.zrem(keys.probes(self._key_prefix), slot.name)
         weight = "" if silence is None else silence
         cut_off = round(cut_off_seconds * 1000) or ""
-        arguments = [slot.name, slot.circuit, weight, self.arguments, cut_off]
-        reply = self._give_back(keys=[self.key(slot.portal)], args=arguments)
+        sent = (f"{slot.method}:{request.outcome}", round(request.seconds * 1000)) if request else ("", 0)
+        arguments = [slot.name, slot.circuit, weight, self.arguments, cut_off, *sent]
+        counters = keys.stats(keys.stem(self._key_prefix, slot.portal))
+        reply = self._give_back(keys=[self.key(slot.portal), counters], args=arguments)
         return reply.decode() if isinstance(reply, bytes) else str(reply)
 
     def forget(self, slot: CallSlot) -> bool:

@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
@@ -24,9 +25,9 @@ from b24offline.errors import (
     QueryLimitExceeded,
     RateLimited,
 )
-from b24offline.rest.call_slots import CROWDED_OUT, NotAnswering
+from b24offline.rest.call_slots import CROWDED_OUT, NotAnswering, Request
 from b24offline.rest.circuit import OPENS_AT, only_reads, silence_of
-from b24offline.rest.rate_limit import BLOCK_SECONDS, PortalBlocked
+from b24offline.rest.rate_limit import BLOCK_SECONDS, NOT_WAITED, PortalBlocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -166,17 +167,18 @@ class PortalClient:
         finally:
             # A slot that cannot be given back expires; what the call brought must not be lost with it.
             with suppress(RedisError):
-                self._note(slot, slots.give_back(slot, turn.silence, turn.cut_off_seconds))
+                self._note(slot, slots.give_back(slot, turn.silence, turn.cut_off_seconds, turn.request))
 
     def _wait_for_turn(self, methods: Collection[str], kind: Kind, slot: CallSlot, *, waits: bool) -> float:
         """Return the patience of reads when the call has its slot and was counted; raise RateLimited when that takes
         too long."""
         limiter = self._rate_limiter
         left_seconds, look_seconds = self._max_wait_seconds, _FIRST_LOOK_SECONDS
+        waited = NOT_WAITED
         longest_nap = max(_LONGEST_NAP_SECONDS, limiter.shortest_nap_seconds)
         while True:
             nap, waits = min(left_seconds, longest_nap), waits and look_seconds <= left_seconds
-            turn = limiter.take(self._portal, kind, methods, slot, nap_seconds=nap, waits=waits)
+            turn = limiter.take(self._portal, kind, methods, slot, nap_seconds=nap, waits=waits, waited=waited)
             if turn.probe and not slot.probe and not limiter.slots.begin_probe(slot):
                 limiter.slots.give_back(slot, CROWDED_OUT)
                 raise NotAnswering(self._portal, limiter.slots.rules.rest_seconds[0])
@@ -192,6 +194,10 @@ class PortalClient:
                 raise RateLimited(self._portal, wait_seconds)
             self._sleep(wait_seconds)
             left_seconds -= wait_seconds
+            if turn.why == "rate":
+                waited = replace(waited, rate_seconds=waited.rate_seconds + wait_seconds)
+            else:
+                waited = replace(waited, slot_seconds=waited.slot_seconds + wait_seconds)
 
     def _refusal(self, turn: Turn) -> RateLimited:
         if turn.why == "blocked":
@@ -225,6 +231,7 @@ class _Turn:
         patience_seconds: how long it waits for its answer; None: as long as any call.
         silence: what it counts for, see `silence_of`; None while nothing was sent.
         cut_off_seconds: the patience, where it ended the call.
+        request: how it ended; None while nothing was sent.
     """
 
     def __init__(self, client: PortalClient, token: str) -> None:
@@ -233,6 +240,7 @@ class _Turn:
         self.patience_seconds: float | None = None
         self.silence: int | None = None
         self.cut_off_seconds = 0.0
+        self.request: Request | None = None
 
     def send(self, send: Callable[[RestClient, str], _T]) -> _T:
         """Send the request; note what its answer, or the lack of it, means for the next calls."""
@@ -244,7 +252,8 @@ class _Turn:
         try:
             reply = send(client, self._token)
         except PortalError as error:
-            self.silence = silence_of(error, time.monotonic() - began, long_seconds, rules.slow_seconds)
+            self.request = Request(type(error).__name__, time.monotonic() - began)
+            self.silence = silence_of(error, self.request.seconds, long_seconds, rules.slow_seconds)
             if self.silence == OPENS_AT:
                 self.cut_off_seconds = self.patience_seconds or 0.0
             if isinstance(error, ExpiredToken):
@@ -252,4 +261,5 @@ class _Turn:
             self._client._obey(error)
             raise
         self.silence = 0
+        self.request = Request("answered", time.monotonic() - began)
         return reply

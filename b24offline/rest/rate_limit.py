@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
 from b24offline import keys
+from b24offline.counters import OBSERVE_LUA
 from b24offline.errors import Actor, ConfigError, Overloaded, RateLimited
 from b24offline.rest.call_slots import SLOT_LUA, CallSlots
 from b24offline.rest.circuit import CallRules
@@ -57,22 +58,28 @@ end
 _TAKE: Final = (
     _EMPTY_AT
     + SLOT_LUA
+    + OBSERVE_LUA
     + """
 local kind, slot, circuit = ARGV[5], ARGV[6], ARGV[7]
+local function turned_away(why, seconds)
+  redis.call('HINCRBY', KEYS[4], 'turned_away:' .. why, 1)
+  return { why, string.format('%.6f', seconds), '0', '0' }
+end
 local function refused(why, seconds)
   if slot ~= '' then redis.call('HDEL', KEYS[3], 'call:' .. slot) end
-  return { why, string.format('%.6f', seconds), '0', '0' }
+  return turned_away(why, seconds)
 end
 local blocked = redis.call('PTTL', KEYS[2])
 if blocked > 0 then return refused('blocked', blocked / 1000) end
 local paused = 0
-for i = 4, #KEYS do paused = math.max(paused, redis.call('PTTL', KEYS[i])) end
+for i = 5, #KEYS do paused = math.max(paused, redis.call('PTTL', KEYS[i])) end
 if paused > 0 then return refused('paused', paused / 1000) end
 local probe, patience = '0', 0
 if slot ~= '' then
   local why, wait
   why, wait, probe, patience = take_slot(slot, kind, circuit, ARGV[9] == '1')
-  if why then return { why, string.format('%.6f', wait / 1000), '0', '0' } end
+  if why == 'full' and ARGV[9] == '1' then return { why, '0', '0', '0' } end
+  if why then return turned_away(why, wait / 1000) end
 end
 local wait = empty_at - now - tonumber(ARGV[2])
 if wait > 0.000001 then
@@ -80,12 +87,15 @@ if wait > 0.000001 then
   return refused('paused', math.max(wait, come_back(kind, rules.spacing_ms, 0) / 1000))
 end
 store(empty_at + tonumber(ARGV[1]))
+observe(KEYS[4], 'wait:rate', ARGV[10] * 1000, 1)
+observe(KEYS[4], 'wait:slot', ARGV[11] * 1000, 1)
 return { 'go', '0', probe, tostring(patience) }
 """
 )
-"""KEYS: the bucket, the block, the calls, pauses of methods. ARGV: seconds for one request, seconds of filling allowed
-beforehand, longest plausible filling, longest wait with a slot, kind, slot or '', circuit, rules of slots, 1 for a call
-that looks again soon when all slots are taken."""
+"""KEYS: the bucket, the block, the calls, the counters, pauses of methods. ARGV: seconds for one request,
+seconds of filling allowed beforehand, longest plausible filling, longest wait with a slot, kind, slot or '', circuit,
+rules of slots, 1 for a call that looks again soon when all slots are taken, seconds that it has waited for the rate
+limit, and for a slot."""
 
 _FILL: Final = (
     _EMPTY_AT
@@ -130,6 +140,17 @@ class Turn:
     wait_seconds: float = 0.0
     probe: bool = False
     patience_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """For how long a call has waited for its turn."""
+
+    rate_seconds: float = 0.0
+    slot_seconds: float = 0.0
+
+
+NOT_WAITED: Final = Waited()
 
 
 class PortalBlocked(RateLimited):
@@ -198,11 +219,13 @@ class RateLimiter:
         *,
         nap_seconds: float = 0.0,
         waits: bool = False,
+        waited: Waited = NOT_WAITED,
     ) -> Turn:
         """Ask for a turn, one script for all: block, pauses of the methods, slot and circuit, and the rate.
 
         A call keeps its slot while it waits for the rate limit, unless the wait is longer than ``nap_seconds``. One
-        that ``waits`` for a slot is told no time; others are, each a later one than the one before.
+        that ``waits`` for a slot is told no time; others are, each a later one than the one before. ``waited``: for how
+        long it has waited until now, to be counted once it goes.
         """
         named = [keys.rate_method(self._key_prefix, portal, method) for method in methods]
         reply = self._take(
@@ -210,6 +233,7 @@ class RateLimiter:
                 keys.rate_bucket(self._key_prefix, portal),
                 keys.rate_blocked(self._key_prefix, portal, polls=kind == "poll"),
                 self.slots.key(portal),
+                keys.stats(keys.stem(self._key_prefix, portal)),
                 *named,
             ],
             args=[
@@ -217,6 +241,7 @@ class RateLimiter:
                 *((slot.name, slot.circuit) if slot else ("", "")),
                 self.slots.arguments,
                 int(waits),
+                *(waited.rate_seconds, waited.slot_seconds),
             ],
         )
         why, wait, probe, patience = (part.decode() if isinstance(part, bytes) else str(part) for part in reply)

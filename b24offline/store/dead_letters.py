@@ -177,6 +177,14 @@ class DeadLetters:
             count: int = connection.execute(query).scalar_one()
         return count
 
+    def counts(self) -> dict[str, int]:
+        """Return portal -> number of its open dead letters, where it has any."""
+        dead_letter = DEAD_LETTERS.c
+        query = select(dead_letter.portal, func.count()).where(dead_letter.ended_at.is_(None))
+        with connected(self._engine) as connection:
+            rows = connection.execute(query.group_by(dead_letter.portal)).all()
+        return {str(portal): int(count) for portal, count in rows}
+
     def _end(self, which: ColumnElement[bool], note: str = "") -> int:
         statement = update(DEAD_LETTERS).where(which, DEAD_LETTERS.c.ended_at.is_(None))
         values: dict[str, object] = {"ended_at": self._clock()}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 from sqlalchemy import insert, select, true
 
-from b24offline.errors import PortalExists
+from b24offline.errors import PortalExists, WrongKey
 from b24offline.events import CLAIMED, DesiredState, ObservedState, Portal
 from b24offline.store.database import begin_exclusive, connected, transaction
 from b24offline.store.portal_rows import same_queue, write
@@ -45,6 +45,18 @@ class Portals:
         with connected(self._rows.engine) as connection:
             rows = connection.execute(select(PORTALS).order_by(PORTALS.c.name)).mappings().all()
         return [self._rows.portal(row, secret=secret) for row in rows]
+
+    def unopened(self) -> dict[str, str]:
+        """Return portal -> why one of its secrets cannot be opened, where one cannot; removed portals apart."""
+        found: dict[str, str] = {}
+        with connected(self._rows.engine) as connection:
+            for row in connection.execute(select(PORTALS).where(_SERVED)).mappings():
+                try:
+                    for column in ("client_secret", "access_token", "refresh_token"):
+                        self._rows.opened(row, column)
+                except WrongKey as error:
+                    found[row["name"]] = str(error)
+        return found
 
     def polled_names(self) -> Sequence[str]:
         """Return the names of the portals that are `Portal.polled`; no secret is opened, as beat asks each second."""

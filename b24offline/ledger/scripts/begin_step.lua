@@ -27,6 +27,7 @@ end
 if fields[2] ~= attempt then
   redis.call('HSET', key, 'attempt', attempt, 'handed', math.max(current, tonumber(fields[13] or '0')))
 end
+if fields[1] == 'ready' and fields[14] then observe(STATS, 'step_queued', now - tonumber(fields[14]), 1) end
 redis.call('HDEL', key, 'late', 'late_position', 'first')
 redis.call('HSET', key, 'state', 'running', 'position', position)
 due('run', run, now + tonumber(ARGV[4]))

@@ -17,6 +17,7 @@ from b24offline.cli.time_span import parsed_span
 from b24offline.config import Config
 from b24offline.events import DesiredState
 from b24offline.ledger import BatchKind, Entry
+from b24offline.monitoring.health_sample import take_sample
 from b24offline.runtime import Runtime
 from tests.support.core_events import PIPELINE, event_of, pass_time, run_of, run_state
 
@@ -309,7 +310,7 @@ def test_nacked_redrive_makes_them_due_now(three: Desk) -> None:
         assert "Nothing was changed" in three.run("nacked", "redrive", *words, code=2).output
     assert "2 redriven" in three.run("nacked", "redrive", "4", "9", "--portal", "acme").output
     assert three.state(4) == "waiting"
-    assert ledger.overdue_runs() == 1
+    assert take_sample(redis, ledger).overdue_runs == 1
     nine, ten = ({row["record_id"]: row["next_seconds"] for row in three.json("nacked")}[number] for number in (9, 10))
     assert (nine, ten > 60) == (0, True)
     assert "4 more" not in three.run("nacked", "redrive", "--all", "--portal", "acme").output

@@ -210,7 +210,7 @@ def test_reserved_records_that_cannot_be_read_are_counted_until_they_are_gone(ac
     acme.desk.distort = lambda row: {**row, "MESSAGE_ID": "?"} if row["ID"] == "1" else row
     (pid,) = acme.poller.poll(LANE).opened
     acme.poller.adopt()
-    assert take_sample(acme.redis, acme.ledger, "b24offline").unreadable == 1
+    assert take_sample(acme.redis, acme.ledger).unreadable == 1
     acme.desk.queue.clear_ids(acme.desk.now, CONNECTOR, pid, frozenset([1]))
     acme.poller.adopt()
-    assert take_sample(acme.redis, acme.ledger, "b24offline").unreadable == 0
+    assert take_sample(acme.redis, acme.ledger).unreadable == 0

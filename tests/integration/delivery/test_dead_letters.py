@@ -285,7 +285,7 @@ def test_redrive_gives_all_attempts_again(acme: Deployment) -> None:
     acme.later(TIMERS.dead_letter_after_seconds + 1)
     assert acme.dead_letter_queue.redrive(RUN, delay_seconds=100) == "redriven"
     assert acme.dead_letter_queue.redrive(RUN) == "redriven"
-    assert take_sample(acme.redis, acme.ledger, "b24offline").oldest_retrying_seconds < 60
+    assert take_sample(acme.redis, acme.ledger).oldest_retrying_seconds < 60
     assert acme.ledger.kind("p1") is BatchKind.RETRYING
     acme.later(1)
     overdue = acme.ledger.take_overdue()

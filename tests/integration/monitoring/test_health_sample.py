@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def sample_of(redis: Redis, ledger: Ledger) -> HealthSample:
-    return take_sample(redis, ledger, ledger.stem.partition(":")[0])
+    return take_sample(redis, ledger)
 
 
 def test_each_kind_of_batch_has_its_own_age(redis: Redis) -> None:

@@ -291,8 +291,6 @@ def test_requests_wait_until_they_are_due_and_are_answered(acme: Deployment, liv
     now = box.enqueue("run", {"entity": "crm_lead"})
     box.enqueue("reconcile", {})
     assert set(box.waiting("run")) == {later, now}
-    assert 0 <= box.oldest_seconds("run") < 10
-    assert box.oldest_seconds("other") == 0
     assert list(box.due("run")) == [now]
     assert box.due_kinds() == {"run", "reconcile"}
     with box.lease("run", 60):

@@ -10,7 +10,8 @@ import redis as redis_client
 
 from b24offline import keys
 from b24offline.config import Timers
-from b24offline.ledger import Ledger, silent_circuits
+from b24offline.ledger import Ledger
+from b24offline.monitoring.health_sample import take_sample
 from b24offline.rest import CallRules, RateLimiter
 from b24offline.rest.call_slots import PROBES, CallSlot
 from tests.support.waiting import wait_until
@@ -136,7 +137,7 @@ def test_a_circuit_opens_then_one_call_tries(redis, weights):
     assert take(of, portal="other")[1] == "go"
     wait_until(lambda: (found := take(of))[1] == "go" and found[2].probe, "one call tries")
     assert take(of)[1] == "silent"  # and no second one meanwhile
-    assert list(silent_circuits(redis, Ledger(redis, "t", "acme", Timers()))) == ["others"]
+    assert list(take_sample(redis, Ledger(redis, "t", "acme", Timers())).silent) == ["others"]
 
 
 def test_an_answer_closes_a_circuit_silence_rests_longer(redis):
@@ -149,7 +150,7 @@ def test_an_answer_closes_a_circuit_silence_rests_longer(redis):
     late = of.slots.new("acme", ["crm.deal.get"])  # a call from before the circuit opened is answered after all
     assert of.slots.give_back(late, 0) == "closed"
     assert take(of)[1] == "go"
-    assert silent_circuits(redis, Ledger(redis, "t", "acme", Timers())) == {}
+    assert take_sample(redis, Ledger(redis, "t", "acme", Timers())).silent == {}
 
 
 def test_answers_between_silences_keep_a_circuit_closed(redis):
