@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo unit test lowest check compose-test faults isolation model docs docs-serve
+.PHONY: help install run demo unit test lowest check compose-test faults isolation model bench docs docs-serve
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ isolation: $(DEV) ## 50 portals, ten of them sick: how long do the others wait (
 
 model: $(DEV) ## explore the protocol for one message, rule by rule; DEPTH=2 takes minutes
 	$(BIN)/python -m tests.model --depth $(or $(DEPTH),1) $(ARGS)
+
+bench: $(DEV) ## events per second and cost per event beside bare Celery and a plain loop; QUICK=1: under 5 minutes
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
 check: $(DEV) ## lint, format, types, rooms and doors, generated documents
 	$(BIN)/ruff check .

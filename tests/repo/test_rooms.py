@@ -220,7 +220,7 @@ def product() -> dict[str, str]:
 
 def users() -> dict[str, str]:
     """Return the files of demo and tests that work with whole rooms; a unit test may look into its own."""
-    folders = ("demo", "tests/support", "tests/e2e", "tests/faults", "tests/model", "tests/compose")
+    folders = ("demo", "benchmarks", "tests/support", "tests/e2e", "tests/faults", "tests/model", "tests/compose")
     return {
         file.relative_to(CHECKOUT).as_posix(): file.read_text("utf-8")
         for folder in folders

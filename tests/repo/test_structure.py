@@ -96,7 +96,7 @@ def problems(files: Mapping[str, str]) -> list[str]:
 def checkout_files() -> dict[str, str]:
     return {
         file.relative_to(CHECKOUT).as_posix(): file.read_text("utf-8")
-        for folder in (*LAYERS, "tests")
+        for folder in (*LAYERS, "tests", "benchmarks")
         for pattern in ("*.py", "*.lua")
         for file in (CHECKOUT / folder).rglob(pattern)
     }
