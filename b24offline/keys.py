@@ -46,6 +46,14 @@ queued = _one("queued")
 """Hash of messages in the queue of polls: task and portal -> when it was sent; ``read``: the latest that was read."""
 refused_messages = _one("refused_messages")
 """Number of messages of the broker that were refused; kept for a day after the last."""
+webhook = _one("webhook")
+"""List of issues that wait to be sent to the webhook, the oldest first."""
+webhook_failed = _one("webhook:failed")
+"""How often in a row it did not take one."""
+webhook_wait = _one("webhook:wait")
+"""Exists until it is tried again."""
+webhook_dropped = _one("webhook:dropped")
+"""How many issues did not fit into the list."""
 probes = _one("probes")
 """Sorted set of the calls that try whether a portal answers again, by the end of their lease."""
 

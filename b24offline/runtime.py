@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ from b24offline.errors import ConfigError, StoreUnavailable
 from b24offline.events import Catalogue, Routes, shipped_catalogue
 from b24offline.events import routes as loaded_routes
 from b24offline.ledger import PollSchedule, QueuedMessages, connect, note_refused_message, other_schema
-from b24offline.monitoring import log_alarms
+from b24offline.monitoring import IssueWebhook, log_alarms
 from b24offline.reconciliation import Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests
 from b24offline.rest import CallRules, Http, RateLimiter, TokenSource, make_session
 from b24offline.store import Cipher, Mirror, Store, load_or_create_key
@@ -44,6 +45,8 @@ QUEUE_ORDER_SECONDS: Final = 5.0
 """How much later than another one a message must have been sent to be read after it by any worker."""
 _PORTAL_TTL_SECONDS: Final = 1.0
 _ASKED_SECONDS: Final = 60
+_WEBHOOK_SECONDS: Final = 10.0
+"""How long the webhook may take for its reply."""
 
 
 class Runtime:
@@ -233,7 +236,19 @@ class Runtime:
 
     def log_alarms(self) -> None:
         """Log the issues of all portals that began or are over."""
-        log_alarms(self.store, self.redis, self.config)
+        log_alarms(self.store, self.redis, self.config, self.webhook)
+
+    @cached_property
+    def webhook(self) -> IssueWebhook | None:
+        """Where issues are sent; None: nowhere."""
+        url, secret = self.config.issue_webhook_url, self.config.issue_webhook_secret
+        if url is None or secret is None:
+            return None
+        session = make_session(self.config.service_authorities)
+        http = replace(self.http, session=session, read_timeout_seconds=_WEBHOOK_SECONDS)
+        address, key = url.get_secret_value(), secret.get_secret_value()
+        prefix, scale = self.config.redis_key_prefix, self.config.time_scale
+        return IssueWebhook(self.redis, prefix, http, address, key, scale=scale)
 
     def services(self, name: str) -> PortalServices:
         """Return the objects of one portal; its ``portal`` is at most a second old. Raises `UnknownPortal`."""

@@ -1,10 +1,11 @@
 """The configuration: settings with their rules, lanes, and the waiting times of the protocol."""
 
 from b24offline.config.env import FILE_SUFFIX, Variable, variables
+from b24offline.config.fields import AMQP
 from b24offline.config.lanes import DEFAULT_LANE, Lane, choose
 from b24offline.config.modules import import_pipelines
 from b24offline.config.record_filter import checked_filter, checked_order
-from b24offline.config.settings import AMQP, Config
+from b24offline.config.settings import Config
 from b24offline.config.timers import Timers
 from b24offline.config.validators import is_loopback, masked_url, web_address
 

@@ -39,6 +39,8 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "events": "ONCRMDEALADD,ONCRMDEALUPDATE",
     "filter": '{"=EVENT_NAME": "ONCRMDEALADD"}',
     "ca_file": "/etc/ssl/certs/portal.pem",
+    "issue_webhook_url": "https://alarms.example/b24offline",
+    "issue_webhook_secret": "the output of: openssl rand -hex 32",
     "service_ca_file": "/etc/ssl/certs/services.pem",
     "claim_orphans": "true",
     "auto_subscribe": "true",

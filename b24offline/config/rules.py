@@ -59,6 +59,14 @@ def contradictions(config: Any) -> Iterator[str]:
     ):
         if why:
             yield f"{name} {why}."
+    if config.issue_webhook_url is not None:
+        if config.issue_webhook_secret is None:
+            yield (
+                "B24_ISSUE_WEBHOOK_SECRET (or B24_ISSUE_WEBHOOK_SECRET_FILE) is required because "
+                f"B24_ISSUE_WEBHOOK_URL is set; use {EXAMPLES['issue_webhook_secret']}."
+            )
+        if why := config.refused_address(portal_url=config.issue_webhook_url.get_secret_value()):
+            yield f"B24_ISSUE_WEBHOOK_URL {why}."
     if config.secret_key is None and not config.database_url.startswith("sqlite"):
         yield (
             "B24_SECRET_KEY (or B24_SECRET_KEY_FILE) is required because B24_DATABASE_URL is not SQLite; "

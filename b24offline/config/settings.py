@@ -7,7 +7,7 @@ and no `.env` file is read. The descriptions of the fields are the source of `do
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,24 +19,14 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic.config import JsonDict
 
 from b24offline.config import rules
 from b24offline.config import validators as values
 from b24offline.config.env import config_error, read_environment
+from b24offline.config.fields import AMQP, SECRET, Names, PrimaryName, Seconds
 from b24offline.config.lanes import DEFAULT_LANE, Lane, lanes_from_json
 from b24offline.config.rules import DEFAULT_REDIS_URL
 from b24offline.config.timers import Timers
-
-AMQP: Final = ("amqp:", "amqps:", "pyamqp:")
-"""How the address of a RabbitMQ begins."""
-
-SECRET: Final[JsonDict] = {"secret": True}
-"""Marks a field that may also be given as a file, by a variable ending in `_FILE`, and is never shown."""
-
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-PrimaryName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-Names = Annotated[tuple[str, ...], BeforeValidator(values.comma_separated)]
 
 
 class Config(BaseModel):
@@ -171,8 +161,8 @@ class Config(BaseModel):
     service_ca_file: Annotated[Path, AfterValidator(values.existing_file)] | None = Field(
         default=None,
         description=(
-            "File of certificates (PEM) to verify Redis, RabbitMQ and PostgreSQL with, where their certificates are "
-            "not signed by a public authority."
+            "File of certificates (PEM) to verify Redis, RabbitMQ, PostgreSQL and the issue webhook with, where their "
+            "certificates are not signed by a public authority."
         ),
     )
     connect_timeout_seconds: Annotated[float, Field(gt=0, le=15)] = Field(
@@ -308,6 +298,16 @@ class Config(BaseModel):
             "File that worker and beat touch, at least every 2 s and every B24_TICK_SECONDS, for health checks by "
             "its age. Unset: none, but `b24offline up` uses files of its own to detect hung processes."
         ),
+    )
+    issue_webhook_url: Annotated[SecretStr, AfterValidator(values.secret_web_address)] | None = Field(
+        default=None,
+        description="Address that is sent each issue that begins or is over, as JSON: see docs/issue-webhook.md.",
+        json_schema_extra=SECRET,
+    )
+    issue_webhook_secret: Annotated[SecretStr, AfterValidator(values.one_word)] | None = Field(
+        default=None,
+        description="Signs what is sent there (HMAC-SHA256); required with B24_ISSUE_WEBHOOK_URL.",
+        json_schema_extra=SECRET,
     )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(values.upper)] = (
         Field(default="INFO", description="Least severity that is logged.")

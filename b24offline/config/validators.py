@@ -146,6 +146,12 @@ def portal_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
+def secret_web_address(secret: SecretStr) -> SecretStr:
+    """Return a web address of which a part may be secret, as its path often is."""
+    web_address(secret.get_secret_value())
+    return SecretStr(secret.get_secret_value().strip())
+
+
 def auth_url(url: str) -> str:
     """Return the address of the token endpoint, with its final slash."""
     parts = web_address(url)

@@ -1,6 +1,7 @@
 """The portal over HTTP: one client, tokens, the rate limit, and the guarded offline queue."""
 
 from b24offline.rest.authorization import Grant, authorize_link, code_from, exchange_code
+from b24offline.rest.bodies import TooLarge
 from b24offline.rest.call_slots import NotAnswering
 from b24offline.rest.circuit import CallRules
 from b24offline.rest.client import BatchAnswer, Command, RestClient
@@ -32,7 +33,7 @@ from b24offline.rest.subscriptions import (
     unbind_events,
 )
 from b24offline.rest.token_endpoint import Client
-from b24offline.rest.transport import Http, RawAnswer, make_session
+from b24offline.rest.transport import Http, Lost, NotSent, RawAnswer, make_session
 
 __all__ = [
     "BLOCK_SECONDS",
@@ -53,9 +54,11 @@ __all__ = [
     "Grant",
     "Http",
     "Listed",
+    "Lost",
     "NackOrder",
     "NackRules",
     "NotAnswering",
+    "NotSent",
     "ObjectLister",
     "OfflineQueue",
     "PortalBlocked",
@@ -71,6 +74,7 @@ __all__ = [
     "StepClient",
     "SyncResult",
     "TokenSource",
+    "TooLarge",
     "UnsafeCall",
     "authorize_link",
     "bind_events",

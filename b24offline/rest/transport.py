@@ -93,7 +93,13 @@ class Http:
     auth_hosts: Collection[str] = ()
 
     def exchange(
-        self, verb: str, url: str, *, params: Mapping[str, str] | None = None, body: bytes | None = None
+        self,
+        verb: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        more_headers: Mapping[str, str] | None = None,
     ) -> RawAnswer:
         """Send one request and read its whole answer; ``body`` is JSON.
 
@@ -102,7 +108,7 @@ class Http:
         """
         if not (url.startswith("https:") or self.loopback_http):
             raise NotSent("plain http, and B24_LOOPBACK_HTTP is not set")
-        headers = {"Content-Type": "application/json"} if body is not None else None
+        headers = {**({"Content-Type": "application/json"} if body is not None else {}), **(more_headers or {})}
         request = requests.Request(verb, url, params=params, data=body, headers=headers)
         timeout = (self.connect_timeout_seconds, self.read_timeout_seconds)
         try:
