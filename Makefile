@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo unit test lowest check compose-test faults isolation model bench docs docs-serve
+.PHONY: help install run demo unit test newcomer lowest check compose-test faults isolation model bench docs docs-serve
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ unit: $(DEV) ## run the unit tests: no server, under a minute
 # More files at a time than cores: most of an end-to-end test is waiting.
 test: $(DEV) ## run all tests but those of faults, model and compose-test (JOBS=1: one file at a time)
 	$(PYTEST) -n $(or $(JOBS),4) $(ARGS)
+
+newcomer: $(DEV) ## from an empty folder to the first event, by the quickstart and a real browser; prints its timeline
+	$(BIN)/python -m pytest -q -s tests/e2e/test_newcomer.py $(ARGS)
 
 lowest: $(DEV) ## run the unit tests and one pipeline with the lowest versions that pyproject.toml allows
 	.ci/lowest $(ARGS)

@@ -36,7 +36,7 @@ class _CarefulChannel:
 
     def close(self) -> None:
         """Close. A worker that lost its broker has no connection to put messages back; they come back by themselves."""
-        if self.connection.client is None:  # type: ignore[attr-defined] # kombu's transport; Celery collected it before
+        if not self.closed and self.connection.client is None:  # type: ignore[attr-defined] # kombu has both
             self.do_restore = False
         super().close()  # type: ignore[misc] # kombu's channel has it
 

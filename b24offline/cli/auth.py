@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -77,15 +78,18 @@ def auth(
     known = [portal for portal in runtime.store.portals.list(secret=False) if portal.served]
     at_address = [portal for portal in known if portal.client_endpoint == endpoint and name in ("", portal.name)]
     before = runtime.store.portals.get(at_address[0].name) if at_address else None
-    client = _client(runtime, before, client_id, client_secret_file, auth_url)
-    wanted = Wanted(
-        endpoint,
-        client.client_id,
-        name and checked("portal_name", "--name", name),
-        connector and checked("connector", "--connector", connector),
-    )
     scopes = _scopes(runtime)
-    grant = _authorized(runtime, wanted, client, port, wait, scopes)
+    with closing(Redirects(port)) as redirects:
+        here = f"http://127.0.0.1:{redirects.port}/" if redirects.listening else ""
+        click.echo(requirements(here, scopes))
+        client = _client(runtime, before, client_id, client_secret_file, auth_url)
+        wanted = Wanted(
+            endpoint,
+            client.client_id,
+            name and checked("portal_name", "--name", name),
+            connector and checked("connector", "--connector", connector),
+        )
+        grant = _authorized(runtime, wanted, client, redirects, _waiting(here, port), wait)
     _refuse_other_portal(grant, endpoint)
     existing = known_portal(known, wanted, grant.member_id)
     if existing:
@@ -97,7 +101,8 @@ def auth(
         stored = f"The new tokens of portal {existing.name} are" if existing else "Nothing was"
         raise click.ClickException(f"The portal cannot be served until that is mended. {stored} stored.")
     done = f"{existing.name} has new tokens" if existing else f"{_add(runtime, wanted, client, grant)} was added"
-    click.echo(f"Portal {done}. It is polled while b24offline runs. Check everything: b24offline doctor")
+    click.echo(f"Portal {done}. It is polled while b24offline up runs, or beat and a worker.")
+    click.echo("Check everything: b24offline doctor")
 
 
 def endpoint_of(address: str) -> str:
@@ -175,19 +180,13 @@ def _scopes(runtime: Runtime) -> frozenset[str] | None:
 
 
 def _authorized(
-    runtime: Runtime, wanted: Wanted, client: Client, port: int, wait: float, scopes: frozenset[str] | None
+    runtime: Runtime, wanted: Wanted, client: Client, redirects: Redirects, waiting: str, wait: float
 ) -> Grant:
-    """Show what the application must be and the link, wait for the code, and exchange it at once."""
+    """Show the link, wait for the code, and exchange it at once."""
     state = secrets.token_urlsafe(24)
-    redirects = Redirects(port)
-    try:
-        here = f"http://127.0.0.1:{redirects.port}/" if redirects.listening else ""
-        link = authorize_link(wanted.endpoint, client.client_id, state)
-        click.echo(requirements(here, scopes) + f"\nAn administrator of the portal opens this link:\n\n  {link}\n")
-        click.echo(_waiting(here, port))
-        code = redirects.wait(partial(code_from, state=state), wait)
-    finally:
-        redirects.close()
+    link = authorize_link(wanted.endpoint, client.client_id, state)
+    click.echo(f"\nAn administrator of the portal opens this link:\n\n  {link}\n\n{waiting}")
+    code = redirects.wait(partial(code_from, state=state), wait)
     return exchange_code(runtime.http, wanted.name or _host(wanted.endpoint), client, code)
 
 

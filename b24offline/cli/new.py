@@ -49,13 +49,13 @@ def test_a_deleted_deal_is_gone(capsys):
 """
 INI: Final = "[pytest]\nb24_pipelines = pipelines\n"
 ENV: Final = """\
-# For commands and workers on this machine: set -a; . ./.env; set +a
+# For commands and workers on this machine: . ./.env
 # All settings: docs/settings.md of b24offline. The portal and its tokens are stored by b24offline auth.
-B24_PIPELINES=pipelines
-B24_DATA_DIR=./data
+export B24_PIPELINES=pipelines
+export B24_DATA_DIR=./data
 """
 COMPOSE: Final = """\
-# docker compose run --rm worker b24offline auth https://acme.bitrix24.com && docker compose up -d
+# docker compose run --rm worker b24offline auth acme.bitrix24.com && docker compose up -d
 x-app: &app
   image: ${B24OFFLINE_IMAGE:-b24offline:local}
   init: true
@@ -96,7 +96,7 @@ README: Final = """\
 # {name}
 
 - Your code is in `pipelines.py`; `python -m pytest` tests it, without a portal.
-- On this machine: `set -a; . ./.env; set +a`, `b24offline auth https://acme.bitrix24.com`, then `b24offline up`.
+- On this machine: `. ./.env`, `b24offline auth acme.bitrix24.com`, then `b24offline up`.
 - In containers, with the image of b24offline: `docker compose up -d`, after the first line of `compose.yaml`.
 - What happens: `b24offline status`, and `b24offline nacked` for what failed.
 """
@@ -127,5 +127,6 @@ def new(name: str) -> None:
         raise Refusal(f"{name} exists already. Choose another name. Nothing was made.") from None
     except OSError as error:
         raise click.ClickException(f"{name} cannot be made: {error.strerror}.") from None
-    click.echo(f"Made {name}. Next:\n  cd {name}\n  python -m pytest      # needs: pip install 'b24offline[testing]'")
-    click.echo("  b24offline auth https://acme.bitrix24.com")
+    click.echo(f"Made {name}. Your code goes into pipelines.py. Next:\n  cd {name} && . ./.env")
+    click.echo("  b24offline auth acme.bitrix24.com\n  b24offline up")
+    click.echo("Its test: python -m pytest, after pip install 'b24offline[testing]'.")

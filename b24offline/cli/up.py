@@ -61,8 +61,10 @@ _ROUTINE: Final = re.compile(
 _BANNER: Final = re.compile(
     r"^[\s.|*/\\-]*$|SecurityWarning|superuser privileges|absolutely not recommended|--uid option"
     r"|User information: uid=|_warn_or_raise_security_error|Hitting Ctrl\+C again"
+    r"|Inspect method \w+ failed|Memory overcommit must be enabled"
 )
-"""What Celery prints for a worker that was started by hand."""
+"""What Celery prints for a worker that was started by hand; what Flower says before the first worker is there, and
+Valkey of a machine that is not a server."""
 
 _HOW_TO_ADD: Final = (
     "No portal is configured yet. Connect one; no restart is needed:\n  b24offline auth NAME.bitrix24.com"

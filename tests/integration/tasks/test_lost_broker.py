@@ -25,3 +25,14 @@ def test_a_channel_whose_broker_is_lost_closes_with_a_message_in_hand(tmp_path: 
     channel.close()
     assert held is not None
     assert not held.acknowledged
+
+
+def test_a_channel_that_is_closed_twice_says_nothing(tmp_path: Path) -> None:
+    """As a worker does that is ended: it closes the connection, then each channel."""
+    redis_transport.use()
+    with EmbeddedValkey(tmp_path) as valkey:
+        connection = kombu.Connection(valkey.url)
+        channel = connection.default_channel
+        connection.close()
+        channel.close()
+    assert channel.closed
