@@ -54,8 +54,10 @@ webhook_wait = _one("webhook:wait")
 """Exists until it is tried again."""
 webhook_dropped = _one("webhook:dropped")
 """How many issues did not fit into the list."""
-probes = _one("probes")
-"""Sorted set of the calls that try whether a portal answers again, by the end of their lease."""
+suspects = _one("suspects")
+"""Sorted set of calls that may last, as calls like them brought no answer, by the end of their lease."""
+callers = _one("callers")
+"""Sorted set of threads that call portals, by when they were counted last."""
 
 # -- the ledger of a portal, below its stem
 

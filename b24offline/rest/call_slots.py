@@ -20,24 +20,21 @@ from b24offline import keys
 from b24offline.counters import OBSERVE_LUA
 from b24offline.errors import Actor, RateLimited
 from b24offline.rest.circuit import OPENS_AT, CallRules, circuit_of
+from b24offline.rest.suspects import SuspectPlaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import redis
 
-CROWDED_OUT: Final = -1
-"""In the place of silence: a call that was to try found as many trying elsewhere as may. Its circuit rests again."""
-PROBES: Final = 2
-"""Calls at once, over all portals, that try whether a portal answers again: each may hold a worker for a minute."""
 _LONGEST_TURN: Final = 30
 """Whoever is refused comes back after so many times the spacing of those whose portal is silent, or sooner."""
 _KEPT_MS: Final = 86_400_000
 
 SLOT_LUA: Final = """
--- Fields of the calls: 'call:<slot>' = kind, circuit, lease end, beginning, 1 for a probe;
+-- Fields of the calls: 'call:<slot>' = kind, circuit, lease end, beginning, 1 for a suspect one;
 -- 'circuit:<name>' = silent calls, rests until, times it opened; 'silent:<name>' = when it opened first;
--- 'patience:<name>' = ms, good until; 'turn:<kind>' = when the one that was refused last comes back.
+-- 'patience:<name>', 'usual:<name>' = ms, good until; 'turn:<kind>' = when the one that was refused last comes back.
 local rules = cjson.decode(ARGV[8])
 local now_ms = math.floor(now * 1000)
 
@@ -50,41 +47,50 @@ local function come_back(kind, spacing_ms, least_ms)
   return math.max(turn - now_ms, least_ms)
 end
 
--- Returns why there is no slot (nil when the call has one), the wait in ms, '1' for a probe, and the patience in ms.
-local function take_slot(slot, kind, circuit, waits)
-  local used, all, busy, slow = { run = 0, poll = 0, settle = 0 }, 0, false, false
+-- Returns why there is no slot (nil when the call has one), the wait in ms, '1' for a suspect call, its patience in ms,
+-- and after how many ms it is late.
+local function take_slot(slot, kind, circuit, waits, crowded)
+  local used, all, busy, slow, oldest_ms = { run = 0, poll = 0, settle = 0 }, 0, false, false, 0
   local fields = redis.call('HGETALL', KEYS[3])
   local known, held = {}, nil
   for i = 1, #fields, 2 do
     local name, value = fields[i], fields[i + 1]
     known[name] = value
     if string.sub(name, 1, 5) == 'call:' then
-      local its_kind, its_circuit, ends, began, probe = string.match(value, '^(%a+) (%S+) (%d+) (%d+) (%d)$')
+      local its_kind, its_circuit, ends, began, suspect = string.match(value, '^(%a+) (%S+) (%d+) (%d+) (%d)$')
       local left = tonumber(ends or '0') - now_ms
       if left <= 0 or left > rules.lease_ms then
         redis.call('HDEL', KEYS[3], name)
       elseif name == 'call:' .. slot then
-        held = probe
+        held = suspect
       else
+        local lasts_ms = now_ms - tonumber(began)
         used[its_kind], all = used[its_kind] + 1, all + 1
-        busy = busy or its_circuit == circuit
-        slow = slow or now_ms - tonumber(began) > rules.slow_ms
+        slow = slow or lasts_ms > rules.slow_ms
+        if its_circuit == circuit then busy, oldest_ms = true, math.max(oldest_ms, lasts_ms) end
       end
     end
   end
-  local patience, ends = string.match(known['patience:' .. circuit] or '', '^(%d+) (%d+)$')
-  patience = tonumber(ends or '0') > now_ms and tonumber(patience) or rules.patience_ms
-  if held then return nil, 0, held, patience end
-  local probe = '0'
+  local function noted_ms(what, otherwise_ms)
+    local found, ends = string.match(known[what .. circuit] or '', '^(%d+) (%d+)$')
+    return tonumber(ends or '0') > now_ms and tonumber(found) or otherwise_ms
+  end
+  local patience, late = noted_ms('patience:', rules.patience_ms), math.max(rules.slow_ms, 2 * noted_ms('usual:', 0))
+  if held and not crowded then return nil, 0, held, patience, late end
   local silent, resting = string.match(known['circuit:' .. circuit] or '', '^(%d+) (%d+)')
-  if tonumber(silent or '0') >= rules.opens_at then
+  silent = tonumber(silent or '0')
+  if crowded then
+    redis.call('HDEL', KEYS[3], 'call:' .. slot)
+    return silent >= rules.opens_at and 'silent' or 'slow', come_back(kind, rules.silent_spacing_ms, rules.slow_ms)
+  end
+  local suspect = (silent > 0 or oldest_ms > late) and '1' or '0'
+  if silent >= rules.opens_at then
     local rest = tonumber(resting) - now_ms
     if rest > 0 and rest <= rules.longest_rest_ms then
       return 'silent', come_back(kind, rules.silent_spacing_ms, rest)
     elseif busy then
       return 'silent', come_back(kind, rules.silent_spacing_ms, rules.slow_ms)
     end
-    probe = '1'
   end
   local free = all < rules.in_flight
     and (kind == 'settle' or used.run + used.poll < rules.in_flight - 1)
@@ -95,9 +101,9 @@ local function take_slot(slot, kind, circuit, waits)
     return 'full', waits and 0 or come_back(kind, rules.spacing_ms, 0)
   end
   redis.call('HSET', KEYS[3], 'call:' .. slot,
-    string.format('%s %s %.0f %.0f %s', kind, circuit, now_ms + rules.lease_ms, now_ms, probe))
+    string.format('%s %s %.0f %.0f %s', kind, circuit, now_ms + rules.lease_ms, now_ms, suspect))
   redis.call('PEXPIRE', KEYS[3], rules.kept_ms)
-  return nil, 0, probe, patience
+  return nil, 0, suspect, patience, late
 end
 """
 """Functions of the script of `RateLimiter.take`; it gives the calls as KEYS[3] and the rules as ARGV[8]."""
@@ -118,32 +124,35 @@ if ARGV[6] ~= '' then
 end
 local field, weight = 'circuit:' .. ARGV[2], tonumber(ARGV[3])
 if not weight then return '' end
-local told = 'silent:' .. ARGV[2]
+local told, rules = 'silent:' .. ARGV[2], cjson.decode(ARGV[4])
+local function note_longest(what, ms)
+  local known = string.match(redis.call('HGET', KEYS[1], what .. ARGV[2]) or '0', '^%d+')
+  local longest = math.max(ms, tonumber(known))
+  redis.call('HSET', KEYS[1], what .. ARGV[2], string.format('%.0f %.0f', longest, now_ms + rules.kept_ms))
+end
 if weight == 0 then
+  if tonumber(ARGV[7]) > rules.slow_ms then note_longest('usual:', tonumber(ARGV[7])) end
   redis.call('HDEL', KEYS[1], field)
   return redis.call('HDEL', KEYS[1], told) == 1 and 'closed' or ''
 end
-local rules, known = cjson.decode(ARGV[4]), redis.call('HGET', KEYS[1], field)
-if ARGV[5] ~= '' then
-  local longer = math.max(2 * tonumber(ARGV[5]),
-    tonumber(string.match(redis.call('HGET', KEYS[1], 'patience:' .. ARGV[2]) or '0', '^%d+')))
-  redis.call('HSET', KEYS[1], 'patience:' .. ARGV[2], string.format('%.0f %.0f', longer, now_ms + rules.kept_ms))
-end
+local known = redis.call('HGET', KEYS[1], field)
+if ARGV[5] ~= '' then note_longest('patience:', 2 * tonumber(ARGV[5])) end
 local silent, resting, times = string.match(known or '', '^(%d+) (%d+) (%d+)$')
-silent = tonumber(silent or '0') + math.max(weight, 0)
+silent = tonumber(silent or '0') + weight
 resting, times = tonumber(resting or '0'), tonumber(times or '0')
-local opens = weight > 0 and silent >= rules.opens_at and now_ms >= resting
-if opens then times = times + 1 end
-if opens or weight < 0 then resting = now_ms + rules.rests_ms[math.max(1, math.min(times, #rules.rests_ms))] end
+local opens = silent >= rules.opens_at and now_ms >= resting
+if opens then
+  times = times + 1
+  resting = now_ms + rules.rests_ms[math.min(times, #rules.rests_ms)]
+end
 redis.call('HSET', KEYS[1], field, string.format('%d %.0f %d', silent, resting, times))
 redis.call('PEXPIRE', KEYS[1], rules.kept_ms)
 if opens and times == 1 then redis.call('HSET', KEYS[1], told, string.format('%.0f', now_ms)) end
 return opens and times == 1 and 'opened' or ''
 """
 )
-"""ARGV: slot, circuit, silent calls it counts for ('' when nothing was sent, `CROWDED_OUT`), rules, patience in ms of a
-call that was cut off or '', method and outcome of what was sent or '', ms that it took. Returns what became of the
-circuit."""
+"""ARGV: slot, circuit, silent calls it counts for ('' when nothing was sent), rules, patience in ms of a call that was
+cut off or '', method and outcome of what was sent or '', ms that it took. Returns what became of the circuit."""
 
 _RENEW: Final = (
     _NOW_MS
@@ -158,19 +167,6 @@ return kind and 1 or 0
 """
 )
 """ARGV: slot, lease ms."""
-
-_PROBE: Final = (
-    _NOW_MS
-    + """
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], now_ms + tonumber(ARGV[2]) + 1, '+inf')
-if not redis.call('ZSCORE', KEYS[1], ARGV[1]) and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
-redis.call('ZADD', KEYS[1], now_ms + tonumber(ARGV[2]), ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return 1
-"""
-)
-"""ARGV: slot, lease ms, how many probes there may be. A second time it renews."""
 
 
 class NotAnswering(RateLimited):
@@ -195,14 +191,15 @@ class Request:
 
 @dataclass(slots=True)
 class CallSlot:
-    """One call's place among those of its portal. ``probe``: it tries for all others like it; ``method``: what it is
-    counted as.
+    """One call's place among those of its portal. ``shared``: it has one of the `SuspectPlaces`, too; ``method``: what
+    it is counted as.
     """
 
     portal: str
     circuit: str
+    kind: str
     name: str = field(default_factory=lambda: secrets.token_hex(8))
-    probe: bool = False
+    shared: bool = False
     method: str = ""
 
 
@@ -217,15 +214,16 @@ class CallSlots:
         self.arguments = _arguments(rules, request_seconds)
         self._give_back = redis_client.register_script(_GIVE_BACK)
         self._renew = redis_client.register_script(_RENEW)
-        self._probe = redis_client.register_script(_PROBE)
+        self._places = SuspectPlaces(redis_client, key_prefix=key_prefix, lease_seconds=rules.lease_seconds)
         self._held: dict[str, CallSlot] = {}
         self._lock = threading.Lock()
         self._renewer: threading.Thread | None = None
 
-    def new(self, portal: str, methods: Iterable[str]) -> CallSlot:
+    def new(self, portal: str, methods: Iterable[str], kind: str) -> CallSlot:
         """Return a slot to take; it is renewed from now on."""
         names = set(methods)
-        slot = CallSlot(portal, circuit_of(names), method="batch" if "batch" in names else "".join(names))
+        self._places.note_caller()
+        slot = CallSlot(portal, circuit_of(names), kind, method="batch" if "batch" in names else "".join(names))
         with self._lock:
             self._held[slot.name] = slot
             if self._renewer is None or not self._renewer.is_alive():  # also in a child that was forked
@@ -237,10 +235,13 @@ class CallSlots:
         """Return the key of a portal's calls."""
         return keys.calls(keys.stem(self._key_prefix, portal))
 
-    def begin_probe(self, slot: CallSlot) -> bool:
-        """Return whether this call may be one of the few that try; then it is one."""
-        slot.probe = bool(self._probe(keys=[keys.probes(self._key_prefix)], args=[slot.name, self._lease_ms, PROBES]))
-        return slot.probe
+    def share(self, slot: CallSlot, *, anyway: bool = False) -> bool:
+        """Return whether a suspect or late call has one of the places that such calls share; see `SuspectPlaces.take`.
+
+        The place is renewed and given back together with its slot.
+        """
+        slot.shared = self._places.take(slot.kind, slot.name, "anyway" if anyway else "free")
+        return slot.shared
 
     def give_back(
         self, slot: CallSlot, silence: int | None, cut_off_seconds: float = 0.0, request: Request | None = None
@@ -248,12 +249,12 @@ class CallSlots:
         """End a call. ``silence``: see `silence_of`; None when nothing was sent. Return "opened", "closed" or "".
 
         ``cut_off_seconds``: after how long a call that only reads was given up; the next ones are given twice that.
-        ``request``: what was sent, to be counted.
+        ``request``: what was sent, to be counted, and how long answers take.
         """
         if not self.forget(slot):
             return ""
-        if slot.probe:
-            self._redis.zrem(keys.probes(self._key_prefix), slot.name)
+        if slot.shared:
+            self._places.give_back(slot.kind, slot.name)
         weight = "" if silence is None else silence
         cut_off = round(cut_off_seconds * 1000) or ""
         sent = (f"{slot.method}:{request.outcome}", round(request.seconds * 1000)) if request else ("", 0)
@@ -280,8 +281,8 @@ class CallSlots:
             for slot in slots:  # calls that are over by now were never renewed
                 try:
                     self._renew(keys=[self.key(slot.portal)], args=[slot.name, self._lease_ms])
-                    if slot.probe:
-                        self.begin_probe(slot)
+                    if slot.shared:
+                        self._places.take(slot.kind, slot.name, "renew")
                 except RedisError:
                     break  # the next round tries again; a slot that expires is only a bound that is late
 

@@ -21,6 +21,7 @@ OPENS_AT: Final = 3
 """Silent calls after which a circuit opens; one that used up its time counts as so many."""
 _EVENTS: Final = "event."
 _OTHERS: Final = "others"
+_ACKNOWLEDGING: Final = ".clear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,9 @@ class CallRules:
         patience_seconds: how long a call that only reads waits for its answer at first. Each that is cut off doubles it
             for a day, so that a slow portal is read in the end, and one that begins to hang holds workers for less.
         lease_seconds: a slot whose owner is silent for so long is free again.
-        slow_seconds: while a call is under way for longer, nobody waits for a slot, but comes back later.
+        slow_seconds: while a call is under way for longer, nobody waits for a slot, but comes back later. A call is
+            late after so long, or after twice the longest answer of the last day to calls like it, and then counts
+            among the calls to silent portals.
         rest_seconds: how long an open circuit rests before one call tries, after the first silence and the next ones.
     """
 
@@ -55,6 +58,16 @@ def only_reads(methods: Iterable[str]) -> bool:
     """Return whether a call changes nothing, by its name, so that it may be given up and made again."""
     named = (name for name in methods if name != "batch")
     return all(name.endswith(".list" if name.startswith(_EVENTS) else (".get", ".list")) for name in named)
+
+
+def may_be_given_up(methods: Iterable[str]) -> bool:
+    """Return whether nothing is lost with a call of which nobody waits for the answer: it reads, or is repeated.
+
+    To acknowledge by record ids again is harmless, and what a settle does after an unknown answer.
+    """
+    named = set(methods)
+    acknowledges = all(name.startswith(_EVENTS) and name.endswith(_ACKNOWLEDGING) for name in named)
+    return acknowledges or only_reads(named)
 
 
 def silence_of(error: PortalError, seconds: float, long_seconds: float, slow_seconds: float) -> int:

@@ -2,7 +2,8 @@
 
 ``requests`` limits the wait for each piece of an answer, not for the whole: a server that drips a byte a second would
 block a worker for ever. Here the read timeout bounds everything from the last byte sent to the last byte read, headers
-included, by shortening the socket's timeout before each read.
+included, by shortening the socket's timeout before each read. A caller may be asked on the way, once, whether an answer
+that is late is still waited for (`when_late`).
 
 ``urllib3`` gives each address of a host the whole connect timeout, and the look-up of its name none. Here one connect
 timeout bounds name, addresses and TLS together: what takes longer is closed before anything is sent.
@@ -14,6 +15,9 @@ import http.client
 import io
 import socket
 import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from requests.adapters import HTTPAdapter
@@ -23,28 +27,65 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionErr
 from urllib3.util.connection import allowed_gai_family, create_connection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from _typeshed import WriteableBuffer
     from urllib3 import Retry
 
 
-class _DeadlineReader(io.RawIOBase):
-    """Reads from a socket's file; the timeout of each read is the time left until the deadline."""
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """After how many seconds an answer is late, and the function that says whether it is waited for all the same."""
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
+    after_seconds: float
+    waits: Callable[[], bool]
+
+
+_lateness: ContextVar[Lateness | None] = ContextVar("b24offline_lateness", default=None)
+
+
+@contextmanager
+def when_late(lateness: Lateness | None) -> Iterator[None]:
+    """Let the answers to requests of this block be late after a while; they end as if their time was over, or not."""
+    token = _lateness.set(lateness)
+    try:
+        yield
+    finally:
+        _lateness.reset(token)
+
+
+class _DeadlineReader(io.RawIOBase):
+    """Reads from a socket; the timeout of each read is the time left until the answer is late, or its time is over."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, allowed_seconds: float) -> None:
         super().__init__()
+        began = time.monotonic()
         self._raw = raw
         self._sock = sock
-        self._deadline = deadline
+        self._deadline = began + allowed_seconds
+        self._lateness = _lateness.get()
+        self._late_at = began + self._lateness.after_seconds if self._lateness else self._deadline
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int | None:
-        left_seconds = self._deadline - time.monotonic()
+        if self._lateness is not None and self._late_at < self._deadline:
+            try:
+                return self._read(buffer, self._late_at)
+            except TimeoutError:
+                waits, self._lateness = self._lateness.waits, None
+                if not waits():
+                    raise
+        return self._read(buffer, self._deadline)
+
+    def _read(self, buffer: WriteableBuffer, until: float) -> int:
+        left_seconds = until - time.monotonic()
         if left_seconds <= 0:
             raise TimeoutError("the answer was not complete in time")
         self._sock.settimeout(left_seconds)
-        return self._raw.readinto(buffer)
+        # Not through the socket's file, which can read no more after one timeout.
+        return self._sock.recv_into(buffer)
 
     def close(self) -> None:
         self._raw.close()
@@ -61,8 +102,7 @@ class _DeadlineResponse(http.client.HTTPResponse):
         allowed_seconds = sock.gettimeout()
         if allowed_seconds is not None:
             raw = self.fp.detach()
-            deadline = time.monotonic() + allowed_seconds
-            self.fp = io.BufferedReader(_DeadlineReader(raw, sock, deadline))
+            self.fp = io.BufferedReader(_DeadlineReader(raw, sock, allowed_seconds))
 
 
 class _PlainConnection(HTTPConnection):

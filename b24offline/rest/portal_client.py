@@ -25,8 +25,9 @@ from b24offline.errors import (
     QueryLimitExceeded,
     RateLimited,
 )
-from b24offline.rest.call_slots import CROWDED_OUT, NotAnswering, Request
-from b24offline.rest.circuit import OPENS_AT, only_reads, silence_of
+from b24offline.rest.call_slots import NotAnswering, Request
+from b24offline.rest.circuit import OPENS_AT, may_be_given_up, only_reads, silence_of
+from b24offline.rest.connections import Lateness, when_late
 from b24offline.rest.rate_limit import BLOCK_SECONDS, NOT_WAITED, PortalBlocked
 
 if TYPE_CHECKING:
@@ -157,21 +158,22 @@ class PortalClient:
         if tokens.access == self._expired:
             tokens = self._tokens.refresh(self._portal, tokens.access)
         slots = self._rate_limiter.slots
-        slot = slots.new(self._portal, methods)
-        turn = _Turn(self, tokens.access)
+        slot = slots.new(self._portal, methods, kind)
+        call = _Turn(self, tokens.access, slot, may_be_given_up(methods))
         try:
-            patience_seconds = self._wait_for_turn(methods, kind, slot, waits=waits)
+            turn = self._wait_for_turn(methods, kind, slot, waits=waits)
+            call.late_seconds = turn.late_seconds
             if only_reads(methods):
-                turn.patience_seconds = patience_seconds
-            yield turn
+                call.patience_seconds = turn.patience_seconds
+            yield call
         finally:
             # A slot that cannot be given back expires; what the call brought must not be lost with it.
             with suppress(RedisError):
-                self._note(slot, slots.give_back(slot, turn.silence, turn.cut_off_seconds, turn.request))
+                self._note(slot, slots.give_back(slot, call.silence, call.cut_off_seconds, call.request))
 
-    def _wait_for_turn(self, methods: Collection[str], kind: Kind, slot: CallSlot, *, waits: bool) -> float:
-        """Return the patience of reads when the call has its slot and was counted; raise RateLimited when that takes
-        too long."""
+    def _wait_for_turn(self, methods: Collection[str], kind: Kind, slot: CallSlot, *, waits: bool) -> Turn:
+        """Return the limiter's reply when the call has its slot, its place if it is suspect, and was counted; raise
+        RateLimited when that takes too long."""
         limiter = self._rate_limiter
         left_seconds, look_seconds = self._max_wait_seconds, _FIRST_LOOK_SECONDS
         waited = NOT_WAITED
@@ -179,11 +181,10 @@ class PortalClient:
         while True:
             nap, waits = min(left_seconds, longest_nap), waits and look_seconds <= left_seconds
             turn = limiter.take(self._portal, kind, methods, slot, nap_seconds=nap, waits=waits, waited=waited)
-            if turn.probe and not slot.probe and not limiter.slots.begin_probe(slot):
-                limiter.slots.give_back(slot, CROWDED_OUT)
-                raise NotAnswering(self._portal, limiter.slots.rules.rest_seconds[0])
+            if turn.suspect and not slot.shared and not limiter.slots.share(slot):
+                turn = limiter.take(self._portal, kind, methods, slot, crowded=True)
             if turn.why == "go":
-                return turn.patience_seconds
+                return turn
             wait_seconds = max(turn.wait_seconds, _SHORTEST_WAIT_SECONDS)
             if turn.why == "full" and waits:
                 wait_seconds, look_seconds = look_seconds, min(2 * look_seconds, _LONGEST_LOOK_SECONDS)
@@ -229,15 +230,19 @@ class _Turn:
 
     Attributes:
         patience_seconds: how long it waits for its answer; None: as long as any call.
+        late_seconds: after how long it needs one of the places that calls to silent portals share, or is given up.
         silence: what it counts for, see `silence_of`; None while nothing was sent.
         cut_off_seconds: the patience, where it ended the call.
         request: how it ended; None while nothing was sent.
     """
 
-    def __init__(self, client: PortalClient, token: str) -> None:
+    def __init__(self, client: PortalClient, token: str, slot: CallSlot, may_be_given_up: bool) -> None:
         self._client = client
         self._token = token
+        self._slot = slot
+        self._may_be_given_up = may_be_given_up
         self.patience_seconds: float | None = None
+        self.late_seconds = 0.0
         self.silence: int | None = None
         self.cut_off_seconds = 0.0
         self.request: Request | None = None
@@ -248,9 +253,12 @@ class _Turn:
         long_seconds = rules.long_seconds
         if self.patience_seconds is not None:
             client, long_seconds = client.within(self.patience_seconds), min(long_seconds, self.patience_seconds)
+        # One that is suspect has its place.
+        late = None if self._slot.shared else Lateness(self.late_seconds, self._waits_though_late)
         began = time.monotonic()
         try:
-            reply = send(client, self._token)
+            with when_late(late):
+                reply = send(client, self._token)
         except PortalError as error:
             self.request = Request(type(error).__name__, time.monotonic() - began)
             self.silence = silence_of(error, self.request.seconds, long_seconds, rules.slow_seconds)
@@ -263,3 +271,11 @@ class _Turn:
         self.silence = 0
         self.request = Request("answered", time.monotonic() - began)
         return reply
+
+    def _waits_though_late(self) -> bool:
+        """Return whether the answer is waited for: the call found a shared place, or its end would not be known."""
+        try:
+            found = self._client._rate_limiter.slots.share(self._slot, anyway=not self._may_be_given_up)
+        except RedisError:
+            found = True  # the places are a bound, not a lock
+        return found

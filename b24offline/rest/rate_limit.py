@@ -63,7 +63,7 @@ _TAKE: Final = (
 local kind, slot, circuit = ARGV[5], ARGV[6], ARGV[7]
 local function turned_away(why, seconds)
   redis.call('HINCRBY', KEYS[4], 'turned_away:' .. why, 1)
-  return { why, string.format('%.6f', seconds), '0', '0' }
+  return { why, string.format('%.6f', seconds), '0', '0', '0' }
 end
 local function refused(why, seconds)
   if slot ~= '' then redis.call('HDEL', KEYS[3], 'call:' .. slot) end
@@ -74,28 +74,28 @@ if blocked > 0 then return refused('blocked', blocked / 1000) end
 local paused = 0
 for i = 5, #KEYS do paused = math.max(paused, redis.call('PTTL', KEYS[i])) end
 if paused > 0 then return refused('paused', paused / 1000) end
-local probe, patience = '0', 0
+local suspect, patience, late = '0', 0, 0
 if slot ~= '' then
   local why, wait
-  why, wait, probe, patience = take_slot(slot, kind, circuit, ARGV[9] == '1')
-  if why == 'full' and ARGV[9] == '1' then return { why, '0', '0', '0' } end
+  why, wait, suspect, patience, late = take_slot(slot, kind, circuit, ARGV[9] == '1', ARGV[9] == 'crowded')
+  if why == 'full' and ARGV[9] == '1' then return { why, '0', '0', '0', '0' } end
   if why then return turned_away(why, wait / 1000) end
 end
 local wait = empty_at - now - tonumber(ARGV[2])
 if wait > 0.000001 then
-  if slot == '' or wait <= tonumber(ARGV[4]) then return { 'rate', string.format('%.6f', wait), probe, '0' } end
+  if slot == '' or wait <= tonumber(ARGV[4]) then return { 'rate', string.format('%.6f', wait), suspect, '0', '0' } end
   return refused('paused', math.max(wait, come_back(kind, rules.spacing_ms, 0) / 1000))
 end
 store(empty_at + tonumber(ARGV[1]))
 observe(KEYS[4], 'wait:rate', ARGV[10] * 1000, 1)
 observe(KEYS[4], 'wait:slot', ARGV[11] * 1000, 1)
-return { 'go', '0', probe, tostring(patience) }
+return { 'go', '0', suspect, tostring(patience), tostring(late) }
 """
 )
 """KEYS: the bucket, the block, the calls, the counters, pauses of methods. ARGV: seconds for one request,
 seconds of filling allowed beforehand, longest plausible filling, longest wait with a slot, kind, slot or '', circuit,
-rules of slots, 1 for a call that looks again soon when all slots are taken, seconds that it has waited for the rate
-limit, and for a slot."""
+rules of slots; then 1 for a call that looks again soon when all slots are taken, "crowded" for a suspect one that found
+no shared place; seconds that it has waited for the rate limit, and for a slot."""
 
 _FILL: Final = (
     _EMPTY_AT
@@ -132,14 +132,16 @@ class Turn:
             has none where a method is "paused" or the limit far away, the portal "blocked", all slots taken ("full",
             by calls that last: "slow"), or where calls like it brought no answer ("silent").
         wait_seconds: when to ask again; 0.0 when it may go.
+        suspect: whether calls like it brought no answer last, or one is late: it needs one of the `SuspectPlaces`.
         patience_seconds: how long a call that only reads is to wait for its answer, when it may go.
-        probe: whether it is the one call that tries whether calls like it are answered again.
+        late_seconds: after how long without an answer it is late.
     """
 
     why: Why
     wait_seconds: float = 0.0
-    probe: bool = False
+    suspect: bool = False
     patience_seconds: float = 0.0
+    late_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +222,14 @@ class RateLimiter:
         nap_seconds: float = 0.0,
         waits: bool = False,
         waited: Waited = NOT_WAITED,
+        crowded: bool = False,
     ) -> Turn:
         """Ask for a turn, one script for all: block, pauses of the methods, slot and circuit, and the rate.
 
         A call keeps its slot while it waits for the rate limit, unless the wait is longer than ``nap_seconds``. One
         that ``waits`` for a slot is told no time; others are, each a later one than the one before. ``waited``: for how
-        long it has waited until now, to be counted once it goes.
+        long it has waited until now, to be counted once it goes. ``crowded``: it is suspect and found no shared place,
+        so that it gives its slot back and is told when to come.
         """
         named = [keys.rate_method(self._key_prefix, portal, method) for method in methods]
         reply = self._take(
@@ -240,12 +244,12 @@ class RateLimiter:
                 *(self._request_seconds, self._ahead_seconds[kind], self._longest_seconds, nap_seconds, kind),
                 *((slot.name, slot.circuit) if slot else ("", "")),
                 self.slots.arguments,
-                int(waits),
+                "crowded" if crowded else int(waits),
                 *(waited.rate_seconds, waited.slot_seconds),
             ],
         )
-        why, wait, probe, patience = (part.decode() if isinstance(part, bytes) else str(part) for part in reply)
-        return Turn(cast("Why", why), float(wait), probe == "1", float(patience) / 1000)
+        why, wait, suspect, patience, late = (part.decode() if isinstance(part, bytes) else str(part) for part in reply)
+        return Turn(cast("Why", why), float(wait), suspect == "1", float(patience) / 1000, float(late) / 1000)
 
     def slow_down(self, portal: str, seconds: float) -> None:
         """Refuse all requests for so many seconds, then allow the steady rate without a burst, settling first."""

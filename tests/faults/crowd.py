@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from b24offline import keys
 from b24offline.emulator import Control
 from tests.faults.gauges import Gauges, growth
 from tests.faults.stage import PORTAL, Stage, wait_until
@@ -29,24 +30,31 @@ def quantile(samples: Sequence[float], part: float) -> float:
 
 @dataclass
 class Phase:
-    """Seconds from change to acknowledgement, and bytes, while something was so."""
+    """Seconds from change to acknowledgement, bytes, and calls to the sick portals, while something was so."""
 
     what: str
     waits: list[float] = field(default_factory=list)
     worker_bytes: list[int] = field(default_factory=list)
     ledger_bytes: list[int] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
 
     @property
     def p95(self) -> float:
         """What 95 of 100 changes wait at most."""
         return quantile(self.waits, 0.95)
 
+    @property
+    def usually_held(self) -> float:
+        """How many calls to sick portals are under way at most, for nine tenths of the time; each holds a process."""
+        return quantile(self.held, 0.9)
+
     def __str__(self) -> str:
         return (
             f"{self.what}: p50 {quantile(self.waits, 0.5):.2f} s, p95 {self.p95:.2f} s, longest "
-            f"{max(self.waits):.2f} s of {len(self.waits)} changes; workers {max(self.worker_bytes) >> 20} MB "
-            f"(x {growth(self.worker_bytes):.2f}), ledger {max(self.ledger_bytes) / (1 << 20):.1f} MB "
-            f"(x {growth(self.ledger_bytes):.2f})"
+            f"{max(self.waits):.2f} s of {len(self.waits)} changes; processes held by sick portals: "
+            f"{sum(self.held) / len(self.held):.2f}, p90 {self.usually_held:g}, at most {max(self.held)}; "
+            f"workers {max(self.worker_bytes) >> 20} MB (x {growth(self.worker_bytes):.2f}), "
+            f"ledger {max(self.ledger_bytes) / (1 << 20):.1f} MB (x {growth(self.ledger_bytes):.2f})"
         )
 
 
@@ -73,6 +81,13 @@ class Crowd:
         """Return how many batches of each sick portal are open."""
         return [len(self.stage.runtime.services(name).ledger.open_batches()) for name in self.sick]
 
+    def held(self) -> int:
+        """Return how many calls to the sick portals are under way: what they take, however busy the machine."""
+        with self.stage.redis.pipeline(transaction=False) as pipe:
+            for name in self.sick:
+                pipe.hkeys(keys.calls(self.stage.runtime.services(name).ledger.stem))
+            return sum(name.startswith("call:") for found in pipe.execute() for name in found)
+
     def measure(self, what: str, *, rounds: int, round_seconds: float = 5.0, sick_too: bool = False) -> Phase:
         """Change a deal of each healthy portal in turn, round after round, and wait for all acknowledgements.
 
@@ -89,6 +104,7 @@ class Crowd:
             for control in self.healthy.values():
                 control.change("crm_deal", "update")
                 time.sleep(pause)
+                phase.held.append(self.held())
             self._look(phase)
         wait_until(
             lambda: all(one.state()["records"] == 0 for one in self.healthy.values()), f"{what}: all settled", 600

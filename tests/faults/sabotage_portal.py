@@ -25,6 +25,7 @@ from b24offline.rest import (
     call_slots,
     oauth,
     portal_client,
+    suspects,
 )
 from b24offline.store import Mirror, TokenPairs
 
@@ -182,6 +183,12 @@ def _slots_per_portal(put: Put) -> None:
 
     put(call_slots, "_arguments", arguments)
     put(portal_client, "only_reads", lambda methods: False)
+    _shared_places(put)
+
+
+def _shared_places(put: Put) -> None:
+    """Any number of calls to silent portals at once."""
+    put(suspects.SuspectPlaces, "take", lambda self, kind, slot, want="free": True)
 
 
 GUARDS: Final[Mapping[str, Switch]] = {
@@ -194,5 +201,6 @@ GUARDS: Final[Mapping[str, Switch]] = {
     "unknown run": _unknown_run,
     "refusal of reads from the future": _future,
     "slots per portal": _slots_per_portal,
+    "places of suspect calls": _shared_places,
 }
 """Guard -> how it is switched off in this process."""

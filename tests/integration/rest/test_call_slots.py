@@ -13,7 +13,7 @@ from b24offline.config import Timers
 from b24offline.ledger import Ledger
 from b24offline.monitoring.health_sample import take_sample
 from b24offline.rest import CallRules, RateLimiter
-from b24offline.rest.call_slots import PROBES, CallSlot
+from b24offline.rest.call_slots import CallSlot, Request
 from tests.support.waiting import wait_until
 
 KEY = keys.calls(keys.stem("t", "acme"))
@@ -26,7 +26,7 @@ def limiter(redis, requests_per_second=100, **rules):
 
 def take(of, kind="run", method="crm.deal.get", portal="acme"):
     """Ask for a turn. Return the slot, the reason, and the wait."""
-    slot = of.slots.new(portal, [method])
+    slot = of.slots.new(portal, [method], kind)
     turn = of.take(portal, kind, [], slot)
     return slot, turn.why, turn
 
@@ -94,7 +94,7 @@ def test_workers_together_never_hold_more_slots(valkey, redis):
 def test_the_slots_of_a_killed_worker_are_free_again(redis):
     of = limiter(redis, lease_seconds=1.0)
     for name in ("a", "b"):
-        assert of.take("acme", "run", [], CallSlot("acme", "others", name)).why == "go"  # nobody renews them
+        assert of.take("acme", "run", [], CallSlot("acme", "others", "run", name)).why == "go"  # nobody renews them
     assert take(of)[1] == "full"
     wait_until(lambda: take(of)[1] == "go", "the slots expire")
 
@@ -118,14 +118,15 @@ def test_who_is_refused_comes_back_after_the_one_before(redis):
     waits = [take(of)[2].wait_seconds for _ in range(8)]
     assert waits == sorted(waits)
     assert waits[-1] > 2 * waits[0]
-    assert of.take("acme", "run", [], of.slots.new("acme", ["m"]), waits=True).wait_seconds == 0  # looks again itself
+    slot = of.slots.new("acme", ["m"], "run")
+    assert of.take("acme", "run", [], slot, waits=True).wait_seconds == 0  # looks again itself
 
 
 def test_nobody_waits_for_slots_of_calls_that_last(redis):
     of = limiter(redis, slow_seconds=0.05)
     take(of), take(of)
     time.sleep(0.1)
-    assert of.take("acme", "run", [], of.slots.new("acme", ["m"]), waits=True).why == "slow"
+    assert of.take("acme", "run", [], of.slots.new("acme", ["m"], "run"), waits=True).why == "slow"
 
 
 @pytest.mark.parametrize("weights", [[1, 1, 1], [3]])
@@ -135,7 +136,7 @@ def test_a_circuit_opens_then_one_call_tries(redis, weights):
     assert take(of)[1] == "silent"
     assert take(of, "poll", "event.offline.get")[1] == "go"  # has a circuit of its own
     assert take(of, portal="other")[1] == "go"
-    wait_until(lambda: (found := take(of))[1] == "go" and found[2].probe, "one call tries")
+    wait_until(lambda: (found := take(of))[1] == "go" and found[2].suspect, "one call tries")
     assert take(of)[1] == "silent"  # and no second one meanwhile
     assert list(take_sample(redis, Ledger(redis, "t", "acme", Timers())).silent) == ["others"]
 
@@ -147,7 +148,7 @@ def test_an_answer_closes_a_circuit_silence_rests_longer(redis):
     wait_until(lambda: found.append(take(of)) or found[-1][1] == "go", "one call tries")
     assert of.slots.give_back(found[-1][0], 1) == ""
     assert take(of)[2].wait_seconds > 25
-    late = of.slots.new("acme", ["crm.deal.get"])  # a call from before the circuit opened is answered after all
+    late = of.slots.new("acme", ["crm.deal.get"], "run")  # a call from before the circuit opened is answered after all
     assert of.slots.give_back(late, 0) == "closed"
     assert take(of)[1] == "go"
     assert take_sample(redis, Ledger(redis, "t", "acme", Timers())).silent == {}
@@ -160,17 +161,48 @@ def test_answers_between_silences_keep_a_circuit_closed(redis):
     assert take(of)[1] == "go"
 
 
-def test_few_calls_try_over_all_portals(redis):
-    of = limiter(redis, lease_seconds=1.0)
-    names = [f"p{number}" for number in range(PROBES + 1)]
-    slots = [of.slots.new(name, ["m"]) for name in names]
-    assert [of.slots.begin_probe(slot) for slot in slots] == [True] * PROBES + [False]
-    assert of.slots.begin_probe(slots[0])  # again: it renews
-    of.slots.give_back(slots[0], 1)
-    assert of.slots.begin_probe(slots[-1])
-    for slot in slots:
-        of.slots.forget(slot)  # their worker is killed
-    wait_until(lambda: of.slots.begin_probe(of.slots.new("new", ["m"])), "its places are free again")
+def test_calls_after_a_silent_one_are_suspect_until_one_is_answered(redis):
+    of = limiter(redis)
+    assert not take(of)[2].suspect
+    silent(of, 1)
+    slot, why, turn = take(of)
+    assert (why, turn.suspect) == ("go", True)
+    assert not take(of, "poll", "event.offline.get")[2].suspect
+    of.slots.give_back(slot, 0)
+    assert not take(of)[2].suspect
+
+
+def test_calls_beside_a_late_one_are_suspect_a_slow_portal_has_more_time(redis):
+    of = limiter(redis, slow_seconds=0.2)
+    first, _, turn = take(of)
+    assert turn.late_seconds == pytest.approx(0.2)
+    time.sleep(0.25)
+    second, _, turn = take(of)
+    assert turn.suspect
+    of.slots.give_back(first, 0, request=Request("answered", 0.4))
+    of.slots.give_back(second, 0, request=Request("answered", 0.01))
+    _, _, turn = take(of)
+    assert (turn.suspect, turn.late_seconds) == (False, pytest.approx(0.8))
+    time.sleep(0.25)
+    assert not take(of)[2].suspect
+
+
+@pytest.mark.parametrize(("weight", "why"), [(1, "slow"), (3, "silent")])
+def test_a_suspect_call_without_a_place_is_told_when_to_come(redis, weight, why):
+    of = limiter(redis, slow_seconds=1.0, rest_seconds=(0.05,))
+    silent(of, weight)
+    time.sleep(0.1)
+    waits = []
+    for _ in range(3):
+        slot, _, turn = take(of)
+        assert turn.suspect
+        refused = of.take("acme", "run", [], slot, crowded=True)
+        of.slots.forget(slot)
+        assert refused.why == why
+        waits.append(refused.wait_seconds)
+    assert waits == sorted(waits)
+    assert waits[-1] > 2
+    assert take(of)[1] == "go"  # they hold no slot
 
 
 @pytest.mark.parametrize("value", ["run others 9999999999999 9999999999999 0", "nonsense"])

@@ -114,3 +114,50 @@ def test_a_read_is_given_up_early_the_next_has_twice_the_time(portal, redis, tmp
     assert time.monotonic() - begun < 1.5
     wait_until(read, "it is read with more patience")
     assert refused.count(errors.UnknownAnswer) == 2
+
+
+def seconds_of(call, error=errors.UnknownAnswer):
+    begun = time.monotonic()
+    with pytest.raises(error):
+        call()
+    return time.monotonic() - begun
+
+
+def test_a_late_read_is_given_up_when_other_portals_have_the_places(portal, redis, tmp_path):
+    portal.hangs, portal.seconds = ("crm.deal.get", "crm.deal.update", "event.offline.clear"), 2.0
+    parts = Parts(portal, redis, tmp_path, read_timeout_seconds=30, call_rules=CallRules(slow_seconds=0.3))
+    crowd = parts.rate_limiter.slots
+    elsewhere = [crowd.new("other", ["crm.deal.get"], "run"), crowd.new("other", ["event.offline.clear"], "settle")]
+    assert all(map(crowd.share, elsewhere))
+    assert seconds_of(lambda: parts.client.call("crm.deal.get")) < 1.5
+    assert seconds_of(lambda: parts.client.call("crm.deal.get"), errors.RateLimited) < 0.3  # was not sent again
+    assert seconds_of(lambda: parts.client.call("event.offline.clear", kind="settle")) < 1.5
+    assert [method for method, _ in portal.calls] == ["crm.deal.get", "event.offline.clear"]
+    for one in elsewhere:
+        crowd.give_back(one, 0)
+    wait_until(lambda: comes(lambda: parts.client.call("crm.deal.get")), "with a place it has its time")
+    assert parts.client.call("crm.deal.get") == 4
+    assert redis.zcard(keys.suspects("t")) == 0
+
+
+def comes(call):
+    try:
+        return call()
+    except errors.RateLimited:
+        return None
+
+
+def test_a_late_write_is_waited_for_and_counts_among_the_suspect(portal, redis, tmp_path):
+    portal.hangs = ("crm.deal.update",)
+    parts = Parts(portal, redis, tmp_path, read_timeout_seconds=30, call_rules=CallRules(slow_seconds=0.3))
+    crowd = parts.rate_limiter.slots
+    assert crowd.share(crowd.new("other", ["crm.deal.get"], "run"))
+    replies = []
+    caller = threading.Thread(target=lambda: replies.append(parts.client.call("crm.deal.update")))
+    caller.start()
+    wait_until(lambda: redis.zcard(keys.suspects("t")) == 2, "the late call is counted")
+    assert not crowd.share(crowd.new("third", ["event.offline.list"], "settle"))
+    portal.answers.set()
+    caller.join()
+    assert replies == [1]
+    assert redis.zcard(keys.suspects("t")) == 1

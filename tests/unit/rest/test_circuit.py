@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from b24offline.errors import AuthLost, ServerError, UnknownAnswer, Unreachable
-from b24offline.rest.circuit import OPENS_AT, circuit_of, only_reads, silence_of
+from b24offline.rest.circuit import OPENS_AT, circuit_of, may_be_given_up, only_reads, silence_of
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,9 @@ def test_only_calls_without_any_answer_are_silent(kind, status, seconds, counts)
 )
 def test_what_changes_something_is_never_given_up_early(methods, reads):
     assert only_reads(methods) is reads
+    assert may_be_given_up(methods) is (reads or methods == ["event.offline.clear"])  # that is repeated by id
+
+
+def test_a_call_that_acknowledges_and_more_is_waited_for():
+    assert not may_be_given_up(["event.offline.clear", "event.offline.error"])
+    assert not may_be_given_up(["crm.deal.clear"])
