@@ -18,11 +18,13 @@ from b24offline.cli.output import Refusal, load_runtime, show_json, show_table
 from b24offline.cli.portal_import import import_portals
 from b24offline.cli.portal_view import TITLES, facts, open_batches, row
 from b24offline.events import DesiredState
+from b24offline.ledger import unfinished
 from b24offline.monitoring import PortalStatus, portal_status, portal_statuses
 
 if TYPE_CHECKING:
     from typing import TextIO
 
+    from b24offline.delivery import PortalServices
     from b24offline.runtime import Runtime
 
 _LOOK_SECONDS = 0.5
@@ -135,9 +137,20 @@ def drain(name: str, wait: bool, timeout: float) -> None:
 @portal.command(cls=Audited)
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Also when batches are open or the portal cannot be reached.")
-def remove(name: str, force: bool) -> None:
-    """Unsubscribe a portal from its events and delete its tokens. Drain it first."""
-    for line in load_runtime().services(name).lifecycle.remove(force=force):
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+def remove(name: str, force: bool, yes: bool) -> None:
+    """Unsubscribe a portal from its events and delete its tokens. Drain it first.
+
+    It names what waits there, and asks.
+    """
+    runtime = load_runtime()
+    services = runtime.services(name)
+    if services.portal.served and not yes:
+        if not force:
+            services.lifecycle.refuse_open(services.portal)
+        click.echo(f"Removing {name} ends its subscriptions and deletes its tokens. {_waits(runtime, services)}")
+        click.confirm("Continue?", abort=True)
+    for line in services.lifecycle.remove(force=force):
         click.echo(line)
 
 
@@ -219,6 +232,21 @@ def _await_drained(runtime: Runtime, name: str, timeout_seconds: float) -> None:
     if (state := status.portal.desired_state) is not DesiredState.PAUSED:
         raise click.ClickException(f"Portal {name} is no longer draining: its desired state is now {state}.")
     click.echo(f"Portal {name} is drained and paused.")
+
+
+def _waits(runtime: Runtime, services: PortalServices) -> str:
+    """Return what waits at a portal, and that nobody will run it."""
+    try:
+        left = unfinished(runtime.redis, services.ledger)
+    except RedisError:
+        return "The ledger cannot be reached, so nobody knows what waits there."
+    counted = {
+        f"reserved events with {left.runs} unfinished runs": left.reserved,
+        "nacked events": left.nacked,
+        "dead letters": left.dead_lettered,
+    }
+    waits = [f"{count} {what}" for what, count in counted.items() if count]
+    return f"This deployment will not run what waits there: {', '.join(waits)}." if waits else "Nothing waits there."
 
 
 def _status(runtime: Runtime, name: str) -> PortalStatus:

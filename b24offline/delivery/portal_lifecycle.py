@@ -135,7 +135,7 @@ class PortalLifecycle:
             yield f"Portal {name} was removed already."
             return
         if not force:
-            self._refuse_undrained(portal)
+            self.refuse_open(portal)
         if portal.desired_state is not DesiredState.PAUSED:
             # No tick may subscribe again what is unsubscribed next.
             self._portals.set_desired_state(name, DesiredState.PAUSED)
@@ -157,7 +157,8 @@ class PortalLifecycle:
             yield "The ledger cannot be reached; what it holds of the portal stays until it is emptied."
         yield f"Portal {name} is removed; its tokens are deleted."
 
-    def _refuse_undrained(self, portal: Portal) -> None:
+    def refuse_open(self, portal: Portal) -> None:
+        """Raise `StoreError` where the portal is not drained, something of it is open, or nobody knows."""
         name = portal.name
         if portal.desired_state is not DesiredState.PAUSED:
             raise StoreError(

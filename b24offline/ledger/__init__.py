@@ -3,7 +3,7 @@
 from b24offline.ledger.batches import SYNTHETIC_PREFIX, BatchKind, Entry, is_synthetic, run_id
 from b24offline.ledger.deployment_counters import deployment_counters
 from b24offline.ledger.fencing import MAX_RETRYING_RECORDS, Fencing
-from b24offline.ledger.inspect import PLACES, Waiting, error_lane
+from b24offline.ledger.inspect import PLACES, Unfinished, Waiting, error_lane, unfinished
 from b24offline.ledger.job_queue import RECONCILE, RUN, Body, JobQueue
 from b24offline.ledger.lease_renewer import LeaseRenewer, StepLimits
 from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS, STEP_STRIDE, Ledger
@@ -76,6 +76,7 @@ __all__ = [
     "Snapshot",
     "StepLease",
     "StepLimits",
+    "Unfinished",
     "Waiting",
     "connect",
     "deployment_counters",
@@ -99,5 +100,6 @@ __all__ = [
     "reset_ledgers",
     "run_id",
     "save_reconciled",
+    "unfinished",
     "with_open_work",
 ]

@@ -6,6 +6,7 @@ Reads only, in many small steps; what changes meanwhile may be seen before or af
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Place = Literal["nacked", "retrying", "dead-lettered"]
 PLACES: Final[tuple[Place, ...]] = ("nacked", "retrying", "dead-lettered")
+_ENDED: Final = frozenset({"", "succeeded", "superseded"})
+"""States of a run that nothing is left to do for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,36 @@ class Waiting:
     reason: str
     age_seconds: float
     next_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """How much of a portal's work has not ended.
+
+    Attributes:
+        reserved: records that were reserved and are not acknowledged; without dead-lettered ones.
+        runs: their runs that have not ended.
+        nacked: records that are nacked on the portal.
+        dead_lettered: runs that wait for a person.
+    """
+
+    reserved: int
+    runs: int
+    nacked: int
+    dead_lettered: int
+
+
+def unfinished(redis: Redis, ledger: Ledger) -> Unfinished:
+    """Count what waits, for a person to read. Raise RedisError."""
+    records = [
+        json.loads(text)
+        for process_id in ledger.working_batches()
+        for text in redis.hvals(keys.records(ledger.stem, process_id))
+    ]
+    runs = [run for record in records for run in filter(None, record["runs"].split(","))]
+    going = sum(ledger.run_fields(run, "state")[0] not in _ENDED for run in runs)
+    places = Counter(event.place for event in error_lane(redis, ledger))
+    return Unfinished(len(records), going, places["nacked"], places["dead-lettered"])
 
 
 def error_lane(redis: Redis, ledger: Ledger) -> Iterator[Waiting]:
@@ -102,7 +135,7 @@ def _of_batch(redis: Redis, ledger: Ledger, process_id: str, now_ms: int) -> Ite
         for run in filter(None, record["runs"].split(",")):
             fields = ledger.run_fields(run, "state", "failures", "crashes", "reason", "seen")
             state, failures, crashes, reason, seen = fields
-            if state in {"", "succeeded", "superseded"}:
+            if state in _ENDED:
                 continue
             if kind is BatchKind.SYNTHETIC and state != "dead_lettered" and not int(failures or 0) + int(crashes or 0):
                 continue  # it has not failed yet

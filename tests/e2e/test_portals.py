@@ -146,7 +146,7 @@ def test_a_drained_portal_settles_and_pauses_and_is_removed(many: Many) -> None:
     assert many.runtime.store.portals.get("p02").desired_state is DesiredState.PAUSED
     assert not many.runtime.services("p02").ledger.open_batches()
     assert control.state()["bindings"]
-    removed = many.cli("portal", "remove", "p02")
+    removed = many.cli("portal", "remove", "p02", "--yes")
     assert "subscriptions of ours were ended" in removed.output
     assert not control.state()["bindings"]
     assert many.runtime.store.tokens.get("p02").refresh == ""
@@ -172,11 +172,11 @@ def test_a_removed_portal_comes_back_only_when_added_again(many: Many) -> None:
 def test_an_unreachable_portal_is_removed_by_force_only(many: Many) -> None:
     many.cli("portal", "drain", "p03", "--wait", "--timeout", "240")
     many.control("p03").fault("*", "error", code="ACCESS_DENIED", status=403)
-    refused = many.cli("portal", "remove", "p03", status=2)
+    refused = many.cli("portal", "remove", "p03", "--yes", status=2)
     assert "still subscribed" in refused.output
     assert "--force" in refused.output
     assert many.runtime.store.portals.get("p03").desired_state is DesiredState.PAUSED
-    forced = many.cli("portal", "remove", "p03", "--force")
+    forced = many.cli("portal", "remove", "p03", "--force", "--yes")
     assert "still subscribed" in forced.output
     assert many.runtime.store.portals.get("p03").desired_state is DesiredState.REMOVED
     many.control("p03").disarm()

@@ -16,7 +16,7 @@ from b24offline.cli.dead_letter import PER_SECOND
 from b24offline.cli.time_span import parsed_span
 from b24offline.config import Config
 from b24offline.events import DesiredState
-from b24offline.ledger import BatchKind, Entry
+from b24offline.ledger import BatchKind, Entry, hurry_nacked
 from b24offline.monitoring.health_sample import take_sample
 from b24offline.runtime import Runtime
 from tests.support.core_events import PIPELINE, event_of, pass_time, run_of, run_state
@@ -353,3 +353,13 @@ def test_a_portal_with_dead_letters_drains_but_is_not_removed(three: Desk) -> No
     assert three.services("globex").lifecycle.drained(portal, 0.0)
     assert "1 dead letters" in three.run("portal", "remove", "globex", code=2).output
     assert three.state(3, "globex") == "dead_lettered"
+
+
+def test_removing_a_portal_names_what_waits_and_asks(desk: Desk) -> None:
+    desk.dead_letter(1)
+    desk.retry(2)
+    hurry_nacked(desk.runtime.redis, desk.services().ledger, 3)
+    refused = desk.run("portal", "remove", "acme", "--force", code=1, answer="n\n").output
+    waits = "1 reserved events with 1 unfinished runs, 1 nacked events, 1 dead letters."
+    assert f"This deployment will not run what waits there: {waits}" in refused
+    assert desk.runtime.store.portals.get("acme").served

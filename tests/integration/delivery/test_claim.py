@@ -172,5 +172,5 @@ def test_the_removal_of_what_was_never_polled_ends_no_subscription(redis: Redis,
     store.portals.seed(PORTAL, **SEED)
     cli(tmp_path, redis, "portal", "pause", PORTAL)
     # Nobody answers at its address: a call would end the command.
-    assert "never polled" in cli(tmp_path, redis, "portal", "remove", PORTAL)
+    assert "never polled" in cli(tmp_path, redis, "portal", "remove", PORTAL, "--yes")
     assert not store.portals.get(PORTAL).served
