@@ -56,7 +56,7 @@ class SteadyScheduler(PersistentScheduler):
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send an entry; a tick or sweep only when none waits, or they would pile up while no worker reads."""
         if entry.task not in {TASK_TICK, TASK_SWEEP} or self._begins(entry.task):
-            super().apply_entry(entry, producer)
+            super().apply_entry(entry, producer=producer)  # as Celery calls it: Sentry takes its place
 
     def apply_async(self, entry: Any, *args: Any, **options: Any) -> Any:
         """Send an entry. One that the broker does not take does not wait in its queue."""

@@ -13,18 +13,24 @@ import pytest
 from tests.e2e.conftest import CHECKOUT, INSTALL_SECONDS, Distributions
 from tests.support.stack import empty_queues
 
-DJANGO = "django>=5.2,<7"
+OF_EXAMPLES = (
+    "django>=5.2,<7",
+    "sentry-sdk>=2.20",
+    "opentelemetry-sdk>=1.30",
+    "opentelemetry-exporter-otlp-proto-http>=1.30",
+    "opentelemetry-instrumentation-celery>=0.51b0",
+)
 RUN_SECONDS = 800
 
 
 @pytest.fixture(scope="module")
 def programs(installed: Path, distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The environment of the wheel with what tests need, Flower and Django."""
+    """The environment of the wheel with what tests need, Flower, and the packages of the examples."""
     pins = re.findall(r"^[A-Za-z0-9._-]+==[^\s;]+", (CHECKOUT / "requirements-dev.lock").read_text(), re.MULTILINE)
     versions = tmp_path_factory.mktemp("versions") / "versions.txt"
     versions.write_text("\n".join(pins))
     wanted = f"b24offline[testing,flower] @ {distributions.wheel.as_uri()}"
-    command = [str(installed / "pip"), "install", "--quiet", "--constraint", str(versions), wanted, DJANGO]
+    command = [str(installed / "pip"), "install", "--quiet", "--constraint", str(versions), wanted, *OF_EXAMPLES]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS)
     assert done.returncode == 0, done.stderr
     return installed
@@ -51,7 +57,9 @@ def passed(programs: Path, folder: Path, **variables: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("example", "tests"), [("django", 2), ("notify", 4), ("write_back", 3)])
+@pytest.mark.parametrize(
+    ("example", "tests"), [("django", 2), ("notify", 4), ("opentelemetry", 1), ("sentry", 2), ("write_back", 3)]
+)
 def test_an_example_passes(programs: Path, tmp_path: Path, example: str, tests: int) -> None:
     folder = shutil.copytree(CHECKOUT / "examples" / example, tmp_path / example)
     assert f"{tests} passed" in passed(programs, folder)

@@ -338,3 +338,10 @@ def test_each_check_can_fail(text: str, complaint: str) -> None:
     wrong += passwords_in_commands(text)
     wrong += [each for line, whole in commands(text) if (each := wrong_command(line, whole=whole))]
     assert any(complaint in each for each in wrong)
+
+
+@pytest.mark.parametrize(("example", "module"), [("sentry", "reporting"), ("opentelemetry", "tracing")])
+def test_a_recipe_shows_the_module_that_the_tests_run(example: str, module: str) -> None:
+    path = f"examples/{example}/{module}.py"
+    code = (CHECKOUT / path).read_text("utf-8").partition('"""\n\n')[2]
+    assert code in blocks(DOCUMENTS["docs/recipes.md"], "python")
