@@ -85,6 +85,9 @@ stats = _one("stats")
 """Hash of counters, of a portal; below the prefix, of the deployment."""
 lanes = _one("lanes")
 """Hash of when each lane is due."""
+signals = _one("signals")
+"""Hash of the portal's signals: ``heard``, when the last one came; ``missed``, when a poll found what none had told of;
+``handler``, the address and the least pause that they are bound with."""
 
 
 def records(stem: str, process_id: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from b24offline.delivery import PortalServices
     from b24offline.events import Event
     from b24offline.ledger import Completion, RunRef
+    from b24offline.runtime import Runtime
 
 
 def publish(
@@ -106,6 +107,34 @@ def send_dispatch(portal: str, process_id: str, *, lane: str = DEFAULT_LANE, wai
     app.send_task(
         contract.TASK_DISPATCH, args=(portal, process_id), queue=queue_of(lane), countdown=wait_seconds or None
     )
+
+
+def send_poll(runtime: Runtime, portal: str) -> bool:
+    """Ask for a poll of one portal, from any thread of a process that is no worker. Return False where one waits.
+
+    Raise `BrokerUnavailable`; a poll can be asked for again then.
+    """
+    if not runtime.queued.begin(contract.TASK_POLL, [portal]):
+        return False
+    try:
+        _send_about(contract.TASK_POLL, portal)
+    except BrokerUnavailable:
+        runtime.queued.forget(contract.TASK_POLL, portal)
+        raise
+    return True
+
+
+def send_bind(portal: str) -> None:
+    """Ask for a look at the subscriptions of one portal, as `send_poll`. Raise `BrokerUnavailable`."""
+    _send_about(contract.TASK_BIND, portal)
+
+
+def _send_about(task: str, portal: str) -> None:
+    try:
+        # By the application, not by the task: in a thread that made none, tasks belong to another application.
+        app.send_task(task, args=(portal,), queue=contract.QUEUE_POLL)
+    except OperationalError as error:
+        raise BrokerUnavailable(f"the broker took no message: {type(error).__name__}") from error
 
 
 def queue_of(lane: str) -> str:

@@ -7,7 +7,6 @@ import secrets
 import sys
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -20,10 +19,10 @@ from b24offline.cli.checked import checked, checked_address
 from b24offline.cli.output import Refusal, load_runtime
 from b24offline.cli.redirect import Redirects
 from b24offline.config import import_pipelines
-from b24offline.doctor import Check, CheckState, failed, needed_scopes, portal_checks
-from b24offline.errors import ConfigError, PortalError
-from b24offline.events import ObservedState
-from b24offline.rest import Client, Grant, RestClient, authorize_link, code_from, exchange_code, portal_facts
+from b24offline.delivery import add_portal, renew_portal
+from b24offline.doctor import CheckState, first_look, needed_scopes
+from b24offline.errors import ConfigError
+from b24offline.rest import Client, Grant, authorize_link, code_from, exchange_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,8 +93,11 @@ def auth(
     existing = known_portal(known, wanted, grant.member_id)
     if existing:
         # Before anything else: its refresh token of before may have ended with the new one.
-        _renew(runtime, wanted, client, grant, existing)
-    checks = _checks(runtime, wanted, grant, scopes)
+        # The operator named this address, and the authorization server has just named the same.
+        renew_portal(runtime.store, existing, endpoint, client, grant)
+        runtime.poll_soon(existing.name)
+    name = wanted.name or _host(endpoint)
+    checks = first_look(runtime.http, name, endpoint, grant.access_token, scopes or frozenset())
     show_checks(checks)
     if any(check.state is CheckState.FAILED for check in checks):
         stored = f"The new tokens of portal {existing.name} are" if existing else "Nothing was"
@@ -209,17 +211,6 @@ def _waiting(here: str, port: int) -> str:
     return f"Port {port} is taken, so the browser cannot come back here: {paste}."
 
 
-def _checks(runtime: Runtime, wanted: Wanted, grant: Grant, scopes: frozenset[str] | None) -> list[Check]:
-    """Ask the portal with the new access token; nothing is stored yet."""
-    name = wanted.name or _host(wanted.endpoint)
-    client = RestClient(name, wanted.endpoint, runtime.http)
-    try:
-        facts = portal_facts(partial(client.batch, token=grant.access_token))
-    except PortalError as error:
-        return [failed("portal", str(error), "Run the command again.", portal=name)]
-    return list(portal_checks(facts, scopes or frozenset(), datetime.now(UTC), name))
-
-
 def _refuse_other_portal(grant: Grant, endpoint: str) -> None:
     authorized, asked = (url.lower().rstrip("/").removesuffix("/rest") for url in (grant.client_endpoint, endpoint))
     if authorized and authorized != asked:
@@ -230,28 +221,9 @@ def _refuse_other_portal(grant: Grant, endpoint: str) -> None:
 
 
 def _add(runtime: Runtime, wanted: Wanted, client: Client, grant: Grant) -> str:
-    return runtime.store.portals.add(
-        wanted.name or checked("portal_name", "--name", _host(wanted.endpoint).lower().replace(":", "-")),
-        client_endpoint=wanted.endpoint,
-        auth_url=client.auth_url,
-        client_id=client.client_id,
-        client_secret=client.client_secret,
-        connector=wanted.connector or runtime.config.connector,
-        refresh_token=grant.refresh_token,
-        access_token=grant.access_token,
-        member_id=grant.member_id,
-    ).name
-
-
-def _renew(runtime: Runtime, wanted: Wanted, client: Client, grant: Grant, portal: Portal) -> None:
-    store, name = runtime.store, portal.name
-    if portal.client_endpoint != wanted.endpoint or portal.state is ObservedState.MOVED:
-        # The operator named this address, and the authorization server has just named the same.
-        store.portals.set_endpoint(name, wanted.endpoint)
-    if store.portals.get(name).client_secret != client.client_secret:
-        store.portals.set_client_secret(client.client_id, client.client_secret)
-    store.tokens.authorize(name, grant.refresh_token, access_token=grant.access_token, member_id=grant.member_id)
-    runtime.poll_soon(name)
+    name = wanted.name or checked("portal_name", "--name", _host(wanted.endpoint).lower().replace(":", "-"))
+    connector = wanted.connector or runtime.config.connector
+    return add_portal(runtime.store, name, wanted.endpoint, connector, client, grant).name
 
 
 def _without_page(text: str) -> str:

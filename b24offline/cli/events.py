@@ -75,16 +75,20 @@ def bind(portal: str, dry_run: bool) -> None:
 @click.argument("names", metavar="[EVENT]...", nargs=-1)
 @click.option("--portal", default="", help="Name of the portal; all by default.")
 @click.option("--unrouted", is_flag=True, help="All events that are subscribed and have no route.")
+@click.option("--push", is_flag=True, help="The address for signals, when B24_PUSH_URL is unset.")
 @click.option("--dry-run", is_flag=True, help="Only show what would end.")
-def unbind(names: tuple[str, ...], portal: str, unrouted: bool, dry_run: bool) -> None:
-    """End subscriptions of our connector: of each EVENT, or of all that have no route.
+def unbind(names: tuple[str, ...], portal: str, unrouted: bool, push: bool, dry_run: bool) -> None:
+    """End subscriptions of our connector: of each EVENT, of all that have no route, or those of signals.
 
     What waits in the portal's queue already stays there. An event that has a route is refused: workers would subscribe
     it again.
     """
-    if bool(names) == unrouted:
-        raise Refusal("Name events, or use --unrouted. Nothing was changed.")
+    if [bool(names), unrouted, push].count(True) != 1:
+        raise Refusal("Name events, or use --unrouted or --push. Nothing was changed.")
     runtime = _loaded()
+    if push:
+        _unbind_signals(runtime, portal, dry_run=dry_run)
+        return
     wanted = {name.upper() for name in names}
     for services in _polled(runtime, portal):
         if kept := sorted(wanted & set(services.subscriber.wanted)):
@@ -99,6 +103,18 @@ def unbind(names: tuple[str, ...], portal: str, unrouted: bool, dry_run: bool) -
             continue
         ended = services.subscriber.unsubscribe(services.portal, ending) if ending else 0
         click.echo(f"{name}: {ended} subscriptions were ended.")
+
+
+def _unbind_signals(runtime: Runtime, portal: str, *, dry_run: bool) -> None:
+    if runtime.config.push_url:
+        raise Refusal("Unset B24_PUSH_URL first: workers would bind it again. Nothing was changed.")
+    for services in _polled(runtime, portal):
+        handlers, name = services.subscriber.handlers, services.portal.name
+        if dry_run:
+            address = handlers.bound.partition(" ")[2]
+            click.echo(f"{name}: would end {address or 'nothing'}. Nothing was changed.")
+            continue
+        click.echo(f"{name}: {handlers.end()} handlers of signals were ended.")
 
 
 def _loaded() -> Runtime:

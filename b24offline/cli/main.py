@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "up": ("b24offline.cli.up:up", "Run everything on this machine."),
     "auth": ("b24offline.cli.auth:auth", "Connect a portal, or authorize it again."),
     "portal": ("b24offline.cli.portal:portal", "Add, show, pause, change and remove portals."),
+    "push": ("b24offline.cli.push:push", "Listen for the portals' signals."),
     "doctor": ("b24offline.cli.doctor:doctor", "Check everything, and say what to do."),
     "status": ("b24offline.cli.status:status", "Show the state of every portal, and who must act."),
     "metrics": ("b24offline.cli.metrics:metrics", "Serve metrics for Prometheus."),

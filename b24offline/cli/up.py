@@ -1,7 +1,8 @@
 """`b24offline up`: everything a deployment on one machine needs, under one supervisor.
 
-It starts an embedded Valkey where no Redis is configured, beat, one worker for polls and steps, one for settling, and
-Flower where it is installed. Modules of pipelines are found in the folder it is run in.
+It starts an embedded Valkey where no Redis is configured, beat, one worker for polls and steps, one for settling, the
+receiver of signals where B24_PUSH_URL is set, and Flower where it is installed. Modules of pipelines are found in the
+folder it is run in.
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ _HOW_TO_ADD: Final = (
 def up() -> None:
     """Run everything on this machine until Ctrl-C or SIGTERM.
 
-    Starts an embedded Valkey unless B24_REDIS_URL is set, beat, the workers, and Flower if it is installed. A process
-    that dies or hangs is started again. Ctrl-C ends everything within 15 seconds.
+    Starts an embedded Valkey unless B24_REDIS_URL is set, beat, the workers, the receiver of signals if B24_PUSH_URL is
+    set, and Flower if it is installed. A process that dies or hangs is started again. Ctrl-C ends everything within 15
+    seconds.
     """
     config = Config.load()
     log.configure(config.log_level, stream=cast("TextIO", Prefixed("up")))
@@ -109,6 +111,8 @@ def commands(config: Config, flower_port: int) -> Iterator[tuple[str, tuple[str,
     yield "beat", (*celery, "beat", "--pidfile=")
     yield "work", (*worker, "-n", "work@%h", "-c", str(config.concurrency), "-Q", ",".join(queues))
     yield "settle", (*worker, "-n", "settle@%h", "-c", str(SETTLING_PROCESSES), "-Q", QUEUE_SETTLE)
+    if config.push_url:
+        yield "push", (sys.executable, "-m", "b24offline", "push")
     if flower_port:
         address = ("--address=127.0.0.1", f"--port={flower_port}", "--max_tasks=5000")
         yield "flower", (*celery, "flower", *address)
@@ -238,5 +242,7 @@ def _show_addresses(config: Config, valkey: EmbeddedValkey | None, flower_port: 
         say("up", f"Flower: http://127.0.0.1:{flower_port}{login}")
     elif config.flower_port:
         say("up", "Flower is not installed; pip install flower, or set B24_FLOWER_PORT=0 to hide this line.")
+    if config.push_url:
+        say("up", f"Signals: {config.push_url} leads to {config.push_listen}")
     for line in [f"Portals: {', '.join(served)}"] if served else _HOW_TO_ADD.splitlines():
         say("up", line)

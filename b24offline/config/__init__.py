@@ -4,6 +4,7 @@ from b24offline.config.env import FILE_SUFFIX, Variable, variables
 from b24offline.config.fields import AMQP
 from b24offline.config.lanes import DEFAULT_LANE, Lane, choose
 from b24offline.config.modules import import_pipelines
+from b24offline.config.named_endpoint import named_endpoint
 from b24offline.config.record_filter import checked_filter, checked_order
 from b24offline.config.settings import Config
 from b24offline.config.timers import Timers
@@ -23,6 +24,7 @@ __all__ = [
     "import_pipelines",
     "is_loopback",
     "masked_url",
+    "named_endpoint",
     "variables",
     "web_address",
 ]

@@ -37,6 +37,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "client_secret": "the application key shown beside its code in the portal",
     "refresh_token": "the refresh_token of the answer to the authorization",
     "events": "ONCRMDEALADD,ONCRMDEALUPDATE",
+    "push_url": "https://push.example.com/b24",
     "filter": '{"=EVENT_NAME": "ONCRMDEALADD"}',
     "ca_file": "/etc/ssl/certs/portal.pem",
     "issue_webhook_url": "https://alarms.example/b24offline",
@@ -75,8 +76,8 @@ class Variable:
 
 
 def variables(config: type[BaseModel]) -> Iterator[Variable]:
-    """Yield every variable of a configuration class, in the order of its fields."""
-    for field, info in config.model_fields.items():
+    """Yield every variable of a configuration class, in the order of its fields; those it inherits are the last."""
+    for field, info in sorted(config.model_fields.items(), key=lambda each: each[0] not in config.__annotations__):
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
         derived = str(extra.get("derived", ""))
         default = "" if derived else str(extra.get("default", _written(info.default)))

@@ -56,6 +56,7 @@ def contradictions(config: Any) -> Iterator[str]:
     for name, why in (
         ("B24_PORTAL_URL", config.refused_address(portal_url=config.portal_url or "")),
         ("B24_AUTH_URL", config.refused_address(auth_url=config.auth_url)),
+        ("B24_PUSH_URL", config.refused_address(portal_url=config.push_url or "")),
     ):
         if why:
             yield f"{name} {why}."
@@ -72,7 +73,13 @@ def contradictions(config: Any) -> Iterator[str]:
             "B24_SECRET_KEY (or B24_SECRET_KEY_FILE) is required because B24_DATABASE_URL is not SQLite; "
             f"use {EXAMPLES['secret_key']}."
         )
-    if config.poll_interval_min_seconds > config.poll_interval_max_seconds:
-        yield "B24_POLL_INTERVAL_MIN_SECONDS must not exceed B24_POLL_INTERVAL_MAX_SECONDS, e.g. 1 and 30."
+    yield from _intervals(config)
     if config.connect_timeout_seconds + config.read_timeout_seconds > _LONGEST_CALL_SECONDS:
         yield "B24_CONNECT_TIMEOUT_SECONDS and B24_READ_TIMEOUT_SECONDS must not exceed 70 s together."
+
+
+def _intervals(config: Any) -> Iterator[str]:
+    if config.poll_interval_min_seconds > config.poll_interval_max_seconds:
+        yield "B24_POLL_INTERVAL_MIN_SECONDS must not exceed B24_POLL_INTERVAL_MAX_SECONDS, e.g. 1 and 30."
+    if config.push_url is not None and config.push_idle_seconds < config.poll_interval_max_seconds:
+        yield "B24_PUSH_IDLE_SECONDS must not be less than B24_POLL_INTERVAL_MAX_SECONDS, e.g. 300 and 30."

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -25,11 +24,12 @@ from b24offline.config import validators as values
 from b24offline.config.env import config_error, read_environment
 from b24offline.config.fields import AMQP, SECRET, Names, PrimaryName, Seconds
 from b24offline.config.lanes import DEFAULT_LANE, Lane, lanes_from_json
+from b24offline.config.push_settings import PushSettings
 from b24offline.config.rules import DEFAULT_REDIS_URL
 from b24offline.config.timers import Timers
 
 
-class Config(BaseModel):
+class Config(PushSettings):
     """All settings of one deployment; the repr shows no secret. Descriptions document the fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)

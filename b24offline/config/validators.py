@@ -160,6 +160,23 @@ def auth_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
 
 
+def push_url(url: str) -> str:
+    """Return the address under which portals reach us."""
+    return web_address(url).geturl()
+
+
+def listen_address(text: str) -> str:
+    """Return ``address:port``, the address an IP address; one of IPv6 in brackets."""
+    host, colon, port = text.rpartition(":")
+    try:
+        ipaddress.ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+    except ValueError:
+        host = ""
+    if not host or not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError("must be an IP address and a port")
+    return text
+
+
 def parsed_json(text: str) -> object:
     """Return the value of a JSON text."""
     try:

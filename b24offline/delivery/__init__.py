@@ -1,5 +1,6 @@
 """The protocol: poll, dispatch, run, settle, redrive."""
 
+from b24offline.delivery.connecting import add_portal, renew_portal
 from b24offline.delivery.dead_letters import DeadLetterQueue, run_of_dead_letter
 from b24offline.delivery.object_reader import NotReadable, read_object
 from b24offline.delivery.poller import Poller
@@ -29,7 +30,9 @@ __all__ = [
     "Settler",
     "Shared",
     "SubscriptionPlan",
+    "add_portal",
     "read_object",
+    "renew_portal",
     "run_of_dead_letter",
     "subscription_plan",
     "uncounted_wait_seconds",

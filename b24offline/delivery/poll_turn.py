@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from b24offline import keys
 from b24offline.config import DEFAULT_LANE, choose
+from b24offline.delivery.signals import MISSED_SECONDS, are_trusted, was_missed
 from b24offline.errors import ClaimNeeded, PortalError, RateLimited, StoreError
 from b24offline.ledger import next_interval_seconds
 
 if TYPE_CHECKING:
+    from b24offline.config import Lane
     from b24offline.delivery.poller import Poller
     from b24offline.delivery.portal_context import PortalContext
     from b24offline.delivery.portal_lifecycle import PortalLifecycle
@@ -47,7 +49,7 @@ class PollTurns:
         name = choose(self._lanes, self._portal.lanes.waited_ms(self._lanes))
         if name is None:
             return PollTurn("no lane is due", again=self._schedule_next())
-        lane = self._lanes[name]
+        lane, began_ms = self._lanes[name], self._portal.ledger.now_ms()
         try:
             polled = self._poller.poll(lane)
         except (PortalError, RateLimited, StoreError, ClaimNeeded) as error:
@@ -58,20 +60,34 @@ class PollTurns:
         if polled.state in ("empty", "opened"):
             self._lifecycle.note_success()
             self._portal.redis.hdel(full, name)
-            previous = self._portal.lanes.interval_seconds(name)
-            wait = next_interval_seconds(
-                previous, polled.received, polled.asked, lane.interval_min_seconds, lane.interval_max_seconds
-            )
-            self._portal.lanes.set_next(name, wait)
+            self._set_next(lane, began_ms, self._wait_seconds(lane, polled.received, polled.asked))
         elif polled.state == "full":
             self._portal.redis.hsetnx(full, name, self._portal.ledger.now_ms())
-            self._portal.lanes.set_next(name, lane.interval_min_seconds)
+            self._set_next(lane, began_ms, lane.interval_min_seconds)
         else:
             # Soon, because the call that is under way, or the wait, is over long before an idle portal's next turn.
             self._portal.schedule.set_next(self._portal.name, self._portal.config.poll_interval_min_seconds)
             return PollTurn(f"{name} {polled.state}", polled.opened, DEFAULT_LANE)
         reply = f"{name} {polled.state}: {polled.received}"
         return PollTurn(reply, polled.opened, name, again=self._schedule_next())
+
+    def _wait_seconds(self, lane: Lane, received: int, asked: int) -> float:
+        """Return how long a lane waits after a poll. While signals are heard an idle one waits for long."""
+        previous, ceiling = self._portal.lanes.interval_seconds(lane.name), lane.interval_max_seconds
+        config = self._portal.config
+        if config.push_url:
+            signals, now_ms = self._portal.lanes.signals(), self._portal.ledger.now_ms()
+            after_empty = received and previous > lane.interval_min_seconds
+            if after_empty and was_missed(signals, now_ms, MISSED_SECONDS * config.time_scale):
+                self._portal.lanes.note_missed()
+            elif are_trusted(signals):
+                ceiling = max(ceiling, config.push_idle_seconds)
+        return next_interval_seconds(previous, received, asked, lane.interval_min_seconds, ceiling)
+
+    def _set_next(self, lane: Lane, began_ms: int, seconds: float) -> None:
+        self._portal.lanes.set_next(
+            lane.name, seconds, polled_ms=began_ms, soon_seconds=min(seconds, lane.interval_min_seconds)
+        )
 
     def _schedule_next(self) -> bool:
         """Make the portal due when its next lane is. Return whether one is due already."""

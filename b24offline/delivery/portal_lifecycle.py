@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import RedisError
 
 from b24offline import errors
+from b24offline.delivery.signal_handlers import SignalHandlers
 from b24offline.errors import AuthLost, EndpointMismatch, MemberMismatch, PortalError, RateLimited, StoreError
 from b24offline.events import DesiredState, ObservedState
 from b24offline.rest import BLOCK_SECONDS, PortalBlocked, unbind_events
@@ -144,6 +145,7 @@ class PortalLifecycle:
                 yield "Nothing is subscribed by this deployment, it never polled."
             else:
                 yield f"{unbind_events(self._portal.client, portal.connector)} subscriptions of ours were ended."
+                SignalHandlers(self._portal).end()
         except (PortalError, RateLimited, MemberMismatch, EndpointMismatch, RedisError) as error:
             if not force:
                 raise StoreError(
@@ -151,6 +153,7 @@ class PortalLifecycle:
                 ) from None
             yield f"Its events are still subscribed: {error} Its queue grows until the application is removed there."
         self._portals.remove(name)
+        self._portal.store.application_tokens.forget(name)
         try:
             self._ledger.erase()
         except RedisError:

@@ -15,6 +15,7 @@ from b24offline.delivery.portal_context import PortalContext
 from b24offline.delivery.portal_lifecycle import PortalLifecycle
 from b24offline.delivery.redriver import Redriver
 from b24offline.delivery.settler import Settler
+from b24offline.delivery.signals import Waker
 from b24offline.delivery.subscriber import Subscriber
 from b24offline.delivery.sweeper import Sweeper
 from b24offline.errors import B24OfflineError
@@ -43,4 +44,5 @@ class PortalServices(PortalContext):
         self.dead_letter_queue = DeadLetterQueue(self)
         self.polls = PollTurns(self, self.poller, self.lifecycle)
         self.sweeper = Sweeper(self, self.dead_letter_queue)
+        self.waker = Waker(self)
         self.redriver = Redriver(self, self.poller, self.dispatcher)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from b24offline import keys
+from b24offline.delivery.signal_handlers import SignalHandlers
 from b24offline.ledger import note_refused
 from b24offline.rest import SyncResult, bind_events, check_plan, fingerprint, listed_events, unbind_events
 
@@ -52,6 +53,7 @@ class Subscriber:
 
     def __init__(self, portal: PortalContext) -> None:
         self._portal = portal
+        self.handlers = SignalHandlers(portal)
         self._config = portal.config
         self._redis = portal.redis
         self._ledger = portal.ledger
@@ -72,7 +74,10 @@ class Subscriber:
         return bool(self._redis.set(keys.bound(self._stem, "asked"), "1", nx=True, ex=RETRY_SECONDS))
 
     def sync(self, portal: Portal) -> SyncResult:
-        """Check the portal's plan and bind all wanted events. Raise the `PortalError` or `RateLimited` of a call."""
+        """Check the portal's plan and bind all wanted events, and the address for signals.
+
+        Raise the `PortalError` or `RateLimited` of a call.
+        """
         began_ms = self._ledger.now_ms()
         check_plan(self._portal.client, portal.name)
         # A sync that died may have subscribed again what had vanished, before it could note the gap.
@@ -82,6 +87,7 @@ class Subscriber:
         present = sorted(set(self.wanted) - set(bound.refused))
         vanished = self._note_look(present, present if interrupted else bound.added, began_ms)
         self._log(portal, bound, vanished & set(bound.added))
+        self.handlers.sync()
         self._redis.delete(keys.bound(self._stem, "begun"))
         self._redis.set(self._key, self._fingerprint(portal))
         fresh_seconds = (
@@ -113,8 +119,9 @@ class Subscriber:
         return self._config.events or self._portal.routes.event_names
 
     def _fingerprint(self, portal: Portal) -> str:
-        """Change with the wanted events, and with a new authorization: a new installation begins with none."""
-        return fingerprint(f"{portal.connector}@{portal.authorized_at.timestamp()}", self.wanted)
+        """Change with what is wanted, and with a new authorization: a new installation begins with none."""
+        begun = f"{portal.connector}@{portal.authorized_at.timestamp()}"
+        return fingerprint(begun, (*self.wanted, self.handlers.wanted) if self.handlers.wanted else self.wanted)
 
     def _log(self, portal: Portal, bound: SyncResult, vanished: set[str]) -> None:
         for name, why in bound.refused.items():

@@ -18,11 +18,12 @@ from b24offline.doctor.host_checks import configuration_check, data_dir_check, l
 from b24offline.doctor.ledger_checks import ledger_checks, ledger_facts
 from b24offline.doctor.pipeline_checks import pipeline_checks
 from b24offline.doctor.portal_checks import needed_scopes, portal_checks
+from b24offline.doctor.signal_checks import SignalFacts, signal_check
 from b24offline.doctor.subscription_checks import subscription_check
 from b24offline.errors import B24OfflineError, ConfigError, PortalError, RateLimited, StoreError
 from b24offline.events import DesiredState
 from b24offline.monitoring import portal_status
-from b24offline.rest import portal_facts
+from b24offline.rest import HANDLED, listed_handlers, portal_facts
 from b24offline.runtime import Runtime
 from b24offline.supervisor import with_ledger_address
 
@@ -192,4 +193,13 @@ def _called(runtime: Runtime, services: PortalServices, extent: Extent) -> Itera
         facts, needed_scopes(runtime.catalogue, services.subscriber.wanted), datetime.now(UTC), portal.name
     )
     yield subscription_check(portal, services.subscriber.plan())
+    yield signal_check(_signals(services), portal.name)
     yield connector_check(looks_at(services, extent.watch_seconds), portal)
+
+
+def _signals(services: PortalServices) -> SignalFacts:
+    """Return what is known of a portal's signals; it is asked only where they are wanted."""
+    address = services.config.push_url or ""
+    bound = listed_handlers(services.client, address) if address else frozenset()
+    now_ms = services.ledger.now_ms()
+    return SignalFacts(address, frozenset(HANDLED) - bound, services.lanes.signals(), now_ms)

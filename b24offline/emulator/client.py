@@ -252,7 +252,7 @@ class Control:
         self.send("POST", "user", values)
 
     def app(self, **values: bool | str) -> dict[str, Any]:
-        """Set `installed`, `scopes`, `address`; `removed` uninstalls the application or installs it again."""
+        """Set `installed`, `scopes`, `address`, `handler`; `removed` uninstalls or installs, `updated` updates it."""
         return dict(self.send("POST", "app", values))
 
     def limits(self, **values: Any) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from b24offline.ledger.replies import (
     SettleLease,
     StepLease,
 )
-from b24offline.ledger.schedule import LaneSchedule, PollSchedule, next_interval_seconds, with_open_work
+from b24offline.ledger.schedule import LaneSchedule, PollSchedule, Signals, next_interval_seconds, with_open_work
 from b24offline.ledger.schema import LedgerSchemaMismatch, other_schema, reset_ledgers
 from b24offline.ledger.server import connect
 
@@ -73,6 +73,7 @@ __all__ = [
     "Reconciled",
     "RunRef",
     "SettleLease",
+    "Signals",
     "Snapshot",
     "StepLease",
     "StepLimits",

@@ -103,10 +103,10 @@ class QueuedMessages:
             log.warning("whether a message waits is not known", extra={"task": task, "why": type(error).__name__})
             return True
 
-    def forget(self, task: str) -> None:
+    def forget(self, task: str, portal: str = "") -> None:
         """Strike off a message that was not sent, where the ledger can be reached."""
         with suppress(RedisError):
-            self._redis.hdel(self._key, task)
+            self._redis.hdel(self._key, _field(task, portal))
 
 
 def queued_tasks(redis: Redis, key_prefix: str) -> dict[str, QueuedTask]:

@@ -1,18 +1,19 @@
 """Which portals are due: for a poll, by one sorted set for all of them; for a sweep, by what their ledgers hold.
 
 After a full batch a portal is polled again at once, after a partial one at the lower bound, after an empty one it
-backs off to the ceiling. A portal is due when one of its lanes is.
+backs off to the ceiling. A portal is due when one of its lanes is. A signal of the portal makes all its lanes due.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from b24offline import keys
-from b24offline.ledger.transitions import clock_ms
+from b24offline.ledger.transitions import clock_ms, milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from redis import Redis
 
@@ -24,6 +25,37 @@ local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, tonumb
 for _, portal in ipairs(due) do redis.call('ZADD', KEYS[1], now + tonumber(ARGV[1]), portal) end
 return due
 """
+_NOW: Final = "local time = redis.call('TIME') local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
+_SET_LANE: Final = f"""{_NOW}
+local due, heard = now + ARGV[2], redis.call('HGET', KEYS[2], 'heard')
+if heard and tonumber(heard) >= tonumber(ARGV[3]) then due = math.min(due, now + ARGV[4]) end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%d %d %d', due, ARGV[2], now))
+"""
+"""Polled -> due, sooner where a signal came while the poll was under way: it may not have seen what was signalled."""
+_WAKE: Final = f"""{_NOW}
+redis.call('HSET', KEYS[2], 'heard', now)
+local first
+for place = 1, #ARGV, 2 do
+  local due, polled = string.match(redis.call('HGET', KEYS[1], ARGV[place]) or '', '^(%d+) %d+ (%d+)$')
+  local at = now
+  if due then
+    at = math.min(tonumber(due), math.max(now, polled + ARGV[place + 1]))
+    redis.call('HSET', KEYS[1], ARGV[place], string.format('%d %d %d', at, ARGV[place + 1], polled))
+  end
+  first = math.min(first or at, at)
+end
+return math.max(0, first - now)
+"""
+"""Waiting -> due, each lane as soon as its last poll is old enough; notes the signal. Its intervals grow anew: what was
+signalled may be seen a moment later only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """When a portal's last signal came, and when a poll last found what none had told of: ms, 0 for never."""
+
+    heard_ms: int = 0
+    missed_ms: int = 0
 
 
 def next_interval_seconds(previous: float, received: int, limit: int, minimum: float, maximum: float) -> float:
@@ -61,6 +93,10 @@ class PollSchedule:
         """Set when a portal is due again."""
         self._redis.zadd(self._key, {portal: clock_ms(self._redis) + round(seconds * 1000)}, xx=True)
 
+    def hasten(self, portal: str, seconds: float) -> None:
+        """Let a portal be due no later than that."""
+        self._redis.zadd(self._key, {portal: clock_ms(self._redis) + round(seconds * 1000)}, xx=True, lt=True)
+
 
 class LaneSchedule:
     """When each lane of one portal is due. A lane that was never polled is due now."""
@@ -68,6 +104,8 @@ class LaneSchedule:
     def __init__(self, redis: Redis, stem: str) -> None:
         self._redis = redis
         self._key = keys.lanes(stem)
+        self._signals = keys.signals(stem)
+        self._set, self._wake = redis.register_script(_SET_LANE), redis.register_script(_WAKE)
 
     def waited_ms(self, lanes: Iterable[str]) -> dict[str, int]:
         """Return lane -> for how many milliseconds it has been due; negative while it is not."""
@@ -83,10 +121,28 @@ class LaneSchedule:
         value = self._redis.hget(self._key, lane)
         return int(str(value).split()[1]) / 1000 if value else 0.0
 
-    def set_next(self, lane: str, seconds: float) -> None:
-        """Set when a lane is due again."""
-        wait_ms = round(seconds * 1000)
-        self._redis.hset(self._key, lane, f"{clock_ms(self._redis) + wait_ms} {wait_ms}")
+    def set_next(self, lane: str, seconds: float, *, polled_ms: int, soon_seconds: float) -> None:
+        """Set when a lane is due after a poll that began at ``polled_ms``; soon, where a signal came since."""
+        args: list[str | int] = [lane, round(seconds * 1000), polled_ms, round(soon_seconds * 1000)]
+        self._set(keys=[self._key, self._signals], args=args)
+
+    def wake(self, least_seconds: Mapping[str, float]) -> float:
+        """Note a signal, and make lanes due. Return the seconds until the first of them is.
+
+        ``least_seconds``: lane -> how long after its last poll it is due at the earliest.
+        """
+        args: list[str | int] = []
+        for name, least in least_seconds.items():
+            args += [name, milliseconds(least)]
+        return int(self._wake(keys=[self._key, self._signals], args=args)) / 1000
+
+    def signals(self) -> Signals:
+        """Return what is known of the portal's signals."""
+        return Signals(*(int(each or 0) for each in self._redis.hmget(self._signals, ["heard", "missed"])))
+
+    def note_missed(self) -> None:
+        """Note that a poll found what no signal had told of."""
+        self._redis.hset(self._signals, "missed", clock_ms(self._redis))
 
 
 def with_open_work(redis: Redis, key_prefix: str, portals: Sequence[str]) -> set[str]:

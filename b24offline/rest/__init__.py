@@ -1,6 +1,6 @@
 """The portal over HTTP: one client, tokens, the rate limit, and the guarded offline queue."""
 
-from b24offline.rest.authorization import Grant, authorize_link, code_from, exchange_code
+from b24offline.rest.authorization import Grant, authorize_link, code_from, exchange_code, exchange_refresh
 from b24offline.rest.bodies import TooLarge
 from b24offline.rest.call_slots import NotAnswering
 from b24offline.rest.circuit import CallRules
@@ -22,6 +22,16 @@ from b24offline.rest.offline_queue import (
 )
 from b24offline.rest.portal_client import PortalClient, Slot, retry_expired_token
 from b24offline.rest.portal_facts import PortalFacts, portal_facts
+from b24offline.rest.push_handlers import (
+    HANDLED,
+    INSTALLED,
+    SIGNAL,
+    UNINSTALLED,
+    UPDATED,
+    bind_handlers,
+    listed_handlers,
+    unbind_handlers,
+)
 from b24offline.rest.rate_limit import BLOCK_SECONDS, PortalBlocked, RateLimiter
 from b24offline.rest.step_client import StepClient, is_writing
 from b24offline.rest.subscriptions import (
@@ -37,6 +47,8 @@ from b24offline.rest.transport import Http, Lost, NotSent, RawAnswer, make_sessi
 
 __all__ = [
     "BLOCK_SECONDS",
+    "HANDLED",
+    "INSTALLED",
     "LIST_PAGE",
     "MALFORMED",
     "METHODS",
@@ -45,7 +57,10 @@ __all__ = [
     "OVERSIZED",
     "QUEUE_METHODS",
     "QUEUE_PAGE",
+    "SIGNAL",
     "TOO_LARGE",
+    "UNINSTALLED",
+    "UPDATED",
     "BatchAnswer",
     "CallRules",
     "ClearOrder",
@@ -78,14 +93,18 @@ __all__ = [
     "UnsafeCall",
     "authorize_link",
     "bind_events",
+    "bind_handlers",
     "check_plan",
     "code_from",
     "exchange_code",
+    "exchange_refresh",
     "fingerprint",
     "is_writing",
     "listed_events",
+    "listed_handlers",
     "make_session",
     "portal_facts",
     "retry_expired_token",
     "unbind_events",
+    "unbind_handlers",
 ]

@@ -16,6 +16,8 @@ from b24offline.rest.error_mapping import TOKEN_METHOD
 from b24offline.rest.token_endpoint import Client, token_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from b24offline.rest.transport import Http
 
 CODE_SECONDS: Final = 30
@@ -65,6 +67,22 @@ def exchange_code(http: Http, portal: str, client: Client, code: str) -> Grant:
         raise CodeRefused(portal, TOKEN_METHOD, body.status, body.code, body.description)
     if isinstance(body, PortalError):
         raise body
+    return _grant(body)
+
+
+def exchange_refresh(http: Http, portal: str, client: Client, refresh_token: str) -> Grant:
+    """Exchange a refresh token that somebody sent for a pair of tokens: so the server proves whose it is.
+
+    The token that was sent may be used up then. Raise AuthLost for one that is none of this application, and other
+    errors of the server.
+    """
+    body = token_answer(http, portal, client, grant_type="refresh_token", refresh_token=refresh_token)
+    if isinstance(body, PortalError):
+        raise body
+    return _grant(body)
+
+
+def _grant(body: Mapping[str, object]) -> Grant:
     return Grant(
         access_token=str(body["access_token"]),
         refresh_token=str(body["refresh_token"]),

@@ -39,14 +39,16 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Dialect, Engine
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Version of these tables, kept in the database beside them."""
 
 READABLE_FROM: Final = 1
 """The oldest version that may work on these tables, kept beside it: raised by a step that does more than add."""
 
-STEPS: Final[Mapping[int, tuple[str, ...]]] = {}
-"""Version -> the statements that lead to the next one; SQLite and PostgreSQL understand both."""
+STEPS: Final[Mapping[int, tuple[str, ...]]] = {1: ()}
+"""Version -> the statements that lead to the next one; SQLite and PostgreSQL understand both. Tables that are missing
+are made after them: 2 has those of the application tokens.
+"""
 
 
 class UtcMoment(TypeDecorator[datetime]):
@@ -108,6 +110,17 @@ PORTALS: Final = Table(
     UniqueConstraint("member_id", "client_id", "connector", name="portals_one_name_per_queue"),
     info={"binds": ("name", "client_endpoint", "auth_url")},
 )
+
+APPLICATION_TOKENS: Final = Table(
+    "application_tokens",
+    METADATA,
+    # A table of its own, not a column of the portals: a process of the version before could not keep it readable when
+    # it moves a portal's secrets to another address.
+    Column("portal", String(64), primary_key=True),
+    Column("token", Text, nullable=False, info={"secret": True}),
+    info={"binds": ("portal",)},
+)
+"""What proves that a message comes from a portal."""
 
 DEAD_LETTERS: Final = Table(
     "dead_letters",

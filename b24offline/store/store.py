@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Engine, delete, select, update
 
 from b24offline.events import DesiredState
+from b24offline.store.application_tokens import ApplicationTokens
 from b24offline.store.audit import AuditLog
 from b24offline.store.database import begin_exclusive, make_engine, transaction
 from b24offline.store.dead_letters import DeadLetters
 from b24offline.store.mirror import Mirror
 from b24offline.store.portal_rows import PortalRows
 from b24offline.store.portals import Portals
-from b24offline.store.schema import DEAD_LETTERS, PORTALS, migrate, place_of, secrets_of
+from b24offline.store.schema import APPLICATION_TOKENS, DEAD_LETTERS, PORTALS, migrate, place_of, secrets_of
 from b24offline.store.tokens import TokenPairs
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Store:
         engine: for tables of others in the same database.
         portals: with observed and desired states.
         tokens: pairs of tokens, and who refreshes one.
+        application_tokens: what proves that a message comes from a portal.
         dead_letters: records that were given up until a person acts.
         audit: what operators did.
     """
@@ -63,6 +65,7 @@ class Store:
         rows = PortalRows(self.engine, cipher, clock)
         self.tokens = TokenPairs(rows)
         self.portals = Portals(rows, self.tokens)
+        self.application_tokens = ApplicationTokens(self.engine, cipher)
         self.dead_letters = DeadLetters(self.engine, cipher, clock)
         self.audit = AuditLog(self.engine, clock)
         self._cipher = cipher
@@ -99,7 +102,7 @@ class Store:
         """
         with transaction(self.engine) as connection:
             begin_exclusive(connection)
-            return sum(self._reencrypt(connection, table) for table in (PORTALS, DEAD_LETTERS))
+            return sum(self._reencrypt(connection, table) for table in (PORTALS, APPLICATION_TOKENS, DEAD_LETTERS))
 
     def _reencrypt(self, connection: Connection, table: Table) -> int:
         count = 0

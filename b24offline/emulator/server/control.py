@@ -142,16 +142,22 @@ def user(_world: World, portal: Portal, body: Any) -> Any:
 
 
 def application(world: World, portal: Portal, body: Any) -> Any:
-    """Set `installed`, `scopes`, the application's `address`; with `removed` uninstall it, or install it again."""
-    if "address" in body:
-        world.application = replace(world.application, address=str(body.pop("address")))
+    """Set `installed`, `scopes`, the application's `address` and its `handler` of installations.
+
+    `removed` uninstalls it, or installs it again; `updated` ends its bindings. Handlers are told of all three.
+    """
+    known = {name: str(body.pop(name)) for name in ("address", "handler") if name in body}
+    world.application = replace(world.application, **known)
+    push, updated = world.sites[portal.name].push, body.pop("updated", False)
     given = _typed(body, Account())
     with portal.lock:
         if "removed" in given:
             if given.pop("removed"):
-                portal.remove_application()
+                push.uninstall()
             else:
-                portal.install_application()
+                push.install(world.application.handler)
+        if updated:
+            push.update()
         found = _assign(portal, portal.account, given)
         return {**found, "refresh_token": portal.tokens.current_refresh_token}
 

@@ -22,6 +22,8 @@ class Application:
     client_secret: str = field(repr=False)
     address: str = ""
     """Where the authorization page sends a person who allowed it, as the application's settings say."""
+    handler: str = ""
+    """Where a portal posts that it has installed the application, as those settings say."""
 
 
 def portal_of(portals: Mapping[str, Portal], params: Params) -> Portal | None:

@@ -67,3 +67,14 @@ def test_a_portal_that_was_never_polled_is_left_alone(served: Patient, emulator:
     assert "was not polled yet" in run(served, "bind", "--portal", "acme", code=2)
     assert "acme: was not polled yet" in run(served, "bind")
     assert bound(emulator) == ["ONCRMDEALUPDATE"]
+
+
+def test_the_address_for_signals_is_bound_shown_and_ended(served: Patient, emulator: EmulatorProcess) -> None:
+    served.variables["B24_PUSH_URL"] = "https://push.example.com/b24"
+    run(served, "bind")
+    assert bound(emulator) == ["ONAPPUNINSTALL", "ONAPPUPDATE", "ONCRMDEALUPDATE", "ONOFFLINEEVENT"]
+    assert "Unset B24_PUSH_URL first" in run(served, "unbind", "--push", code=2)
+    del served.variables["B24_PUSH_URL"]
+    assert "acme: would end https://push.example.com/b24." in run(served, "unbind", "--push", "--dry-run")
+    assert "acme: 3 handlers of signals were ended." in run(served, "unbind", "--push")
+    assert bound(emulator) == ["ONCRMDEALUPDATE"]

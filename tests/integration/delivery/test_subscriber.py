@@ -181,3 +181,43 @@ def test_a_subscription_keeps_the_time_since_when_it_stands(acme: Deployment, li
     live.control.drop_subscriptions()
     sync(acme)
     assert acme.services.subscriber.seen()[DEAL] > since[DEAL]
+
+
+def handlers(live: LivePortal) -> list[tuple[str, str, float]]:
+    """Return what is bound to an address: event, address, minTimeout."""
+    found = [each for each in live.control.state()["bindings"] if not each["offline"]]
+    return sorted((each["event"], each["handler"], each["min_timeout_seconds"]) for each in found)
+
+
+def test_the_address_for_signals_is_bound_changed_and_ended(make: Callable[..., Deployment], live: LivePortal) -> None:
+    none, one = make(DEAL), make(DEAL, B24_PUSH_URL="https://push.example.com/b24")
+    sync(none)
+    assert handlers(live) == []
+    assert due(one)
+    sync(one)
+    address = "https://push.example.com/b24"
+    bound = [("ONAPPUNINSTALL", address, 0), ("ONAPPUPDATE", address, 0), ("ONOFFLINEEVENT", address, 1)]
+    assert handlers(live) == bound
+    assert not due(one)
+    sync(one)
+    assert handlers(live) == bound, "what is bound already is no refusal"
+    other = make(DEAL, B24_PUSH_URL="https://other.example.com/", B24_PUSH_MIN_TIMEOUT_SECONDS="7")
+    assert due(other)
+    sync(other)
+    assert handlers(live)[-1] == ("ONOFFLINEEVENT", "https://other.example.com/", 7)
+    assert len(handlers(live)) == 3
+    sync(none)
+    assert handlers(live) == []
+
+
+def test_a_portal_that_refuses_the_address_is_subscribed_all_the_same(
+    make: Callable[..., Deployment], live: LivePortal, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = make(DEAL, B24_PUSH_URL="https://push.example.com/b24")
+    refused = {"status": 400, "code": "ERROR_CORE", "description": "no such address"}
+    live.control.fault("batch/event.bind", "error", where={"event": "ONOFFLINEEVENT"}, **refused)
+    sync(one)
+    assert subscribed(live) == ["ONAPPUNINSTALL", "ONAPPUPDATE", DEAL]
+    (said,) = [vars(record) for record in caplog.records if record.message == "signal cannot be bound"]
+    assert (said["event"], said["why"]) == ("ONOFFLINEEVENT", "ERROR_CORE: no such address")
+    assert not due(one)

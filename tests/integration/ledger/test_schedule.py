@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b24offline.ledger import LaneSchedule, PollSchedule, next_interval_seconds
+from b24offline.ledger import LaneSchedule, PollSchedule, Signals, next_interval_seconds
+from b24offline.ledger.transitions import clock_ms
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -87,11 +88,60 @@ def test_the_limit_leaves_the_rest_due(redis: Redis) -> None:
 def test_lanes_of_a_portal_are_due_apart(redis: Redis) -> None:
     lanes = LaneSchedule(redis, "coretest:{acme}")
     assert lanes.waited_ms(["deals", "default"]) == {"deals": 0, "default": 0}, "a lane never polled is due now"
-    lanes.set_next("deals", 30)
-    lanes.set_next("default", 0)
+    lanes.set_next("deals", 30, polled_ms=0, soon_seconds=1)
+    lanes.set_next("default", 0, polled_ms=0, soon_seconds=0)
     waited = lanes.waited_ms(["deals", "default"])
     assert -30_000 <= waited["deals"] < -25_000
     assert 0 <= waited["default"] < 5_000
     assert lanes.interval_seconds("deals") == 30.0
     assert lanes.interval_seconds("unknown") == 0.0
     assert LaneSchedule(redis, "coretest:{other}").waited_ms(["deals"]) == {"deals": 0}
+
+
+def test_a_signal_makes_lanes_due_unless_they_were_polled_just_now(redis: Redis) -> None:
+    lanes = LaneSchedule(redis, "coretest:{acme}")
+    now = clock_ms(redis)
+    lanes.set_next("idle", 300, polled_ms=now - 60_000, soon_seconds=1)
+    lanes.set_next("fresh", 300, polled_ms=now, soon_seconds=1)
+    assert 20 < lanes.wake({"fresh": 30.0}) <= 30, "polled just now: as soon as its least interval allows"
+    redis.hset("coretest:{acme}:lanes", "idle", f"{now + 240_000} 300000 {now - 60_000}")
+    assert lanes.wake({"idle": 1.0, "fresh": 30.0}) == 0
+    assert lanes.waited_ms(["idle"])["idle"] >= 0
+    assert lanes.interval_seconds("idle") == 1.0, "what was signalled may be seen a moment later only"
+    assert lanes.wake({"never polled": 1.0}) == 0
+
+
+def test_a_signal_never_delays_a_lane(redis: Redis) -> None:
+    lanes = LaneSchedule(redis, "coretest:{acme}")
+    lanes.set_next("due", 0, polled_ms=clock_ms(redis), soon_seconds=0)
+    assert lanes.wake({"due": 60.0}) == 0
+
+
+def test_a_signal_during_a_poll_is_not_forgotten_by_it(redis: Redis) -> None:
+    lanes = LaneSchedule(redis, "coretest:{acme}")
+    began_ms = clock_ms(redis)
+    lanes.wake({"default": 1.0})
+    lanes.set_next("default", 300, polled_ms=began_ms, soon_seconds=1)
+    assert lanes.waited_ms(["default"])["default"] >= -1000
+    lanes.set_next("default", 300, polled_ms=clock_ms(redis) + 1, soon_seconds=1)
+    assert lanes.waited_ms(["default"])["default"] < -200_000
+
+
+def test_signals_and_what_they_missed_are_noted(redis: Redis) -> None:
+    lanes = LaneSchedule(redis, "coretest:{acme}")
+    assert lanes.signals() == Signals()
+    lanes.wake({"default": 1.0})
+    lanes.note_missed()
+    found = lanes.signals()
+    assert 0 < found.heard_ms <= found.missed_ms
+
+
+def test_a_portal_is_hastened_and_never_delayed(redis: Redis) -> None:
+    schedule = PollSchedule(redis, "coretest")
+    schedule.seed(["a"])
+    schedule.set_next("a", 300)
+    schedule.hasten("a", 600)
+    schedule.hasten("not served", 0)
+    assert schedule.take_due(60) == []
+    schedule.hasten("a", 0)
+    assert schedule.take_due(60) == ["a"]

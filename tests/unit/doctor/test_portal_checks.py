@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from b24offline.doctor import needed_scopes, portal_checks
+from b24offline.doctor.portal_checks import needed_scopes, portal_checks
 from b24offline.errors import AccessDenied, UnknownAnswer
 from b24offline.events import shipped_catalogue
 from b24offline.rest import PortalFacts

@@ -61,7 +61,7 @@ def test_backlog_marks_and_steal_change_the_counts(caller):
     assert caller.control.marks(connector="crm", count=100) == 100
     state = caller.control.state()
     assert (state["free"], state["free_nacked"]) == (200, 100)
-    assert state["push"] == {"delivered": 0, "failed": 0, "refused": 0}
+    assert state["push"] == {"delivered": 0, "failed": 0, "refused": 0, "answers": {}}
     reserved = caller.reserve(limit=10).json()["result"]["process_id"]
     stolen = caller.control.steal(connector="crm", process_id=reserved, count=4)
     assert caller.control.state()["processes"] == {reserved: 6, stolen["process_id"]: 4}

@@ -60,3 +60,31 @@ def test_a_signal_is_sent_when_records_arrive(heard):
     bench.wait(100)
     wait_until(lambda: len(forms) == 2, 60)
     wait_until(lambda: bench.site.push.counts.delivered == 2, 60)
+
+
+def test_news_about_the_application_reaches_what_was_bound(heard):
+    handler, forms = heard
+    bench = PortalBench.new("ONCRMDEALADD")
+    for event in ("ONAPPUNINSTALL", "ONAPPUPDATE"):
+        bench.ok("event.bind", event=event, handler=handler)
+    bench.site.push.update()
+    wait_until(lambda: len(forms) == 1, 60)
+    assert (forms[0]["event"], len(bench.portal.subscriptions)) == (["ONAPPUPDATE"], 0)
+    bench.ok("event.bind", event="ONAPPUNINSTALL", handler=handler)
+    bench.site.push.uninstall()
+    wait_until(lambda: len(forms) == 2, 60)
+    assert forms[1]["event"] == ["ONAPPUNINSTALL"]
+    assert forms[1]["auth[application_token]"] == [bench.portal.application_token]
+    assert "auth[access_token]" not in forms[1]
+    bench.site.push.install(handler)
+    wait_until(lambda: len(forms) == 3, 60)
+    assert forms[2]["event"] == ["ONAPPINSTALL"]
+    assert forms[2]["auth[refresh_token]"] == [bench.portal.tokens.current_refresh_token]
+    wait_until(lambda: bench.site.push.counts.answers == {"200": 3}, 60)
+
+
+def test_an_installation_without_a_handler_tells_nobody():
+    bench = PortalBench.new()
+    bench.site.push.uninstall()
+    bench.site.push.install("")
+    assert not bench.portal.account.removed

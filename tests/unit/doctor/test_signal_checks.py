@@ -1,0 +1,29 @@
+"""What the doctor makes of a portal's signals."""
+
+from __future__ import annotations
+
+import pytest
+
+from b24offline.doctor.signal_checks import SignalFacts, signal_check
+from b24offline.ledger import Signals
+
+NOW = 1_800_000_000_000
+ADDRESS = "https://push.example.com/b24"
+
+
+@pytest.mark.parametrize(
+    ("address", "missing", "signals", "state", "words"),
+    [
+        ("", (), Signals(), "skipped", "B24_PUSH_URL is not set"),
+        (ADDRESS, ("ONOFFLINEEVENT",), Signals(NOW), "warning", f"Not bound to {ADDRESS}: ONOFFLINEEVENT."),
+        (ADDRESS, (), Signals(), "warning", "none was heard yet"),
+        (ADDRESS, (), Signals(NOW - 600_000, NOW - 120_000), "warning", "A poll found records 2 min ago"),
+        (ADDRESS, (), Signals(NOW - 600_000, NOW - 900_000), "ok", "the last was heard 10 min ago"),
+    ],
+)
+def test_signals_never_fail_and_say_what_they_are(
+    address: str, missing: tuple[str, ...], signals: Signals, state: str, words: str
+) -> None:
+    check = signal_check(SignalFacts(address, missing, signals, NOW), "acme")
+    assert (check.state, words in check.finding, check.portal) == (state, True, "acme")
+    assert bool(check.remedy) == (state == "warning")
