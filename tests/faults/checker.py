@@ -28,6 +28,7 @@ class Verdict:
         destroyed: records deleted by an `error` call though no nacked record of their message was left free.
         stuck: records neither free, nor cleared, nor knowingly nacked or retrying.
         overlap: two runs of one object and pipeline at once.
+        flooded: what the ledger held of the portal beyond its bounds.
         repeats: effects of one event and pipeline beyond the first.
         invisible: changes that the portal never queued, as without a subscription; nobody can see them.
     """
@@ -38,6 +39,7 @@ class Verdict:
     destroyed: tuple[str, ...] = ()
     stuck: tuple[str, ...] = ()
     overlap: tuple[str, ...] = ()
+    flooded: tuple[str, ...] = ()
     repeats: int = 0
     invisible: int = 0
 
@@ -57,6 +59,7 @@ def judge(found: Evidence) -> Verdict:
             if one.process_id != FREE and one.record not in found.known
         ),
         overlap=tuple(_overlaps(found.spans)),
+        flooded=tuple(_floods(found)),
         repeats=_repeats(found.spans),
         invisible=_invisible(found),
     )
@@ -64,7 +67,7 @@ def judge(found: Evidence) -> Verdict:
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:
     """Return the verdicts on several portals as one."""
-    cases = ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap")
+    cases = ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap", "flooded")
     return Verdict(
         **{what: tuple(case for one in verdicts for case in getattr(one, what)) for what in cases},
         repeats=sum(one.repeats for one in verdicts),
@@ -178,6 +181,16 @@ def _overlaps(spans: Iterable[Span]) -> Iterator[str]:
             for one, other in combinations(sorted(run, key=lambda span: span.start), 2):
                 if other.start < one.last_sign:
                     yield f"{name} {pipeline}: {one.delivery} twice at {other.start:.3f}"
+
+
+def _floods(found: Evidence) -> Iterator[str]:
+    """Say of each bound by how much it was passed at most, and when first."""
+    for what in ("rows", "record_bytes", "total_bytes") if found.bounds else ():
+        most = getattr(found.bounds, what)
+        beyond = [one for one in found.holdings if getattr(one, what) > most]
+        if beyond:
+            reached = max(getattr(one, what) for one in beyond)
+            yield f"{what} in the ledger reached {reached} of {most}, beyond it since {beyond[0].wall:.3f}"
 
 
 def _repeats(spans: Iterable[Span]) -> int:

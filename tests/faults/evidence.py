@@ -81,9 +81,36 @@ class Span:
         return max(self.start, self.effect or 0.0, self.end or 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What the ledger held of a portal at one moment; ``wall`` in epoch seconds.
+
+    Attributes:
+        rows: records of its largest batch.
+        record_bytes: length of the longest record.
+        total_bytes: memory of all of the portal's keys.
+    """
+
+    wall: float
+    rows: int
+    record_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much of each the ledger may hold of a portal, as in `Holding`."""
+
+    rows: int
+    record_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the checker looks at. It never sees our ledger, except for what is known to be retrying or dead-lettered.
+    """What the checker looks at.
+
+    It never sees what our ledger says, except for what is known to be retrying or dead-lettered; only how large it is.
 
     Attributes:
         moments: the history of records, in order.
@@ -92,6 +119,8 @@ class Evidence:
         pipelines: event name -> pipelines that must run for it; an event that is not in it needs none.
         known: ids of records that the deployment says is retrying or dead-lettered.
         objects: changed object -> fingerprint of what the portal shows now, or `GONE`.
+        holdings: samples of what the ledger held, of a row that took any.
+        bounds: how much it may hold.
     """
 
     moments: tuple[Moment, ...]
@@ -100,6 +129,8 @@ class Evidence:
     pipelines: Mapping[str, tuple[str, ...]]
     known: frozenset[int] = frozenset()
     objects: Mapping[Name, str] = field(default_factory=dict)
+    holdings: tuple[Holding, ...] = ()
+    bounds: Bounds | None = None
 
 
 def fingerprint(data: object) -> str:

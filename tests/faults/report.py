@@ -19,7 +19,7 @@ Missing = tuple[int, str]
 NUMBERS: Final = sorted({*range(1, 58)} - {55})
 """A list of orphans cannot outlast its lease any more (55): reads are given up sooner. A test holds the check."""
 TITLES: Final = {"valkey": "Valkey", "rabbitmq": "RabbitMQ"}
-COUNTED: Final = ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap")
+COUNTED: Final = ("lost", "stale", "unfinished", "destroyed", "stuck", "overlap", "flooded")
 COLUMNS: Final = ("row", "fault", "seed", "injected", "changes", *COUNTED, "repeats", "leaks", "recovery")
 
 

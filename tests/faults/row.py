@@ -164,7 +164,7 @@ def _judge(row: Row, stage: Stage, result: Result) -> None:
         if not any(found_red[what] for what in row.red):
             result.problems.append(f"a guard is off, and the checker did not notice: none {' or '.join(row.red)}")
         return
-    for what in ("lost", "stale", "unfinished", "destroyed", "stuck"):
+    for what in ("lost", "stale", "unfinished", "destroyed", "stuck", "flooded"):
         cases = getattr(verdict, what)
         if cases:
             result.problems.append(f"{what} {len(cases)}: {'; '.join(cases[:3])}")

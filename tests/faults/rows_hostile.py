@@ -37,6 +37,7 @@ def _slowest(stage: Stage, gauges: Gauges) -> float:
         wait_until(lambda least=before: stage.counters.get("events_acknowledged", 0) > least, "acknowledged", 90)
         slowest = max(slowest, time.monotonic() - began)
         gauges.sample()
+        stage.weigh(HOSTILE)
     return slowest
 
 

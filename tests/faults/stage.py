@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,9 +22,9 @@ from b24offline.delivery import PortalServices
 from b24offline.emulator import Control, EmulatorProcess
 from b24offline.runtime import Runtime
 from b24offline.supervisor import CeleryProcess, EmbeddedValkey
-from tests.faults import evidence
+from tests.faults import evidence, holdings
 from tests.faults.brokers import Broker, ValkeyBroker
-from tests.faults.evidence import Evidence
+from tests.faults.evidence import Evidence, Holding
 from tests.faults.journal import PIPELINES, VARIABLE, Journal
 from tests.faults.leaks import Wiretap, in_files
 from tests.support.stack import PORTAL, base_variables, empty_queues
@@ -61,6 +62,7 @@ class Stage:
         self.injected: list[str] = []
         self.failures: list[str] = []
         self.measured: list[str] = []
+        self.holdings: defaultdict[str, list[Holding]] = defaultdict(list)
         self.last_fault = 0.0
         self.neighbours: list[CeleryProcess] = []
         self._given = broker
@@ -272,6 +274,10 @@ class Stage:
         if not true:
             self.failures.append(what)
 
+    def weigh(self, portal: str = PORTAL) -> None:
+        """Take a sample of what the ledger holds of a portal, which the checker judges at the end."""
+        self.holdings[portal].append(holdings.held(self.redis, self.runtime.services(portal).ledger.stem))
+
     def missed(self) -> list[str]:
         """Return what was to go wrong and never did: a row that is green although it met no fault shows nothing."""
         plans = [one for one in self.control.faults() if not one["fired"] and one["id"] not in self._veils]
@@ -341,6 +347,8 @@ class Stage:
             pipelines=PIPELINES,
             known=self.known(portal),
             objects=evidence.objects(control.objects(since_changes=True)),
+            holdings=tuple(self.holdings[portal]),
+            bounds=holdings.allowed(self.runtime.config),
         )
 
     @property

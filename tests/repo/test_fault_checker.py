@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from b24offline import failpoints
 from tests.faults.checker import Verdict, judge
-from tests.faults.evidence import GONE, Change, Evidence, Moment, Name, Span, fingerprint, spans
+from tests.faults.evidence import GONE, Bounds, Change, Evidence, Holding, Moment, Name, Span, fingerprint, spans
 from tests.faults.leaks import leaks_in
 
 DEAL: Name = ("crm_deal", "7")
@@ -195,6 +195,17 @@ def test_leaks_are_found_inside_of_messages(prefix: str) -> None:
     assert leaks_in(line, private=False) == {"token"}
     assert leaks_in(token.encode()) == {"token"}
     assert not leaks_in(b"f" * 64 + b" " + b"e" * 71)
+
+
+@pytest.mark.parametrize(
+    ("holding", "what"),
+    [((50, 900, 7000), ""), ((51, 9, 9), "rows"), ((9, 901, 9), "record_bytes"), ((9, 9, 7001), "total_bytes")],
+)
+def test_a_ledger_beyond_a_bound_is_flooded(holding: tuple[int, int, int], what: str) -> None:
+    samples = (Holding(5.0, 1, 1, 1), Holding(6.0, *holding), Holding(7.0, 1, 1, 1))
+    found = judge(story([], [], holdings=samples, bounds=Bounds(50, 900, 7000))).flooded
+    assert [sentence.split()[0] for sentence in found] == ([what] if what else [])
+    assert not judge(story([], [], holdings=samples)).flooded, "a row without bounds takes samples for others"
 
 
 DYING = "from b24offline.failpoints import failpoint; failpoint('here'); print('alive')"

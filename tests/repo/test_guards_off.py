@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import tests.faults
-from tests.faults import sabotage, sabotage_portal, sabotage_queue
+from tests.faults import sabotage, sabotage_bounds, sabotage_portal, sabotage_queue
 from tests.faults.row import rows
 
 SCRIPTS = sorted(each.name.removesuffix(".lua") for each in files("b24offline.ledger").joinpath("scripts").iterdir())
@@ -45,4 +45,6 @@ def test_every_guard_is_switched_off_by_a_row_that_must_turn_red() -> None:
 
 
 def test_no_two_switches_have_one_name() -> None:
-    assert not sabotage_queue.GUARDS.keys() & sabotage_portal.GUARDS.keys()
+    tables = (sabotage_queue.GUARDS, sabotage_portal.GUARDS, sabotage_bounds.GUARDS)
+    names = [guard for table in tables for guard in table]
+    assert len(names) == len(set(names))
