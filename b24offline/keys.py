@@ -58,6 +58,12 @@ suspects = _one("suspects")
 """Sorted set of calls that may last, as calls like them brought no answer, by the end of their lease."""
 callers = _one("callers")
 """Sorted set of threads that call portals, by when they were counted last."""
+broker_full = _one("broker_full")
+"""Why nothing is polled: what the broker has too much of, or too little. Exists as long as that was seen lately."""
+broker_unseen = _one("broker_unseen")
+"""Why the broker does not tell what waits in it; exists as long as it did not lately."""
+probes = _one("probes")
+"""Sorted set of the calls that try whether a portal answers again, by the end of their lease."""
 
 # -- the ledger of a portal, below its stem
 

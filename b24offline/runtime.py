@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import RedisError
 
 from b24offline import keys
-from b24offline.delivery import PortalRounds, PortalServices, Shared
+from b24offline.delivery import BrokerGate, PortalRounds, PortalServices, Shared
 from b24offline.errors import ConfigError, StoreUnavailable
 from b24offline.events import Catalogue, Routes, shipped_catalogue
 from b24offline.events import routes as loaded_routes
@@ -223,6 +223,11 @@ class Runtime:
             routes=self.routes,
             once_per=self.once_per,
         )
+
+    @cached_property
+    def broker_gate(self) -> BrokerGate:
+        """Whether the broker has room for what a poll brings."""
+        return BrokerGate(self._shared)
 
     @cached_property
     def rounds(self) -> PortalRounds:

@@ -9,6 +9,7 @@ from b24offline.failpoints import failpoint
 from b24offline.tasks.bind import bind
 from b24offline.tasks.process import current_runtime
 from b24offline.tasks.publish import send_dispatch
+from b24offline.tasks.queue_depth import broker_load
 from b24offline.tasks.sweep import sweep
 
 
@@ -18,6 +19,7 @@ def tick() -> str:
     runtime = current_runtime()
     sent_ms = runtime.queued.take(contract.TASK_TICK)
     runtime.ensure_configured_portal()
+    runtime.broker_gate.look(broker_load)
     due = runtime.rounds.take_due_polls()
     for portal in due.subscriptions:
         bind.delay(portal)

@@ -20,6 +20,7 @@ _PAGES: Final = frozenset(
         IssueCode.LEDGER_UNREACHABLE,
         IssueCode.LEDGER_SCHEMA,
         IssueCode.LEDGER_FULL,
+        IssueCode.BROKER_FULL,
         IssueCode.NOT_POLLED,
         IssueCode.WRONG_KEY,
     }
@@ -40,6 +41,8 @@ _SUMMARIES: Final = {
     IssueCode.UNREADABLE_RECORDS: "have reserved records that cannot be read",
     IssueCode.OVERSIZED: "sent more than they may",
     IssueCode.LEDGER_FULL: "are not polled: the Redis of the ledger is almost full",
+    IssueCode.BROKER_FULL: "are not polled, because the broker is full",
+    IssueCode.BROKER_UNSEEN: "are polled though the broker does not tell how full it is",
     IssueCode.BROKER_MESSAGES: "share a broker with somebody whose messages reach our queues",
     IssueCode.SUBSCRIPTION_REFUSED: "refuse to subscribe an event that has a route",
     IssueCode.MISSED_CHANGES: "had changes whose events never came; they were run",

@@ -201,7 +201,6 @@ class Config(PushSettings):
     ack_rate_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.2, description="Part of the burst that is kept for acknowledging, above 0, below 1."
     )
-
     calls_in_flight_per_portal: Annotated[int, Field(ge=3, le=100)] = Field(
         default=4,
         description=(
@@ -246,9 +245,11 @@ class Config(PushSettings):
     max_in_flight_batches: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=20, description="Batches of one portal that may be open at once; polling pauses at this number."
     )
+    max_queued_messages: Annotated[int, Field(ge=100)] = Field(
+        default=50_000, description="Messages in our queues of the broker above which nothing is polled."
+    )
     lease_seconds: Annotated[float, Field(ge=5, le=3_600)] = Field(
-        default=60.0,
-        description="Seconds a running pipeline may stay silent before it counts as crashed and runs again.",
+        default=60.0, description="Seconds a pipeline may be silent before it counts as crashed and runs again."
     )
     sweep_seconds: Annotated[float, Field(ge=1, le=600)] = Field(
         default=15.0, description="Seconds between sweeps for overdue work."

@@ -1,5 +1,6 @@
 """The protocol: poll, dispatch, run, settle, redrive."""
 
+from b24offline.delivery.broker_gate import BrokerGate, BrokerLoad
 from b24offline.delivery.connecting import add_portal, renew_portal
 from b24offline.delivery.dead_letters import DeadLetterQueue, run_of_dead_letter
 from b24offline.delivery.object_reader import NotReadable, read_object
@@ -15,6 +16,8 @@ from b24offline.delivery.subscriber import SubscriptionPlan, subscription_plan
 
 __all__ = [
     "TROUBLE_OF_ONE_PORTAL",
+    "BrokerGate",
+    "BrokerLoad",
     "DeadLetterQueue",
     "Fail",
     "NotReadable",

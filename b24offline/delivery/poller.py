@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from b24offline.config import DEFAULT_LANE
 from b24offline.delivery.adopter import Adopter
 from b24offline.delivery.batch_opener import BatchOpener
-from b24offline.delivery.portal_bounds import PortalBounds
+from b24offline.delivery.portal_bounds import Closed, PortalBounds
 from b24offline.errors import ClaimNeeded, PortalError, RateLimited, StoreError
 from b24offline.events import CLAIMED, Batch, MalformedRecord, ObservedState, Record
 from b24offline.failpoints import failpoint
@@ -38,7 +38,7 @@ class PollResult:
     "opened".
     """
 
-    state: Literal["empty", "opened", "adopted", "busy", "full", "over_quota", "ledger_full", "too_large", "recovering"]
+    state: Literal["empty", "opened", "adopted"] | Closed | Literal["busy", "full", "over_quota", "recovering"]
     received: int = 0
     opened: tuple[str, ...] = ()
     asked: int = 0

@@ -1,4 +1,4 @@
-"""What a portal may cost: rows of a reply, bytes in the ledger, and the ledger itself; and what is done beyond that."""
+"""What a portal may cost: rows of a reply, bytes in the ledger, the ledger and the broker; and what is beyond that."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from b24offline import keys
 from b24offline.errors import AnswerTooLarge
 from b24offline.events import MalformedRecord, Record
-from b24offline.ledger import MEMORY_SHARE, memory_share, note_oversized
+from b24offline.ledger import MEMORY_SHARE, memory_share, note_oversized, noted_broker
 from b24offline.rest import MOST_TOO_LARGE, OVERSIZED, TOO_LARGE
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 ONE_BY_ONE_SECONDS: Final = 3600.0
 """How long records are reserved one by one after an answer that was too large."""
 TOO_LARGE_SECONDS: Final = 3600
-Closed = Literal["ledger_full", "too_large"]
+Closed = Literal["ledger_full", "broker_full", "too_large"]
 
 
 class PortalBounds:
@@ -38,6 +38,8 @@ class PortalBounds:
         """Return why nothing may be reserved now, None when it may."""
         if memory_share(self._redis) > MEMORY_SHARE:
             return "ledger_full"
+        if noted_broker(self._redis, self._portal.config.redis_key_prefix)[0]:
+            return "broker_full"
         if self._redis.scard(keys.too_large(self._ledger.stem)) >= MOST_TOO_LARGE:
             self._note(f"{MOST_TOO_LARGE} reserved records are larger than an answer may be")
             return "too_large"

@@ -10,7 +10,7 @@ from b24offline import keys
 from b24offline.delivery.services import TROUBLE_OF_ONE_PORTAL
 from b24offline.errors import BrokerUnavailable
 from b24offline.events import ObservedState
-from b24offline.ledger import with_open_work
+from b24offline.ledger import noted_broker, with_open_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -69,6 +69,9 @@ class PortalRounds:
         if not portals and self._shared.once_per("nothing-to-serve", 60):
             log.warning("no portal to serve: set B24_PORTAL_URL, or add one with b24offline portal add")
         self._shared.schedule.seed(portals)
+        if full := noted_broker(self._shared.redis, self._config.redis_key_prefix)[0]:
+            # They stay due, and a deep queue does not grow by a poll of each that would find the gate closed.
+            return DuePolls(f"nothing polled, the broker is full: {full}", sweep=self._sweep_asked())
         due = self._shared.schedule.take_due(self._config.poll_interval_max_seconds)
         polls: list[str] = []
         subscriptions: list[str] = []

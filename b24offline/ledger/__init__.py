@@ -9,12 +9,15 @@ from b24offline.ledger.lease_renewer import LeaseRenewer, StepLimits
 from b24offline.ledger.ledger import MAX_HELD_ATTEMPTS, STEP_STRIDE, Ledger
 from b24offline.ledger.nacked_records import forget_nacked, hurry_nacked, note_failures
 from b24offline.ledger.notes import (
+    BROKER_TTL_SECONDS,
     MEMORY_SHARE,
     memory_share,
+    note_broker,
     note_oversized,
     note_refused,
     note_refused_message,
     note_unreadable,
+    noted_broker,
     noted_oversized,
     noted_refused_messages,
 )
@@ -39,6 +42,7 @@ from b24offline.ledger.schema import LedgerSchemaMismatch, other_schema, reset_l
 from b24offline.ledger.server import connect
 
 __all__ = [
+    "BROKER_TTL_SECONDS",
     "MAX_HELD_ATTEMPTS",
     "MAX_RETRYING_RECORDS",
     "MEMORY_SHARE",
@@ -88,11 +92,13 @@ __all__ = [
     "last_reconciled",
     "memory_share",
     "next_interval_seconds",
+    "note_broker",
     "note_failures",
     "note_oversized",
     "note_refused",
     "note_refused_message",
     "note_unreadable",
+    "noted_broker",
     "noted_oversized",
     "noted_refused_messages",
     "other_schema",

@@ -19,6 +19,8 @@ UNREADABLE_TTL_SECONDS: Final = 3600
 MEMORY_SHARE: Final = 0.85
 """Part of the memory of the ledger's Redis above which nothing is reserved: acknowledging must still find room."""
 OVERSIZED_TTL_SECONDS: Final = 3600
+BROKER_TTL_SECONDS: Final = 30
+"""How long a look at the broker holds where none follows, as when a broker without memory takes no tick."""
 REFUSED_TTL_SECONDS: Final = 2 * 86_400
 REFUSED_MESSAGES_TTL_SECONDS: Final = 86_400
 
@@ -61,3 +63,20 @@ def note_refused_message(redis: Redis, key_prefix: str) -> None:
 def noted_refused_messages(redis: Redis, key_prefix: str) -> int:
     """Return how many messages of the broker were refused lately."""
     return int(redis.get(keys.refused_messages(key_prefix)) or 0)
+
+
+def note_broker(redis: Redis, key_prefix: str, *, full: str = "", unseen: str = "") -> None:
+    """Store what a look at the broker found: why nothing may be polled, and why it does not tell; "" for neither."""
+    with redis.pipeline() as pipe:
+        for key, what in ((keys.broker_full(key_prefix), full), (keys.broker_unseen(key_prefix), unseen)):
+            if what:
+                pipe.set(key, what, ex=BROKER_TTL_SECONDS)
+            else:
+                pipe.delete(key)
+        pipe.execute()
+
+
+def noted_broker(redis: Redis, key_prefix: str) -> tuple[str, str]:
+    """Return why nothing may be polled, and why the broker does not tell what waits in it; "" for neither."""
+    full, unseen = redis.mget(keys.broker_full(key_prefix), keys.broker_unseen(key_prefix))
+    return str(full or ""), str(unseen or "")

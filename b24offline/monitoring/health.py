@@ -65,6 +65,8 @@ class IssueCode(StrEnum):
     UNREADABLE_RECORDS = "unreadable_records"
     OVERSIZED = "oversized"
     LEDGER_FULL = "ledger_full"
+    BROKER_FULL = "broker_full"
+    BROKER_UNSEEN = "broker_unseen"
     BROKER_MESSAGES = "broker_messages"
     SUBSCRIPTION_REFUSED = "subscription_refused"
     MISSED_CHANGES = "missed_changes"
@@ -157,7 +159,7 @@ def _portal_state(portal: Portal, sample: HealthSample | None, now: datetime) ->
 def _not_polled(sample: HealthSample, wanted_seconds: float) -> Iterator[Issue]:
     planned = sample.next_poll_seconds
     late = wanted_seconds if planned is None else -planned
-    if late > LATE_SECONDS:
+    if late > LATE_SECONDS and not sample.broker_full:
         do = "Check that beat and a worker for the queue b24offline.poll are running."
         what = f"The portal has not been polled: its next poll is {_span(late)} late. {do}"
         yield Issue(IssueCode.NOT_POLLED, "operator", what)
@@ -248,6 +250,18 @@ def _sizes(sample: HealthSample) -> Iterator[Issue]:
 
 
 def _broker(sample: HealthSample) -> Iterator[Issue]:
+    if sample.broker_full:
+        what = (
+            f"No portal is polled, because the broker is full: {sample.broker_full}. Start more workers for the queues "
+            "that are long, or find out why theirs are slow; give the broker memory. Polling goes on by itself."
+        )
+        yield Issue(IssueCode.BROKER_FULL, "operator", what)
+    if sample.broker_unseen:
+        what = (
+            f"The broker does not tell how many messages wait ({sample.broker_unseen}), so polling does not stop when "
+            "it fills. Let the user of our workers declare our queues passively, and read INFO of a Redis."
+        )
+        yield Issue(IssueCode.BROKER_UNSEEN, "operator", what)
     if sample.refused_messages:
         what = (
             f"{sample.refused_messages} messages of the broker were refused: this deployment did not send them. Find "

@@ -17,6 +17,7 @@ from b24offline.ledger import (
     Reading,
     Reconciled,
     memory_share,
+    noted_broker,
     noted_refused_messages,
     read_portals,
 )
@@ -49,6 +50,8 @@ class HealthSample:
         unreadable: reserved records that cannot be acknowledged, as the last look at the portal's list counted them.
         oversized: what the portal sent lately that was larger than it may be; "" when nothing was.
         memory_share: part of the memory of the ledger's Redis that is used, 0.0 where it has no bound.
+        broker_full: why no portal is polled for the sake of the broker; "" when none is kept waiting.
+        broker_unseen: why the broker does not tell what waits in it; "" when it does.
         refused: names of events that the portal refused to subscribe.
         refused_messages: messages of the broker that were refused lately, of the whole deployment.
         reconciled: how the last reconciliation ended; None when the ledger knows of none.
@@ -71,6 +74,8 @@ class HealthSample:
     unreadable: int = 0
     oversized: str = ""
     memory_share: float = 0.0
+    broker_full: str = ""
+    broker_unseen: str = ""
     refused: tuple[str, ...] = ()
     refused_messages: int = 0
     reconciled: Reconciled | None = None
@@ -108,6 +113,7 @@ def take_samples(redis: Redis, key_prefix: str, portals: Sequence[str]) -> Sampl
         zip(portals, redis.zmscore(keys.polls(key_prefix), list(portals)), strict=True)
     )
     share, refused_messages = memory_share(redis), noted_refused_messages(redis, key_prefix)
+    full, unseen = noted_broker(redis, key_prefix)
     samples: dict[str, HealthSample] = {}
     readings: dict[str, Reading] = {}
     for name, reading in read_portals(redis, key_prefix, portals):
@@ -119,7 +125,8 @@ def take_samples(redis: Redis, key_prefix: str, portals: Sequence[str]) -> Sampl
                 sample = replace(sample, held_by={lane: _oldest_objects(ledger, lane) for lane in sample.full_lanes})
         else:
             sample = HealthSample(other_schema=str(reading))
-        samples[name] = replace(sample, memory_share=share, refused_messages=refused_messages)
+        shared = replace(sample, broker_full=full, broker_unseen=unseen)
+        samples[name] = replace(shared, memory_share=share, refused_messages=refused_messages)
     return Samples(samples, readings)
 
 

@@ -90,6 +90,7 @@ def any_size_of_an_answer(stage: Stage) -> None:
     gauges.sample()
     with stage.meets("event.offline.get", "braces", stage="after", size=24 << 20, times=3):
         stage.change(4)
+
     def grown() -> int:
         gauges.sample()
         return max(gauges.worker_bytes) - gauges.worker_bytes[0]

@@ -63,24 +63,14 @@ class RabbitNode:
         config = self._folder / "rabbitmq.conf"
         config.write_text(f"listeners.tcp.default = 127.0.0.1:{self.port}\n")
         (self._folder / "env.conf").touch()
-        environ = {
-            **os.environ,
-            "HOME": str(self._folder),
-            "RABBITMQ_NODENAME": f"b24offline-{self.port}@localhost",
-            "RABBITMQ_CONFIG_FILE": str(config),
-            "RABBITMQ_CONF_ENV_FILE": str(self._folder / "env.conf"),
-            "RABBITMQ_MNESIA_BASE": str(self._folder / "mnesia"),
-            "RABBITMQ_LOG_BASE": str(self._folder / "log"),
-            "RABBITMQ_PID_FILE": str(self._folder / "pid"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
-            "RABBITMQ_DIST_PORT": str(self._dist_port),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "ERL_CRASH_DUMP": str(self._folder / "erl_crash.dump"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(f"-rabbit {k} {v}" for k, v in self.settings.items()),
-        }
         with (self._folder / "out.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [str(server_binary())], cwd=self._folder, env=environ, stdout=log, stderr=log, start_new_session=True
+                [str(server_binary())],
+                cwd=self._folder,
+                env=self._environ(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -92,6 +82,28 @@ class RabbitNode:
                 time.sleep(0.2)
         self.__exit__()
         return False
+
+    def control(self, *words: str) -> None:
+        """Give the node an order, in the words of rabbitmqctl."""
+        command = Path(str(server_binary())).with_name("rabbitmqctl")
+        subprocess.run([str(command), *words], env=self._environ(), check=True, capture_output=True, timeout=60)
+
+    def _environ(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "HOME": str(self._folder),
+            "RABBITMQ_NODENAME": f"b24offline-{self.port}@localhost",
+            "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(self._folder / "env.conf"),
+            "RABBITMQ_MNESIA_BASE": str(self._folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self._folder / "log"),
+            "RABBITMQ_PID_FILE": str(self._folder / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_CRASH_DUMP": str(self._folder / "erl_crash.dump"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(f"-rabbit {k} {v}" for k, v in self.settings.items()),
+        }
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:

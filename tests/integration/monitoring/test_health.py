@@ -175,6 +175,11 @@ def test_an_issue_keeps_its_key_while_its_numbers_change():
     assert lost.key != blocked.key
 
 
+def test_a_poll_is_not_late_while_the_broker_keeps_it_waiting():
+    late = replace(SAMPLE, next_poll_seconds=-7200, broker_full="7 messages wait")
+    assert [issue.code for issue in issues(sample=late)] == [IssueCode.BROKER_FULL]
+
+
 def test_every_message_is_a_sentence_that_names_no_one_else():
     sample = replace(
         SAMPLE,
@@ -195,7 +200,9 @@ def test_every_message_is_a_sentence_that_names_no_one_else():
         other_schema=str(LedgerSchemaMismatch("acme", "2", 1)),
         unreconciled_seconds=9e6,
     )
-    found = [*issues(replace(PORTAL, state=ObservedState.BLOCKED), sample, 1), *issues(sample=None)]
+    gated = replace(SAMPLE, broker_full="7 messages wait", broker_unseen="OSError")
+    blocked = replace(PORTAL, state=ObservedState.BLOCKED)
+    found = [*issues(blocked, sample, 1), *issues(sample=None), *issues(sample=gated)]
     assert {issue.code for issue in found} == set(IssueCode) - {IssueCode.WRONG_KEY}
     assert all(issue.message[0].isupper() or issue.message[0].isdigit() for issue in found)
 
