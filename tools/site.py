@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 PAGES: Final = {
     "README.md": "index.md",
+    "README.ru.md": "ru.md",
     "CHANGELOG.md": "changes.md",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "report-a-hole.md",
