@@ -62,8 +62,6 @@ broker_full = _one("broker_full")
 """Why nothing is polled: what the broker has too much of, or too little. Exists as long as that was seen lately."""
 broker_unseen = _one("broker_unseen")
 """Why the broker does not tell what waits in it; exists as long as it did not lately."""
-probes = _one("probes")
-"""Sorted set of the calls that try whether a portal answers again, by the end of their lease."""
 
 # -- the ledger of a portal, below its stem
 
