@@ -71,6 +71,7 @@ check: $(DEV) ## lint, format, types, rooms and doors, generated documents
 	$(BIN)/python -m tools.commands_docs --check
 	$(BIN)/python -m tools.metrics_docs --check
 	$(BIN)/python -m tools.alert_rules --check
+	$(BIN)/python -m tools.dashboard --check
 
 # The site has an environment of its own: none of its packages is needed to run, test or change b24offline.
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs
