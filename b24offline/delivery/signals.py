@@ -44,6 +44,6 @@ class Waker:
         wait = self._portal.lanes.wake(self._least)
         if not portal.polled or portal.state is not ObservedState.ACTIVE:
             return False
-        # The tick follows where the message of the poll is lost.
-        self._portal.schedule.hasten(portal.name, max(wait, self._portal.config.poll_interval_min_seconds))
+        # Where a poll is sent at once, the tick only follows in case that its message is lost.
+        self._portal.schedule.hasten(portal.name, wait or self._portal.config.poll_interval_min_seconds)
         return wait <= 0

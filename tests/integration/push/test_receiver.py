@@ -69,6 +69,15 @@ def test_an_access_token_that_does_not_work_proves_nothing(bench: PushBench) -> 
     assert (bench.known(), bench.workers.asked) == ("", [])
 
 
+@pytest.mark.parametrize("theirs", [{"ID": 78, "CODE": "local.emulated"}, {"ID": 77, "CODE": "other"}, {}, []])
+def test_a_token_of_another_application_on_the_portal_proves_nothing(bench: PushBench, theirs: object) -> None:
+    fault = bench.control.fault("app.info", "status", status=200, body={"result": theirs}, every=2, times=1)
+    assert bench.send(SIGNAL, access_token=bench.control.issue_token()["access_token"], application_token="evil") == 403
+    assert bench.control.fired(fault) == 1
+    bench.control.disarm()
+    assert (bench.known(), bench.workers.asked) == ("", [])
+
+
 def test_a_portal_is_asked_about_strangers_once_a_minute(bench: PushBench) -> None:
     since = bench.seq()
     for number in range(5):

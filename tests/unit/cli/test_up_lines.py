@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from b24offline.cli.up import commands
+from b24offline.config import Config
+
 SAY = "from b24offline.cli.up import say; say('work', 'Омар'); say('work', 'next')"
 
 
@@ -30,3 +33,12 @@ def test_a_full_disk_costs_lines_only() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, check=False)
     assert (done.returncode, done.stderr) == (0, b"alive")
+
+
+def test_the_receiver_of_signals_is_started_where_it_has_an_address() -> None:
+    without = Config.load({})
+    with_push = Config.load({"B24_PUSH_URL": "https://push.example.com/b24"})
+    assert [name for name, _ in commands(without, 0)] == ["beat", "work", "settle"]
+    started = dict(commands(with_push, 0))
+    assert list(started) == ["beat", "work", "settle", "push"]
+    assert started["push"][1:] == ("-m", "b24offline", "push")
