@@ -87,9 +87,7 @@ class LedgerClockBehind(B24OfflineError):
 
     def __init__(self, portal: str, what: str, behind_seconds: float) -> None:
         super().__init__(portal, what, behind_seconds)
-        self.portal = portal
-        self.what = what
-        self.behind_seconds = behind_seconds
+        self.portal, self.what, self.behind_seconds = portal, what, behind_seconds
 
     def __str__(self) -> str:
         return (
@@ -108,8 +106,7 @@ class ClaimNeeded(B24OfflineError):
 
     def __init__(self, portal: str, connector: str) -> None:
         super().__init__(portal, connector)
-        self.portal = portal
-        self.connector = connector
+        self.portal, self.connector = portal, connector
 
     def __str__(self) -> str:
         return (
@@ -129,8 +126,7 @@ class RateLimited(B24OfflineError):
 
     def __init__(self, portal: str, wait_seconds: float) -> None:
         super().__init__(portal, wait_seconds)
-        self.portal = portal
-        self.wait_seconds = wait_seconds
+        self.portal, self.wait_seconds = portal, wait_seconds
 
     def __str__(self) -> str:
         return f"Portal {self.portal} may be called again in {self.wait_seconds:.1f} s; nothing was sent."
@@ -151,11 +147,8 @@ class PortalError(B24OfflineError):
     def __init__(self, portal: str, method: str, status: int | None, code: str, description: str) -> None:
         # All arguments go to the base, so that the error survives pickling between a pool's processes.
         super().__init__(portal, method, status, code, description)
-        self.portal = portal
-        self.method = method
-        self.status = status
-        self.code = code
-        self.description = description
+        self.portal, self.method = portal, method
+        self.status, self.code, self.description = status, code, description
 
     def __str__(self) -> str:
         facts = []
@@ -186,6 +179,14 @@ class Unreachable(PortalError):
     actor: ClassVar[Actor] = "nobody"
     happened: ClassVar[str] = "was not sent: no connection"
     advice: ClassVar[str] = "It is tried again later; if it stays, check DNS, the network and the certificates."
+
+
+class EndpointRefused(PortalError):
+    """The stored address of the portal is not one that may get a token; nothing was sent."""
+
+    actor: ClassVar[Actor] = "operator"
+    happened: ClassVar[str] = "was not sent: the stored address of the portal may not be called"
+    advice: ClassVar[str] = "Give the right one: b24offline portal set-url NAME --url ADDRESS."
 
 
 class UnknownAnswer(PortalError):

@@ -6,6 +6,7 @@ from b24offline.config.lanes import DEFAULT_LANE, Lane, choose
 from b24offline.config.modules import import_pipelines
 from b24offline.config.named_endpoint import named_endpoint
 from b24offline.config.record_filter import checked_filter, checked_order
+from b24offline.config.rules import refused_endpoint
 from b24offline.config.settings import Config
 from b24offline.config.timers import Timers
 from b24offline.config.validators import is_loopback, masked_url, web_address
@@ -25,6 +26,7 @@ __all__ = [
     "is_loopback",
     "masked_url",
     "named_endpoint",
+    "refused_endpoint",
     "variables",
     "web_address",
 ]

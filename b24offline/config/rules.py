@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from b24offline.config.env import EXAMPLES
+from b24offline.config.validators import web_address
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -24,6 +25,15 @@ def refused_address(portal_url: str, auth_url: str, *, loopback_http: bool, auth
         return "" if loopback_http else "is plain http, which needs B24_LOOPBACK_HTTP=true, e.g. for the emulator"
     allowed = not auth_url or urlsplit(auth_url).hostname in auth_hosts
     return "" if allowed else f"is on a host that is not in B24_AUTH_HOSTS, which has {', '.join(sorted(auth_hosts))}"
+
+
+def refused_endpoint(client_endpoint: str, *, loopback_http: bool) -> str:
+    """Return why a stored address of a portal may not be called, as the end of a sentence about it; "" when it may."""
+    try:
+        web_address(client_endpoint)
+    except ValueError as error:
+        return str(error)
+    return refused_address(client_endpoint, "", loopback_http=loopback_http, auth_hosts=())
 
 
 def with_derived_defaults(given: Mapping[str, Any]) -> dict[str, Any]:

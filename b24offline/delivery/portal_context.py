@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from b24offline.config import refused_endpoint
+from b24offline.errors import EndpointRefused
 from b24offline.ledger import Fencing, JobQueue, LaneSchedule, Ledger, ObjectCache, Orphans
 from b24offline.rest import BLOCK_SECONDS, OfflineQueue, PortalClient, RestClient
 
@@ -68,7 +70,12 @@ class PortalContext:
 
     @cached_property
     def client(self) -> PortalClient:
-        """The portal's REST client, within its rate limit and with tokens."""
+        """The portal's REST client, within its rate limit and with tokens.
+
+        Raise EndpointRefused for an address that may not be called; the next reading of the portal may have another.
+        """
+        if why := refused_endpoint(self.portal.client_endpoint, loopback_http=self.config.loopback_http):
+            raise EndpointRefused(self.name, "a call", None, "", f"it {why}")
         return PortalClient(
             RestClient(self.name, self.portal.client_endpoint, self._http),
             self.tokens,

@@ -43,6 +43,7 @@ _STATES: Final[tuple[tuple[type[errors.B24OfflineError], ObservedState, float], 
     # Not lost: the refresh token is good, and the next try may find the fault mended.
     (errors.ClientRejected, ObservedState.PAUSED, 300),
     (errors.AuthHostRefused, ObservedState.PAUSED, 300),
+    (errors.EndpointRefused, ObservedState.PAUSED, 300),
     (errors.PaymentRequired, ObservedState.PAUSED, 300),
     (errors.PlanTooSmall, ObservedState.PLAN_TOO_SMALL, 300),
     (errors.WrongAuthType, ObservedState.NOT_ADMIN, 300),

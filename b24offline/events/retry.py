@@ -45,6 +45,7 @@ PASSING_LATE: Final = (
     errors.AuthServerError,
     errors.MemberMismatch,
     errors.EndpointMismatch,
+    errors.EndpointRefused,
     errors.LedgerClockBehind,
 )
 """Errors that last for minutes, or until a person acts."""

@@ -23,6 +23,7 @@ def of(kind: type[errors.PortalError]) -> PortalBackOff:
     [
         (errors.AuthLost, ObservedState.AUTH_LOST),
         (errors.ClientRejected, ObservedState.PAUSED),
+        (errors.EndpointRefused, ObservedState.PAUSED),
         (errors.PaymentRequired, ObservedState.PAUSED),
         (errors.PlanTooSmall, ObservedState.PLAN_TOO_SMALL),
         (errors.WrongAuthType, ObservedState.NOT_ADMIN),
@@ -49,7 +50,8 @@ def test_what_a_person_must_end_waits_longer_than_what_passes() -> None:
     for _, kind in inspect.getmembers(errors, inspect.isclass):
         if issubclass(kind, errors.PortalError):
             back_off = of(kind)
-            by_a_person = kind in {errors.ClientRejected, errors.PaymentRequired, errors.AuthHostRefused}
+            refused = {errors.AuthHostRefused, errors.EndpointRefused}
+            by_a_person = kind in {errors.ClientRejected, errors.PaymentRequired, *refused}
             passing = back_off.state is ObservedState.PAUSED and not by_a_person
             assert (back_off.wait_seconds < 60) == passing
             assert back_off.wait_seconds > 0

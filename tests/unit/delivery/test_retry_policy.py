@@ -74,6 +74,7 @@ OF_THE_PORTAL = [
     errors.ClientRejected,
     errors.PaymentRequired,
     errors.AuthHostRefused,
+    errors.EndpointRefused,
     errors.CodeRefused,
 ]
 OF_OUR_STORES = [
