@@ -77,6 +77,11 @@ class Exporter:
         if queues := found.get("broker"):
             yield from families.broker_families(queues.value)
 
+    def knows(self, portal: str) -> bool:
+        """Return whether there is such a portal, as far as the store could be read."""
+        self._store.latest(self._wait_seconds)
+        return portal in self._names
+
     def _read_store(self) -> StoredPortals:
         stored = read_store(self._runtime.store)
         self._names = {portal.name: portal.served for portal in stored.portals}
@@ -128,13 +133,14 @@ def application(exporter: Exporter) -> Callable[..., Iterable[bytes]]:
         query = parse_qs(environ.get("QUERY_STRING", ""))
         names = query.get("name", [])
         path = environ.get("PATH_INFO", "")
-        if path == "/metrics" or (path == "/metrics/portal" and len(names) == 1):
+        portal = names[0] if path == "/metrics/portal" and len(names) == 1 else ""
+        if path == "/metrics" or (portal and exporter.knows(portal)):
             registry = CollectorRegistry(auto_describe=False)
-            registry.register(_View(exporter, names[0] if path != "/metrics" else ""))
+            registry.register(_View(exporter, portal))
             page: Iterable[bytes] = make_wsgi_app(registry)(environ | {"QUERY_STRING": ""}, start_response)
             return page
         start_response("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"See /metrics, or /metrics/portal?name=NAME\n"]
+        return [b"There is /metrics, and for each portal /metrics/portal?name=NAME\n"]
 
     return answer
 

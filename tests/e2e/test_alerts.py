@@ -10,12 +10,13 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.fernet import Fernet
+from redis import Redis
 
 from b24offline import keys
 from b24offline.ledger import RECONCILE, BatchKind, JobQueue
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DAY = 86_400
+BROKER_USER = "shop"
 SETTINGS = {
     "B24_PIPELINES": "tests.support.chains",
     "B24_EVENTS": "ONCRMDEALADD,ONCRMDEALUPDATE,ONCRMDEALDELETE,ONNOSUCHEVENT",
@@ -89,6 +91,12 @@ class Watched:
 def by_messages_and_subscriptions(watched: Watched) -> None:
     watched.redis.lpush("b24offline.events", "no message")
     watched.expect(IssueCode.BROKER_MESSAGES, IssueCode.SUBSCRIPTION_REFUSED)
+
+
+def by_a_broker_that_does_not_tell(watched: Watched) -> None:
+    watched.redis.acl_setuser(BROKER_USER, commands=["-info"])
+    watched.expect(IssueCode.BROKER_UNSEEN)
+    watched.redis.acl_setuser(BROKER_USER, commands=["+info"])
 
 
 def by_lost_events(watched: Watched) -> None:
@@ -171,7 +179,7 @@ def by_operators(watched: Watched) -> None:
 def by_a_full_ledger(watched: Watched) -> None:
     used = int(watched.redis.info("memory")["used_memory"])
     watched.redis.config_set("maxmemory", int(used / 0.9))
-    watched.expect(IssueCode.LEDGER_FULL)
+    watched.expect(IssueCode.LEDGER_FULL, IssueCode.BROKER_FULL)  # it is the broker's, too
     watched.redis.config_set("maxmemory", 0)
 
 
@@ -189,17 +197,21 @@ def by_dead_processes(watched: Watched) -> None:
 def test_each_alert_fires_by_its_fault(tmp_path: Path) -> None:
     binary("prometheus")
     at_once = re.sub(r"for: \w+", "for: 1s", rules())
-    with (
-        EmbeddedValkey(tmp_path / "valkey") as valkey,
-        Stack(tmp_path / "stack", valkey.url, valkey.url, variables=SETTINGS, concurrency=6) as stack,
-    ):
+    with ExitStack() as running:
+        valkey = running.enter_context(EmbeddedValkey(tmp_path / "valkey"))
+        client = running.enter_context(closing(Redis.from_url(valkey.url)))
+        everything = {"keys": ["*"], "channels": ["*"], "categories": ["+@all"]}
+        client.acl_setuser(BROKER_USER, enabled=True, passwords=["+secret"], **everything)
+        broker = f"redis://{BROKER_USER}:secret@127.0.0.1:{valkey.port}/0"
+        stack = running.enter_context(Stack(tmp_path / "stack", valkey.url, broker, variables=SETTINGS, concurrency=6))
         exporter = Exporter(stack.variables)
         try:
             with Prometheus(tmp_path / "prometheus", exporter.address, at_once) as prometheus:
                 wait_until(lambda: prometheus.values("b24offline_up"), "it is scraped")
                 watched = Watched(stack, prometheus, exporter, valkey)
                 for fault in (
-                    *(by_messages_and_subscriptions, by_lost_events, by_hostile_records, by_failing_handlers),
+                    *(by_messages_and_subscriptions, by_a_broker_that_does_not_tell, by_lost_events),
+                    *(by_hostile_records, by_failing_handlers),
                     *(by_a_silent_portal, by_a_reconciliation_that_cannot_read, by_hanging_handlers),
                     *(by_operators, by_a_full_ledger, by_dead_processes),
                 ):

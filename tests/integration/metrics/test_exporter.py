@@ -191,8 +191,9 @@ def test_a_store_that_hangs_leaves_the_ledger_shown(runtime: Runtime, monkeypatc
     assert (found["up{store}"], found["up{ledger}"]) == (0, 1)
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics/portal", "/metrics/portal?name=a&name=b"])
-def test_another_path_is_refused(runtime: Runtime, path: str) -> None:
+@pytest.mark.parametrize("path", ["/", "/metrics/portal", "/metrics/portal?name=a&name=b", "/metrics/portal?name=typo"])
+def test_another_path_and_an_unknown_portal_are_refused(runtime: Runtime, path: str) -> None:
+    add(runtime, "acme")
     with served(Exporter(runtime)) as url, pytest.raises(urllib.error.HTTPError, match="404"):
         page(url + path)
 
