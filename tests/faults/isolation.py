@@ -18,8 +18,6 @@ from tests.faults.gauges import growth
 from tests.faults.stage import Plan, Stage, wait_until
 from tests.support.ports import free_port
 
-ROUND_SECONDS: Final = 10.0
-"""Each healthy portal has a change in this time, and each sick one, too."""
 GROWTH: Final = 1.15
 """How much more memory the second half of a phase may take than the first."""
 HUGE: Final = "<html>" + "x" * (2 << 20)
@@ -41,7 +39,7 @@ def fall_ill(crowd: Crowd) -> None:
 
 
 def judged(before: Phase, during: Phase) -> list[str]:
-    """Return what did not hold. Pure."""
+    """Return what did not hold. Pure. Waits are those of one run: a busy machine makes both of them longer."""
     found = []
     if during.p95 > 2 * before.p95:
         found.append(f"the p95 of the others was {before.p95:.2f} s and is {during.p95:.2f} s: more than twice that")
@@ -55,20 +53,21 @@ def judged(before: Phase, during: Phase) -> list[str]:
 @click.option("--minutes", default=10.0, help="How long both phases take together.")
 @click.option("--scale", default=1.0, help="Length of timers.")
 @click.option("--concurrency", default=8, help="Processes of the one worker.")
+@click.option("--round-seconds", default=10.0, help="Each portal has one change in this time.")
 @click.option("--seed", default=1, help="Of objects and traffic.")
-def main(minutes: float, scale: float, concurrency: int, seed: int) -> None:
+def main(minutes: float, scale: float, concurrency: int, round_seconds: float, seed: int) -> None:
     """Measure 40 portals without and with ten sick ones beside them."""
     healthy, sick = names("well", 40), names("sick", 9)
     idle = {"B24_POLL_INTERVAL_MAX_SECONDS": "4"}
     plan = Plan(portals=(*healthy, *sick), objects=30, concurrency=concurrency, scale=scale, variables=idle)
-    rounds = max(3, round(minutes * 60 / ROUND_SECONDS / 3))
+    rounds = max(3, round(minutes * 60 / round_seconds / 3))
     with tempfile.TemporaryDirectory() as folder, Stage(Path(folder), plan, seed=seed) as stage:
         crowd = Crowd(stage, healthy, sick)
         wait_until(crowd.empty, "nothing is left from the start", 300)
-        before = crowd.measure("without", rounds=rounds, round_seconds=ROUND_SECONDS)
+        before = crowd.measure("without", rounds=rounds, round_seconds=round_seconds)
         click.echo(before)
         fall_ill(crowd)
-        during = crowd.measure("with ten", rounds=2 * rounds, round_seconds=ROUND_SECONDS, sick_too=True)
+        during = crowd.measure("with ten", rounds=2 * rounds, round_seconds=round_seconds, sick_too=True)
         click.echo(during)
         problems = judged(before, during)
     click.echo("\n".join(problems) or f"held: p95 x {during.p95 / before.p95:.2f}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from b24offline.rest import suspects
@@ -16,26 +17,29 @@ NOISE_SECONDS: Final = 0.5
 """What a busy machine may add to any wait."""
 IDLE_PORTALS: Final = 20
 """More of them are swept and polled less often: at 1/20, fifty idle ones keep a core busy."""
+CHANGE_SECONDS: Final = 0.25
+"""A healthy portal of many changes a deal so much later than the one before it, or more: they wait for no core."""
 
 
 def hangs(stage: Stage, crowd: Crowd) -> None:
     """Measure the healthy ones, let the others hang with all their batches open, and measure again."""
     wait_until(crowd.empty, "nothing is left from the start", 120)
-    crowd.measure("warm up", rounds=1)
-    before = crowd.measure("without", rounds=5)
+    measure = partial(crowd.measure, round_seconds=max(5.0, len(crowd.healthy) * CHANGE_SECONDS))
+    measure("warm up", rounds=1)
+    before = measure("without", rounds=4)
     for control in crowd.sick.values():
         for match in ALL_BUT_RESERVING:
             control.fault(match, "hang", seconds=120)
         control.change("crm_deal", "add", count=2 * OPEN)
     stage.noted(f"{len(crowd.sick)} portals hang in every call but the reserving one")
-    _compare(stage, before, crowd.measure("with", rounds=10))
+    _compare(stage, before, measure("with", rounds=6))
     try:
         wait_until(lambda: min(crowd.open_batches()) >= OPEN, "as many batches of each are open as may be", 120)
     except NotInTime as error:
         # Nobody is free to poll them.
         stage.expect(False, str(error))
         return
-    _compare(stage, before, crowd.measure("later", rounds=4))
+    _compare(stage, before, measure("later", rounds=3))
     for control in crowd.sick.values():
         control.disarm()
     wait_until(crowd.empty, "all portals are settled", 300)
@@ -49,7 +53,7 @@ def _compare(stage: Stage, before: Phase, now: Phase) -> None:
 
 def crowd_plan(healthy: tuple[str, ...], sick: tuple[str, ...], concurrency: int) -> Plan:
     """Return the plan of many portals, not so busy with what is done at idle ones that a machine has no time left."""
-    idle_seconds, scale = (4, 0.2) if len(healthy) > IDLE_PORTALS else (1, 0.05)
+    idle_seconds, scale = (6, 0.4) if len(healthy) > IDLE_PORTALS else (1, 0.05)
     given = {"B24_BATCH_SIZE": "1", "B24_POLL_INTERVAL_MAX_SECONDS": str(idle_seconds)}
     return Plan(portals=(*healthy, *sick), objects=30, concurrency=concurrency, scale=scale, variables=given)
 

@@ -47,7 +47,7 @@ def no_slots(stage: Stage) -> None:
     portals=(*names("well", 4), *names("sick", 5)),
     concurrency=8,
     objects=30,
-    scale=0.2,
+    scale=0.1,
     variables={"B24_BATCH_SIZE": "1"},
 )
 def no_places(stage: Stage) -> None:
