@@ -32,6 +32,7 @@ class Timers:
         read_timeout_seconds: the longest time for one reply of a portal.
         call_lease_seconds: how long a call's slot stays taken when nobody renews it, as after a kill.
         slow_call_seconds: while a call of a portal is under way for longer, nobody waits in a worker for its slot.
+        late_call_seconds: a call under way for longer needs one of the places that calls to silent portals share.
         read_patience_seconds: how long a call that only reads waits for its answer at first; twice that after each that
             was cut off.
         circuit_seconds: rests before one call tries a portal that brought no answer.
@@ -57,6 +58,7 @@ class Timers:
     read_timeout_seconds: float = 65.0
     call_lease_seconds: float = 15.0
     slow_call_seconds: float = 2.0
+    late_call_seconds: float = 5.0
     read_patience_seconds: float = 15.0
     circuit_seconds: tuple[float, ...] = (15.0, 30.0, 60.0)
     step_backoff_seconds: tuple[float, ...] = (2.0, 8.0, 30.0, 60.0)

@@ -75,7 +75,7 @@ local function take_slot(slot, kind, circuit, waits, crowded)
     local found, ends = string.match(known[what .. circuit] or '', '^(%d+) (%d+)$')
     return tonumber(ends or '0') > now_ms and tonumber(found) or otherwise_ms
   end
-  local patience, late = noted_ms('patience:', rules.patience_ms), math.max(rules.slow_ms, 2 * noted_ms('usual:', 0))
+  local patience, late = noted_ms('patience:', rules.patience_ms), math.max(rules.late_ms, 2 * noted_ms('usual:', 0))
   if held and not crowded then return nil, 0, held, patience, late end
   local silent, resting = string.match(known['circuit:' .. circuit] or '', '^(%d+) (%d+)')
   silent = tonumber(silent or '0')
@@ -131,14 +131,15 @@ local function note_longest(what, ms)
   redis.call('HSET', KEYS[1], what .. ARGV[2], string.format('%.0f %.0f', longest, now_ms + rules.kept_ms))
 end
 if weight == 0 then
-  if tonumber(ARGV[7]) > rules.slow_ms then note_longest('usual:', tonumber(ARGV[7])) end
+  if tonumber(ARGV[7]) > rules.late_ms / 2 then note_longest('usual:', tonumber(ARGV[7])) end
   redis.call('HDEL', KEYS[1], field)
   return redis.call('HDEL', KEYS[1], told) == 1 and 'closed' or ''
 end
 local known = redis.call('HGET', KEYS[1], field)
 if ARGV[5] ~= '' then note_longest('patience:', 2 * tonumber(ARGV[5])) end
 local silent, resting, times = string.match(known or '', '^(%d+) (%d+) (%d+)$')
-silent = tonumber(silent or '0') + weight
+silent = tonumber(silent or '0')
+silent = weight < 0 and math.max(silent, 1) or silent + weight
 resting, times = tonumber(resting or '0'), tonumber(times or '0')
 local opens = silent >= rules.opens_at and now_ms >= resting
 if opens then
@@ -151,8 +152,9 @@ if opens and times == 1 then redis.call('HSET', KEYS[1], told, string.format('%.
 return opens and times == 1 and 'opened' or ''
 """
 )
-"""ARGV: slot, circuit, silent calls it counts for ('' when nothing was sent), rules, patience in ms of a call that was
-cut off or '', method and outcome of what was sent or '', ms that it took. Returns what became of the circuit."""
+"""ARGV: slot, circuit, silent calls it counts for ('' when nothing was sent, or `GIVEN_UP`), rules, patience in ms of a
+call that was cut off or '', method and outcome of what was sent or '', ms that it took. Returns what became of the
+circuit."""
 
 _RENEW: Final = (
     _NOW_MS
@@ -167,6 +169,10 @@ return kind and 1 or 0
 """
 )
 """ARGV: slot, lease ms."""
+
+
+GIVEN_UP: Final = -1
+"""In the place of silence: the call was late and found no shared place. Those after it are suspect, and no more."""
 
 
 class NotAnswering(RateLimited):
@@ -246,8 +252,9 @@ class CallSlots:
     def give_back(
         self, slot: CallSlot, silence: int | None, cut_off_seconds: float = 0.0, request: Request | None = None
     ) -> str:
-        """End a call. ``silence``: see `silence_of`; None when nothing was sent. Return "opened", "closed" or "".
+        """End a call. Return "opened", "closed" or "".
 
+        ``silence``: see `silence_of`, or `GIVEN_UP`; None when nothing was sent.
         ``cut_off_seconds``: after how long a call that only reads was given up; the next ones are given twice that.
         ``request``: what was sent, to be counted, and how long answers take.
         """
@@ -296,6 +303,7 @@ def _arguments(rules: CallRules, request_seconds: float) -> str:
             "lease_ms": round(rules.lease_seconds * 1000),
             "patience_ms": round(rules.patience_seconds * 1000),
             "slow_ms": round(rules.slow_seconds * 1000),
+            "late_ms": round(rules.late_seconds * 1000),
             "rests_ms": [round(seconds * 1000) for seconds in rules.rest_seconds],
             "longest_rest_ms": round(max(rules.rest_seconds) * 1000),
             "spacing_ms": max(1, round(request_seconds * 500)),

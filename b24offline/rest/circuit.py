@@ -34,9 +34,9 @@ class CallRules:
         patience_seconds: how long a call that only reads waits for its answer at first. Each that is cut off doubles it
             for a day, so that a slow portal is read in the end, and one that begins to hang holds workers for less.
         lease_seconds: a slot whose owner is silent for so long is free again.
-        slow_seconds: while a call is under way for longer, nobody waits for a slot, but comes back later. A call is
-            late after so long, or after twice the longest answer of the last day to calls like it, and then counts
-            among the calls to silent portals.
+        slow_seconds: while a call is under way for longer, nobody waits for a slot, but comes back later.
+        late_seconds: a call is late after so long, or after twice the longest answer of the last day to calls like it,
+            and then counts among the calls to silent portals.
         rest_seconds: how long an open circuit rests before one call tries, after the first silence and the next ones.
     """
 
@@ -45,6 +45,7 @@ class CallRules:
     patience_seconds: float = 15.0
     lease_seconds: float = 15.0
     slow_seconds: float = 2.0
+    late_seconds: float = 5.0
     rest_seconds: tuple[float, ...] = (15.0, 30.0, 60.0)
 
 

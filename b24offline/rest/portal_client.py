@@ -25,7 +25,7 @@ from b24offline.errors import (
     QueryLimitExceeded,
     RateLimited,
 )
-from b24offline.rest.call_slots import NotAnswering, Request
+from b24offline.rest.call_slots import GIVEN_UP, NotAnswering, Request
 from b24offline.rest.circuit import OPENS_AT, may_be_given_up, only_reads, silence_of
 from b24offline.rest.connections import Lateness, when_late
 from b24offline.rest.rate_limit import BLOCK_SECONDS, NOT_WAITED, PortalBlocked
@@ -241,6 +241,7 @@ class _Turn:
         self._token = token
         self._slot = slot
         self._may_be_given_up = may_be_given_up
+        self._given_up = False
         self.patience_seconds: float | None = None
         self.late_seconds = 0.0
         self.silence: int | None = None
@@ -262,6 +263,8 @@ class _Turn:
         except PortalError as error:
             self.request = Request(type(error).__name__, time.monotonic() - began)
             self.silence = silence_of(error, self.request.seconds, long_seconds, rules.slow_seconds)
+            if self.silence and self._given_up:
+                self.silence = GIVEN_UP
             if self.silence == OPENS_AT:
                 self.cut_off_seconds = self.patience_seconds or 0.0
             if isinstance(error, ExpiredToken):
@@ -278,4 +281,5 @@ class _Turn:
             found = self._client._rate_limiter.slots.share(self._slot, anyway=not self._may_be_given_up)
         except RedisError:
             found = True  # the places are a bound, not a lock
+        self._given_up = not found
         return found

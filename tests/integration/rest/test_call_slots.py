@@ -13,7 +13,7 @@ from b24offline.config import Timers
 from b24offline.ledger import Ledger
 from b24offline.monitoring.health_sample import take_sample
 from b24offline.rest import CallRules, RateLimiter
-from b24offline.rest.call_slots import CallSlot, Request
+from b24offline.rest.call_slots import GIVEN_UP, CallSlot, Request
 from tests.support.waiting import wait_until
 
 KEY = keys.calls(keys.stem("t", "acme"))
@@ -172,8 +172,16 @@ def test_calls_after_a_silent_one_are_suspect_until_one_is_answered(redis):
     assert not take(of)[2].suspect
 
 
+def test_calls_that_are_given_up_open_no_circuit(redis):
+    of = limiter(redis)
+    slots = [take(of)[0] for _ in range(2)] + [take(of, "poll", "crm.deal.list")[0]]
+    assert [of.slots.give_back(slot, GIVEN_UP) for slot in slots] == ["", "", ""]
+    _, why, turn = take(of)
+    assert (why, turn.suspect) == ("go", True)
+
+
 def test_calls_beside_a_late_one_are_suspect_a_slow_portal_has_more_time(redis):
-    of = limiter(redis, slow_seconds=0.2)
+    of = limiter(redis, late_seconds=0.2)
     first, _, turn = take(of)
     assert turn.late_seconds == pytest.approx(0.2)
     time.sleep(0.25)

@@ -125,7 +125,9 @@ def seconds_of(call, error=errors.UnknownAnswer):
 
 def test_a_late_read_is_given_up_when_other_portals_have_the_places(portal, redis, tmp_path):
     portal.hangs, portal.seconds = ("crm.deal.get", "crm.deal.update", "event.offline.clear"), 2.0
-    parts = Parts(portal, redis, tmp_path, read_timeout_seconds=30, call_rules=CallRules(slow_seconds=0.3))
+    parts = Parts(
+        portal, redis, tmp_path, read_timeout_seconds=30, call_rules=CallRules(slow_seconds=0.2, late_seconds=0.3)
+    )
     crowd = parts.rate_limiter.slots
     elsewhere = [crowd.new("other", ["crm.deal.get"], "run"), crowd.new("other", ["event.offline.clear"], "settle")]
     assert all(map(crowd.share, elsewhere))
@@ -149,7 +151,9 @@ def comes(call):
 
 def test_a_late_write_is_waited_for_and_counts_among_the_suspect(portal, redis, tmp_path):
     portal.hangs = ("crm.deal.update",)
-    parts = Parts(portal, redis, tmp_path, read_timeout_seconds=30, call_rules=CallRules(slow_seconds=0.3))
+    parts = Parts(
+        portal, redis, tmp_path, read_timeout_seconds=30, call_rules=CallRules(slow_seconds=0.2, late_seconds=0.3)
+    )
     crowd = parts.rate_limiter.slots
     assert crowd.share(crowd.new("other", ["crm.deal.get"], "run"))
     replies = []
