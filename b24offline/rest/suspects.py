@@ -38,7 +38,7 @@ _COUNT: Final = (
     + """
 redis.call('ZADD', KEYS[1], now_ms, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms - tonumber(ARGV[2]))
-redis.call('ZREMRANGEBYSCORE', KEYS[1], now_ms + 1, '+inf')
+redis.call('ZREMRANGEBYSCORE', KEYS[1], now_ms + tonumber(ARGV[2]), '+inf')
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return redis.call('ZCARD', KEYS[1])
 """
@@ -49,7 +49,8 @@ _TAKE: Final = (
     _NOW_MS
     + """
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], now_ms + tonumber(ARGV[2]) + 1, '+inf')
+-- Of a clock that was far ahead; one that steps back a little takes nobody's place.
+redis.call('ZREMRANGEBYSCORE', KEYS[1], now_ms + 2 * tonumber(ARGV[2]), '+inf')
 local has = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if ARGV[4] == 'renew' and not has then return 0 end
 if ARGV[4] == 'free' and not has then
