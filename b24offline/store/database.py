@@ -59,6 +59,8 @@ def make_engine(url: str, ca_file: str | None = None) -> Engine:
             pool_pre_ping=True,
             hide_parameters=True,
             connect_args={
+                # Of a database in SQL_ASCII the driver would return bytes.
+                "client_encoding": "utf8",
                 **{name: value for name, value in _POSTGRES_WAITS.items() if name not in parsed.query},
                 **verification(parsed, ca_file),
             },

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from b24offline.events import Tokens
 from b24offline.store import PORTALS
 
-POSTGRES = os.environ.get("B24_TEST_DATABASE_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
+POSTGRES = os.environ.get("B24_TEST_DATABASE_URL", "postgresql+psycopg://127.0.0.1:5432/test")
 KEY = Fernet.generate_key().decode()
 PORTAL = {
     "client_endpoint": "https://acme.example/rest/",
@@ -29,13 +29,13 @@ PORTAL = {
 
 
 @contextlib.contextmanager
-def postgres_database():
-    """A database of its own on the server, gone afterwards."""
+def postgres_database(options=""):
+    """A database of its own on the server, gone afterwards. ``options`` of CREATE DATABASE."""
     name = f"b24offline_test_{secrets.token_hex(6)}"
     admin = create_engine(POSTGRES, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3})
     try:
         with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
+            connection.execute(text(f"CREATE DATABASE {name} {options}"))
     except OperationalError as error:
         pytest.skip(f"PostgreSQL is not reachable; set B24_TEST_DATABASE_URL: {str(error.orig)[:80]}")
     try:

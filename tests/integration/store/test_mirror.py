@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from b24offline.errors import LedgerClockBehind
-from b24offline.store import Mirror, MirrorRow
+from b24offline.store import Cipher, Mirror, MirrorRow, Store
 from b24offline.store.mirror import without_infinities
 from b24offline.store.schema import OBJECTS
+from tests.support.store_bench import KEY, Clock, postgres_database
 
 if TYPE_CHECKING:
     from b24offline.events import JSON
-    from b24offline.store import Store
 
 MOMENT = datetime(2026, 4, 3, 8, 44, 10, tzinfo=UTC)
 
@@ -25,6 +25,16 @@ MOMENT = datetime(2026, 4, 3, 8, 44, 10, tzinfo=UTC)
 @pytest.fixture
 def mirror(store: Store) -> Mirror:
     return Mirror(store.engine)
+
+
+def test_a_database_without_an_encoding_keeps_every_letter(clock: Clock) -> None:
+    with postgres_database("TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'") as address:
+        store = Store(address, Cipher([KEY]), clock=clock)
+        store.create_schema()
+        mirror = Mirror(store.engine)
+        mirror.upsert("acme", "crm_deal", "1", {"TITLE": "Сделка №1 – ü"}, changed_at=MOMENT, read_at=1000)
+        assert row_of(mirror, "1", "crm_deal").data == {"TITLE": "Сделка №1 – ü"}
+        store.engine.dispose()
 
 
 def row_of(mirror: Mirror, object_id: str = "1", entity: str = "task") -> MirrorRow:
