@@ -15,10 +15,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo unit test newcomer lowest check compose-test faults isolation model bench docs docs-serve
+.PHONY: help install run demo unit test newcomer lowest check compose-test smoke test-in-container upgrade-test faults isolation model bench docs docs-serve
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(RUNTIME) ## set up .venv with what the product needs
 	@echo "Ready: $(BIN)/b24offline --help"
@@ -45,8 +45,17 @@ newcomer: $(DEV) ## from an empty folder to the first event, by the quickstart a
 lowest: $(DEV) ## run the unit tests and one pipeline with the lowest versions that pyproject.toml allows
 	.ci/lowest $(ARGS)
 
-compose-test: $(BIN)/python ## start compose.yaml for real, kill a worker, compare; needs Docker
-	$(BIN)/python -m tests.compose
+compose-test: $(BIN)/python ## start compose.yaml for real on both brokers, kill, restart, compare; needs Docker
+	$(BIN)/python -m tests.compose $(ARGS)
+
+smoke: $(DEV) ## run our image in containers of pytest-celery, on Valkey and RabbitMQ; needs Docker
+	$(BIN)/python -m pytest -p no:xdist -v tests/smoke $(ARGS)
+
+test-in-container: ## run the tests on Python 3.13, PostgreSQL 17 and RabbitMQ 4; needs Docker
+	tests/container/run -n $(or $(JOBS),4) $(ARGS)
+
+upgrade-test: $(DEV) ## replace the version before (BEFORE=commit, else the newest tag) under traffic, and go back
+	$(BIN)/python -m tests.upgrade $(if $(BEFORE),--before $(BEFORE)) $(ARGS)
 
 faults: $(DEV) ## kill, break and repeat everything (ROW=12 SEED=7 MINUTES=5 BROKER=rabbitmq JOBS=2), then judge
 	$(BIN)/python -m tests.faults $(foreach row,$(ROW),--row $(row)) $(if $(SEED),--seed $(SEED)) \

@@ -16,12 +16,18 @@ from b24offline.supervisor import EmbeddedValkey
 from tests.support.rabbit import RabbitNode, server_binary
 from tests.support.store_bench import KEY, Clock, postgres_database
 
-TIERS = {"e2e": 900, "property": 300, "repo": 180, "integration": 300, "unit": 60}
+TIERS = {"smoke": 900, "e2e": 900, "property": 300, "repo": 180, "integration": 300, "unit": 60}
 """Folder, the longest first as they run -> seconds a test may take. A wait in a test ends before, and says for what."""
 
 # An example that took long says something about the machine, not about the code.
 settings.register_profile("patient", parent=settings(), deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the tests that want a Docker engine to `make smoke`, which names them."""
+    apart = collection_path == Path(__file__).with_name("smoke")
+    return True if apart and not any("smoke" in argument for argument in config.args) else None
 
 
 @pytest.hookimpl(wrapper=True)

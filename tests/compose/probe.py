@@ -34,6 +34,10 @@ def backlog(control: Control, _runtime: Runtime, count: str) -> Any:
     return control.backlog(int(count))
 
 
+def update(control: Control, _runtime: Runtime, entity: str, count: str) -> Any:
+    return control.change(entity, "update", count=int(count))
+
+
 def lock_mirror(_control: Control, runtime: Runtime, seconds: str) -> Any:
     with create_engine(runtime.config.database_url).begin() as connection:
         connection.execute(text("LOCK TABLE objects IN EXCLUSIVE MODE"))
@@ -65,6 +69,7 @@ COMMANDS = {
     "bound": bound,
     "traffic": traffic,
     "backlog": backlog,
+    "update": update,
     "lock-mirror": lock_mirror,
     "lock-waiters": lock_waiters,
     "progress": progress,

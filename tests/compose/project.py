@@ -15,12 +15,19 @@ from tests.support.ports import free_port
 from tests.support.waiting import NotInTime, wait_until
 
 IMAGE = "b24offline:compose-test"
-POSTGRES_IMAGE = "postgres:17"
+USERS = {"postgres:17": "postgres", "rabbitmq:4": "rabbitmq"}
+"""Image -> the user that its program runs as."""
 WORKERS = 2
 HOPELESS_RESTARTS = 4
 LINE = 600
 """Characters shown of a line of a log."""
 DEMO = CHECKOUT / "compose" / "demo.env"
+CONTROL = """
+import json
+from b24offline.emulator import Control
+portal = Control("http://127.0.0.1:8000/control/")
+print(json.dumps({}))
+"""
 PROBE = Path(__file__).with_name("probe.py").read_text("utf-8")
 
 
@@ -51,8 +58,9 @@ class Container:
 class Project:
     """Build the image, make secrets and start everything. Remove all of it on exit; show the logs if it failed."""
 
-    def __init__(self, say: Callable[[str], None], *, flower: bool = True) -> None:
+    def __init__(self, say: Callable[[str], None], *, broker: str = "valkey") -> None:
         self._say = say
+        self.broker = broker
         self._compose = find_compose()
         self._folder = tempfile.TemporaryDirectory(prefix="b24offline-compose-")
         self.secrets = Path(self._folder.name) / "secrets"
@@ -66,10 +74,11 @@ class Project:
                 "B24OFFLINE_ENV": str(self._variables),
                 "B24OFFLINE_IMAGE": IMAGE,
                 "B24OFFLINE_SECRETS": str(self.secrets),
-                "COMPOSE_PROFILES": "flower" if flower else "",
-                "POSTGRES_UID": run(
-                    "docker", "run", "--rm", "--entrypoint", "id", POSTGRES_IMAGE, "-u", "postgres"
-                ).strip(),
+                "COMPOSE_PROFILES": "flower,rabbitmq" if broker == "rabbitmq" else "flower",
+                **{
+                    f"{user.upper()}_UID": run("docker", "run", "--rm", "--entrypoint", "id", image, "-u", user).strip()
+                    for image, user in USERS.items()
+                },
             }
         )
 
@@ -77,7 +86,8 @@ class Project:
         try:
             self._say("building the image")
             run("docker", "build", "--network", "host", "--tag", IMAGE, ".", timeout_seconds=1200)
-            run(str(CHECKOUT / "compose" / "make-secrets"), "--demo", str(self.secrets))
+            chosen = ("--rabbitmq",) if self.broker == "rabbitmq" else ()
+            run(str(CHECKOUT / "compose" / "make-secrets"), "--demo", *chosen, str(self.secrets))
             self._say(f"starting the containers of {self.name}")
             self.compose("up", "--detach", "--no-build", "--scale", f"worker={WORKERS}", timeout_seconds=600)
             self.wait_until_healthy()
@@ -107,6 +117,10 @@ class Project:
             check=check,
         )
 
+    def services(self) -> list[str]:
+        """Return the services that this deployment has."""
+        return self.compose("config", "--services").split()
+
     def containers(self, service: str | None = None) -> list[Container]:
         """Return all containers, stopped ones too, by service and number."""
         label = f"label=com.docker.compose.project={self.name}"
@@ -134,6 +148,11 @@ class Project:
         """Return the probe's reply from inside the settle container, which reaches portal, ledger and database."""
         [settle] = self.containers("settle")
         return json.loads(run("docker", "exec", "-i", settle.id, "python", "-", *command, stdin=PROBE))
+
+    def ask_portal(self, expression: str) -> Any:
+        """Return what a Python expression says about ``portal``, the control of the emulator; nothing else need run."""
+        [emulator] = self.containers("emulator")
+        return json.loads(run("docker", "exec", emulator.id, "python", "-c", CONTROL.format(expression)))
 
     def ask_and_leave(self, *command: str) -> None:
         """Start a probe command and do not wait for it. It ends with the settle container at the latest."""
