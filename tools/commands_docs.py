@@ -95,7 +95,7 @@ def _options(command: click.Command, context: click.Context) -> str:
 
 def _row(names: str, meaning: str) -> str:
     """Return a row of the table; what click says in brackets is set apart by one blank."""
-    plain = _named_settings(" ".join(meaning.split())).replace("|", "\\|").replace("<", "\\<")
+    plain = _named_settings(" ".join(meaning.split())).replace("|", "\\|")
     bar = "\\|"
     return f"| `{names.replace('|', bar)}` | {plain} |\n"
 

@@ -28,8 +28,8 @@ is an error. Secrets, passwords inside addresses included, are never shown.
 
 This page is made from the code: `python -m tools.settings_docs`.
 
-| variable | default | meaning | secret |
-|---|---|---|---|
+| variable | default | meaning |
+|---|---|---|
 """
 
 _ENV_HEAD: Final = """\
@@ -59,9 +59,9 @@ def _settings() -> list[Variable]:
 
 def _table_row(variable: Variable) -> str:
     meaning = variable.description.replace("|", "\\|")
-    default = f"`{variable.default}`" if variable.default else variable.derived
-    secret = f"yes, or `{variable.name}{FILE_SUFFIX}`" if variable.secret else ""
-    return f"| `{variable.name}` | {default} | {meaning} | {secret} |\n"
+    default = ", ".join(f"`{part}`" for part in variable.default.split(",") if part) or variable.derived
+    secret = f" A secret: also as `{variable.name}{FILE_SUFFIX}`." if variable.secret else ""
+    return f"| `{variable.name}` | {default} | {meaning}{secret} |\n"
 
 
 def _env_lines(variable: Variable) -> str:
