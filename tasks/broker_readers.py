@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from celery import Celery
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import KombuError
 
 from b24offline.errors import BrokerUnavailable
 from b24offline.tasks.celery_app import app as ours
@@ -59,11 +59,13 @@ def _connected(app: Celery) -> Iterator[Any]:
     app.conf.update(
         broker_use_ssl=ours.conf.broker_use_ssl, broker_transport_options=ours.conf.broker_transport_options
     )
+    connection: Any = app.connection_for_read(connect_timeout=_CONNECT_SECONDS)
+    refused = (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
     try:
-        with app.connection_for_read(connect_timeout=_CONNECT_SECONDS) as connection:
+        with connection:
             connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
             yield connection
-    except (KombuError, OperationalError, OSError) as error:
+    except refused as error:
         raise BrokerUnavailable(f"{type(error).__name__}: {error}"[:200]) from None
 
 

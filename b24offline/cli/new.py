@@ -80,8 +80,9 @@ services:
     command: [celery, -A, b24offline, beat, --pidfile=]
 
   valkey:
-    image: valkey/valkey:9-alpine
-    command: [valkey-server, --appendonly, "yes", --maxmemory-policy, noeviction]
+    image: valkey/valkey:9
+    # No port is published: only these containers reach it.
+    command: [valkey-server, --protected-mode, "no", --appendonly, "yes", --maxmemory-policy, noeviction]
     restart: unless-stopped
     volumes: ["valkey:/data"]
     healthcheck:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from b24offline import keys
-from b24offline.doctor.check import Check, failed, ok, skipped, warning
+from b24offline.doctor.check import Check, counted, failed, ok, skipped, warning
+from b24offline.doctor.unreachable import unreachable
 from b24offline.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def broker_checks(
 ) -> Iterator[Check]:
     """Yield the checks of broker and queues."""
     if facts.error:
-        yield failed("broker", f"{where} cannot be used: {facts.error}.", "Check the broker and CELERY_BROKER_URL.")
+        remedy = "Start the broker, or correct CELERY_BROKER_URL."
+        yield unreachable("broker", where, facts.error, "CELERY_BROKER_URL", remedy=remedy)
         return
     yield ok("broker", f"It answers at {where}.")
     for queue in queues:
@@ -60,7 +62,7 @@ def broker_checks(
         else:
             yield warning(
                 name,
-                f"No worker answered that reads it; {facts.waiting.get(queue, 0)} messages wait.",
+                f"No worker answered that reads it; {counted(facts.waiting.get(queue, 0), 'message')} in it.",
                 "Start that stack's worker, or take the queue out of B24_EXTERNAL_QUEUES. Workers without remote "
                 "control do not answer.",
             )
@@ -68,18 +70,19 @@ def broker_checks(
 
 def _queue(queue: str, facts: BrokerFacts, *, remote_control: bool) -> Check:
     name, waiting = f"queue {queue}", facts.waiting.get(queue, 0)
+    holds = f"{counted(waiting, 'message')} in it"
     readers = facts.readers.get(queue, ())
     if not readers and not remote_control:
-        return skipped(name, f"{waiting} messages wait; with B24_REMOTE_CONTROL=false workers do not answer.")
+        return skipped(name, f"{holds}; with B24_REMOTE_CONTROL=false workers do not answer.")
     if not readers:
         return failed(
             name,
-            f"No worker reads it; {waiting} messages wait.",
+            f"No worker reads it; {holds}.",
             "Start a worker: celery -A b24offline worker, or b24offline up.",
         )
     if waiting > _DEEP:
-        return warning(name, f"{waiting} messages wait, read by {', '.join(readers)}.", "Start more workers.")
-    return ok(name, f"Read by {', '.join(readers)}; {waiting} messages wait.")
+        return warning(name, f"Read by {', '.join(readers)}; {holds}.", "Start more workers.")
+    return ok(name, f"Read by {', '.join(readers)}; {holds}.")
 
 
 def ticks(redis: Redis, prefix: str, seconds: float) -> bool:

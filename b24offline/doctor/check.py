@@ -37,6 +37,11 @@ class Check:
     portal: str = ""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: `1 portal`, `2 portals`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def ok(name: str, finding: str, *, portal: str = "") -> Check:
     """Return a check that found all well."""
     return Check(name, CheckState.OK, finding, portal=portal)

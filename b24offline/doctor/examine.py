@@ -20,6 +20,7 @@ from b24offline.doctor.pipeline_checks import pipeline_checks
 from b24offline.doctor.portal_checks import needed_scopes, portal_checks
 from b24offline.doctor.signal_checks import SignalFacts, signal_check
 from b24offline.doctor.subscription_checks import subscription_check
+from b24offline.doctor.unreachable import unreachable
 from b24offline.errors import B24OfflineError, ConfigError, PortalError, RateLimited, StoreError
 from b24offline.events import DesiredState
 from b24offline.monitoring import portal_status
@@ -124,7 +125,7 @@ def _ledger(runtime: Runtime, portals: Sequence[str] | None) -> Generator[Check,
         remedy = "Start Redis, or correct B24_REDIS_URL. Nothing is polled, and nothing is lost, until it answers."
         if _is_embedded():
             remedy = "Start b24offline up, which runs a server of its own, or set B24_REDIS_URL."
-        yield failed("ledger", f"{where} does not answer: {type(error).__name__}.", remedy)
+        yield unreachable("ledger", where, f"{type(error).__name__}: {error}", "B24_REDIS_URL", remedy=remedy)
     return alive
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from b24offline.config import FILE_SUFFIX, Config, is_loopback, variables
-from b24offline.doctor.check import Check, failed, ok, warning
+from b24offline.doctor.check import Check, counted, failed, ok, warning
 from b24offline.errors import WrongKey
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def store_checks(store: Store, url: str) -> Iterator[Check]:
     """Yield the checks of a store that could be opened and written."""
     kind = "SQLite" if url.startswith("sqlite") else "PostgreSQL"
     names = store.portals.names()
-    yield ok("store", f"{kind} has the tables of this version, and {len(names)} portals.")
+    yield ok("store", f"{kind} has the tables of this version, and {counted(len(names), 'portal')}.")
     closed = [name for name in names if not _opens(store, name)]
     if closed:
         yield failed(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from b24offline import keys
-from b24offline.doctor.check import Check, failed, ok, warning
+from b24offline.doctor.check import Check, counted, failed, ok, warning
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -87,7 +87,7 @@ def _role(info: Mapping[str, Any]) -> Check:
     if info.get("role") != "master":
         return failed(name, "It is a replica: it refuses every write.", "Let B24_REDIS_URL name the primary server.")
     replicas = int(info.get("connected_slaves") or 0)
-    return ok(name, f"It is the primary server, with {replicas} replicas.")
+    return ok(name, f"It is the primary server, with {counted(replicas, 'replica')}.")
 
 
 def _eviction(info: Mapping[str, Any]) -> Check:

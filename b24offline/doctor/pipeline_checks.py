@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from b24offline.config import import_pipelines
 from b24offline.contract import QUEUE_EVENTS
-from b24offline.doctor.check import Check, failed, ok, warning
+from b24offline.doctor.check import Check, counted, failed, ok, warning
 from b24offline.errors import ConfigError
 from b24offline.events import Record, event_from_record, unrouted_deletions
 from b24offline.ledger import RunRef
@@ -35,7 +35,7 @@ def pipeline_checks(config: Config, routes: Routes, catalogue: Catalogue) -> Ite
         modules = ", ".join(config.pipelines)
         yield failed("pipelines", f"{modules} routes no event.", "Write @route(...), or correct B24_PIPELINES.")
         return
-    yield ok("pipelines", f"{', '.join(config.pipelines)}: {len(names)} events have a route.")
+    yield ok("pipelines", f"{', '.join(config.pipelines)} can be imported; routes for {counted(len(names), 'event')}.")
     yield _events(names, config.events, routes, catalogue)
     yield from _shapes(routes, catalogue)
 
@@ -86,7 +86,7 @@ def _shapes(routes: Routes, catalogue: Catalogue) -> Iterator[Check]:
                     "No harm, if it needs what only real events hold; else correct it.",
                 )
     if not wrong:
-        yield ok("pipeline", f"{len(built)} pipelines build their chains for a made-up event.")
+        yield ok("pipeline", f"Made-up events were given to {counted(len(built), 'pipeline')}, and became chains.")
 
 
 def _record(name: str, kind: EventKind | None) -> Record:

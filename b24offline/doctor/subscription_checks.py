@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b24offline.doctor.check import Check, failed, ok, warning
+from b24offline.doctor.check import Check, counted, failed, ok, warning
 
 if TYPE_CHECKING:
     from b24offline.delivery import SubscriptionPlan
@@ -15,7 +15,7 @@ def subscription_check(portal: Portal, plan: SubscriptionPlan) -> Check:
     """Return what a plan says."""
     name, wanted = "subscriptions", len(plan.missing) + len(plan.present)
     if portal.ledger_epoch is None:
-        what = f"The portal was not polled yet; the first poll subscribes {wanted} events."
+        what = f"The portal was not polled yet; the first poll subscribes {counted(wanted, 'event')}."
         return ok(name, what, portal=portal.name)
     if plan.missing:
         return failed(

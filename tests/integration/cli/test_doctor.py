@@ -24,11 +24,11 @@ def test_before_the_first_start_each_thing_that_is_missing_is_named(patient: Pat
     code, found = patient.checks()
     assert code == 1
     assert found["configuration"].startswith("ok | B24_REDIS_URL (environment), B24_DATA_DIR (environment), ")
-    assert found["ledger"].startswith("failed | redis://127.0.0.1:1/0 does not answer: ConnectionError. | Start Redis")
-    assert found["broker"].startswith("failed | redis://127.0.0.1:1/0 cannot be used")
+    assert found["ledger"].startswith("failed | redis://127.0.0.1:1/0 does not answer: ConnectionError: Error 111")
+    assert found["broker"].startswith("failed | redis://127.0.0.1:1/0 does not answer: Oper")
     assert found["portals"] == "failed | No portal is connected yet. | Connect one: b24offline auth NAME.bitrix24.com"
-    assert found["pipelines"] == "ok | chains: 1 events have a route. | "
-    assert found["pipeline"] == "ok | 1 pipelines build their chains for a made-up event. | "
+    assert found["pipelines"] == "ok | chains can be imported; routes for 1 event. | "
+    assert found["pipeline"] == "ok | Made-up events were given to 1 pipeline, and became chains. | "
 
 
 @pytest.mark.parametrize(

@@ -64,11 +64,11 @@ def test_clock_and_strangers_of_a_ledger_are_warnings() -> None:
 @pytest.mark.parametrize(
     ("facts", "remote", "name", "state", "words"),
     [
-        (BrokerFacts("OperationalError: refused"), True, "broker", "failed", "cannot be used: OperationalError"),
-        (BrokerFacts(readers={"q": ("w@1", "w@2")}, waiting={"q": 3}), True, "queue q", "ok", "w@1, w@2; 3 messages"),
+        (BrokerFacts("OperationalError: refused"), True, "broker", "failed", "amqp://b does not answer: Oper"),
+        (BrokerFacts(readers={"q": ("w@1", "w@2")}, waiting={"q": 1}), True, "queue q", "ok", "w@1, w@2; 1 message in"),
         (BrokerFacts(waiting={"q": 3}), True, "queue q", "failed", "No worker reads it; 3 messages"),
         (BrokerFacts(waiting={"q": 3}), False, "queue q", "skipped", "do not answer"),
-        (BrokerFacts(readers={"q": ("w",)}, waiting={"q": 10_001}), True, "queue q", "warning", "10001 messages wait"),
+        (BrokerFacts(readers={"q": ("w",)}, waiting={"q": 10_001}), True, "queue q", "warning", "10001 messages in it"),
         (BrokerFacts(readers={"q": ("w",)}), True, "external queue x", "warning", "No worker answered"),
         (BrokerFacts(readers={"x": ("theirs@1",)}), True, "external queue x", "ok", "theirs@1"),
     ],
@@ -86,7 +86,7 @@ def look(reserved: str, unknown: str = "", *, unclear: bool = False) -> Look:
     ("looks", "epoch", "state", "words"),
     [
         ([look(""), look("a"), look("ab")], 1, "ok", "Nobody else"),
-        ([look("a", "a"), look("a", "a"), look("a", "a")], 1, "warning", "1 batches are reserved"),
+        ([look("a", "a"), look("a", "a"), look("a", "a")], 1, "warning", "Batches are reserved (1) that"),
         ([look("a", "a"), look("a"), look("a")], 1, "warning", "the ledger does not know"),
         ([look("a", "a"), look("")], 1, "failed", "another deployment lives on the connector crm"),
         ([look(""), look("a", "a")], 1, "failed", "another deployment lives"),
