@@ -3,6 +3,12 @@
 import os
 from pathlib import Path
 
+from flower.views.monitor import Metrics
+from tornado.web import authenticated
+
+# Flower's own asks for no login, whatever else does.
+Metrics.get = authenticated(Metrics.get)
+
 _logins = Path(os.environ.get("FLOWER_LOGINS_FILE", "/run/secrets/flower_logins"))
 
 basic_auth = [line.strip() for line in _logins.read_text("utf-8").splitlines() if line.strip()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from b24offline import log
 from b24offline.cli.output import Refusal, load_runtime
 
 
@@ -22,6 +23,7 @@ def metrics(address: str, port: int) -> None:
             raise
         raise Refusal("Install what it needs: pip install b24offline[metrics]") from None
     runtime = load_runtime()
+    log.configure(runtime.config.log_level, log_format=runtime.config.log_format)
     try:
         server = serve(Exporter(runtime), address, port)
     except OSError as error:

@@ -94,9 +94,9 @@ def by_messages_and_subscriptions(watched: Watched) -> None:
 
 
 def by_a_broker_that_does_not_tell(watched: Watched) -> None:
-    watched.redis.acl_setuser(BROKER_USER, commands=["-info"])
+    watched.redis.execute_command("ACL", "SETUSER", BROKER_USER, "-info")
     watched.expect(IssueCode.BROKER_UNSEEN)
-    watched.redis.acl_setuser(BROKER_USER, commands=["+info"])
+    watched.redis.execute_command("ACL", "SETUSER", BROKER_USER, "+info")
 
 
 def by_lost_events(watched: Watched) -> None:
@@ -200,8 +200,7 @@ def test_each_alert_fires_by_its_fault(tmp_path: Path) -> None:
     with ExitStack() as running:
         valkey = running.enter_context(EmbeddedValkey(tmp_path / "valkey"))
         client = running.enter_context(closing(Redis.from_url(valkey.url)))
-        everything = {"keys": ["*"], "channels": ["*"], "categories": ["+@all"]}
-        client.acl_setuser(BROKER_USER, enabled=True, passwords=["+secret"], **everything)
+        client.execute_command("ACL", "SETUSER", BROKER_USER, "on", ">secret", "~*", "&*", "+@all")
         broker = f"redis://{BROKER_USER}:secret@127.0.0.1:{valkey.port}/0"
         stack = running.enter_context(Stack(tmp_path / "stack", valkey.url, broker, variables=SETTINGS, concurrency=6))
         exporter = Exporter(stack.variables)

@@ -145,7 +145,7 @@ def test_read_only_shows_and_refuses_and_the_documented_config_shortens_titles(w
     [config] = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     path = tmp_path / "flowerconfig.py"
     path.write_text(config)
-    stack, flower = watched("--read-only", f"--conf={path}")
+    stack, flower = watched(f"--conf={path}")
     [deal] = stack.control.change("crm_deal", "update")
     wait_until(lambda: flower.rows(UPSERT, state="SUCCESS"), "the step is shown")
     [task_id] = flower.tasks(taskname=UPSERT)
@@ -154,4 +154,8 @@ def test_read_only_shows_and_refuses_and_the_documented_config_shortens_titles(w
     assert flower.post(f"/api/worker/shutdown/{worker}").status_code == 403
     assert flower.post("/api/task/send-task/b24offline.tick").status_code == 403
     assert requests.get(f"http://127.0.0.1:{flower.port}/api/tasks", timeout=10).status_code == 401
+    metrics = requests.get(f"http://127.0.0.1:{flower.port}/metrics", timeout=10)
+    assert (metrics.status_code, "flower_events" in metrics.text) == (401, False)
+    assert "flower_events_total" in flower.get("/metrics").text
+    assert requests.get(f"http://127.0.0.1:{flower.port}/healthcheck", timeout=10).text == "OK"
     assert stack.workers[0].alive
