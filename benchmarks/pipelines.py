@@ -35,7 +35,13 @@ def read_and_note(event: Event) -> Signature:
     return fetch.s() | second.s()
 
 
-PIPELINES = {"chain": chain_of_two, "read": read_and_note}
+PIPELINES = {
+    "chain": (chain_of_two, False),
+    "fused": (chain_of_two, True),
+    "read": (read_and_note, True),
+}
+"""Name -> pipeline, and whether it is fused."""
 
 if PIPELINE_VARIABLE in os.environ:
-    route(CHANGED, name=os.environ[PIPELINE_VARIABLE])(PIPELINES[os.environ[PIPELINE_VARIABLE]])
+    chosen, fused = PIPELINES[os.environ[PIPELINE_VARIABLE]]
+    route(CHANGED, name=os.environ[PIPELINE_VARIABLE], fused=fused)(chosen)

@@ -99,7 +99,7 @@ task_routes = {
 
 task_acks_late = False  # ledger and sweep redeliver; a redelivery cannot be told from a duplicate anyway
 worker_prefetch_multiplier = 1  # what one worker keeps for later, an idle one does not get
-task_send_sent_event = True  # Flower shows what waits in a queue as well
+task_send_sent_event = False  # a message for each message; a worker that sends events (-E) sends these, too
 task_soft_time_limit = 300  # a step that hangs fails instead of renewing its lease for ever
 task_time_limit = 360  # and one that does not even listen to that is killed: a crash
 worker_soft_shutdown_timeout = 10.0  # what ends within it is not repeated after a deploy; SIGQUIT, see REMAP_SIGTERM

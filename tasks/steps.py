@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ from kombu.utils import json
 from b24offline.contract import HEADER_WORK, STEP_PREFIX
 from b24offline.delivery import Permanent, PortalServices
 from b24offline.errors import Actor, ConfigError
-from b24offline.events import NO_RULES, Event, ObjectKey, RetryRules
+from b24offline.events import NO_RULES, Event, ObjectKey, RetryRules, routes
 from b24offline.failpoints import failpoint
-from b24offline.ledger import STEP_STRIDE, Snapshot, StepLimits
+from b24offline.ledger import STEP_STRIDE, Snapshot, StepLease, StepLimits
 from b24offline.rest import StepClient
 from b24offline.tasks.celery_app import app
 from b24offline.tasks.chains import StepHeader
+from b24offline.tasks.fusing import LIMIT_SHARE, Follower, follower_of
 from b24offline.tasks.process import current_runtime, lease_renewer
 from b24offline.tasks.publish import follow
 from b24offline.tasks.step_errors import after_error, end_chain
@@ -196,16 +198,34 @@ def _run_in_lease(task: Step, header: StepHeader, args: tuple[Any, ...], kwargs:
     if lease is None:
         end_chain(task)
         return "nothing to do: finished, replaced, or delivered twice"
+    return _run_step(task, services, _Begun(header, lease, position, time.monotonic()), args, kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A step that has its lease. ``since``: when its message began, on the monotonic clock."""
+
+    header: StepHeader
+    lease: StepLease
+    position: int
+    since: float
+
+
+def _run_step(
+    task: Step, services: PortalServices, begun: _Begun, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    header, lease, position = begun.header, begun.lease, begun.position
     work = Work(lease.event, header.pipeline, lease.tries, lease.failures, services, lease.seen_ms)
     if header.gives_event:
         args = (lease.event, *args)
     ended: Exception | None = None
+    passed: tuple[Any, ...] = ()
     try:
         with lease_renewer().renewing(services.ledger, header.run, header.attempt, position, _limits(task)):
             result = run_handler(task, work, args, kwargs)
         following: Any = task.request.chain
         if following and not following[-1].get("immutable"):
-            carried(task.name, result)
+            passed = (carried(task.name, result),)
     except Exception as error:  # noqa: BLE001 - whatever a handler raises concerns this run only
         ended = error
     # After the handler: an error of ledger or broker below would otherwise show this error's text as its context.
@@ -216,9 +236,39 @@ def _run_in_lease(task: Step, header: StepHeader, args: tuple[Any, ...], kwargs:
         return after_error(task, services, header, lease, ended)
     if header.last or not task.request.chain:
         follow(services, services.ledger.succeed(header.run, header.attempt))
-    else:
-        services.ledger.pass_on(header.run, header.attempt, position)
-        failpoint("step.passed")
+        return result
+    if follower := _in_this_message(task, begun):
+        return _go_on(task, services, begun, follower, passed)
+    services.ledger.pass_on(header.run, header.attempt, position)
+    failpoint("step.passed")
+    return result
+
+
+def _in_this_message(task: Step, begun: _Begun) -> Follower | None:
+    """Return the step that goes on in this message, None where the next one comes by its own."""
+    limits = _limits(task)
+    allowed_seconds = LIMIT_SHARE * min(limits.soft_seconds, limits.hard_seconds)
+    if not routes.is_fused(begun.header.pipeline) or time.monotonic() - begun.since > allowed_seconds:
+        return None
+    return follower_of(task.request, begun.header)
+
+
+def _go_on(task: Step, services: PortalServices, begun: _Begun, follower: Follower, passed: tuple[Any, ...]) -> Any:
+    """Run the next step, with what it is passed. A retry of it goes on by its own message."""
+    header, position = follower.header, follower.header.step * STEP_STRIDE
+    lease = services.ledger.go_on(header.run, header.attempt, begun.position, position, begun.lease)
+    if lease is None:
+        end_chain(task)
+        return "nothing to do: finished or replaced"
+    failpoint("step.passed")
+    with follower.entered(task.request, passed) as request:
+        end_chain(task)
+        try:
+            next_begun = _Begun(header, lease, position, begun.since)
+            result = _run_step(follower.task, services, next_begun, request.args, request.kwargs)
+        except Retry as retry:
+            return f"goes on by message: {retry}"
+        task.request.chain = request.chain
     return result
 
 

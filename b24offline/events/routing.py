@@ -41,6 +41,7 @@ class Routes:
         self._pipelines: dict[str, Callable[[Event], object]] = {}
         self._rules: dict[str, RetryRules] = {}
         self._mirrors: dict[str, frozenset[str]] = {}
+        self._fused: set[str] = set()
 
     def add(
         self,
@@ -49,8 +50,12 @@ class Routes:
         name: str,
         rules: RetryRules = NO_RULES,
         mirrors: Iterable[str] = (),
+        *,
+        fused: bool = False,
     ) -> None:
         """Add a pipeline. ``mirrors``: the entities whose objects it writes into the mirror.
+
+        ``fused``: whether its steps run in one message, as far as they can.
 
         Raise `ConfigError` for a name that is taken, no events, an event named twice, or an entity that cannot be
         compared with the mirror.
@@ -70,6 +75,8 @@ class Routes:
         self._pipelines[name] = pipeline
         self._mirrors[name] = mirrored
         self._rules[name] = rules
+        if fused:
+            self._fused.add(name)
         for event in wanted:
             self._by_event.setdefault(event, []).append(name)
 
@@ -84,6 +91,10 @@ class Routes:
     def retry_rules(self, name: str) -> RetryRules:
         """Return the retry rules of a pipeline; no rules for one that is not loaded."""
         return self._rules.get(name, NO_RULES)
+
+    def is_fused(self, name: str) -> bool:
+        """Return whether the steps of a pipeline run in one message."""
+        return name in self._fused
 
     def mirrors(self, event_name: str, entity: str) -> bool:
         """Return whether an event runs a pipeline that mirrors objects of this entity."""
@@ -133,6 +144,7 @@ def route(
     *events: str,
     name: str | None = None,
     mirrors: str | Iterable[str] = (),
+    fused: bool = False,
     attempts: int | None = None,
     backoff: float | Iterable[float] | None = None,
     final: type[Exception] | Iterable[type[Exception]] | None = None,
@@ -140,6 +152,8 @@ def route(
     """Register a pipeline for event names. ``name`` defaults to the function's; it must be unique.
 
     ``mirrors`` names the entities whose objects the pipeline writes into the mirror: reconciliation compares these.
+    ``fused``: run its steps one after the other in one message, with an outcome and retries for each as ever; where a
+    step needs a queue, a wait or a time limit of its own, it comes by message.
     ``attempts``, ``backoff`` (seconds) and ``final`` hold for all steps of the pipeline that do not say otherwise; see
     `RetryRules`. Raise `ConfigError` when any of it is wrong.
     """
@@ -147,7 +161,7 @@ def route(
     def register(pipeline: P) -> P:
         called = name or str(getattr(pipeline, "__name__", ""))
         rules = RetryRules.checked(f"pipeline {called!r}", attempts=attempts, backoff=backoff, final=final)
-        routes.add(pipeline, events, called, rules, (mirrors,) if isinstance(mirrors, str) else mirrors)
+        routes.add(pipeline, events, called, rules, (mirrors,) if isinstance(mirrors, str) else mirrors, fused=fused)
         return pipeline
 
     return register

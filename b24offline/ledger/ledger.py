@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,7 @@ from b24offline.config import DEFAULT_LANE
 from b24offline.events import Event
 from b24offline.ledger.batches import BatchKind, run_id
 from b24offline.ledger.deployment_counters import retire_counters
-from b24offline.ledger.replies import COMPLETION, OVERDUE, RUN_REFS, SETTLE, STEP_LEASE
+from b24offline.ledger.replies import COMPLETION, OVERDUE, RUN_REFS, SETTLE, STEP_COUNTS, STEP_LEASE
 from b24offline.ledger.schema import delete_below, pages_of
 from b24offline.ledger.transitions import Transitions, clock_ms, milliseconds
 
@@ -154,6 +155,15 @@ class Ledger:
         """Take the lease for a step. None: finished, replaced, or a second delivery; return at once."""
         reply = self.transition("begin_step", run, attempt, position, milliseconds(self._timers.lease_seconds))
         return None if reply is None else STEP_LEASE.validate_json(reply)
+
+    def go_on(self, run: str, attempt: int, position: int, to: int, lease: StepLease) -> StepLease | None:
+        """Pass from a running step to the next one in the same message. None: the lease was lost; stop."""
+        args = (run, attempt, position, to, milliseconds(self._timers.lease_seconds))
+        reply = self.transition("go_on", *args)
+        if reply is None:
+            return None
+        counts = STEP_COUNTS.validate_json(reply)
+        return replace(lease, failures=counts["failures"], step_failures=counts["step_failures"])
 
     def renew(self, run: str, attempt: int, position: int) -> bool:
         """Renew the lease of a running step; return False when it is lost."""

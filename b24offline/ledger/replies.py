@@ -128,6 +128,7 @@ class PollRefused:
 
 RUN_REFS: Final = TypeAdapter(_Runs)
 STEP_LEASE: Final = TypeAdapter(StepLease)
+STEP_COUNTS: Final = TypeAdapter(dict[Literal["failures", "step_failures"], int])
 COMPLETION: Final = TypeAdapter(Completion)
 OVERDUE: Final = TypeAdapter(Overdue)
 SETTLE: Final = TypeAdapter[SettleLease | Unsettled](SettleLease | Unsettled)

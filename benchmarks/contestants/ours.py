@@ -118,9 +118,18 @@ class ChainMode(Ours):
 
 
 @contestant
-class ChainModeReading(Ours):
+class FusedMode(Ours):
+    """Both steps in one message."""
+
+    name = "fused"
+    title = "b24offline: fused, two steps"
+    pipeline = "fused"
+
+
+@contestant
+class FusedModeReading(Ours):
     """The same with every object read from the portal, in bulk."""
 
-    name = "chain-read"
-    title = "b24offline: chain of two, every object read"
+    name = "fused-read"
+    title = "b24offline: fused, two steps, every object read"
     pipeline = "read"

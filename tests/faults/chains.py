@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import sys
 import time
@@ -18,20 +19,23 @@ from celery import current_task, signals
 from celery.canvas import Signature
 from celery.exceptions import Reject
 
-from b24offline.events import Event, stamp_seconds
+from b24offline.events import Event, routes, stamp_seconds
 from b24offline.pipeline import handoff, route
 from b24offline.tasks import mirror, objects
 from b24offline.tasks.celery_app import app
 from b24offline.tasks.steps import Permanent, current, step
 from tests.faults import next_version, sabotage
 from tests.faults.evidence import fingerprint
-from tests.faults.journal import CHEAP, COPIES, COUNTED, HARD_LIMIT, SOFT_LIMIT, TRACKED, VISIBILITY, Journal
+from tests.faults.journal import CHEAP, COPIES, COUNTED, FUSED, HARD_LIMIT, SOFT_LIMIT, TRACKED, VISIBILITY, Journal
 
 if VISIBILITY in os.environ:
     app.conf.broker_transport_options = {
         **app.conf.broker_transport_options,
         "visibility_timeout": float(os.environ[VISIBILITY]),
     }
+
+if FUSED in os.environ:
+    routes.is_fused = lambda _: random.random() < float(os.environ[FUSED])  # type: ignore[method-assign]
 
 if SOFT_LIMIT in os.environ:
     app.conf.task_soft_time_limit = float(os.environ[SOFT_LIMIT])

@@ -20,6 +20,8 @@ HARD_LIMIT: Final = "B24OFFLINE_TEST_HARD_SECONDS"
 """Time limits of tasks, where a row wants other ones; those of the settings win over a worker's command line."""
 CHEAP: Final = "B24OFFLINE_TEST_CHEAP"
 """One step instead of two and no mirror, where a row measures the machinery and not its handlers."""
+FUSED: Final = "B24OFFLINE_TEST_FUSED"
+"""Which part of the runs is fused, 0 to 1: each chooses by chance. Else none is."""
 CUSTOMER: Final = "Website form"
 """Part of the title of every lead that the emulator makes up: it must not be found in messages and logs."""
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.faults import evidence
 from tests.faults.gauges import Gauges, growth
-from tests.faults.journal import CHEAP, SOFT_LIMIT
+from tests.faults.journal import CHEAP, FUSED, SOFT_LIMIT
 from tests.faults.row import Plan, fault
 from tests.faults.stage import PORTAL, Stage, wait_until
 
@@ -35,6 +35,7 @@ def always_raises(stage: Stage) -> None:
     stage.expect(len(nacked) == 1, f"reported once, not {len(nacked)} times")
 
 
+@fault(31, "raises three times in fused runs, then works", plan=Plan(variables={FUSED: "1"}))
 @fault(31, "raises three times, then works")
 def raises_and_works(stage: Stage) -> None:
     _unlucky(stage, "handlers that raise three times", "fail", 10, count=3, times=3)

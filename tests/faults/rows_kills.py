@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 
 from b24offline.supervisor import CeleryProcess
-from tests.faults.journal import HARD_LIMIT, SOFT_LIMIT
+from tests.faults.journal import FUSED, HARD_LIMIT, SOFT_LIMIT
 from tests.faults.row import Plan, fault
 from tests.faults.stage import Stage
 from tests.support.waiting import NotInTime, wait_until
@@ -17,6 +17,7 @@ from tests.support.waiting import NotInTime, wait_until
 GRACE_SECONDS = 60.0
 FAILS = Plan(variables={"B24_MAX_ATTEMPTS": "1"})
 """A failure is final at once, so that a batch comes to its report soon."""
+FUSED_RUNS = Plan(variables={FUSED: "1"})
 
 
 def _dies_at(stage: Stage, point: str, *, some_fail: bool = False) -> None:
@@ -38,6 +39,8 @@ for number, name, point in (
 ):
     fault(number, name)(partial(_dies_at, point=point))
 fault(5, "between two steps", repeats=1)(partial(_dies_at, point="step.passed"))
+fault(5, "between two steps of a message", plan=FUSED_RUNS, repeats=1)(partial(_dies_at, point="step.passed"))
+fault(6, "last outcome of a fused run, settle not sent", plan=FUSED_RUNS)(partial(_dies_at, point="outcome.settleable"))
 for name, point in (
     ("before S1", "settle.leased"),
     ("after S1", "settle.looked"),
@@ -67,6 +70,10 @@ def _child_dies(stage: Stage, word: str) -> None:
 
 fault(4, "child dies before the effect")(partial(_child_dies, word="kill"))
 fault(4, "child dies after the effect", repeats=1)(partial(_child_dies, word="kill_after"))
+fault(4, "child dies in a fused run before the effect", plan=FUSED_RUNS)(partial(_child_dies, word="kill"))
+fault(4, "child dies in a fused run after the effect", plan=FUSED_RUNS, repeats=1)(
+    partial(_child_dies, word="kill_after")
+)
 
 
 @fault(7, "after S2", plan=FAILS)
@@ -101,6 +108,7 @@ def whole_group(stage: Stage) -> None:
     stage.journal.tell_nothing()
 
 
+@fault(8, "every worker, fused runs", plan=FUSED_RUNS, repeats=3)
 @fault(8, "every worker", repeats=3)
 def every_worker(stage: Stage) -> None:
     stage.settle_some()
@@ -184,6 +192,8 @@ def _one_dies(stage: Stage, word: str) -> None:
 
 
 for name, word, plan in (
+    ("killed in a fused run", "kill", FUSED_RUNS),
+    ("hard time limit of a fused run", "hang", Plan(variables={HARD_LIMIT: "4", **FUSED_RUNS.variables})),
     ("killed, as by lack of memory", "kill", Plan()),
     ("segmentation fault", "segv", Plan()),
     ("sys.exit", "exit", Plan()),

@@ -12,6 +12,7 @@ import psutil
 
 from demo.comparison import compare
 from tests.faults.gauges import Gauges
+from tests.faults.journal import FUSED
 from tests.faults.row import Plan, fault
 from tests.faults.stage import CONNECTOR, PORTAL, Stage
 
@@ -53,7 +54,7 @@ POINTS: Final = (
 @fault(
     39,
     "random mix",
-    plan=Plan(workers=2, objects=500),
+    plan=Plan(workers=2, objects=500, variables={FUSED: "0.5"}),
     repeats=None,
     overlap=True,
     by_chance=True,

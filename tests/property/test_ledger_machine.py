@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from b24offline.ledger import BatchKind, Entry, RunRef, SettleLease, run_id
+from b24offline.ledger import BatchKind, Entry, RunRef, SettleLease, StepLease, run_id
 from tests.support.core_events import TIMERS, entry_of, event_of, ledger_on, pass_time
 
 if TYPE_CHECKING:
@@ -116,6 +116,18 @@ class LedgerMachine(RuleBasedStateMachine):
         if begun is not None:
             assert one.run not in self.done
             assert self.newest(one.run) == one, "a replaced attempt began"
+
+    @precondition(lambda self: self.messages)
+    @rule(choice=choices, position=st.integers(0, 2), to=st.integers(1, 3))
+    def go_on(self, choice: int, position: int, to: int) -> None:
+        """The next step in the same message, of a step that may have lost its lease long ago."""
+        one = self.message(choice)
+        lease = StepLease(self.records[1].event, 0, retrying=False, seen_ms=0, tries=1, step_failures=0)
+        before = self.state(one.run)
+        if self.ledger.go_on(one.run, one.attempt, position, to, lease) is not None:
+            assert one.run not in self.done
+            assert before == "running", "a step went on that does not run"
+            assert self.newest(one.run) == one, "a replaced attempt went on"
 
     def newest(self, run: str) -> RunRef:
         return max((one for one in self.messages if one.run == run), key=lambda one: one.attempt)

@@ -73,6 +73,15 @@ local function runs_of(pid)
   return runs
 end
 
+-- Whether a batch still holds a run's record. A run whose batch vanished can neither begin nor settle: it would block
+-- its object queue for ever. Its record is an orphan on the portal and comes back.
+local function has_record(batches, record)
+  for _, pid in ipairs(split(batches)) do
+    if redis.call('HEXISTS', records_key(pid), record) == 1 then return true end
+  end
+  return false
+end
+
 -- Which open batches are counted together: those of a lane, or of a kind.
 local function gate_of(kind, lane) return (kind == 'polled' or kind == 'adopted') and 'lane:' .. lane or kind end
 

@@ -24,15 +24,6 @@ local function is_exhausted(run, seen, reason)
   return counted_attempts(run, rules.budget) >= rules.attempts or (reason ~= '' and now - tonumber(seen) >= age)
 end
 
--- Whether a batch still holds the run's record. A run whose batch vanished can neither begin nor settle: it would block
--- its object queue for ever. Its record is an orphan on the portal and comes back.
-local function has_batch(batches, record)
-  for _, pid in ipairs(split(batches)) do
-    if redis.call('HEXISTS', records_key(pid), record) == 1 then return true end
-  end
-  return false
-end
-
 -- An open batch without a due time (its key was lost) would never be looked at again; one that is only a name would
 -- count as open for ever. Each sweep looks at the next ones, as thousands may wait for a person.
 local all, counts = redis.call('ZCARD', BATCHES), redis.call('HMGET', OPEN, 'all', 'looked')
@@ -66,7 +57,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
       'seen', 'reason', 'attempt')
     if not fields[1] or FINAL[fields[1]] then
       redis.call('ZREM', DUE, member)
-    elseif not has_batch(fields[5], fields[6]) then
+    elseif not has_record(fields[5], fields[6]) then
       redis.call('LREM', fields[2], 0, name)
       redis.call('DEL', run_key(name))
       redis.call('ZREM', DUE, member)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b24offline.events import stamp_seconds
-from b24offline.ledger import STEP_STRIDE, BatchKind, Completion, Ledger, RunRef
+from b24offline.ledger import STEP_STRIDE, BatchKind, Completion, Ledger, RunRef, StepLease
 from tests.support.core_events import (
     STAMP,
     TIMERS,
@@ -55,6 +55,25 @@ def test_a_delivery_begins_once(redis: Redis) -> None:
     assert ledger.begin_step(handed.run, handed.attempt, STEP_STRIDE + 1) is not None
 
 
+def lease_of(ledger: Ledger, record: int) -> StepLease:
+    """Return a lease as the first step of a run got it."""
+    return StepLease(event_of(record), 0, retrying=False, seen_ms=ledger.now_ms(), tries=1, step_failures=0)
+
+
+def test_a_step_goes_on_to_the_next_one_once_with_a_new_lease(redis: Redis) -> None:
+    ledger, handed = begun(redis, 1)
+    run, attempt, lease = handed.run, handed.attempt, lease_of(ledger, 1)
+    pass_time(redis, ledger, TIMERS.lease_seconds / 2)
+    assert ledger.go_on(run, attempt, 0, STEP_STRIDE, lease) == lease
+    assert due_times(redis, ledger)[f"run:{run}"] > TIMERS.lease_seconds * 0.9
+    assert ledger.go_on(run, attempt, 0, STEP_STRIDE, lease) is None, "it had gone on before"
+    assert ledger.begin_step(run, attempt, 1) is None, "a late message of the first step"
+    assert not ledger.renew(run, attempt, 0)
+    assert ledger.renew(run, attempt, STEP_STRIDE)
+    assert ledger.succeed(run, attempt).recorded
+    assert ledger.go_on(run, attempt, STEP_STRIDE, 2 * STEP_STRIDE, lease) is None, "it is done"
+
+
 @pytest.mark.parametrize("attempt", [0, 2, 99])
 def test_another_attempt_cannot_touch_the_run(redis: Redis, attempt: int) -> None:
     ledger, handed = begun(redis, 1)
@@ -62,6 +81,7 @@ def test_another_attempt_cannot_touch_the_run(redis: Redis, attempt: int) -> Non
     assert ledger.begin_step(run, attempt, STEP_STRIDE) is None
     assert not ledger.renew(run, attempt, 0)
     assert not ledger.pass_on(run, attempt, 0)
+    assert ledger.go_on(run, attempt, 0, STEP_STRIDE, lease_of(ledger, 1)) is None
     assert not ledger.retry_step(run, attempt, 1, counted=True, reason="x")
     assert not ledger.reschedule_run(run, attempt, 1, counted=True, reason="x")
     assert ledger.succeed(run, attempt) == NOTHING
