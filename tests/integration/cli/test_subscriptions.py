@@ -71,7 +71,9 @@ def test_a_portal_that_was_never_polled_is_left_alone(served: Patient, emulator:
 
 def test_the_address_for_signals_is_bound_shown_and_ended(served: Patient, emulator: EmulatorProcess) -> None:
     served.variables["B24_PUSH_URL"] = "https://push.example.com/b24"
+    assert "Not bound to https://push.example.com/b24: ONAPPUNINSTALL" in served.checks()[1]["signals"]
     run(served, "bind")
+    assert "none was heard yet" in served.checks()[1]["signals"]
     assert bound(emulator) == ["ONAPPUNINSTALL", "ONAPPUPDATE", "ONCRMDEALUPDATE", "ONOFFLINEEVENT"]
     assert "Unset B24_PUSH_URL first" in run(served, "unbind", "--push", code=2)
     del served.variables["B24_PUSH_URL"]
