@@ -15,7 +15,6 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from b24offline import keys
-from b24offline.rest import Lost, NotSent, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -110,6 +109,8 @@ class IssueWebhook:
         """Send once; return why it was not taken, "" when it was."""
         timestamp = str(round(self._clock()))
         headers = {TIMESTAMP: timestamp, SIGNATURE: signature(self._secret, timestamp, body)}
+        from b24offline.rest import Lost, NotSent, TooLarge  # noqa: PLC0415 - who shows portals needs no HTTP client
+
         try:
             status = self._http.exchange("POST", self._url, body=body, more_headers=headers).status
         except (NotSent, Lost, TooLarge) as error:
