@@ -47,8 +47,8 @@ class Wanted:
 @click.command(cls=Audited)
 @click.argument("address", metavar="PORTAL-ADDRESS")
 @click.option("--name", default="", help="Our name for the portal. Default: its host.")
-@click.option("--client-id", default="", help="Client id of the application. Default: that of the portal, or B24_*.")
-@click.option("--client-secret-file", type=click.File("r"), help="File with its secret. Default: as --client-id.")
+@click.option("--client-id", default="", help="Client id of the application. Asked for where it is not known.")
+@click.option("--client-secret-file", type=click.File("r"), help="File with its secret. Asked for where not known.")
 @click.option("--auth-url", default="", help="Where codes and tokens are exchanged. Default: B24_AUTH_URL.")
 @click.option("--connector", default="", help="auth_connector of the queue. Default: B24_CONNECTOR.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=PORT, show_default=True, help="Port for the browser.")
@@ -66,8 +66,8 @@ def auth(
     """Connect a portal: let its administrator authorize the application, then store the tokens.
 
     PORTAL-ADDRESS is what the browser shows, such as acme.bitrix24.com. A portal that is connected already gets new
-    tokens, as after its authorization was lost. The link can be opened on another machine: paste the address that the
-    browser ends at.
+    tokens; so one is mended that lost its authorization. The link can be opened on another machine: then paste the
+    address at which the browser ends.
     """
     endpoint = endpoint_of(address)
     runtime = load_runtime()

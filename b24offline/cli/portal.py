@@ -52,7 +52,7 @@ def add(
     auth_url: str | None,
     connector: str | None,
 ) -> None:
-    """Add a portal, or add a removed one again."""
+    """Add a portal, or a removed one again, by a refresh token that you have. To get one: b24offline auth."""
     secret, token = client_secret_file.read(), refresh_token_file.read()
     runtime = load_runtime()
     added = runtime.store.portals.add(
@@ -141,7 +141,7 @@ def drain(name: str, wait: bool, timeout: float) -> None:
 def remove(name: str, force: bool, yes: bool) -> None:
     """Unsubscribe a portal from its events and delete its tokens. Drain it first.
 
-    It names what waits there, and asks.
+    What waits there is named, and you are asked whether to go on.
     """
     runtime = load_runtime()
     services = runtime.services(name)
