@@ -17,8 +17,8 @@ from benchmarks.contestant import contestants
 from benchmarks.measure import BASE, Result, measure
 from benchmarks.report import table, write_document
 
-ROUNDS, QUICK_ROUNDS = 7, 3
-EVENTS, QUICK_EVENTS = 1200, 400
+ROUNDS, QUICK_ROUNDS = 5, 3
+EVENTS, QUICK_EVENTS = 500, 200
 
 
 def main() -> None:

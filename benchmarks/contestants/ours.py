@@ -11,7 +11,7 @@ from typing import ClassVar
 from redis import Redis
 
 from b24offline import supervisor
-from b24offline.config import DEFAULT_LANE, Config
+from b24offline.config import Config
 from b24offline.emulator import EmulatorProcess
 from b24offline.runtime import Runtime
 from b24offline.supervisor import EmbeddedValkey
@@ -93,9 +93,7 @@ class Ours(Contestant):
         self._control.backlog(count, entities=["crm_deal"])
 
     def wake(self) -> None:
-        services = self._runtime.services(PORTAL)
-        services.lanes.set_next(DEFAULT_LANE, 0)
-        services.schedule.set_next(PORTAL, 0)
+        self._runtime.services(PORTAL).waker.wake()
 
     def finished(self, handled: int) -> bool:
         if not super().finished(handled):
