@@ -39,21 +39,6 @@ def no_slots(stage: Stage) -> None:
     hangs(stage, Crowd(stage, names("well", 9), ()))
 
 
-@without(
-    "places of suspect calls",
-    red=(UNEXPECTED,),
-    drain_seconds=30,
-    attempts=5,
-    portals=(*names("well", 4), *names("sick", 5)),
-    concurrency=8,
-    objects=30,
-    scale=0.1,
-    variables={"B24_BATCH_SIZE": "1"},
-)
-def no_places(stage: Stage) -> None:
-    hangs(stage, Crowd(stage, names("well", 4), names("sick", 5)))
-
-
 RESERVED: Final = {"filter": str({">PROCESS_ID": "", ">ID": 0})}
 """The list that an adoption begins with, as the emulator compares parameters."""
 

@@ -201,6 +201,5 @@ GUARDS: Final[Mapping[str, Switch]] = {
     "unknown run": _unknown_run,
     "refusal of reads from the future": _future,
     "slots per portal": _slots_per_portal,
-    "places of suspect calls": _shared_places,
 }
 """Guard -> how it is switched off in this process."""
