@@ -8,6 +8,8 @@ RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
 DOCS_VENV := .venv-docs
 DOCS := $(DOCS_VENV)/.installed
+AUDIT_VENV := .venv-audit
+AUDIT := $(AUDIT_VENV)/.installed
 ARGS ?=
 PYTHON ?=
 
@@ -15,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo unit test newcomer lowest check compose-test smoke test-in-container upgrade-test faults isolation model bench docs docs-serve
+.PHONY: help install run demo unit test newcomer lowest check compose-test smoke test-in-container upgrade-test faults isolation model bench docs docs-serve sbom audit
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +94,15 @@ docs: $(DOCS) ## build the documents as a site, in build/site; fails on a link t
 docs-serve: $(DOCS) ## show the site on http://127.0.0.1:8000, and build it again with each change
 	$(MKDOCS) serve --dev-addr 127.0.0.1:8000 $(ARGS)
 
+sbom: $(AUDIT) ## a bill of materials (CycloneDX) of requirements.lock, in dist/, to lie beside the wheel
+	@mkdir -p dist
+	@PYTHONWARNINGS=ignore $(AUDIT_VENV)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
+	  --output-format JSON --output-file dist/b24offline.cdx.json
+	@$(AUDIT_VENV)/bin/python -m tools.sbom dist/b24offline.cdx.json
+
+audit: $(AUDIT) ## ask the public sources of advisories about requirements.lock; fails on what they know
+	@$(AUDIT_VENV)/bin/python -m tools.dependency_audit $(AUDIT_VENV)/bin/pip-audit
+
 # A directory of an aborted run has no pip yet, and a moved interpreter leaves a dangling link: both are made anew.
 $(BIN)/python:
 	@set -e; \
@@ -126,6 +137,12 @@ $(DOCS): requirements-docs.lock | $(BIN)/python
 	@$(BIN)/python -m venv --clear $(DOCS_VENV)
 	@echo "Installing requirements-docs.lock into $(DOCS_VENV) ..."
 	@$(DOCS_VENV)/bin/python -m pip install --quiet --require-hashes -r requirements-docs.lock
+	@touch $@
+
+$(AUDIT): requirements-audit.lock | $(BIN)/python
+	@$(BIN)/python -m venv --clear $(AUDIT_VENV)
+	@echo "Installing requirements-audit.lock into $(AUDIT_VENV) ..."
+	@$(AUDIT_VENV)/bin/python -m pip install --quiet --require-hashes -r requirements-audit.lock
 	@touch $@
 
 # The development lock holds everything the other one does, in the same versions.
