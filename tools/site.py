@@ -70,7 +70,7 @@ def example_page(folder: Path) -> str:
     """Return the page of an example: its files, those that a reader writes first."""
     files = sorted(
         (path for path in folder.rglob("*") if path.suffix in _LANGUAGES and "__pycache__" not in path.parts),
-        key=lambda path: ("test" in path.name, path.suffix != ".py", path.name),
+        key=lambda path: ("test" in path.name, path.suffix != ".py", path.name != "pipelines.py", path.name),
     )
     shown = [
         f"## {path.relative_to(folder)}\n\n```{_LANGUAGES[path.suffix]}\n{text}```\n"
