@@ -1,6 +1,6 @@
 """Brings compose.yaml up for real, kills and restarts everything, and compares mirror and portal: `make compose-test`.
 
-On Valkey and on RabbitMQ as the broker, or on the one that is named.
+On Valkey and on RabbitMQ as the broker, or on the one that is named; then the compose.yaml of `b24offline new`.
 
 Ends with 0 when all of it held, 1 when something did not, 2 when there is no engine to try it on.
 """
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.compose.engine import Failed, NoEngine, run
+from tests.compose.new_folder import NewFolder
 from tests.compose.project import WORKERS, Project
 from tests.support import waiting
 
@@ -274,6 +275,7 @@ def main() -> int:
     try:
         for broker in sys.argv[1:] or BROKERS:
             tried(broker)
+        NewFolder().serves_a_portal(say)
     except NoEngine as error:
         say(str(error))
         return 2
