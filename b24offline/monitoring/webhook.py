@@ -46,7 +46,7 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
 
 def wait_seconds(failed: int) -> float:
     """Return how long to wait after so many failures in a row."""
-    return float(min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (failed - 1)))
+    return min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(failed - 1, 10))  # more would overflow
 
 
 class IssueWebhook:
