@@ -2,7 +2,7 @@
 
 `route` names the events, `step` makes a step of a function, `current` says what a step works for. `fetch` reads an
 event's object, `load` gives it to a later step, `upsert` mirrors it. `handoff` is a step that another Celery
-application runs.
+application runs. `bulk_step` makes a step of a bulk pipeline, which answers with `Failed` events of its `Chunk`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,21 @@ from typing import Any
 
 from celery.canvas import Signature, signature
 
-from b24offline.delivery import Permanent
+from b24offline.delivery import Failed, Permanent, SomeFailed
 from b24offline.events import Event, ObjectKey, route
-from b24offline.tasks.mirror import upsert
+from b24offline.tasks.bulk import Chunk, bulk_step
+from b24offline.tasks.mirror import upsert, upsert_all
 from b24offline.tasks.objects import fetch, load
 from b24offline.tasks.steps import current, step
 
 __all__ = [
+    "Chunk",
     "Event",
+    "Failed",
     "ObjectKey",
     "Permanent",
+    "SomeFailed",
+    "bulk_step",
     "current",
     "fetch",
     "handoff",
@@ -28,6 +33,7 @@ __all__ = [
     "route",
     "step",
     "upsert",
+    "upsert_all",
 ]
 
 

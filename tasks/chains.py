@@ -63,10 +63,19 @@ class StepHeader:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The first step of a run, and the later ones, last first, as Celery carries them in a message."""
+    """The first step of a run, and the later ones, last first, as Celery carries them in a message.
+
+    ``runs``: how many runs the message is for; a chunk has several.
+    """
 
     first: Signature[Any]
     rest: tuple[Signature[Any], ...]
+    runs: int = 1
+
+
+def bulk_size(pipeline: str) -> int | None:
+    """Return how many events one call of a bulk pipeline's step works on, at most; None for another pipeline."""
+    return routes.bulk(pipeline)
 
 
 def steps_of(event: Event, pipeline: str) -> list[Signature[Any]]:
@@ -82,13 +91,24 @@ def steps_of(event: Event, pipeline: str) -> list[Signature[Any]]:
         if not isinstance(step, Signature) or step.get("subtask_type") not in (None, "chain"):
             raise ConfigError(f"pipeline {pipeline!r} must return a step or a chain of steps: no groups, no chords")
         steps.append(step.clone())
+    _check_bulk(pipeline, steps)
     return steps
+
+
+def _check_bulk(pipeline: str, steps: list[Signature[Any]]) -> None:
+    """Raise `ConfigError` where a bulk step is in another pipeline, or a bulk pipeline has other steps."""
+    in_bulk = [bool(getattr(app.tasks.get(str(step.task)), "in_bulk", False)) for step in steps]
+    if bulk_size(pipeline) is None:
+        if any(in_bulk):
+            raise ConfigError(f"pipeline {pipeline!r} has a bulk step: @route(..., bulk=50)")
+    elif in_bulk != [True] or steps[0].immutable:
+        raise ConfigError(f"bulk pipeline {pipeline!r} must return one bulk step, name.s()")
 
 
 def fetches(event: Event, pipeline: str) -> bool:
     """Return whether a pipeline reads the event's object; False where it cannot be built, which its run reports."""
     try:
-        return any(step.task == FETCH for step in steps_of(event, pipeline))
+        return any(step.task == FETCH or _reads(step) for step in steps_of(event, pipeline))
     except Exception:  # noqa: BLE001 - a pipeline is a user's code; `publish` records its error
         return False
 
@@ -135,11 +155,11 @@ def chain_of(ref: RunRef, event: Event, queue: str) -> Chain:
     if not ours[0] and not first.immutable:
         first["args"] = (reference(event, ref.pipeline), *first.args)
     chain = Chain(first, tuple(reversed(rest)))
-    _check_sendable(chain)
+    check_sendable(chain)
     return chain
 
 
-def _check_sendable(chain: Chain) -> None:
+def check_sendable(chain: Chain) -> None:
     """Raise now what Celery would raise while it sends, so that an error of sending is always the broker's."""
     first, options = chain.first, dict(chain.first.options)
     name = str(first.task)
@@ -187,6 +207,10 @@ def reference(event: Event, pipeline: str) -> dict[str, Any]:
         "record_id": event.record_id,
         "idempotency_key": event.idempotency_key(pipeline),
     }
+
+
+def _reads(signature: Signature[Any]) -> bool:
+    return bool(getattr(app.tasks.get(str(signature.task)), "reads_objects", False))
 
 
 def _is_ours(signature: Signature[Any]) -> bool:

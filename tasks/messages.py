@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from b24offline.contract import EXCHANGE, HEADER_WORK, TASK_FAILED
+from b24offline.contract import EXCHANGE, HEADER_WORK, TASK_CHUNK_FAILED, TASK_FAILED
 
 SENT_ON: Final = ("callbacks", "errbacks", "chain", "chord")
 """What a message may ask the worker to send when its task has ended."""
@@ -71,9 +71,11 @@ def checked_body(headers: Mapping[str, Any], body: object, queues: Collection[st
 
 
 def run_of(headers: object) -> tuple[object, object] | None:
-    """Return portal and run of the headers of a step, None for those of another message."""
+    """Return portal and run, or runs, of the headers of a step, None for those of another message."""
     work = headers.get(HEADER_WORK) if isinstance(headers, Mapping) else None
-    return (work["portal"], work["run"]) if isinstance(work, Mapping) and {"portal", "run"} <= work.keys() else None
+    if not isinstance(work, Mapping) or "portal" not in work:
+        return None
+    return next(((work["portal"], work[name]) for name in ("run", "runs") if name in work), None)
 
 
 def is_sendable(row: object, run: object, name: str, queues: Collection[str]) -> bool:
@@ -83,7 +85,7 @@ def is_sendable(row: object, run: object, name: str, queues: Collection[str]) ->
     options = row.get("options") or {}
     if not isinstance(options, Mapping) or not _goes_to(options, queues):
         return False
-    if name == "errbacks" and row["task"] != TASK_FAILED:
+    if name == "errbacks" and row["task"] not in {TASK_FAILED, TASK_CHUNK_FAILED}:
         return False
     if name == "chain" and run_of(options.get("headers")) != run:
         return False

@@ -33,12 +33,16 @@ def fetch(event: Event) -> dict[str, Any]:
     began_ms = work.now_ms()
     try:
         snapshot = work.read(key)
-    except _UNREADABLE:
-        # Where the portal lets nobody read the object, the event is all that is known.
-        if event.action != "delete":
+    except _UNREADABLE as error:
+        if not tells_of_deletion(event, error):
             raise
         return _reference(key, read_ms=began_ms, gone=True)
     return _reference(key, read_ms=snapshot.read_ms, gone=snapshot.data is None)
+
+
+def tells_of_deletion(event: Event, error: Exception) -> bool:
+    """Return whether an object counts as gone: the portal lets nobody read it, so the event is all that is known."""
+    return event.action == "delete" and isinstance(error, _UNREADABLE)
 
 
 def load(reference: dict[str, Any]) -> Snapshot:

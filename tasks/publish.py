@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import OperationalError
@@ -18,7 +18,8 @@ from b24offline.errors import BrokerUnavailable
 from b24offline.failpoints import failpoint
 from b24offline.settings import config
 from b24offline.tasks.celery_app import app
-from b24offline.tasks.chains import Chain, chain_of
+from b24offline.tasks.chains import Chain, bulk_size, chain_of
+from b24offline.tasks.chunk_messages import Waiting, chunk_chains, waiting
 from b24offline.tasks.failure_log import log_error, place_of, words_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,14 @@ def publish(
     A run whose pipeline cannot be built fails, and the next run of its object queue starts. ``known``: run -> its event
     and lane, as far as the caller has them. Raise `BrokerUnavailable`, which fails no run: the sweep sends it again.
     """
-    chains, settleable = _built(services, runs, known or {})
+    return send(services, *_built(services, runs, known or {}))
+
+
+def send(services: PortalServices, chains: Sequence[Chain], settleable: Sequence[str]) -> int:
+    """Send messages, and ask to settle batches, all in one round trip. Return how many runs were sent.
+
+    Raise `BrokerUnavailable`.
+    """
     if not chains and not settleable:
         return 0
     producer: Any  # the stubs lack `batch`
@@ -49,7 +57,7 @@ def publish(
     except (OperationalError, RuntimeError) as error:
         # kombu raises RuntimeError when it had to reconnect within a batch.
         raise BrokerUnavailable(f"the broker took no message: {type(error).__name__}") from error
-    return len(chains)
+    return sum(chain.runs for chain in chains)
 
 
 def _built(
@@ -58,6 +66,7 @@ def _built(
     """Return the chains of runs, and the batches that can be settled because a run could not be built."""
     todo = deque(runs)
     chains: list[Chain] = []
+    in_bulk: list[Waiting] = []
     settleable: list[str] = []
     while todo:
         ref = todo.popleft()
@@ -66,7 +75,10 @@ def _built(
             continue
         event, lane = found
         try:
-            chains.append(chain_of(ref, event, queue_of(lane)))
+            if bulk_size(ref.pipeline):
+                in_bulk.append(waiting(ref, event, queue_of(lane)))
+            else:
+                chains.append(chain_of(ref, event, queue_of(lane)))
         except Exception as error:  # noqa: BLE001 - a pipeline is a user's code; its run records the error
             facts = place_of(event, ref.pipeline) | {"run": ref.run, "error": type(error).__name__}
             log_error(logging.ERROR, "pipeline could not be built", error, facts)
@@ -79,7 +91,7 @@ def _built(
             settleable += completion.settleable
             if completion.next:
                 todo.append(completion.next)
-    return chains, settleable
+    return [*chains, *chunk_chains(services, in_bulk)], settleable
 
 
 def follow(services: PortalServices, completion: Completion) -> None:

@@ -67,7 +67,7 @@ def after_error(task: Any, services: PortalServices, header: StepHeader, lease: 
     """Judge an error of a step, log and record it. Raise what Celery shows of it; return where the run goes on."""
     ledger, run, attempt = services.ledger, header.run, header.attempt
     error, verdict = judge(task, services, header.pipeline, lease, error)
-    _log(task, header, lease, error, verdict)
+    log_failure(task, header.pipeline, lease, error, verdict)
     if lease.retrying:
         services.dead_letter_queue.note_error(run, words_of(error))
     if isinstance(verdict, retry_policy.Fail):
@@ -89,14 +89,15 @@ def after_error(task: Any, services: PortalServices, header: StepHeader, lease: 
     raise retry.with_traceback(shown.__traceback__) from None
 
 
-def _log(task: Any, header: StepHeader, lease: StepLease, error: Exception, verdict: retry_policy.Verdict) -> None:
+def log_failure(task: Any, pipeline: str, lease: StepLease, error: Exception, verdict: retry_policy.Verdict) -> None:
+    """Log the failure of a step for one event: what it is about, and what follows."""
     event = lease.event
     level, then = logging.ERROR, "dead-lettered" if isinstance(verdict, retry_policy.Exhaust) else "nacked"
     if isinstance(verdict, retry_policy.RetryIn):
         level = logging.WARNING if verdict.counted else logging.INFO
         then = f"again in {verdict.wait_seconds:.0f} s"
     facts: dict[str, object] = {
-        **place_of(event, header.pipeline),
+        **place_of(event, pipeline),
         "step": task.name.removeprefix(STEP_PREFIX),
         "error": type(error).__name__,
         "attempt": lease.step_failures + 1,

@@ -88,6 +88,11 @@ class Work:
             raise Permanent(f"portal {self.portal}: {self.event.name} points to no object that could be read")
         return self._services.reader.read(wanted, self._seen_ms if not_before_ms is None else not_before_ms)
 
+    @property
+    def seen_ms(self) -> int:
+        """When the event's batch was opened, in milliseconds of the ledger's clock: no older read shows the change."""
+        return self._seen_ms
+
     def now_ms(self) -> int:
         """Return the ledger's clock in milliseconds, which orders the reads and writes of all workers."""
         return self._services.ledger.now_ms()
@@ -114,7 +119,7 @@ class Step(Task):  # type: ignore[type-arg] # a subscript exists in the stubs on
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the handler; inside a run under its lease, with its outcome recorded."""
-        found = _header(self.request)
+        found = header_of(self.request)
         if found is None:
             return super().__call__(*args, **kwargs)
         header = StepHeader.from_header(found)
@@ -135,7 +140,7 @@ class Step(Task):  # type: ignore[type-arg] # a subscript exists in the stubs on
         **options: Any,
     ) -> Retry:
         """Inside a run: fail this attempt with ``exc``, with these waits and attempts instead of the step's own."""
-        if _header(self.request) is None:
+        if header_of(self.request) is None:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
         cause: Any = exc or sys.exc_info()[1]
         when: Any = countdown if eta is None else eta
@@ -147,7 +152,7 @@ class Step(Task):  # type: ignore[type-arg] # a subscript exists in the stubs on
 
     def replace(self, sig: Any) -> Any:
         """Raise `ConfigError` inside a run: the replacement would not know its run, and its outcome would be lost."""
-        if _header(self.request) is None:
+        if header_of(self.request) is None:
             return super().replace(sig)
         raise ConfigError(f"step {self.name} cannot replace itself in a run: put the other step into the pipeline")
 
@@ -186,7 +191,8 @@ def step(
     return make if function is None else make(function)
 
 
-def _header(request: Any) -> Mapping[str, Any] | None:
+def header_of(request: Any) -> Mapping[str, Any] | None:
+    """Return the header that says what a message is for, None where it has none."""
     header = (request.headers or {}).get(HEADER_WORK) or request.get(HEADER_WORK)
     return header if isinstance(header, Mapping) else None
 
@@ -221,7 +227,7 @@ def _run_step(
     ended: Exception | None = None
     passed: tuple[Any, ...] = ()
     try:
-        with lease_renewer().renewing(services.ledger, header.run, header.attempt, position, _limits(task)):
+        with lease_renewer().renewing(services.ledger, header.run, header.attempt, position, limits_of(task)):
             result = run_handler(task, work, args, kwargs)
         following: Any = task.request.chain
         if following and not following[-1].get("immutable"):
@@ -246,7 +252,7 @@ def _run_step(
 
 def _in_this_message(task: Step, begun: _Begun) -> Follower | None:
     """Return the step that goes on in this message, None where the next one comes by its own."""
-    limits = _limits(task)
+    limits = limits_of(task)
     allowed_seconds = LIMIT_SHARE * min(limits.soft_seconds, limits.hard_seconds)
     if not routes.is_fused(begun.header.pipeline) or time.monotonic() - begun.since > allowed_seconds:
         return None
@@ -281,7 +287,7 @@ def run_handler(task: Any, work: Work, args: tuple[Any, ...], kwargs: dict[str, 
         _current.reset(token)
 
 
-def _limits(task: Step) -> StepLimits:
+def limits_of(task: Step) -> StepLimits:
     """Return how long a step may take: Celery's time limits, which only the prefork pool keeps itself."""
     hard, soft = (task.request.timelimit or (None, None))[:2]
     hard, soft = hard or app.conf.task_time_limit, soft or app.conf.task_soft_time_limit

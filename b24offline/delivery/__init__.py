@@ -1,6 +1,19 @@
 """The protocol: poll, dispatch, run, settle, redrive."""
 
 from b24offline.delivery.broker_gate import BrokerGate, BrokerLoad
+from b24offline.delivery.chunks import (
+    EventFailed,
+    Failed,
+    Ready,
+    SomeFailed,
+    WrongAnswer,
+    apart,
+    chunks,
+    come_again,
+    ends,
+    failures_in,
+    waits_as_one,
+)
 from b24offline.delivery.connecting import add_portal, renew_portal
 from b24offline.delivery.dead_letters import DeadLetterQueue, run_of_dead_letter
 from b24offline.delivery.object_reader import NotReadable, read_object
@@ -8,7 +21,7 @@ from b24offline.delivery.poller import Poller
 from b24offline.delivery.portal_context import PortalContext, Shared
 from b24offline.delivery.portal_lifecycle import PortalLifecycle
 from b24offline.delivery.portal_rounds import PortalRounds
-from b24offline.delivery.retry_policy import Fail, Permanent, RetryIn, uncounted_wait_seconds
+from b24offline.delivery.retry_policy import Exhaust, Fail, Permanent, RetryIn, Verdict, uncounted_wait_seconds
 from b24offline.delivery.services import TROUBLE_OF_ONE_PORTAL, PortalServices
 from b24offline.delivery.settlement import SettlePlan, SettleView
 from b24offline.delivery.settler import Settler
@@ -19,7 +32,10 @@ __all__ = [
     "BrokerGate",
     "BrokerLoad",
     "DeadLetterQueue",
+    "EventFailed",
+    "Exhaust",
     "Fail",
+    "Failed",
     "NotReadable",
     "Permanent",
     "Poller",
@@ -27,16 +43,26 @@ __all__ = [
     "PortalLifecycle",
     "PortalRounds",
     "PortalServices",
+    "Ready",
     "RetryIn",
     "SettlePlan",
     "SettleView",
     "Settler",
     "Shared",
+    "SomeFailed",
     "SubscriptionPlan",
+    "Verdict",
+    "WrongAnswer",
     "add_portal",
+    "apart",
+    "chunks",
+    "come_again",
+    "ends",
+    "failures_in",
     "read_object",
     "renew_portal",
     "run_of_dead_letter",
     "subscription_plan",
     "uncounted_wait_seconds",
+    "waits_as_one",
 ]

@@ -16,7 +16,7 @@ from b24offline.ledger import Snapshot
 from b24offline.rest import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
     from b24offline.delivery.portal_context import PortalContext
     from b24offline.events import JSON, Catalogue, ObjectRead
@@ -55,27 +55,60 @@ class ObjectReader:
             read = self._portal.catalogue.getter(key)
             if read is not None:
                 wanted[key] = read
-        names = list(wanted)
         kept = 0
-        for start in range(0, len(names), BATCH):
-            part = names[start : start + BATCH]
-            commands = {f"o{i}": Command(wanted[key].method, wanted[key].params) for i, key in enumerate(part)}
-            read_ms = self._portal.ledger.now_ms()
-            answer = self._portal.client.batch(commands, waits=False)
-            snapshots = []
-            for i, key in enumerate(part):
-                error = answer.errors.get(f"o{i}")
-                with suppress(ForeignAnswer):
-                    if error is None:
-                        data = _object_in(answer.results.get(f"o{i}"), wanted[key], key)
-                        snapshots.append(Snapshot(key, read_ms, data))
-                    elif isinstance(error, ObjectNotFound):
-                        snapshots.append(Snapshot(key, read_ms, None))
+        for snapshots, _ in self._in_bulk(wanted, waits=False):
             self._portal.object_cache.put(snapshots)
-            if snapshots:
-                self._note_answer(read_ms, snapshots[-1].object)
             kept += len(snapshots)
         return kept
+
+    def read_all(self, wanted: Mapping[ObjectKey, int]) -> tuple[dict[ObjectKey, Snapshot], dict[ObjectKey, Exception]]:
+        """Return the objects as they were at or after the given times, and what the portal refuses for single ones.
+
+        ``wanted``: object -> milliseconds of the ledger's clock. What was not read ahead is read in bulk now.
+        """
+        snapshots = self._portal.object_cache.found(wanted)
+        refused: dict[ObjectKey, Exception] = {}
+        reads = {}
+        for key in wanted:
+            read = None if key in snapshots else self._portal.catalogue.getter(key)
+            if read is not None:
+                reads[key] = read
+            elif key not in snapshots:
+                refused[key] = _not_readable(key)
+        for found, errors in self._in_bulk(reads, waits=True):
+            snapshots |= {snapshot.object: snapshot for snapshot in found}
+            refused |= errors
+        return snapshots, refused
+
+    def _in_bulk(
+        self, reads: Mapping[ObjectKey, ObjectRead], *, waits: bool
+    ) -> Iterator[tuple[list[Snapshot], dict[ObjectKey, Exception]]]:
+        """Yield what each request brought: objects, and the errors of those that it did not bring.
+
+        ``waits``: for a slot among the calls of the portal that are in flight.
+        """
+        names = list(reads)
+        for start in range(0, len(names), BATCH):
+            part = names[start : start + BATCH]
+            commands = {f"o{i}": Command(reads[key].method, reads[key].params) for i, key in enumerate(part)}
+            read_ms = self._portal.ledger.now_ms()
+            answer = self._portal.client.batch(commands, waits=waits)
+            snapshots, errors = [], dict[ObjectKey, Exception]()
+            for i, key in enumerate(part):
+                error: Exception | None = answer.errors.get(f"o{i}")
+                data: JSON = None
+                try:
+                    if error is None:
+                        data = _object_in(answer.results.get(f"o{i}"), reads[key], key)
+                except ForeignAnswer as foreign:
+                    error = foreign
+                if error is None or isinstance(error, ObjectNotFound):
+                    snapshots.append(Snapshot(key, read_ms, data))
+                else:
+                    errors[key] = error
+            if snapshots:
+                self._note_answer(read_ms, snapshots[-1].object)
+            yield snapshots, errors
 
     def answered_seconds_ago(self, error: Exception, wait_seconds: float) -> float:
         """Return how long ago the portal was asked for an object and answered; infinity when nobody knows.
@@ -122,11 +155,15 @@ def read_object(client: PortalClient, catalogue: Catalogue, key: ObjectKey) -> J
     """Return an object as the portal has it now, None when it is gone. Raise `NotReadable` or `ForeignAnswer`, too."""
     read = catalogue.getter(key)
     if read is None:
-        raise NotReadable(f"portal {key.portal}: no method reads {key}; leave objects.fetch out of its pipeline")
+        raise _not_readable(key)
     try:
         return _object_in(client.call(read.method, read.params), read, key)
     except ObjectNotFound:
         return None
+
+
+def _not_readable(key: ObjectKey) -> NotReadable:
+    return NotReadable(f"portal {key.portal}: no method reads {key}; leave objects.fetch out of its pipeline")
 
 
 def _object_in(result: JSON, read: ObjectRead, key: ObjectKey) -> JSON:

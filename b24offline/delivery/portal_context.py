@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from b24offline.config import refused_endpoint
 from b24offline.errors import EndpointRefused
-from b24offline.ledger import Fencing, JobQueue, LaneSchedule, Ledger, ObjectCache, Orphans
+from b24offline.ledger import ChunkLedger, Fencing, JobQueue, LaneSchedule, Ledger, ObjectCache, Orphans
 from b24offline.rest import BLOCK_SECONDS, OfflineQueue, PortalClient, RestClient
 
 if TYPE_CHECKING:
@@ -95,6 +95,11 @@ class PortalContext:
     def ledger(self) -> Ledger:
         """The portal's ledger."""
         return Ledger(self.redis, self.config.redis_key_prefix, self.name, self.timers)
+
+    @cached_property
+    def chunks(self) -> ChunkLedger:
+        """The runs of a chunk in the portal's ledger."""
+        return ChunkLedger(self.redis, self.ledger)
 
     @cached_property
     def fencing(self) -> Fencing:

@@ -23,6 +23,8 @@ P = TypeVar("P", bound="Callable[[Event], object]")
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _TYPED: Final = re.compile(r"(.+)_[1-9][0-9]*")
+LARGEST_CHUNK: Final = 500
+"""The most events of a bulk pipeline that one call of its step works on."""
 NO_RULES: Final = RetryRules()
 """The rules of a pipeline or step that sets none."""
 
@@ -42,6 +44,7 @@ class Routes:
         self._rules: dict[str, RetryRules] = {}
         self._mirrors: dict[str, frozenset[str]] = {}
         self._fused: set[str] = set()
+        self._bulk: dict[str, int] = {}
 
     def add(
         self,
@@ -52,13 +55,14 @@ class Routes:
         mirrors: Iterable[str] = (),
         *,
         fused: bool = False,
+        bulk: int | None = None,
     ) -> None:
-        """Add a pipeline. ``mirrors``: the entities whose objects it writes into the mirror.
+        """Add a pipeline. ``mirrors``: the entities whose objects it writes into the mirror; ``bulk``: see `route`.
 
         ``fused``: whether its steps run in one message, as far as they can.
 
-        Raise `ConfigError` for a name that is taken, no events, an event named twice, or an entity that cannot be
-        compared with the mirror.
+        Raise `ConfigError` for a name that is taken, no events, an event named twice, an entity that cannot be
+        compared with the mirror, or a meaningless size of chunks.
         """
         if not _NAME.fullmatch(name):
             raise ConfigError(f"pipeline name {name!r} must be 1 to 64 letters, digits, '_', '.' or '-'")
@@ -72,6 +76,10 @@ class Routes:
             raise ConfigError(f"pipeline {name!r} names an event twice")
         mirrored = frozenset(mirrors)
         _refuse_incomparable(name, wanted, mirrored)
+        if bulk is not None and fused:
+            raise ConfigError(f"pipeline {name!r} is bulk, so it has one step and nothing to fuse")
+        if bulk is not None:
+            self._bulk[name] = _size_of_chunks(name, bulk)
         self._pipelines[name] = pipeline
         self._mirrors[name] = mirrored
         self._rules[name] = rules
@@ -95,6 +103,10 @@ class Routes:
     def is_fused(self, name: str) -> bool:
         """Return whether the steps of a pipeline run in one message."""
         return name in self._fused
+
+    def bulk(self, name: str) -> int | None:
+        """Return how many events one call of a bulk pipeline's step works on, at most; None for another pipeline."""
+        return self._bulk.get(name)
 
     def mirrors(self, event_name: str, entity: str) -> bool:
         """Return whether an event runs a pipeline that mirrors objects of this entity."""
@@ -124,6 +136,12 @@ def _place(pipeline: Callable[[Event], object]) -> str:
     return str(getattr(pipeline, "__module__", "?"))
 
 
+def _size_of_chunks(name: str, bulk: object) -> int:
+    if not isinstance(bulk, int) or isinstance(bulk, bool) or not 2 <= bulk <= LARGEST_CHUNK:
+        raise ConfigError(f"pipeline {name!r}: bulk must be a whole number from 2 to {LARGEST_CHUNK}, not {bulk!r}")
+    return bulk
+
+
 def _refuse_incomparable(name: str, events: Iterable[str], mirrors: frozenset[str]) -> None:
     """Raise `ConfigError` when reconciliation could not compare what a pipeline mirrors."""
     if unlisted := mirrors - LISTED_ENTITIES:
@@ -145,6 +163,7 @@ def route(
     name: str | None = None,
     mirrors: str | Iterable[str] = (),
     fused: bool = False,
+    bulk: int | None = None,
     attempts: int | None = None,
     backoff: float | Iterable[float] | None = None,
     final: type[Exception] | Iterable[type[Exception]] | None = None,
@@ -154,6 +173,7 @@ def route(
     ``mirrors`` names the entities whose objects the pipeline writes into the mirror: reconciliation compares these.
     ``fused``: run its steps one after the other in one message, with an outcome and retries for each as ever; where a
     step needs a queue, a wait or a time limit of its own, it comes by message.
+    ``bulk`` makes it a bulk pipeline: it returns one bulk step, which receives up to so many events at once.
     ``attempts``, ``backoff`` (seconds) and ``final`` hold for all steps of the pipeline that do not say otherwise; see
     `RetryRules`. Raise `ConfigError` when any of it is wrong.
     """
@@ -161,7 +181,8 @@ def route(
     def register(pipeline: P) -> P:
         called = name or str(getattr(pipeline, "__name__", ""))
         rules = RetryRules.checked(f"pipeline {called!r}", attempts=attempts, backoff=backoff, final=final)
-        routes.add(pipeline, events, called, rules, (mirrors,) if isinstance(mirrors, str) else mirrors, fused=fused)
+        entities = (mirrors,) if isinstance(mirrors, str) else mirrors
+        routes.add(pipeline, events, called, rules, entities, fused=fused, bulk=bulk)
         return pipeline
 
     return register

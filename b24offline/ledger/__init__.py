@@ -1,6 +1,7 @@
 """What Redis holds of each portal: open batches, runs, leases, due times. All of it may be lost."""
 
 from b24offline.ledger.batches import SYNTHETIC_PREFIX, BatchKind, Entry, is_synthetic, run_id
+from b24offline.ledger.chunk import ChunkEnded, ChunkLedger
 from b24offline.ledger.deployment_counters import deployment_counters
 from b24offline.ledger.fencing import MAX_RETRYING_RECORDS, Fencing
 from b24offline.ledger.inspect import PLACES, Unfinished, Waiting, error_lane, unfinished
@@ -37,9 +38,11 @@ from b24offline.ledger.replies import (
     SettleLease,
     StepLease,
 )
+from b24offline.ledger.run_calls import RunCalls
 from b24offline.ledger.schedule import LaneSchedule, PollSchedule, Signals, next_interval_seconds, with_open_work
 from b24offline.ledger.schema import LedgerSchemaMismatch, other_schema, reset_ledgers
 from b24offline.ledger.server import connect
+from b24offline.ledger.transitions import Call
 
 __all__ = [
     "BROKER_TTL_SECONDS",
@@ -53,6 +56,9 @@ __all__ = [
     "SYNTHETIC_PREFIX",
     "BatchKind",
     "Body",
+    "Call",
+    "ChunkEnded",
+    "ChunkLedger",
     "Completion",
     "DeadLettered",
     "Entry",
@@ -75,6 +81,7 @@ __all__ = [
     "QueuedTask",
     "Reading",
     "Reconciled",
+    "RunCalls",
     "RunRef",
     "SettleLease",
     "Signals",

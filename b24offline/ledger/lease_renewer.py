@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
@@ -19,7 +20,7 @@ from redis.exceptions import RedisError
 from b24offline.ledger.schema import LedgerSchemaMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from b24offline.ledger.ledger import Ledger
 
@@ -44,10 +45,9 @@ class StepLimits:
 
 @dataclass(eq=False, slots=True)
 class _Lease:
-    ledger: Ledger
+    portal: str
     run: str
-    attempt: int
-    position: int
+    renew: Callable[[], object]
     limits: StepLimits
     thread: int = field(default_factory=threading.get_ident)
     began: float = field(default_factory=time.monotonic)
@@ -80,7 +80,17 @@ class LeaseRenewer:
         self, ledger: Ledger, run: str, attempt: int, position: int, limits: StepLimits | None = None
     ) -> Iterator[None]:
         """Renew this lease until the block ends, or is given up."""
-        lease = _Lease(ledger, run, attempt, position, limits or StepLimits())
+        renew = partial(ledger.renew, run, attempt, position)
+        with self.keeping(ledger.portal, run, renew, limits or StepLimits()):
+            yield
+
+    @contextmanager
+    def keeping(self, portal: str, run: str, renew: Callable[[], object], limits: StepLimits) -> Iterator[None]:
+        """Call ``renew`` until the block ends, or is given up, or it returns false: the lease is lost.
+
+        ``portal`` and ``run`` say in the log whose lease it is.
+        """
+        lease = _Lease(portal, run, renew, limits)
         with self._lock:
             self._leases.add(lease)
             if self._thread is None or not self._thread.is_alive():
@@ -103,14 +113,14 @@ class LeaseRenewer:
                 try:
                     self._look_after(lease)
                 except Exception:
-                    log.exception("lease not renewed", extra={"portal": lease.ledger.portal, "run": lease.run})
+                    log.exception("lease not renewed", extra={"portal": lease.portal, "run": lease.run})
 
     def _look_after(self, lease: _Lease) -> None:
         taken = time.monotonic() - lease.began
         if taken >= lease.limits.hard_seconds:
             with self._lock:
                 self._leases.discard(lease)
-            fields = {"portal": lease.ledger.portal, "run": lease.run, "seconds": round(taken)}
+            fields = {"portal": lease.portal, "run": lease.run, "seconds": round(taken)}
             log.error("step hangs, its lease is not renewed any more", extra=fields)
             return
         if taken >= lease.limits.soft_seconds and lease.limits.interruption and not lease.over:
@@ -119,10 +129,10 @@ class LeaseRenewer:
 
     def _renew(self, lease: _Lease) -> None:
         try:
-            if lease.ledger.renew(lease.run, lease.attempt, lease.position):
+            if lease.renew():
                 return
         except RedisError:
-            log.warning("lease not renewed, the ledger cannot be reached", extra={"portal": lease.ledger.portal})
+            log.warning("lease not renewed, the ledger cannot be reached", extra={"portal": lease.portal})
             return
         except LedgerSchemaMismatch:
             pass  # Lost; the next transition of this ledger raises the error where it is seen.
@@ -130,4 +140,4 @@ class LeaseRenewer:
             still_running = lease in self._leases
             self._leases.discard(lease)
         if still_running:
-            log.warning("lease lost while running", extra={"portal": lease.ledger.portal, "run": lease.run})
+            log.warning("lease lost while running", extra={"portal": lease.portal, "run": lease.run})

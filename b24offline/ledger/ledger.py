@@ -20,7 +20,8 @@ from b24offline.config import DEFAULT_LANE
 from b24offline.events import Event
 from b24offline.ledger.batches import BatchKind, run_id
 from b24offline.ledger.deployment_counters import retire_counters
-from b24offline.ledger.replies import COMPLETION, OVERDUE, RUN_REFS, SETTLE, STEP_COUNTS, STEP_LEASE
+from b24offline.ledger.replies import COMPLETION, OVERDUE, RUN_REFS, SETTLE, STEP_COUNTS, STEP_LEASE, RunRef
+from b24offline.ledger.run_calls import RunCalls
 from b24offline.ledger.schema import delete_below, pages_of
 from b24offline.ledger.transitions import Transitions, clock_ms, milliseconds
 
@@ -34,13 +35,12 @@ if TYPE_CHECKING:
     from b24offline.ledger.replies import (
         Completion,
         DeadLettered,
-        Outcome,
         Overdue,
-        RunRef,
         SettleLease,
         StepLease,
         Unsettled,
     )
+    from b24offline.ledger.transitions import Call
 
 MAX_HELD_ATTEMPTS: Final = 8
 """Counted errors, and crashes beyond their budget, after which a retrying run is dead-lettered."""
@@ -71,6 +71,7 @@ class Ledger:
                 "waits": [milliseconds(seconds) for seconds in timers.redrive_backoff_seconds],
             }
         )
+        self.calls = RunCalls(timers, self._retrying_rules)
 
     # -- batches
 
@@ -153,7 +154,7 @@ class Ledger:
 
     def begin_step(self, run: str, attempt: int, position: int) -> StepLease | None:
         """Take the lease for a step. None: finished, replaced, or a second delivery; return at once."""
-        reply = self.transition("begin_step", run, attempt, position, milliseconds(self._timers.lease_seconds))
+        reply = self._make(self.calls.begin(RunRef(run, attempt), position))
         return None if reply is None else STEP_LEASE.validate_json(reply)
 
     def go_on(self, run: str, attempt: int, position: int, to: int, lease: StepLease) -> StepLease | None:
@@ -167,8 +168,7 @@ class Ledger:
 
     def renew(self, run: str, attempt: int, position: int) -> bool:
         """Renew the lease of a running step; return False when it is lost."""
-        lease = milliseconds(self._timers.lease_seconds)
-        return bool(self.transition("renew_lease", run, attempt, position, lease))
+        return bool(self._make(self.calls.renew(RunRef(run, attempt), position)))
 
     def pass_on(self, run: str, attempt: int, position: int) -> bool:
         """End a step that is not the last: the next one waits in a queue."""
@@ -176,8 +176,9 @@ class Ledger:
 
     def retry_step(self, run: str, attempt: int, delay_seconds: float, *, counted: bool, reason: str) -> bool:
         """Note that the step comes again by message after the delay; if the message is lost, the sweep runs it."""
-        delay = milliseconds(delay_seconds)
-        return bool(self.transition("retry_step", run, attempt, delay, self._queue_bound, int(counted), reason))
+        return bool(
+            self._make(self.calls.retry_step(RunRef(run, attempt), delay_seconds, counted=counted, reason=reason))
+        )
 
     def reschedule_run(
         self, run: str, attempt: int, delay_seconds: float | None, *, counted: bool, reason: str
@@ -186,30 +187,30 @@ class Ledger:
 
         None: a retrying run, and the delay grows with its failures.
         """
-        delay = "" if delay_seconds is None else milliseconds(delay_seconds)
-        return bool(self.transition("reschedule_run", run, attempt, delay, int(counted), reason, self._retrying_rules))
+        return bool(
+            self._make(self.calls.reschedule(RunRef(run, attempt), delay_seconds, counted=counted, reason=reason))
+        )
 
     def exhaust(self, run: str, attempt: int, *, reason: str) -> bool:
         """Use up the attempts of a retrying run whose failure is certain to come again: the sweep dead-letters it."""
-        return bool(self.transition("exhaust", run, attempt, reason, self._retrying_rules))
+        return bool(self._make(self.calls.exhaust(RunRef(run, attempt), reason=reason)))
 
     def succeed(self, run: str, attempt: int) -> Completion:
         """Record success; a second call, or one of a replaced attempt, changes nothing."""
-        return self._finish(run, attempt, "succeeded", "", 0)
+        return COMPLETION.validate_json(self._make(self.calls.succeed(RunRef(run, attempt))))
 
     def fail(self, run: str, attempt: int, reason: str, *, backoff_seconds: float) -> Completion:
         """Record failure; the object's next run waits out the backoff."""
-        return self._finish(run, attempt, "failed", reason, milliseconds(backoff_seconds))
-
-    def _finish(self, run: str, attempt: int, outcome: Outcome, reason: str, backoff: int) -> Completion:
-        args = (run, attempt, outcome, reason, self._queue_bound, self._settle_due, backoff)
-        return COMPLETION.validate_json(self.transition("finish_run", *args))
+        call = self.calls.fail(RunRef(run, attempt), reason, backoff_seconds=backoff_seconds)
+        return COMPLETION.validate_json(self._make(call))
 
     def crash(self, run: str, attempt: int, *, backoff_seconds: float) -> Completion:
         """Count a crash of this attempt: the run starts again after the backoff, or failed when the budget is spent."""
-        backoff = milliseconds(backoff_seconds)
-        args = (run, attempt, backoff, self._queue_bound, self._settle_due, self._retrying_rules)
-        return COMPLETION.validate_json(self.transition("crash_run", *args))
+        call = self.calls.crash(RunRef(run, attempt), backoff_seconds=backoff_seconds)
+        return COMPLETION.validate_json(self._make(call))
+
+    def _make(self, call: Call) -> Any:
+        return self.transition(call.script, *call.args)
 
     def dead_letter(self, run: str, attempt: int) -> DeadLettered:
         """Dead-letter a retrying run that the sweep replied as exhausted, after its dead letter was written."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from b24offline import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping
 
     from redis import Redis
 
@@ -69,21 +69,22 @@ class ObjectCache:
 
     def missing(self, objects: Iterable[ObjectKey], not_before_ms: int) -> list[ObjectKey]:
         """Return the objects that were not read at or after the given time."""
-        wanted = list(objects)
-        found = self._read(wanted, not_before_ms)
-        return [key for key, snapshot in zip(wanted, found, strict=True) if snapshot is None]
+        wanted = dict.fromkeys(objects, not_before_ms)
+        found = self.found(wanted)
+        return [key for key in wanted if key not in found]
 
     def get(self, key: ObjectKey, not_before_ms: int) -> Snapshot | None:
         """Return the snapshot of an object, if one was read at or after the given time."""
-        return self._read([key], not_before_ms)[0]
+        return self.found({key: not_before_ms}).get(key)
 
-    def _read(self, wanted: Sequence[ObjectKey], not_before_ms: int) -> list[Snapshot | None]:
+    def found(self, wanted: Mapping[ObjectKey, int]) -> dict[ObjectKey, Snapshot]:
+        """Return the snapshots of those objects that were read at or after the given times, in milliseconds."""
         if not wanted:
-            return []
+            return {}
         now_ms, server, texts = self._ledger.transition("read_snapshots", *(key.name for key in wanted))
-        found: list[Snapshot | None] = []
-        for key, text in zip(wanted, texts, strict=True):
+        found = {}
+        for (key, not_before_ms), text in zip(wanted.items(), texts, strict=True):
             read_ms, kept_on, data = json.loads(text) if text else (0, "", None)
-            is_good = kept_on == server and not_before_ms <= read_ms <= now_ms
-            found.append(Snapshot(key, read_ms, data) if is_good else None)
+            if kept_on == server and not_before_ms <= read_ms <= now_ms:
+                found[key] = Snapshot(key, read_ms, data)
         return found

@@ -47,6 +47,11 @@ class RunRef:
         """The name behind the record's delivery: ``123@1775203200/deal_changed``."""
         return self.run.partition("/")[2]
 
+    @property
+    def delivery(self) -> str:
+        """The record and its stamp: ``123@1775203200``."""
+        return self.run.partition("/")[0]
+
 
 _Runs = Annotated[tuple[RunRef, ...], BeforeValidator(_list)]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from redis.exceptions import ResponseError
 
@@ -14,16 +15,42 @@ from b24offline.counters import OBSERVE_LUA
 from b24offline.ledger.schema import LedgerSchemaMismatch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from redis import Redis
     from redis.commands.core import Script
 
 _OTHER_SCHEMA: Final = re.compile(r"LEDGERSCHEMA (\S+)")
 
 
+_BODY: Final = "-- transition\n"
+"""Stands between the prelude and a script."""
+
+
 @cache
 def _script_text(name: str) -> str:
     folder = files("b24offline.ledger") / "scripts"
-    return (folder / "prelude.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+    return (folder / "prelude.lua").read_text("utf-8") + _BODY + (folder / f"{name}.lua").read_text("utf-8")
+
+
+@cache
+def _many_text(names: tuple[str, ...]) -> str:
+    """Return a script that makes many transitions: ARGV is JSON of [script, argument, ...] each, all of it texts.
+
+    Each script is a function that takes its ARGV. Replies a list with what each of them replies, false for nothing.
+    """
+    prelude, bodies = "", []
+    for name in names:
+        prelude, _, body = _script_text(name).partition(_BODY)
+        bodies.append(f"transitions.{name} = function(ARGV)\n{body}\nend\n")
+    return (
+        f"{prelude}{_BODY}local transitions = {{}}\n{''.join(bodies)}"
+        "local replies = {}\n"
+        "for i, call in ipairs(cjson.decode(ARGV[1])) do\n"
+        "  replies[i] = transitions[table.remove(call, 1)](call) or false\n"
+        "end\n"
+        "return replies\n"
+    )
 
 
 @cache
@@ -45,6 +72,13 @@ def schema_mismatch(
     return LedgerSchemaMismatch(portal, other[1], schema) if other else None
 
 
+class Call(NamedTuple):
+    """One transition that is to be made: a script, and its arguments as its head describes them."""
+
+    script: str
+    args: tuple[str | float, ...]
+
+
 class Transitions:
     """The scripts of one portal. ``schema`` is the one that this version works on."""
 
@@ -62,6 +96,23 @@ class Transitions:
         """
         if script not in self._scripts:
             self._scripts[script] = registered(self._redis, script, self.schema)
+        return self._sent(script, args)
+
+    def run_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Run several scripts, one after the other, as one atomic step. Return their replies, None for no reply.
+
+        Raise LedgerSchemaMismatch as `run` does.
+        """
+        names = tuple(sorted({call.script for call in calls}))
+        script = " ".join(("all of", *names))
+        if not calls:
+            return []
+        if script not in self._scripts:
+            self._scripts[script] = self._redis.register_script(_for_schema(_many_text(names), self.schema))
+        rows = [[call.script, *map(str, call.args)] for call in calls]
+        return list(self._sent(script, [json.dumps(rows)]))
+
+    def _sent(self, script: str, args: Iterable[str | float]) -> Any:
         try:
             return self._scripts[script](keys=[self._stem], args=list(args))
         except ResponseError as error:

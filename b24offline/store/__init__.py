@@ -2,7 +2,7 @@
 
 from b24offline.store.cipher import Cipher, load_or_create_key
 from b24offline.store.dead_letters import DeadLetter, DeadLetters, Selection
-from b24offline.store.mirror import Mirror, MirrorRow
+from b24offline.store.mirror import Mirror, MirrorRow, Reading
 from b24offline.store.portals import Portals
 from b24offline.store.schema import PORTALS
 from b24offline.store.store import Store
@@ -16,6 +16,7 @@ __all__ = [
     "Mirror",
     "MirrorRow",
     "Portals",
+    "Reading",
     "Selection",
     "Store",
     "TokenPairs",

@@ -19,7 +19,7 @@ from b24offline.store.database import connected, insert_into, transaction
 from b24offline.store.schema import OBJECTS, PORTALS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from b24offline.events import JSON
 
@@ -52,42 +52,59 @@ class MirrorRow:
     updated_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An object as it was read from its portal.
+
+    Attributes:
+        entity, object_id: which.
+        data: what it was; None when it was gone, which we learned when it was read.
+        read_at: milliseconds of the ledger's clock before it was read.
+        changed_at: its own modification date; None takes the time of reading.
+    """
+
+    entity: str
+    object_id: str
+    data: JSON = field(repr=False)
+    read_at: int
+    changed_at: datetime | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Entity and id."""
+        return self.entity, self.object_id
+
+
 class Mirror:
     """Reads and writes the table of objects through an engine of SQLite or PostgreSQL."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def upsert(
-        self,
-        portal: str,
-        entity: str,
-        object_id: str,
-        data: JSON,
-        *,
-        changed_at: datetime | None,
-        read_at: int,
-    ) -> bool:
-        """Store the state of an object that was read, unless a later reading or deletion is stored already.
+    def write(self, portal: str, readings: Iterable[Reading]) -> set[tuple[str, str]]:
+        """Store readings of a portal's objects by one statement. Return entity and id of those that were stored.
 
-        ``changed_at`` is its own modification date, None takes the time of reading; ``read_at`` is milliseconds of the
-        ledger's clock before it was read. Return whether it was stored; an earlier deletion is forgotten then.
+        An object is stored unless a later reading of it is; of two in one call the later counts. One that is gone keeps
+        its last data, and an unknown one gets a row without; one that is there again is not deleted any more.
         """
-        values: dict[str, object] = {
-            "data": without_infinities(data),
-            "changed_at": changed_at or datetime.fromtimestamp(read_at / 1000, UTC),
-            "deleted_at": None,
-        }
-        return self._write(portal, entity, object_id, read_at, insert=values, update=values)
-
-    def mark_deleted(self, portal: str, entity: str, object_id: str, *, at: datetime, read_at: int) -> bool:
-        """Note that an object is gone, keeping its last data; unknown objects get a row without data.
-
-        ``at`` is when we learned of it, ``read_at`` milliseconds of the ledger's clock before that. Return whether it
-        was noted; not when a later reading is stored.
-        """
-        first = {"data": None, "changed_at": at, "deleted_at": at}
-        return self._write(portal, entity, object_id, read_at, insert=first, update={"deleted_at": at})
+        latest: dict[tuple[str, str], Reading] = {}
+        for one in readings:
+            if one.key not in latest or one.read_at >= latest[one.key].read_at:
+                latest[one.key] = one
+        rows = [_row_of(portal, one) for one in latest.values()]
+        if not rows:
+            return set()
+        statement = insert_into(self._engine, OBJECTS)
+        new, old = statement.excluded, OBJECTS.c
+        gone = new.deleted_at.is_not(None)
+        kept = {name: sa.case((gone, old[name]), else_=new[name]) for name in ("data", "changed_at")}
+        newer = statement.on_conflict_do_update(
+            index_elements=["portal", "entity", "object_id"],
+            set_={**kept, "deleted_at": new.deleted_at, "read_at": new.read_at, "updated_at": new.updated_at},
+            where=new.read_at >= old.read_at,
+        ).returning(old.entity, old.object_id)
+        with transaction(self._engine) as connection:
+            return {(str(entity), str(object_id)) for entity, object_id in connection.execute(newer, rows)}
 
     def refuse_clock_behind(self, portal: str, entity: str, object_id: str, *, now_ms: int) -> None:
         """Raise LedgerClockBehind where the stored read lies ahead of ``now_ms``, the ledger's clock.
@@ -164,26 +181,21 @@ class Mirror:
             if deleted < _PRUNED_AT_ONCE:
                 return total
 
-    def _write(
-        self,
-        portal: str,
-        entity: str,
-        object_id: str,
-        read_at: int,
-        *,
-        insert: dict[str, Any],
-        update: dict[str, Any],
-    ) -> bool:
-        written = {"read_at": read_at, "updated_at": datetime.now(UTC)}
-        key = {"portal": portal, "entity": entity, "object_id": object_id}
-        statement = insert_into(self._engine, OBJECTS).values(**key, **insert, **written)
-        newer = statement.on_conflict_do_update(
-            index_elements=list(key),
-            set_={**update, **written},
-            where=statement.excluded.read_at >= OBJECTS.c.read_at,
-        ).returning(OBJECTS.c.read_at)
-        with transaction(self._engine) as connection:
-            return connection.execute(newer).first() is not None
+
+def _row_of(portal: str, one: Reading) -> dict[str, Any]:
+    def read() -> datetime:
+        return datetime.fromtimestamp(one.read_at / 1000, UTC)
+
+    return {
+        "portal": portal,
+        "entity": one.entity,
+        "object_id": one.object_id,
+        "data": without_infinities(one.data),
+        "changed_at": one.changed_at or read(),
+        "deleted_at": read() if one.data is None else None,
+        "read_at": one.read_at,
+        "updated_at": datetime.now(UTC),
+    }
 
 
 def without_infinities(data: JSON) -> JSON:

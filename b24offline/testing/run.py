@@ -15,10 +15,12 @@ from celery.exceptions import Ignore
 from b24offline.config import Config
 from b24offline.contract import HEADER_WORK, STEP_PREFIX
 from b24offline.delivery import Fail, RetryIn, read_object
+from b24offline.errors import B24OfflineError
 from b24offline.events import Event, ObjectKey, routes, shipped_catalogue
 from b24offline.ledger import MAX_HELD_ATTEMPTS, Snapshot, StepLease
 from b24offline.runtime import Runtime
 from b24offline.tasks import app
+from b24offline.tasks.bulk import Chunk, answered
 from b24offline.tasks.chains import reference, steps_of
 from b24offline.tasks.process import using
 from b24offline.tasks.step_errors import judge
@@ -159,7 +161,7 @@ class _Run:
         self._services: Any = SimpleNamespace(
             client=portal.client,
             portal=SimpleNamespace(name=event.portal, connector=CONNECTOR),
-            reader=SimpleNamespace(read=self._read, answered_seconds_ago=lambda *_: 0.0),
+            reader=SimpleNamespace(read=self._read, read_all=self._read_all, answered_seconds_ago=lambda *_: 0.0),
             ledger=SimpleNamespace(now_ms=_now_ms),
         )
 
@@ -203,11 +205,20 @@ class _Run:
         work = Work(
             self._event, self._pipeline, self._attempt, sum(self._failures.values()), self._services, self._seen_ms
         )
+        if getattr(task, "in_bulk", False):
+            return self._in_a_chunk(task, work, signature)
         with _Request(task):
             found = run_handler(task, work, (*before, *signature.args), dict(signature.kwargs))
         if following is not None and not following.immutable:
             return carried(str(signature.task), found)
         return found
+
+    def _in_a_chunk(self, task: Any, work: Work, signature: Any) -> None:
+        """Call a bulk step with a chunk that has this event only. Raise the error that it says the event has."""
+        with _Request(task):
+            failed = answered(task, Chunk(self._services, [work]), signature.args, signature.kwargs)
+        for error in failed.values():
+            raise error
 
     def _judged(self, position: int, signature: Any, error: Exception) -> Literal["again", "restart", "ended"]:
         task = app.tasks[str(signature.task)]
@@ -235,6 +246,18 @@ class _Run:
     def _read(self, key: ObjectKey, not_before_ms: int) -> Snapshot:
         del not_before_ms  # each read is a new one
         return Snapshot(key, _now_ms(), read_object(self._portal.client, shipped_catalogue(), key))
+
+    def _read_all(
+        self, wanted: Mapping[ObjectKey, int]
+    ) -> tuple[dict[ObjectKey, Snapshot], dict[ObjectKey, Exception]]:
+        found: dict[ObjectKey, Snapshot] = {}
+        refused: dict[ObjectKey, Exception] = {}
+        for key, not_before_ms in wanted.items():
+            try:
+                found[key] = self._read(key, not_before_ms)
+            except B24OfflineError as error:
+                refused[key] = error
+        return found, refused
 
 
 class _Request:

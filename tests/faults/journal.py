@@ -46,11 +46,23 @@ ENTITIES: Final = {
 }
 TRACKED: Final = tuple(f"ON{name}{verb}" for name in ENTITIES.values() for verb in ("ADD", "UPDATE", "DELETE"))
 COUNTED: Final = ("ONCRMLEADUPDATE",)
-PIPELINES: Final[dict[str, tuple[str, ...]]] = {
-    **{name: ("tracked", "counted") if name in COUNTED else ("tracked",) for name in TRACKED},
-    "ONCRMDEALMOVETOCATEGORY": ("announced",),
+_PIPELINES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "tests.faults.chains": {
+        **{name: ("tracked", "counted") if name in COUNTED else ("tracked",) for name in TRACKED},
+        "ONCRMDEALMOVETOCATEGORY": ("announced",),
+    },
+    "tests.faults.bulk_chains": dict.fromkeys(TRACKED, ("bulked",)),
 }
-"""Event name -> the pipelines of `tests.faults.chains`."""
+"""Module of pipelines -> event name -> those of its pipelines that write into the journal."""
+
+
+def pipelines_of(modules: str) -> dict[str, tuple[str, ...]]:
+    """Return event name -> the pipelines that must run for it. ``modules``: as in `B24_PIPELINES`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for module in modules.split(","):
+        for event, pipelines in _PIPELINES.get(module.strip(), {}).items():
+            found[event] = (*found.get(event, ()), *pipelines)
+    return found
 
 
 class Journal:

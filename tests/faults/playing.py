@@ -20,7 +20,7 @@ from tests.faults.row import Result, Row, rows, run
 from tests.support.rabbit import RabbitNode, server_binary
 
 RABBITMQ_PACKAGE: Final = "rabbitmq-server"
-ON_RABBITMQ: Final = frozenset({*range(1, 10), 11, 13, 26, 27, 28, 46, 53, 54})
+ON_RABBITMQ: Final = frozenset({*range(1, 10), 11, 13, 26, 27, 28, 46, 53, 54, 59})
 """Rows whose fault reaches the broker: a full run plays them on RabbitMQ as well."""
 ALONE: Final = frozenset({46, 47})
 """Rows that compare times: played one at a time, after all others."""

@@ -36,11 +36,16 @@ KINDS: Final = {
 """What happens beside the kills, by weight; nothing as often as all of it together."""
 METHODS: Final = ("event.offline.get", "event.offline.clear", "event.offline.error", "event.offline.list", "batch")
 TROUBLE: Final = ("reset", "html", "truncated", "wrong_types", "error", "empty")
+MODULES: Final = "tests.faults.chains,tests.faults.bulk_chains"
+"""Each change runs through both: chains and chunks."""
 POINTS: Final = (
     "poll.leased",
     "poll.opened",
     "dispatch.started",
     "step.passed",
+    "chunk.begun",
+    "chunk.handled",
+    "chunk.ended",
     "outcome.settleable",
     "settle.leased",
     "settle.looked",
@@ -54,7 +59,7 @@ POINTS: Final = (
 @fault(
     39,
     "random mix",
-    plan=Plan(workers=2, objects=500, variables={FUSED: "0.5"}),
+    plan=Plan(workers=2, objects=500, variables={FUSED: "0.5", "B24_PIPELINES": MODULES}),
     repeats=None,
     overlap=True,
     by_chance=True,
@@ -146,7 +151,7 @@ def _one_fault(stage: Stage, storms: dict[int, float]) -> None:
         seconds = rng.uniform(2, 6)
         storms[control.fault("*", "error", status=503, code="QUERY_LIMIT_EXCEEDED")] = time.monotonic() + seconds
     elif kind == "handler":
-        stage.journal.tell(rng.choice(["fail", "kill", "kill_after", "slow"]), 0.5, times=rng.randint(1, 8))
+        stage.journal.tell(rng.choice(["fail", "kill", "kill_after", "slow", "whole"]), 0.5, times=rng.randint(1, 8))
     else:
         stage.arm(rng.choice(POINTS))
     stage.noted(f"{kind} {more}".rstrip())

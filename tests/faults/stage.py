@@ -25,7 +25,7 @@ from b24offline.supervisor import CeleryProcess, EmbeddedValkey
 from tests.faults import evidence, holdings
 from tests.faults.brokers import Broker, ValkeyBroker
 from tests.faults.evidence import Evidence, Holding
-from tests.faults.journal import PIPELINES, VARIABLE, Journal
+from tests.faults.journal import VARIABLE, Journal, pipelines_of
 from tests.faults.leaks import Wiretap, in_files
 from tests.support.stack import PORTAL, base_variables, empty_queues
 from tests.support.waiting import wait_until
@@ -344,7 +344,7 @@ class Stage:
             moments=evidence.moments(one for one in control.history() if one["connector"] == CONNECTOR),
             changes=evidence.changes(one for one in control.changes() if one["connector"] != CONNECTOR),
             spans=evidence.spans(self.journal.lines(), portal),
-            pipelines=PIPELINES,
+            pipelines=pipelines_of(self.variables["B24_PIPELINES"]),
             known=self.known(portal),
             objects=evidence.objects(control.objects(since_changes=True)),
             holdings=tuple(self.holdings[portal]),

@@ -19,6 +19,7 @@ from b24offline.reconciliation import Job, Reconciler
 from b24offline.reconciliation.history import covered_ms, ended, is_due, since_ms
 from b24offline.reconciliation.reconciler import NO_UPDATE, NOT_LISTED, NOT_MIRRORED, missed
 from b24offline.rest import Listed, bind_events
+from b24offline.store import Reading
 from tests.support.core_events import PIPELINE, PORTAL, reserve
 from tests.support.deployment import Deployment, passed_on
 from tests.support.live_portal import LivePortal, live
@@ -162,7 +163,7 @@ def mirror_all(acme: Deployment, live: LivePortal) -> None:
         for row in there(live, entity):
             changed = row["data"].get("DATE_MODIFY") or row["data"]["updatedTime"]
             moment = datetime.fromisoformat(changed)
-            acme.runtime.mirror.upsert(PORTAL, entity, row["id"], row["data"], changed_at=moment, read_at=1)
+            acme.runtime.mirror.write(PORTAL, [Reading(entity, row["id"], row["data"], 1, moment)])
 
 
 def running(acme: Deployment) -> list[str]:
@@ -315,6 +316,6 @@ def test_people_are_told_what_was_found() -> None:
 def test_one_that_the_mirror_calls_deleted_but_lives_is_missed(acme: Deployment, live: LivePortal) -> None:
     mirror_all(acme, live)
     alive = there(live, "crm_deal")[0]["id"]
-    acme.runtime.mirror.mark_deleted(PORTAL, "crm_deal", alive, at=datetime.now(UTC), read_at=2)
+    acme.runtime.mirror.write(PORTAL, [Reading("crm_deal", alive, None, 2)])
     reply = reconciled(acme)
     assert reply.found == [f"crm_deal {alive}"]

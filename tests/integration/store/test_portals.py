@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import select
 
 from b24offline.errors import MemberMismatch, PortalExists, StoreError, WrongKey
 from b24offline.events import DesiredState, ObservedState
-from b24offline.store import PORTALS, Cipher, Mirror, Store, mirror
+from b24offline.store import PORTALS, Cipher, Mirror, Reading, Store, mirror
 from tests.support.store_bench import KEY, PORTAL, Clock, add_dead_letter, bind_member, pair
 
 NEW = {**PORTAL, "refresh_token": "r1"}
@@ -257,14 +256,14 @@ def test_objects_of_removed_portals_and_deleted_objects_are_pruned(store, clock,
     for name in ("runs", "gone"):
         store.portals.add(name, **{**NEW, "connector": name})
         for number in "123":
-            seen.upsert(name, "crm_deal", number, {}, changed_at=None, read_at=1)
-    seen.upsert("unknown", "crm_deal", "1", {}, changed_at=None, read_at=1)
+            seen.write(name, [Reading("crm_deal", number, {}, 1)])
+    seen.write("unknown", [Reading("crm_deal", "1", {}, 1)])
     store.portals.remove("gone")
-    seen.mark_deleted("runs", "crm_deal", "1", at=datetime.fromtimestamp(clock.now, UTC), read_at=2)
+    seen.write("runs", [Reading("crm_deal", "1", None, round(clock.now * 1000))])
     assert store.prune(30) == (0, 0, 1)
     assert (seen.count("runs"), seen.count("gone")) == (3, 3)
     clock.now += 31 * 86_400
-    seen.mark_deleted("runs", "crm_deal", "2", at=datetime.fromtimestamp(clock.now, UTC), read_at=2)
+    seen.write("runs", [Reading("crm_deal", "2", None, round(clock.now * 1000))])
     assert store.prune(30, keep="gone") == (0, 0, 4)
     assert [row.object_id for row in seen.rows("runs")] == ["2", "3"]
     assert seen.count("gone") == 0

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from b24offline.cli import main
 from b24offline.errors import StoreError, StoreUnavailable
 from b24offline.events import DesiredState, ObservedState
-from b24offline.store import Cipher, Mirror, Store
+from b24offline.store import Cipher, Mirror, Reading, Store
 from b24offline.store.database import make_engine
 from tests.support.store_bench import PORTAL, add_dead_letter, pair
 
@@ -91,8 +91,8 @@ def test_a_mirror_that_is_away_is_told_in_one_way(store):
     mirror = Mirror(store.engine)
     rename(store, "objects", "objects_away")
     for act in (
-        lambda: mirror.upsert("acme", "crm_deal", "1", {"TITLE": SECRET}, changed_at=None, read_at=1),
-        lambda: mirror.mark_deleted("acme", "crm_deal", "1", at=MOMENT, read_at=1),
+        lambda: mirror.write("acme", [Reading("crm_deal", "1", {"TITLE": SECRET}, 1)]),
+        lambda: mirror.write("acme", [Reading("crm_deal", "1", None, 1)]),
         lambda: mirror.row("acme", "crm_deal", "1"),
         lambda: list(mirror.rows("acme")),
         lambda: mirror.stamps("acme", "crm_deal", ["1"]),
@@ -108,7 +108,7 @@ def test_values_that_are_refused_are_no_outage(store):
     mirror = Mirror(store.engine)
     for act in (
         lambda: add_dead_letter(store, record_id=1 << 70, reason=SECRET),
-        lambda: mirror.upsert("acme", "crm_deal", "1", {"TITLE": SECRET}, changed_at=MOMENT, read_at=1 << 70),
+        lambda: mirror.write("acme", [Reading("crm_deal", "1", {"TITLE": SECRET}, 1 << 70, MOMENT)]),
     ):
         with pytest.raises(StoreError, match="refuses these values") as caught:
             act()
