@@ -70,7 +70,7 @@ class Watched:
         """Keep a fault of the portal as long as the block lasts."""
         number = self.control.fault(match, kind, **plan)
         yield
-        assert self.control.fired(number), f"{kind} met no call"
+        wait_until(lambda: self.control.fired(number), f"{kind} meets a call", 60)
         self.control.disarm(number)
 
     def deal(self, mode: str = "") -> None:

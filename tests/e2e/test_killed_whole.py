@@ -20,12 +20,13 @@ from b24offline.supervisor import EmbeddedValkey, with_ledger_address
 from tests.faults import evidence
 from tests.faults.checker import judge
 from tests.faults.evidence import Evidence
-from tests.faults.journal import PIPELINES, VARIABLE, Journal
+from tests.faults.journal import VARIABLE, Journal, pipelines_of
 from tests.support.up_process import Up, common_variables, portal_variables
 from tests.support.waiting import wait_until
 
 PORTAL = "acme"
 CONNECTOR = "b24offline"
+PIPELINES = "tests.faults.chains"
 KILLS = 5
 CHANGES = 120
 """Changes before the traffic ends, however long the kills take."""
@@ -66,7 +67,7 @@ class Whole:
             moments=evidence.moments(entry for entry in self.control.history() if entry["connector"] == CONNECTOR),
             changes=evidence.changes(change for change in self.control.changes() if change["connector"] != CONNECTOR),
             spans=evidence.spans(self.journal.lines(), PORTAL),
-            pipelines=PIPELINES,
+            pipelines=pipelines_of(PIPELINES),
             known=known,
             objects=evidence.objects(self.control.objects(since_changes=True)),
         )
@@ -79,7 +80,7 @@ def whole(tmp_path: Path) -> Iterator[Whole]:
         variables = {
             **common_variables(tmp_path),
             **portal_variables(emulator, PORTAL),
-            "B24_PIPELINES": "tests.faults.chains",
+            "B24_PIPELINES": PIPELINES,
             VARIABLE: journal.url,
         }
         up = Up(tmp_path, variables)

@@ -202,7 +202,7 @@ class World:
             store=store,
             catalogue=shipped_catalogue(),
             routes=routes,
-            config=SimpleNamespace(unrouted="ack", claim_orphans=True),
+            config=SimpleNamespace(unrouted="ack", claim_orphans=True, redis_key_prefix="b24offline"),
             timers=TIMERS,
         )
         portal = cast("PortalContext", context)

@@ -12,7 +12,7 @@ from b24offline.cli import main
 from b24offline.cli.audited import Audited
 from b24offline.cli.main import COMMANDS
 
-READ_ONLY = {"up", "audit", "doctor", "events", "metrics", "status", "new", "portal list", "portal show"}
+READ_ONLY = {"up", "audit", "doctor", "events", "metrics", "push", "status", "new", "portal list", "portal show"}
 READ_ONLY |= {"dead-letter list", "dead-letter show"}
 SECRET = "canary-of-a-secret"
 

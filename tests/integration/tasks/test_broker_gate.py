@@ -16,7 +16,7 @@ from b24offline.tasks import poll as polling
 from tests.support.celery_bench import broker, deployed, nowhere
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from b24offline.runtime import Runtime
     from tests.support.rabbit import RabbitNode
@@ -68,15 +68,18 @@ def gate(
     deployed: Callable[..., Runtime],
     broker: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
-) -> Gate:
+) -> Iterator[Gate]:
     runtime = deployed(**FULL)
     if request.param == "RabbitMQ":
         broker(request.getfixturevalue("rabbit").url)
     with app.connection_for_write() as connection:
-        for queue in app.amqp.queues.values():
-            queue(connection.default_channel).declare()
-            queue(connection.default_channel).purge()
-    return Gate(runtime, monkeypatch)
+        queues = [queue(connection.default_channel) for queue in app.amqp.queues.values()]
+        for queue in queues:
+            queue.delete()  # another test made it of another type
+            queue.declare()
+        yield Gate(runtime, monkeypatch)
+        for queue in queues:
+            queue.delete()
 
 
 def test_polling_stops_while_our_queues_are_deep_and_goes_on_by_itself(gate: Gate) -> None:

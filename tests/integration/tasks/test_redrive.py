@@ -10,7 +10,7 @@ import pytest
 from b24offline import keys
 from b24offline.errors import RateLimited
 from b24offline.rest import QUEUE_PAGE
-from b24offline.tasks import process
+from b24offline.tasks import app, process
 from b24offline.tasks.redrive import redrive
 from tests.support.core_events import PORTAL, PREFIX, TIMERS
 from tests.support.deployment import Deployment
@@ -37,7 +37,7 @@ def acme(redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deplo
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the process ids whose dispatch was asked for."""
     sent: list[str] = []
-    monkeypatch.setattr(redrive.app, "send_task", lambda task, *, args, **_: sent.append(args[1]))
+    monkeypatch.setattr(app, "send_task", lambda task, *, args, **_: sent.append(args[1]))
     return sent
 
 
