@@ -1,4 +1,4 @@
-"""Show the pipeline at work: changes, failing handlers, a killed worker, and a mirror that equals the portal.
+"""Show the pipeline at work: changes, failing handlers, a killed worker, an import, a mirror that equals the portal.
 
 Exit status 0 only when every change arrived: nothing missing, stale or extra, nothing reserved or nacked.
 """
@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -17,8 +18,10 @@ from rich.console import Console
 
 from b24offline.errors import B24OfflineError
 from demo.comparison import compare
-from demo.stack import PORTAL, Progress, Stack
+from demo.pipelines import CHUNK
+from demo.stack import PORTAL, REQUESTS_PER_SECOND, Progress, Stack
 from demo.view import View
+from demo.yields import Yield
 
 START_SECONDS = 240.0
 """How long a slow machine may take to start the workers."""
@@ -31,10 +34,11 @@ DOWN_SECONDS = 2.0
 @click.command(context_settings={"show_default": True})
 @click.option("--seconds", default=25.0, help="How long changes arrive.", type=click.FloatRange(min=4))
 @click.option("--rate", default=20.0, help="Changes a second.", type=click.FloatRange(min=0.1))
+@click.option("--at-once", default=2000, help="Objects that then change at once.", type=click.IntRange(min=0))
 @click.option("--objects", default=3000, help="Objects in the portal at the start.", type=click.IntRange(min=1))
 @click.option("--seed", default=1, help="Seed of the objects and of the traffic.")
 @click.option("--keep", is_flag=True, help="Keep everything running afterwards, until Ctrl-C.")
-def main(seconds: float, rate: float, objects: int, seed: int, keep: bool) -> None:
+def main(seconds: float, rate: float, at_once: int, objects: int, seed: int, keep: bool) -> None:
     """Run a portal's emulator, a broker, two workers and beat, and check what arrives."""
     console = Console()
     for ending in (signal.SIGTERM, signal.SIGHUP):
@@ -43,7 +47,7 @@ def main(seconds: float, rate: float, objects: int, seed: int, keep: bool) -> No
     with tempfile.TemporaryDirectory(prefix="b24offline-demo-") as folder:
         try:
             with Stack(Path(folder), objects=objects, seed=seed) as stack:
-                passed = _run(stack, console, seconds=seconds, rate=rate, seed=seed)
+                passed = _run(stack, console, Plan(seconds, rate, at_once, seed))
                 if keep:
                     _keep(stack, console)
         except B24OfflineError as error:
@@ -55,37 +59,71 @@ def main(seconds: float, rate: float, objects: int, seed: int, keep: bool) -> No
     sys.exit(0 if passed else 1)
 
 
-def _run(stack: Stack, console: Console, *, seconds: float, rate: float, seed: int) -> bool:
+@dataclass(frozen=True)
+class Plan:
+    """What happens: changes of this rate for some seconds, then this many at once."""
+
+    seconds: float
+    rate: float
+    at_once: int
+    seed: int
+
+
+def _run(stack: Stack, console: Console, plan: Plan) -> bool:
     began = time.monotonic()
     _await_bound(stack)
     with View(console) as view:
-        view.say(f"Two workers serve a portal of their own; {rate:g} changes a second for {seconds:g} s.")
-        stack.control.start_traffic(rate=rate, seed=seed)
-        killed = restarted = False
+        view.say(
+            "Two workers mirror a portal's leads, deals, contacts, companies, smart-process items and tasks into a SQL "
+            f"table, up to {CHUNK} objects by one statement.\n{plan.rate:g} changes a second arrive for "
+            f"{plan.seconds:g} s; every tenth event fails twice on purpose."
+        )
         start = time.monotonic()
-        while (passed := time.monotonic() - start) < seconds:
-            if not killed and passed >= seconds / 2:
-                stack.workers[0].kill()
-                killed = True
-                view.say(f"[red]{passed:.0f} s: SIGKILL to worker-1 and its children[/]")
-            elif killed and not restarted and passed >= seconds / 2 + DOWN_SECONDS:
-                stack.workers[0].start()
-                restarted = True
-                view.say(f"{passed:.0f} s: worker-1 is started again")
-            view.show(passed, "changes arrive", int(stack.control.traffic()["count"]), stack.progress())
-            time.sleep(LOOK_SECONDS)
-        if not restarted:
-            stack.workers[0].start()
+        _traffic(stack, view, plan, start)
         made = int(stack.control.stop_traffic()["count"])
-        now = _drain(stack, view, start, made)
+        now = _drain(stack, view, "traffic stopped, draining", start, made)
+        imported = _import(stack, view, plan.at_once, start, made) if plan.at_once and now.drained else None
+        now = stack.progress()
     found = compare(stack.control.objects(since_changes=True), stack.runtime.mirror.rows(PORTAL))
-    View(console).result(_rows(made, now), found)
+    View(console).result(_rows(made + (imported.events if imported else 0), now), found)
+    if imported:
+        console.print(imported.in_words(), highlight=False)
     arrived = found.equal and now.drained
     if arrived:
         console.print(f"[green]Every change arrived[/], in {time.monotonic() - began:.0f} s, a killed worker included.")
     else:
         console.print(f"[red]Not every change arrived.[/] Logs of the workers: {_saved_logs(stack)}")
     return arrived
+
+
+def _traffic(stack: Stack, view: View, plan: Plan, start: float) -> None:
+    """Let changes arrive, and kill one worker in the middle."""
+    stack.control.start_traffic(rate=plan.rate, seed=plan.seed)
+    killed = restarted = False
+    while (passed := time.monotonic() - start) < plan.seconds:
+        if not killed and passed >= plan.seconds / 2:
+            stack.workers[0].kill()
+            killed = True
+            view.say(f"[red]{passed:.0f} s: SIGKILL to worker-1 and its children[/]")
+        elif killed and not restarted and passed >= plan.seconds / 2 + DOWN_SECONDS:
+            stack.workers[0].start()
+            restarted = True
+            view.say(f"{passed:.0f} s: worker-1 is started again")
+        view.show(passed, "changes arrive", int(stack.control.traffic()["count"]), stack.progress())
+        time.sleep(LOOK_SECONDS)
+    if not restarted:
+        stack.workers[0].start()
+
+
+def _import(stack: Stack, view: View, count: int, start: float, made: int) -> Yield:
+    """Let many objects change at once, and return what it took until all were mirrored and acknowledged."""
+    view.say(f"{time.monotonic() - start:.0f} s: {count} objects change at once, as after an import")
+    requests, acknowledged = stack.requests(), stack.progress().acknowledged
+    began = time.monotonic()
+    stack.control.backlog(count)
+    now = _drain(stack, view, "mirroring the import", start, made + count)
+    seconds = time.monotonic() - began
+    return Yield(now.acknowledged - acknowledged, stack.requests() - requests, seconds, REQUESTS_PER_SECOND)
 
 
 def _await_bound(stack: Stack) -> None:
@@ -96,13 +134,13 @@ def _await_bound(stack: Stack) -> None:
         time.sleep(0.1)
 
 
-def _drain(stack: Stack, view: View, start: float, made: int) -> Progress:
+def _drain(stack: Stack, view: View, phase: str, start: float, made: int) -> Progress:
     acknowledged, deadline = -1, 0.0
     while True:
         now = stack.progress()
-        view.show(time.monotonic() - start, "traffic stopped, draining", made, now)
-        if now.counters.get("events_acknowledged", 0) > acknowledged:
-            acknowledged, deadline = now.counters.get("events_acknowledged", 0), time.monotonic() + IDLE_SECONDS
+        view.show(time.monotonic() - start, phase, made, now)
+        if now.acknowledged > acknowledged:
+            acknowledged, deadline = now.acknowledged, time.monotonic() + IDLE_SECONDS
         if now.drained or time.monotonic() > deadline:
             return now
         time.sleep(LOOK_SECONDS)
@@ -113,7 +151,7 @@ def _rows(made: int, now: Progress) -> dict[str, object]:
     return {
         "changes made in the portal": made,
         "events seen (repeats merge in the queue)": counters.get("events_seen", 0),
-        "acknowledged": counters.get("events_acknowledged", 0),
+        "acknowledged": now.acknowledged,
         "retried": counters.get("runs_retried", 0),
         "swept: run by another worker after the kill": counters.get("runs_swept", 0),
         "batches adopted": counters.get("batches_adopted", 0),

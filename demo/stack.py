@@ -39,6 +39,11 @@ class Progress:
         """Whether no record waits and no batch is open."""
         return not (self.free or self.reserved or self.nacked or self.open_batches)
 
+    @property
+    def acknowledged(self) -> int:
+        """How many events were acknowledged."""
+        return self.counters.get("events_acknowledged", 0)
+
 
 class Stack:
     """Start everything on entry and end it on exit."""
@@ -113,3 +118,7 @@ class Stack:
             rows=self.runtime.mirror.count(PORTAL),
             counters=ledger.counters(),
         )
+
+    def requests(self) -> int:
+        """Return how many requests the portal has been sent, as it counted them itself."""
+        return sum(self.control.state()["requests"].values())

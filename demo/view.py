@@ -40,7 +40,7 @@ class View:
 
     def show(self, seconds: float, phase: str, changes: int, progress: Progress) -> None:
         """Show the progress ``seconds`` after the start, with ``changes`` made in the portal so far."""
-        done = progress.counters.get("events_acknowledged", 0)
+        done = progress.acknowledged
         self._marks.append((seconds, done))
         while self._marks[0][0] < seconds - _WINDOW_SECONDS:
             self._marks.popleft()
