@@ -13,7 +13,7 @@ from pathlib import Path
 
 import benchmarks.contestants  # noqa: F401 - each module registers its contestants
 from benchmarks.brokers import Brokers, RabbitBrokers
-from benchmarks.contestant import contestants
+from benchmarks.contestant import Contestant, contestants
 from benchmarks.measure import BASE, Result, measure
 from benchmarks.report import table, write_document
 
@@ -36,7 +36,7 @@ def main() -> None:
     found: dict[str, list[Result]] = {}
     began = time.monotonic()
     for kind in options.broker or ("valkey", "rabbitmq"):
-        kinds = {n: c for n, c in contestants().items() if n in wanted and (n == BASE or kind in c.brokers)}
+        kinds = {n: c for n, c in _present().items() if n in wanted and (n == BASE or kind in c.brokers)}
         with tempfile.TemporaryDirectory(prefix="b24offline-bench-") as name:
             folder = Path(name)
             with (RabbitBrokers if kind == "rabbitmq" else Brokers)(folder) as brokers:
@@ -45,6 +45,15 @@ def main() -> None:
     _tell(f"{time.monotonic() - began:.0f} s")
     if not any(vars(options).values()):
         write_document(found, rounds=rounds, events=events)
+
+
+def _present() -> dict[str, type[Contestant]]:
+    """Return the contestants for which this machine has all they need; say which ones are left out."""
+    lacks = {name: kind.missing() for name, kind in contestants().items()}
+    for name, what in lacks.items():
+        if what:
+            _tell(f"{name} is left out: {what}")
+    return {name: kind for name, kind in contestants().items() if not lacks[name]}
 
 
 def _tell(line: str) -> None:

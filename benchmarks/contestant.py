@@ -33,6 +33,11 @@ class Contestant(ABC):
         self.done_file.touch()
         self._exit = ExitStack()
 
+    @classmethod
+    def missing(cls) -> str:
+        """Return what this machine lacks for it; nothing where it can take part."""
+        return ""
+
     def __enter__(self) -> Self:
         with ExitStack() as started:
             self.start(started)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 from celery.canvas import Signature
 
-from b24offline.pipeline import Event, fetch, route, step
+from b24offline.pipeline import Chunk, Event, bulk_step, fetch, route, step
 from benchmarks import steps
 
 PIPELINE_VARIABLE = "BENCH_PIPELINE"
@@ -25,6 +27,14 @@ def second(reference: object) -> object:
     return steps.second(reference)
 
 
+@bulk_step
+def both(chunk: Chunk) -> None:
+    """Do both steps for each event of a chunk."""
+    for work in chunk:
+        steps.first(work.event.object.object_id if work.event.object else None)
+    steps.note_done(len(chunk))
+
+
 def chain_of_two(event: Event) -> Signature:
     """Do two steps that need no object."""
     return first.s() | second.s()
@@ -35,13 +45,20 @@ def read_and_note(event: Event) -> Signature:
     return fetch.s() | second.s()
 
 
-PIPELINES = {
-    "chain": (chain_of_two, False),
-    "fused": (chain_of_two, True),
-    "read": (read_and_note, True),
+def in_bulk(event: Event) -> Signature:
+    """Do both steps for many events at once."""
+    return both.s()
+
+
+PIPELINES: dict[str, tuple[Callable[[Event], Signature], dict[str, Any]]] = {
+    "chain": (chain_of_two, {}),
+    "fused": (chain_of_two, {"fused": True}),
+    "read": (read_and_note, {"fused": True}),
+    "bulk-50": (in_bulk, {"bulk": 50}),
+    "bulk-200": (in_bulk, {"bulk": 200}),
 }
-"""Name -> pipeline, and whether it is fused."""
+"""Name -> pipeline, and the options of its route."""
 
 if PIPELINE_VARIABLE in os.environ:
-    chosen, fused = PIPELINES[os.environ[PIPELINE_VARIABLE]]
-    route(CHANGED, name=os.environ[PIPELINE_VARIABLE], fused=fused)(chosen)
+    chosen, options = PIPELINES[os.environ[PIPELINE_VARIABLE]]
+    route(CHANGED, name=os.environ[PIPELINE_VARIABLE], **options)(chosen)

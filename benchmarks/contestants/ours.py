@@ -30,7 +30,11 @@ class Ours(Contestant):
     """
 
     pipeline: ClassVar[str]
-    settings: ClassVar[Mapping[str, str]] = {}
+
+    def settings(self, started: ExitStack) -> Mapping[str, str]:
+        """Return the settings that differ from those of the others; what they need ends with ``started``."""
+        del started
+        return {}
 
     def start(self, started: ExitStack) -> None:
         ledger = started.enter_context(EmbeddedValkey(self.folder / "ledger"))
@@ -56,11 +60,11 @@ class Ours(Contestant):
             "B24_BATCH_SIZE": "200",
             "B24_POLL_INTERVAL_MAX_SECONDS": "1",
             "B24_LOG_LEVEL": "WARNING",  # Celery's own default
-            **self.settings,
+            **self.settings(started),
         }
-        self._runtime = Runtime(Config.load(values))
-        started.callback(self._runtime.close)
-        self._runtime.ensure_configured_portal()
+        self.runtime = Runtime(Config.load(values))
+        started.callback(self.runtime.close)
+        self.runtime.ensure_configured_portal()
         environ = supervisor.child_environ(
             {
                 **values,
@@ -93,12 +97,14 @@ class Ours(Contestant):
         self._control.backlog(count, entities=["crm_deal"])
 
     def wake(self) -> None:
-        self._runtime.services(PORTAL).waker.wake()
+        self.runtime.services(PORTAL).waker.wake()
 
     def finished(self, handled: int) -> bool:
-        if not super().finished(handled):
-            return False
-        return self._control.state()["records"] == 0 and not self._runtime.services(PORTAL).ledger.open_batches()
+        return super().finished(handled) and self.acknowledged()
+
+    def acknowledged(self) -> bool:
+        """Return whether the portal has no record left, and the ledger no batch."""
+        return self._control.state()["records"] == 0 and not self.runtime.services(PORTAL).ledger.open_batches()
 
     def counts(self) -> Counts:
         commands, scripts = of_ledger(self._redis)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.brokers import Brokers
-from benchmarks.contestants import ours
+from benchmarks.contestants import in_bulk, ours
 from benchmarks.measure import Standing
 
 if TYPE_CHECKING:
@@ -43,6 +43,30 @@ MODES: dict[type[ours.Ours], dict[str, float]] = {
         "ledger_commands": 78,
         "script_calls": 5.1,
         "requests": 0.12,
+    },
+    in_bulk.BulkOf50: {
+        "messages": 0.3,
+        "message_bytes": 800,
+        "broker_commands": 4,
+        "ledger_commands": 54,
+        "script_calls": 0.9,
+        "requests": 0.12,
+    },
+    in_bulk.BulkOf200: {
+        "messages": 0.3,
+        "message_bytes": 700,
+        "broker_commands": 4,
+        "ledger_commands": 53,
+        "script_calls": 0.8,
+        "requests": 0.12,
+    },
+    in_bulk.MirrorOnSqlite: {
+        "messages": 0.3,
+        "message_bytes": 800,
+        "broker_commands": 4,
+        "ledger_commands": 59,
+        "script_calls": 1.2,
+        "requests": 0.14,
     },
 }
 """Mode -> at most so many for each event, in batches of 200 records."""
