@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 FRESH_SECONDS: Final = 5.0
 """What is younger is not read again."""
-WAIT_SECONDS: Final = 5.0
-"""How long a scrape waits for a reading: half of Prometheus' usual time-out."""
+WAIT_SECONDS: Final = 4.0
+"""How long a scrape waits for the store, and then for ledger and broker: both together less than the usual 10 s."""
 STALE_SECONDS: Final = 60.0
 """What is older is not shown while a reading lasts."""
 _REQUEST_SECONDS: Final = 10.0
@@ -58,13 +58,10 @@ class Exporter:
 
     def collect(self, portal: str = "") -> Iterator[Metric]:
         """Yield all families; of one portal only what belongs to it."""
-        stored, ledger = self._store.latest(self._wait_seconds), self._ledger.latest(self._wait_seconds)
-        found: dict[str, Snapshot[Any] | None] = {"store": stored, "ledger": ledger}
-        facts = None if ledger is None else ledger.value
-        if portal:
-            facts = facts and facts.only(portal)
-        else:
-            found["broker"] = self._broker.latest(self._wait_seconds)
+        found = self._parts() if portal else self._parts_and_broker()
+        stored, ledger = found["store"], found["ledger"]
+        facts: LedgerFacts | None = None if ledger is None else ledger.value
+        facts = facts and facts.only(portal) if portal else facts
         yield from _of_parts(found)
         if stored:
             of = _only(stored.value, portal) if portal else stored.value
@@ -81,6 +78,17 @@ class Exporter:
         """Return whether there is such a portal, as far as the store could be read."""
         self._store.latest(self._wait_seconds)
         return portal in self._names
+
+    def _parts(self) -> dict[str, Snapshot[Any] | None]:
+        """Read the store first: it names the portals whose ledgers are read."""
+        return {"store": self._store.latest(self._wait_seconds), "ledger": self._ledger.latest(self._wait_seconds)}
+
+    def _parts_and_broker(self) -> dict[str, Snapshot[Any] | None]:
+        self._broker.begin()
+        began = time.monotonic()
+        found = self._parts()
+        left = max(0.0, began + 2 * self._wait_seconds - time.monotonic())
+        return found | {"broker": self._broker.latest(min(left, self._wait_seconds))}
 
     def _read_store(self) -> StoredPortals:
         stored = read_store(self._runtime.store)
@@ -127,7 +135,7 @@ class _View:
 
 
 def application(exporter: Exporter) -> Callable[..., Iterable[bytes]]:
-    """Return the WSGI application: ``/metrics``, and ``/metrics/portal?name=NAME``."""
+    """Return the WSGI application: ``/metrics``, ``/metrics/portal?name=NAME``; ``/healthz``, which reads nothing."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         query = parse_qs(environ.get("QUERY_STRING", ""))
@@ -139,6 +147,9 @@ def application(exporter: Exporter) -> Callable[..., Iterable[bytes]]:
             registry.register(_View(exporter, portal))
             page: Iterable[bytes] = make_wsgi_app(registry)(environ | {"QUERY_STRING": ""}, start_response)
             return page
+        if path == "/healthz":
+            start_response("200 OK", [("Content-Length", "0")])
+            return []
         start_response("404 Not Found", [("Content-Type", "text/plain")])
         return [b"There is /metrics, and for each portal /metrics/portal?name=NAME\n"]
 

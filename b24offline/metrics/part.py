@@ -43,13 +43,18 @@ class Part(Generic[_T]):
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
 
+    def begin(self) -> None:
+        """Begin a new reading if one is due, and wait for nothing."""
+        with self._changed:
+            if self._age() > self._fresh() and self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=f"read-{self.name}", daemon=True)
+                self._thread.start()
+
     def latest(self, wait_seconds: float) -> Snapshot[_T] | None:
         """Return what was read last, after a new reading if that ends in time. None: it cannot be read."""
+        self.begin()
         with self._changed:
             if self._age() > self._fresh():
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name=f"read-{self.name}", daemon=True)
-                    self._thread.start()
                 self._changed.wait_for(lambda: self._thread is None, wait_seconds)
             return self._snapshot if self._age() <= max(self._stale_seconds, self._fresh()) else None
 

@@ -18,9 +18,11 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+from b24offline.monitoring import IssueCode
 from tests.compose.engine import Failed, NoEngine, run
 from tests.compose.new_folder import NewFolder
-from tests.compose.project import WORKERS, Project
+from tests.compose.project import WORKERS, Container, Project
+from tests.compose.prometheus import Prometheus
 from tests.support import waiting
 
 BROKERS = ("valkey", "rabbitmq")
@@ -28,7 +30,7 @@ RATE, SECONDS = 20, 25
 BACKLOG, BUSY = 200, 6
 """Objects changed at once before the kill, and steps that must wait in the workers' 8 children when it comes."""
 DRAIN_SECONDS = 400
-OUR_SERVICES = ("beat", "flower", "settle", "worker")
+OUR_SERVICES = ("beat", "flower", "metrics", "settle", "worker")
 KILL_MAIN = "kill -9 $(cat /proc/1/task/1/children)"
 """Ends what the container's init started; a signal to init itself is ignored from the inside."""
 
@@ -175,27 +177,45 @@ for name, port in (place.split(":") for place in sys.argv[1:]):
 """Prints the names that it can connect to."""
 
 
-def valkey_asks_and_flower_is_apart(project: Project) -> None:
-    """Expect that Valkey serves nobody without its password, and that Flower reaches no other container."""
-    [valkey], [flower], [settle] = (project.containers(service) for service in ("valkey", "flower", "settle"))
+def valkey_asks_and_watchers_are_apart(project: Project) -> None:
+    """Expect that Valkey serves nobody without its password, and that Flower and exporter reach only what they read."""
+    valkey, flower, settle, metrics = (
+        project.containers(name)[0] for name in ("valkey", "flower", "settle", "metrics")
+    )
     refused = run("docker", "exec", valkey.id, "valkey-cli", "ping").strip()
     expect(refused.startswith("NOAUTH"), f"Valkey asks for a password, not {refused}")
-    addresses = [
+    stores = ["valkey", "rabbitmq"] if project.broker == "rabbitmq" else ["valkey"]
+    portal, database = addresses(project, "emulator", 8000), addresses(project, "postgres", 5432)
+
+    def reached(container: Container, *more: str) -> list[str]:
+        places = ["valkey:6379", "rabbitmq:5672", "postgres:5432", *more]
+        return run("docker", "exec", container.id, "python", "-c", REACHES, *places).split()
+
+    found = reached(flower, *portal, *database)
+    expect(found == stores, f"Flower reaches {stores} alone, not {found}")
+    found = reached(metrics, *portal)
+    expect(found == [*stores, "postgres"], f"the exporter reaches the stores alone, not {found}")
+    expect({*stores, "postgres"} <= set(reached(settle)), "a worker reaches all stores")
+    say("Valkey asks for its password, Flower and the exporter reach nothing but what they read")
+
+
+def addresses(project: Project, service: str, port: int) -> list[str]:
+    """Return where a service may be found on all its networks."""
+    return [
         f"{network['IPAddress']}:{port}"
-        for service, port in (("postgres", 5432), ("emulator", 8000), ("beat", 1))
         for container in project.containers(service)
         for network in container.raw["NetworkSettings"]["Networks"].values()
     ]
 
-    stores = ["valkey", "rabbitmq"] if project.broker == "rabbitmq" else ["valkey"]
 
-    def reached(container: str) -> list[str]:
-        places = ["valkey:6379", "rabbitmq:5672", "postgres:5432", *addresses]
-        return run("docker", "exec", container, "python", "-c", REACHES, *places).split()
-
-    expect(reached(flower.id) == stores, f"Flower reaches {stores} alone, not {reached(flower.id)}")
-    expect({*stores, "postgres"} <= set(reached(settle.id)), "a worker reaches all stores")
-    say("Valkey asks for its password, Flower reaches nothing else")
+def prometheus_watches(project: Project) -> None:
+    """Expect that Prometheus has our rules, that the exporter reads all three parts, and that nothing fires."""
+    prometheus = Prometheus(project.prometheus_port)
+    wait_until(lambda: prometheus.values("b24offline_up") == [1, 1, 1], "store, ledger and broker are read", 90)
+    expect(prometheus.rules() >= len(IssueCode), f"our rules are loaded, not {prometheus.rules()}")
+    expect(prometheus.values("b24offline_portals") == [1], "one portal is counted")
+    expect(not prometheus.alerts(), f"nothing fires: {prometheus.alerts()}")
+    say(f"Prometheus scrapes the exporter, has {prometheus.rules()} rules, and none fires")
 
 
 def flower_shows_and_refuses(project: Project) -> None:
@@ -239,6 +259,7 @@ VERSIONS = {
     "valkey": "valkey-server --version",
     "postgres": "postgres --version",
     "rabbitmq": "rabbitmqctl version",
+    "prometheus": "prometheus --version",
 }
 
 
@@ -254,7 +275,8 @@ STEPS: tuple[Callable[[Project], None], ...] = (
     changes_survive_the_death_of_workers,
     changes_survive_restarts_of_everything,
     containers_are_confined,
-    valkey_asks_and_flower_is_apart,
+    valkey_asks_and_watchers_are_apart,
+    prometheus_watches,
     flower_shows_and_refuses,
     data_outlives_the_containers,
     workers_leave_in_time,

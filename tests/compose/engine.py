@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-OURS = ("B24_", "B24OFFLINE_", "CELERY_", "COMPOSE_", "FLOWER_", "WORKER_", "VALKEY_", "POSTGRES_")
+OURS = ("B24_", "B24OFFLINE_", "CELERY_", "COMPOSE_", "FLOWER_", "WORKER_", "VALKEY_", "POSTGRES_", "PROMETHEUS_")
 
 
 class NoEngine(Exception):

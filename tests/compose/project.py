@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,13 @@ from tests.support.ports import free_port
 from tests.support.waiting import NotInTime, wait_until
 
 IMAGE = "b24offline:compose-test"
+PROMETHEUS_IMAGE = "b24offline:compose-test-prometheus"
+PROMETHEUS_FOLDER = """FROM prom/prometheus
+USER root
+RUN mkdir -p /prometheus && chown nobody /prometheus
+USER nobody
+"""
+"""The official image has that folder; one that stands in for it may lack it."""
 USERS = {"postgres:17": "postgres", "rabbitmq:4": "rabbitmq"}
 """Image -> the user that its program runs as."""
 WORKERS = 2
@@ -58,23 +65,26 @@ class Container:
 class Project:
     """Build the image, make secrets and start everything. Remove all of it on exit; show the logs if it failed."""
 
-    def __init__(self, say: Callable[[str], None], *, broker: str = "valkey") -> None:
+    def __init__(
+        self, say: Callable[[str], None], *, broker: str = "valkey", variables: Mapping[str, str] | None = None
+    ) -> None:
         self._say = say
         self.broker = broker
         self._compose = find_compose()
         self._folder = tempfile.TemporaryDirectory(prefix="b24offline-compose-")
         self.secrets = Path(self._folder.name) / "secrets"
         self.name = f"b24offline-{secrets.token_hex(4)}"
-        self.flower_port = free_port()
+        self.flower_port, self.prometheus_port = free_port(), free_port()
         # Where a user sets it: the file that Compose reads and that the containers get.
         self._variables = Path(self._folder.name) / "demo.env"
-        self._variables.write_text(f"{DEMO.read_text('utf-8')}FLOWER_PORT={self.flower_port}\n", "utf-8")
+        self._variables.write_text(DEMO.read_text("utf-8") + self._own(variables or {}), "utf-8")
         self._environ = clean_environ(
             {
                 "B24OFFLINE_ENV": str(self._variables),
                 "B24OFFLINE_IMAGE": IMAGE,
                 "B24OFFLINE_SECRETS": str(self.secrets),
-                "COMPOSE_PROFILES": "flower,rabbitmq" if broker == "rabbitmq" else "flower",
+                "COMPOSE_PROFILES": "flower,monitoring" + (",rabbitmq" if broker == "rabbitmq" else ""),
+                "PROMETHEUS_IMAGE": PROMETHEUS_IMAGE,
                 **{
                     f"{user.upper()}_UID": run("docker", "run", "--rm", "--entrypoint", "id", image, "-u", user).strip()
                     for image, user in USERS.items()
@@ -82,10 +92,18 @@ class Project:
             }
         )
 
+    def _own(self, more: Mapping[str, str]) -> str:
+        given = {"FLOWER_PORT": self.flower_port, "PROMETHEUS_PORT": self.prometheus_port, **more}
+        return "".join(f"{name}={value}\n" for name, value in given.items())
+
+    def _build(self) -> None:
+        self._say("building the image")
+        run("docker", "build", "--network", "host", "--tag", IMAGE, ".", timeout_seconds=1200)
+        run("docker", "build", "--tag", PROMETHEUS_IMAGE, "-", stdin=PROMETHEUS_FOLDER)
+
     def __enter__(self) -> Self:
         try:
-            self._say("building the image")
-            run("docker", "build", "--network", "host", "--tag", IMAGE, ".", timeout_seconds=1200)
+            self._build()
             chosen = ("--rabbitmq",) if self.broker == "rabbitmq" else ()
             run(str(CHECKOUT / "compose" / "make-secrets"), "--demo", *chosen, str(self.secrets))
             self._say(f"starting the containers of {self.name}")

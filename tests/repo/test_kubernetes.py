@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
 KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text("utf-8"))
 FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.name != "kustomization.yaml")
-APART = {"migrate.yaml": "created by hand, before a version that asks for it"}
+APART = {
+    "migrate.yaml": "created by hand, before a version that asks for it",
+    "push.yaml": "only where B24_PUSH_URL is set: the process would not start",
+}
+CALL_PORTALS = {"worker", "settle", "push"}
 VERSIONS = ("1.29", "1.34")
 """Kubernetes versions whose schemas the manifests must fit: about the oldest that is served, and a new one."""
 
@@ -111,14 +115,49 @@ def test_disruption_budgets_select_pods_that_exist() -> None:
 
 @CONTAINER
 def test_pod_may_reach_what_its_settings_name(pod: dict[str, Any], container: dict[str, Any]) -> None:
-    component = container["name"]
-    reached = set()
-    for _, one in DOCUMENTS:
-        if one["kind"] == "NetworkPolicy" and _selects(one["spec"]["podSelector"], component):
-            reached |= {port["port"] for rule in one["spec"]["egress"] for port in rule["ports"]}
+    reached = allowed(container["name"], "egress")
     names = {one["name"] for one in container["env"]}
     assert {53, 6379} <= reached
     assert ("B24_DATABASE_URL_FILE" in names) == (5432 in reached)
+    assert (container["name"] in CALL_PORTALS) == (443 in reached)
+
+
+@CONTAINER
+def test_pod_is_reached_at_its_ports_alone(pod: dict[str, Any], container: dict[str, Any]) -> None:
+    ports = {one["containerPort"] for one in container.get("ports", ())}
+    assert allowed(container["name"], "ingress") == ports
+
+
+def test_exporter_knows_no_secret_of_an_application_and_runs_once() -> None:
+    [exporter] = [one for path, one in DOCUMENTS if path.name == "metrics.yaml" and one["kind"] == "Deployment"]
+    assert exporter["spec"]["replicas"] == 1
+    [pod] = [pod for name, pod in PODS if name == "metrics.yaml"]
+    [secret] = [volume["secret"] for volume in pod["volumes"] if "secret" in volume]
+    assert {item["key"] for item in secret["items"]} == {"redis_url", "database_url", "secret_key"}
+    [container] = pod["containers"]
+    annotations = exporter["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(container["ports"][0]["containerPort"])
+
+
+def test_services_lead_to_ports_that_pods_have() -> None:
+    services = [one for _, one in DOCUMENTS if one["kind"] == "Service"]
+    ports = {container["name"]: container.get("ports", ()) for _, _, container in CONTAINERS}
+    assert {one["metadata"]["name"] for one in services} == {"metrics", "push"}
+    for one in services:
+        component = one["spec"]["selector"]["app.kubernetes.io/component"]
+        [target] = [port["targetPort"] for port in one["spec"]["ports"]]
+        assert target in {port["name"] for port in ports[component]}
+
+
+def allowed(component: str, way: str) -> set[int]:
+    """Return the ports that the policies allow a pod, by "egress" or "ingress"."""
+    return {
+        port["port"]
+        for _, one in DOCUMENTS
+        if one["kind"] == "NetworkPolicy" and _selects(one["spec"]["podSelector"], component)
+        for rule in one["spec"].get(way, ())
+        for port in rule["ports"]
+    }
 
 
 def _selects(selector: dict[str, Any], component: str) -> bool:

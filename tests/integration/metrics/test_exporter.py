@@ -17,9 +17,11 @@ from b24offline.config import Config
 from b24offline.counters import BOUNDS_SECONDS
 from b24offline.ledger import BatchKind, Ledger, QueuedMessages
 from b24offline.metrics import DEFINITIONS, Exporter, serve
+from b24offline.metrics.exporter import WAIT_SECONDS
 from b24offline.runtime import Runtime
 from b24offline.supervisor import EmbeddedValkey
 from tests.support.core_events import TIMERS, entry_of, opened, pass_time, ran
+from tests.support.ports import free_port
 from tests.support.prometheus import promtool
 from tests.support.store_bench import PORTAL
 
@@ -189,6 +191,30 @@ def test_a_store_that_hangs_leaves_the_ledger_shown(runtime: Runtime, monkeypatc
         stop.set()
     assert time.monotonic() - began < 5
     assert (found["up{store}"], found["up{ledger}"]) == (0, 1)
+
+
+def test_a_scrape_ends_in_time_though_nothing_answers(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, wait = threading.Event(), 1.0
+    exporter = Exporter(runtime, fresh_seconds=0, wait_seconds=wait, stale_seconds=0)
+    for part in (exporter._store, exporter._ledger, exporter._broker):
+        monkeypatch.setattr(part, "_read", lambda: stop.wait(60))
+    with served(exporter) as url:
+        began = time.monotonic()
+        found = values(page(f"{url}/metrics"))
+        took = time.monotonic() - began
+        stop.set()
+    assert [found[f"up{{{part}}}"] for part in ("store", "ledger", "broker")] == [0, 0, 0]
+    assert took < 2.5 * wait
+    assert 2 * WAIT_SECONDS < 10, "that of Prometheus"
+
+
+def test_health_is_told_though_nothing_can_be_read(tmp_path: Path) -> None:
+    runtime = Runtime(
+        Config.load({"B24_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0", "B24_DATA_DIR": str(tmp_path)})
+    )
+    with served(Exporter(runtime)) as url:
+        assert page(f"{url}/healthz") == ""
+    runtime.close()
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics/portal", "/metrics/portal?name=a&name=b", "/metrics/portal?name=typo"])
