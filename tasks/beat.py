@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +41,10 @@ class SteadyScheduler(PersistentScheduler):
                 "Set B24_DATA_DIR to a folder that can be written to."
             )
         super().setup_schedule()
+        for entry in self.schedule.values():
+            if entry.task == TASK_TICK and not entry.total_run_count:
+                # Celery's own would wait one interval before the first one; so long no portal would be served.
+                entry.last_run_at = entry.default_now() - timedelta(seconds=config.tick_seconds)
 
     def tick(self, *args: Any, **options: Any) -> float:
         """Send one entry that is due. Return the seconds until the next."""

@@ -42,6 +42,8 @@ def poll(portal: str) -> str:
     for process_id in turn.opened:
         failpoint("poll.opened")
         send_dispatch(portal, process_id, lane=turn.lane)
+    if turn.subscribe:
+        bind.delay(portal)
     if turn.again and runtime.queued.begin(contract.TASK_POLL, [portal]):
         poll.delay(portal)
     return turn.reply

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from b24offline.delivery.poller import Poller
     from b24offline.delivery.portal_context import PortalContext
     from b24offline.delivery.portal_lifecycle import PortalLifecycle
+    from b24offline.delivery.subscriber import Subscriber
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +28,26 @@ class PollTurn:
         opened: process ids of the batches to dispatch.
         lane: that of the batches.
         again: whether a lane is due already, so that the next poll is asked for by a message.
+        subscribe: whether its events are to be subscribed now: this was the first poll of the portal.
     """
 
     reply: str
     opened: tuple[str, ...] = ()
     lane: str = ""
     again: bool = False
+    subscribe: bool = False
 
 
 class PollTurns:
     """Polls one portal, lane after lane."""
 
-    def __init__(self, portal: PortalContext, poller: Poller, lifecycle: PortalLifecycle) -> None:
+    def __init__(
+        self, portal: PortalContext, poller: Poller, lifecycle: PortalLifecycle, subscriber: Subscriber
+    ) -> None:
         self._portal = portal
         self._poller = poller
         self._lifecycle = lifecycle
+        self._subscriber = subscriber
         self._lanes = portal.config.all_lanes
 
     def take(self) -> PollTurn:
@@ -69,7 +75,14 @@ class PollTurns:
             self._portal.schedule.set_next(self._portal.name, self._portal.config.poll_interval_min_seconds)
             return PollTurn(f"{name} {polled.state}", polled.opened, DEFAULT_LANE)
         reply = f"{name} {polled.state}: {polled.received}"
-        return PollTurn(reply, polled.opened, name, again=self._schedule_next())
+        again = self._schedule_next()
+        return PollTurn(reply, polled.opened, name, again=again, subscribe=self._subscribes_now())
+
+    def _subscribes_now(self) -> bool:
+        """Return whether this poll was the first: nothing is subscribed before it, and no tick is waited for."""
+        if self._portal.portal.ledger_epoch is not None:
+            return False
+        return self._subscriber.due(self._portal.store.portals.get(self._portal.name))
 
     def _wait_seconds(self, lane: Lane, received: int, asked: int) -> float:
         """Return how long a lane waits after a poll. While signals are heard an idle one waits for long."""

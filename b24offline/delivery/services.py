@@ -42,7 +42,7 @@ class PortalServices(PortalContext):
         self.lifecycle = PortalLifecycle(self)
         self.dispatcher = Dispatcher(self, self.reader)
         self.dead_letter_queue = DeadLetterQueue(self)
-        self.polls = PollTurns(self, self.poller, self.lifecycle)
+        self.polls = PollTurns(self, self.poller, self.lifecycle, self.subscriber)
         self.sweeper = Sweeper(self, self.dead_letter_queue)
         self.waker = Waker(self)
         self.redriver = Redriver(self, self.poller, self.dispatcher)

@@ -29,6 +29,8 @@ FIRST_READY_SECONDS: Final = 20.0
 HUNG_SECONDS: Final = 120.0
 """A process that is silent for longer, while others are heard, hangs. A start with large imports must fit in."""
 _LOOK_SECONDS: Final = 0.25
+_FIRST_LOOK_SECONDS: Final = 0.05
+"""How often the first program is asked whether it is ready: all others wait for it."""
 _LISTEN_SECONDS: Final = 1.0
 
 
@@ -106,14 +108,14 @@ class Supervisor:
             self._first.start()
             give_up = time.monotonic() + FIRST_READY_SECONDS
             while not self._signals and time.monotonic() < give_up and not self._ready(self._first.pid):
-                self._turn()
+                self._turn(_FIRST_LOOK_SECONDS)
         for child in self._others:
             if not self._signals:
                 child.start()
 
-    def _turn(self) -> None:
+    def _turn(self, seconds: float = _LOOK_SECONDS) -> None:
         """Wait for output, a death or a signal, and act on it."""
-        self._read(_LOOK_SECONDS)
+        self._read(seconds)
         for child in (*([self._first] if self._first else []), *self._others):
             child.look_after()
         self._listen()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from b24offline.contract import TASK_TICK
 from b24offline.settings import celeryconfig
 from b24offline.tasks import app
 from b24offline.tasks.beat import SteadyScheduler
@@ -62,3 +63,10 @@ def test_beat_uses_it() -> None:
 def test_an_unusable_folder_ends_beat_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"cannot start\.\nBeat cannot keep .* B24_DATA_DIR to a folder"):
         Beat(Path("/proc/none/schedule"))
+
+
+def test_the_first_tick_is_sent_at_once_and_a_sweep_is_not(tmp_path: Path) -> None:
+    beat = Beat(tmp_path / "schedule")
+    beat.scheduler.tick()
+    assert beat.sent == [TASK_TICK]
+    beat.scheduler.close()
