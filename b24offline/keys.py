@@ -111,7 +111,9 @@ unreadable = _one("unreadable")
 oversized = _one("oversized")
 """What a portal sent that was larger than it may be, in words."""
 one_by_one = _one("one_by_one")
-"""Records are reserved one by one, as answers were too large."""
+"""How many records are reserved by one call at most, as answers were too large."""
+batch_sizes = _one("batch_sizes")
+"""Hash of lanes -> how many records the next call asks for, where that is more than when little arrives."""
 too_large = _one("too_large")
 """Set of reserved records that are larger than an answer may be."""
 cached_bytes = _one("cached_bytes")

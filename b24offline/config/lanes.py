@@ -16,6 +16,8 @@ from b24offline.config import validators as values
 from b24offline.contract import QUEUE_EVENTS
 
 DEFAULT_LANE: Final = "default"
+LARGEST_BATCH: Final = 500
+"""Records that one reserving call brings, at most."""
 PRIORITY_WORTH_MS: Final = 1000
 """Milliseconds of waiting that one step of priority is worth."""
 
@@ -30,6 +32,7 @@ class Lane(BaseModel):
         filter: as `B24_FILTER`; filters of lanes may overlap.
         order: as `B24_ORDER`.
         batch_size: as `B24_BATCH_SIZE`.
+        batch_size_max: as `B24_BATCH_SIZE_MAX`; without one 500, or the batch size where that is given.
         interval_min_seconds: between polls while records keep coming.
         interval_max_seconds: between polls while the lane stays empty.
         priority: 0 to 60; each step counts as a second of waiting when lanes compete.
@@ -42,10 +45,22 @@ class Lane(BaseModel):
     filter: Annotated[Mapping[str, str | int], BeforeValidator(values.record_filter)] = {}
     order: Annotated[Mapping[str, Literal["ASC", "DESC"]], BeforeValidator(values.record_order)] = {"ID": "ASC"}
     batch_size: Annotated[int, Field(ge=1, le=500)] = 50
+    batch_size_max: Annotated[int, Field(ge=1, le=500)] | None = None
     interval_min_seconds: Seconds = 1.0
     interval_max_seconds: Seconds = 30.0
     priority: Annotated[int, Field(ge=0, le=60)] = 0
     queue: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = QUEUE_EVENTS
+
+    @property
+    def largest(self) -> int:
+        """Records of one call while batches are full."""
+        given = self.batch_size if "batch_size" in self.model_fields_set else LARGEST_BATCH
+        return max(self.batch_size, self.batch_size_max or given)
+
+
+def next_batch_size(lane: Lane, received: int) -> int:
+    """Return how many records to ask for after a call that brought so many: twice as many, within the lane's bounds."""
+    return min(lane.largest, max(lane.batch_size, 2 * received))
 
 
 def lanes_from_json(value: object) -> object:

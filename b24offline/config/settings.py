@@ -1,8 +1,7 @@
 """The one configuration of a deployment: frozen, typed, read from the environment once.
 
-`Config.load()` reads `B24_*` and `CELERY_BROKER_URL`; nothing else in the package reads the environment,
-and no `.env` file is read. The descriptions of the fields are the source of `docs/settings.md` and
-`.env.example`.
+`Config.load()` reads `B24_*` and `CELERY_BROKER_URL`; nothing else in the package reads the environment, and no `.env`
+file is read. The descriptions of the fields are the source of `docs/settings.md` and `.env.example`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,21 +20,21 @@ from pydantic import (
 
 from b24offline.config import rules
 from b24offline.config import validators as values
+from b24offline.config.batch_settings import BatchSettings
 from b24offline.config.env import config_error, read_environment
 from b24offline.config.fields import AMQP, SECRET, Names, PrimaryName, Seconds
 from b24offline.config.lanes import DEFAULT_LANE, Lane, lanes_from_json
 from b24offline.config.push_settings import PushSettings
-from b24offline.config.rules import DEFAULT_REDIS_URL
 from b24offline.config.timers import Timers
 
 
-class Config(PushSettings):
+class Config(PushSettings, BatchSettings):
     """All settings of one deployment; the repr shows no secret. Descriptions document the fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
     redis_url: Annotated[str, AfterValidator(values.redis_url)] = Field(
-        default=DEFAULT_REDIS_URL,
+        default=rules.DEFAULT_REDIS_URL,
         description="Redis or Valkey that holds the ledger: open batches, leases, due times, rate limits.",
         json_schema_extra=SECRET,
     )
@@ -149,7 +148,7 @@ class Config(PushSettings):
     lanes: Annotated[tuple[Lane, ...], BeforeValidator(lanes_from_json)] = Field(
         default=(),
         description=(
-            "JSON array of further lanes, each with a name and any of filter, order, batch_size, "
+            "JSON array of further lanes, each with a name and any of filter, order, batch_size, batch_size_max, "
             "interval_min_seconds, interval_max_seconds, priority, queue: see docs/lanes.md."
         ),
     )
@@ -384,6 +383,7 @@ class Config(PushSettings):
             filter=self.filter,
             order=self.order,
             batch_size=self.batch_size,
+            batch_size_max=self.largest_batch,
             interval_min_seconds=self.poll_interval_min_seconds,
             interval_max_seconds=self.poll_interval_max_seconds,
         )

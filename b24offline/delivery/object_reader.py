@@ -1,5 +1,8 @@
 """Reads the current state of objects: many in one request ahead of their runs, or one when it is missing.
 
+Many are read by list where a list answers all that `get` does. What a list leaves out, refuses or answers in another
+shape is asked for by `get`: only that tells an object that is gone from one that may not be read.
+
 Raises `PortalError` of the call; an object that the portal no longer has is a snapshot without data, not an error.
 """
 
@@ -7,23 +10,22 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from b24offline import keys
-from b24offline.errors import B24OfflineError, ObjectNotFound
+from b24offline.delivery.bulk_reads import Get, requests_for
+from b24offline.errors import AnswerTooLarge, B24OfflineError, ObjectNotFound
 from b24offline.events import ObjectKey, object_in
 from b24offline.ledger import Snapshot
-from b24offline.rest import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from b24offline.delivery.bulk_reads import Listing
     from b24offline.delivery.portal_context import PortalContext
     from b24offline.events import JSON, Catalogue, ObjectRead
-    from b24offline.rest import PortalClient
-
-BATCH: Final = 50
-"""Reads that fit into one request."""
+    from b24offline.rest import BatchAnswer, PortalClient
 
 
 class NotReadable(B24OfflineError):
@@ -36,6 +38,15 @@ class ForeignAnswer(B24OfflineError):
     """The portal answered a read with something else than the object. Tried again as any error of a step."""
 
     actor = "developer"
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What one request brought: objects, errors of single ones, and those that a list did not answer."""
+
+    snapshots: list[Snapshot] = field(default_factory=list)
+    errors: dict[ObjectKey, Exception] = field(default_factory=dict)
+    left: list[ObjectKey] = field(default_factory=list)
 
 
 class ObjectReader:
@@ -87,28 +98,34 @@ class ObjectReader:
 
         ``waits``: for a slot among the calls of the portal that are in flight.
         """
-        names = list(reads)
-        for start in range(0, len(names), BATCH):
-            part = names[start : start + BATCH]
-            commands = {f"o{i}": Command(reads[key].method, reads[key].params) for i, key in enumerate(part)}
-            read_ms = self._portal.ledger.now_ms()
-            answer = self._portal.client.batch(commands, waits=waits)
-            snapshots, errors = [], dict[ObjectKey, Exception]()
-            for i, key in enumerate(part):
-                error: Exception | None = answer.errors.get(f"o{i}")
-                data: JSON = None
-                try:
-                    if error is None:
-                        data = _object_in(answer.results.get(f"o{i}"), reads[key], key)
-                except ForeignAnswer as foreign:
-                    error = foreign
-                if error is None or isinstance(error, ObjectNotFound):
-                    snapshots.append(Snapshot(key, read_ms, data))
-                else:
-                    errors[key] = error
-            if snapshots:
-                self._note_answer(read_ms, snapshots[-1].object)
-            yield snapshots, errors
+        left: dict[ObjectKey, ObjectRead] = {}
+        for request in requests_for(reads, self._portal.config.read_by_get):
+            try:
+                answered = self._ask(request, waits=waits)
+            except AnswerTooLarge:
+                if all(isinstance(one, Get) for one in request):
+                    raise
+                answered = _Answered(left=[key for one in request for key in one.keys])
+            left |= {key: reads[key] for key in answered.left}
+            yield answered.snapshots, answered.errors
+        for request in requests_for(left):
+            answered = self._ask(request, waits=waits)
+            yield answered.snapshots, answered.errors
+
+    def _ask(self, request: Sequence[Get | Listing], *, waits: bool) -> _Answered:
+        """Send one request and sort what it brought."""
+        commands = {f"o{i}": one.command for i, one in enumerate(request)}
+        read_ms = self._portal.ledger.now_ms()
+        answer = self._portal.client.batch(commands, waits=waits)
+        answered = _Answered()
+        for name, one in zip(commands, request, strict=True):
+            if isinstance(one, Get):
+                _sort_get(answered, one, name, answer, read_ms)
+            else:
+                _sort_list(answered, one, name, answer, read_ms)
+        if answered.snapshots:
+            self._note_answer(read_ms, answered.snapshots[-1].object)
+        return answered
 
     def answered_seconds_ago(self, error: Exception, wait_seconds: float) -> float:
         """Return how long ago the portal was asked for an object and answered; infinity when nobody knows.
@@ -171,3 +188,27 @@ def _object_in(result: JSON, read: ObjectRead, key: ObjectKey) -> JSON:
         return object_in(result, read)
     except ValueError as error:
         raise ForeignAnswer(f"portal {key.portal}: {read.method} did not answer with {key}: {error}") from None
+
+
+def _sort_get(answered: _Answered, one: Get, name: str, answer: BatchAnswer, read_ms: int) -> None:
+    error: Exception | None = answer.errors.get(name)
+    data: JSON = None
+    try:
+        if error is None:
+            data = _object_in(answer.results.get(name), one.read, one.key)
+    except ForeignAnswer as foreign:
+        error = foreign
+    if error is None or isinstance(error, ObjectNotFound):
+        answered.snapshots.append(Snapshot(one.key, read_ms, data))
+    else:
+        answered.errors[one.key] = error
+
+
+def _sort_list(answered: _Answered, one: Listing, name: str, answer: BatchAnswer, read_ms: int) -> None:
+    """Sort what a list brought. Nothing of it is an error yet: `get` tells for each object."""
+    try:
+        found = {} if name in answer.errors else one.found(answer.results.get(name))
+    except ValueError:
+        found = {}
+    answered.snapshots.extend(Snapshot(key, read_ms, row) for key, row in found.items())
+    answered.left.extend(key for key in one.keys if key not in found)

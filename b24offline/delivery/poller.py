@@ -73,15 +73,18 @@ class Poller:
             self._bounds.note_refused(lease.reason)
             return PollResult(lease.reason)
         failpoint("poll.leased")
-        asked = self._bounds.batch_size(lane.batch_size)
+        asked = self._bounds.batch_size(lane)
         batch = self._reserved(lease, ReserveOrder(asked, lane.order, lane.filter))
         if isinstance(batch, tuple):
             return PollResult("adopted", len(batch), batch, asked)
         if not isinstance(batch, Batch):
+            if batch == "empty":
+                self._bounds.note_received(lane, 0, asked)
             return PollResult(batch, asked=asked)
         self._bounds.note_batch(batch)
-        self._open(batch, BatchKind.POLLED, lease=lease, lane=lane.name)
         received = len(batch.records) + len(batch.malformed)
+        self._open(batch, BatchKind.POLLED, lease=lease, lane=lane.name)
+        self._bounds.note_received(lane, received, asked)
         return PollResult("opened", received, (batch.process_id,), asked)
 
     def adopt(self) -> tuple[str, ...]:
@@ -147,7 +150,7 @@ class Poller:
         try:
             reply = self._reserve(lease, order)
         except (PortalError, RateLimited, StoreError) as error:
-            self._bounds.note_answer(error)
+            self._bounds.note_answer(error, order.limit)
             # The store is asked for tokens only, before anything is sent.
             if not isinstance(error, PortalError) or error.executed == "no":
                 self._fencing.release(lease)

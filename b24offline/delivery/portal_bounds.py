@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final, Literal
 
 from b24offline import keys
+from b24offline.config import next_batch_size
 from b24offline.errors import AnswerTooLarge
 from b24offline.events import MalformedRecord, Record
 from b24offline.ledger import MEMORY_SHARE, memory_share, note_oversized, noted_broker
@@ -14,6 +15,7 @@ from b24offline.rest import MOST_TOO_LARGE, OVERSIZED, TOO_LARGE
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from b24offline.config import Lane
     from b24offline.delivery.portal_context import PortalContext
     from b24offline.events import Batch
     from b24offline.ledger import Entry
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ONE_BY_ONE_SECONDS: Final = 3600.0
-"""How long records are reserved one by one after an answer that was too large."""
+"""How long few records are reserved by one call, or one by one, after an answer that was too large."""
+FEW: Final = 50
+"""For so many at most the next call asks after an answer that was too large; one by one only after another one."""
 TOO_LARGE_SECONDS: Final = 3600
 Closed = Literal["ledger_full", "broker_full", "too_large"]
 
@@ -45,15 +49,29 @@ class PortalBounds:
             return "too_large"
         return None
 
-    def batch_size(self, wanted: int) -> int:
-        """Return how many records may be asked for."""
-        return 1 if self._redis.exists(keys.one_by_one(self._ledger.stem)) else wanted
+    def batch_size(self, lane: Lane) -> int:
+        """Return how many records are asked for: many after full batches, few after answers that were too large."""
+        wanted = lane.batch_size
+        if lane.largest > lane.batch_size:
+            wanted = min(lane.largest, max(wanted, self._portal.lanes.batch_size(lane.name)))
+        most = self._redis.get(keys.one_by_one(self._ledger.stem))
+        return min(wanted, int(most)) if most else wanted
 
-    def note_answer(self, error: Exception) -> None:
-        """After the error of a reserving call: if its answer was too large, records are reserved one by one."""
+    def note_received(self, lane: Lane, received: int, asked: int) -> None:
+        """After a reserving call: how many records does the next one ask for?"""
+        size = next_batch_size(lane, received)
+        if lane.largest > lane.batch_size and size != asked:
+            self._portal.lanes.note_batch_size(lane.name, size if size > lane.batch_size else 0)
+
+    def note_answer(self, error: Exception, asked: int) -> None:
+        """After the error of a reserving call: if its answer was too large, fewer records are reserved, or one by one.
+
+        ``asked``: for how many records.
+        """
         if isinstance(error, AnswerTooLarge):
             milliseconds = max(1, round(ONE_BY_ONE_SECONDS * self._portal.config.time_scale * 1000))
-            self._redis.set(keys.one_by_one(self._ledger.stem), 1, px=milliseconds)
+            most = FEW if asked > FEW else 1
+            self._redis.set(keys.one_by_one(self._ledger.stem), most, px=milliseconds)
             self._note(f"{error.method}: {error.description}")
 
     def note_refused(self, reason: str) -> None:

@@ -105,6 +105,7 @@ class LaneSchedule:
         self._redis = redis
         self._key = keys.lanes(stem)
         self._signals = keys.signals(stem)
+        self._sizes = keys.batch_sizes(stem)
         self._set, self._wake = redis.register_script(_SET_LANE), redis.register_script(_WAKE)
 
     def waited_ms(self, lanes: Iterable[str]) -> dict[str, int]:
@@ -135,6 +136,17 @@ class LaneSchedule:
         for name, least in least_seconds.items():
             args += [name, milliseconds(least)]
         return int(self._wake(keys=[self._key, self._signals], args=args)) / 1000
+
+    def batch_size(self, lane: str) -> int:
+        """Return how many records the next call for a lane asks for; 0 where nothing was noted."""
+        return int(self._redis.hget(self._sizes, lane) or 0)
+
+    def note_batch_size(self, lane: str, size: int) -> None:
+        """Note how many records the next call for a lane asks for; 0: as many as when little arrives."""
+        if size:
+            self._redis.hset(self._sizes, lane, size)
+        else:
+            self._redis.hdel(self._sizes, lane)
 
     def signals(self) -> Signals:
         """Return what is known of the portal's signals."""

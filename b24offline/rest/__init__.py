@@ -5,6 +5,7 @@ from b24offline.rest.bodies import TooLarge
 from b24offline.rest.call_slots import NotAnswering
 from b24offline.rest.circuit import CallRules
 from b24offline.rest.client import BatchAnswer, Command, RestClient
+from b24offline.rest.list_reading import list_command, list_of, listed_objects
 from b24offline.rest.listing import LIST_PAGE, METHODS, Listed, ObjectLister
 from b24offline.rest.oauth import TokenSource
 from b24offline.rest.offline_orders import ClearOrder, NackOrder, NackRules, ReserveOrder, UnsafeCall
@@ -100,8 +101,11 @@ __all__ = [
     "exchange_refresh",
     "fingerprint",
     "is_writing",
+    "list_command",
+    "list_of",
     "listed_events",
     "listed_handlers",
+    "listed_objects",
     "make_session",
     "portal_facts",
     "retry_expired_token",

@@ -26,6 +26,7 @@ def test_a_deletion_of_an_object_that_exists_is_ignored(start_stack: Callable[..
     refused = {"status": 400, "code": "ERROR_ARGUMENT", "where": {"id": hidden}}
     stack.control.fault("crm.deal.get", "error", **refused)
     stack.control.fault("batch/crm.deal.get", "error", **refused)
+    stack.control.fault("batch/crm.deal.list", "error", status=400, code="ERROR_ARGUMENT")
     for deal in (there, hidden):
         stack.control.raise_event("ONCRMDEALDELETE", {"FIELDS": {"ID": deal}}, entity="crm_deal", id=deal)
     wait_until(lambda: stack.counters.get("events_acknowledged", 0) == 4 and stack.settled(), "the deletions ran")

@@ -8,7 +8,7 @@ from typing import Final
 from redis import Redis
 
 from b24offline import keys
-from b24offline.config import Config
+from b24offline.config import DEFAULT_LANE, Config
 from tests.faults.evidence import Bounds, Holding
 
 MOST_ROWS: Final = 500
@@ -36,5 +36,5 @@ def held(redis: Redis, stem: str) -> Holding:
 
 def allowed(config: Config) -> Bounds:
     """Return how much a portal may have in the ledger of a deployment with these settings."""
-    one_batch = config.batch_size * config.max_record_bytes
+    one_batch = config.all_lanes[DEFAULT_LANE].largest * config.max_record_bytes
     return Bounds(MOST_ROWS, ENVELOPE * config.max_record_bytes, OVERHEAD * (config.portal_ledger_bytes + one_batch))

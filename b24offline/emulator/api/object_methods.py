@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from b24offline.emulator.state import StoredObject
 
 Method = Callable[[Call], Result]
-_MULTI_FIELDS: Final = ("PHONE", "EMAIL")
+_MULTI_FIELDS: Final = ("PHONE", "EMAIL", "WEB", "IM", "LINK")
+"""A list shows them when they are named; no mask selects them."""
 
 
 def classic_methods(entity: str) -> dict[str, Method]:
@@ -62,15 +63,30 @@ def _classic_delete(entity: str, call: Call) -> Result:
 
 
 def _classic_list(entity: str, call: Call) -> Result:
-    rows = (found.data for found in call.portal.objects.alive(entity))
+    rows = (found.data for found in _candidates(entity, call))
     page, total, following = _listed(call, rows, str.upper)
     select = [str(name).upper() for name in call.params.mapping("select").values()]
-    hidden = [name for name in _MULTI_FIELDS if name not in select]
-    rows_shown = []
-    for row in page:
-        fields = listing.shown(row, select, str.upper, "ID")
-        rows_shown.append({name: value for name, value in fields.items() if name not in hidden})
-    return Result(rows_shown, total, following)
+    return Result([_classic_row(row, select) for row in page], total, following)
+
+
+def _candidates(entity: str, call: Call) -> Iterable[StoredObject]:
+    """Return the objects that a filter by ids can mean; all of them without one."""
+    ids = call.params.mapping("filter").get("@ID")
+    if not isinstance(ids, dict | list):
+        return call.portal.objects.alive(entity)
+    wanted = sorted({int(str(one)) for one in (ids.values() if isinstance(ids, dict) else ids) if str(one).isdigit()})
+    return filter(None, (call.portal.objects.get(entity, str(number)) for number in wanted))
+
+
+def _classic_row(row: Mapping[str, Any], select: list[str]) -> dict[str, Any]:
+    """Return the fields of a row that were asked for: `*` is all but user fields, `UF_*` is those."""
+    masked = [name for name in select if name != "UF_*"] or ["ID"] * bool(select)
+    fields = listing.shown(row, masked, str.upper, "ID")
+    if select:
+        fields = {name: value for name, value in fields.items() if not name.startswith("UF_") or name in select}
+    if "UF_*" in select:
+        fields |= {name: value for name, value in row.items() if name.startswith("UF_")}
+    return {name: value for name, value in fields.items() if name not in _MULTI_FIELDS or name in select}
 
 
 def _classic_fields(entity: str, _call: Call) -> Result:

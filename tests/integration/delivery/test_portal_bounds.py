@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from b24offline import keys
+from b24offline.config import Lane
 from b24offline.delivery import portal_bounds
 from b24offline.ledger import BatchKind, noted_oversized
 from b24offline.rest import offline_queue
@@ -114,6 +115,27 @@ def test_after_an_answer_that_is_too_large_records_come_one_by_one(acme: Deploym
     assert (polled.received, polled.asked) == (1, 1)
     acme.redis.delete(keys.one_by_one(acme.ledger.stem))
     assert acme.poller.poll(LANE).asked == LANE.batch_size
+
+
+def test_a_batch_grows_with_what_arrives_and_an_answer_that_is_too_large_makes_it_small(acme: Deployment) -> None:
+    growing, asked = Lane(name="default"), []
+    acme.changes(*map(str, range(1, 221)))
+    for _ in range(3):
+        polled = acme.poller.poll(growing)
+        asked.append((polled.asked, polled.received))
+        acme.later(TIMERS.poll_lease_seconds + 1)
+    assert asked == [(50, 50), (100, 100), (200, 70)]
+    assert acme.poller.poll(growing).asked == 140
+    assert acme.poller.poll(growing).asked == 50, "after a poll that found nothing"
+    assert not acme.redis.exists(keys.batch_sizes(acme.ledger.stem)), "an idle portal keeps nothing"
+    acme.services.lanes.note_batch_size("default", 500)
+    acme.changes("400", "401", "402", "403")
+    acme.desk.answer_bytes = 350
+    assert acme.poller.poll(growing).state == "adopted"
+    acme.desk.answer_bytes = 1 << 20
+    acme.later(TIMERS.poll_lease_seconds + 1)
+    acme.services.lanes.note_batch_size("default", 500)
+    assert acme.poller.poll(growing).asked == 50, "and not one by one"
 
 
 def test_records_larger_than_an_answer_stop_neither_polls_nor_adoption(acme: Deployment) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b24offline.config import Config, Lane, choose
+from b24offline.config import Config, Lane, choose, next_batch_size
 from b24offline.errors import ConfigError
 
 NAMES = ("a", "b", "c")
@@ -87,3 +87,27 @@ def test_a_flood_of_the_highest_priority_does_not_starve_the_others() -> None:
     assert turns.count("calm") >= 2
     longest = max(len(run) for run in "".join("f" if name == "flood" else " " for name in turns).split())
     assert longest <= 125, "a lane waited longer than the priority is worth"
+
+
+@pytest.mark.parametrize(
+    ("variables", "bounds"),
+    [
+        ({}, (50, 500)),
+        ({"B24_BATCH_SIZE": "20"}, (20, 20)),
+        ({"B24_BATCH_SIZE_MAX": "200"}, (50, 200)),
+        ({"B24_BATCH_SIZE": "20", "B24_BATCH_SIZE_MAX": "100"}, (20, 100)),
+        ({"B24_BATCH_SIZE": "20", "B24_BATCH_SIZE_MAX": "10"}, (20, 20)),
+    ],
+)
+def test_a_batch_size_that_is_given_stays_unless_a_larger_one_is_given_too(
+    variables: dict[str, str], bounds: tuple[int, int]
+) -> None:
+    default = Config.load(variables).all_lanes["default"]
+    assert (default.batch_size, default.largest) == bounds
+
+
+def test_a_batch_grows_while_it_is_full_and_shrinks_with_what_arrives() -> None:
+    grows = Lane(name="any")
+    sizes = [next_batch_size(grows, received) for received in (0, 10, 50, 100, 200, 400, 500, 300, 90, 3)]
+    assert sizes == [50, 50, 100, 200, 400, 500, 500, 500, 180, 50]
+    assert next_batch_size(Lane(name="any", batch_size=20), 20) == 20

@@ -1,0 +1,35 @@
+"""The settings of reading much at once: how many records, and which objects by list."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from b24offline.config.fields import Names
+from b24offline.config.lanes import LARGEST_BATCH
+
+
+class BatchSettings(BaseModel):
+    """A part of `Config`."""
+
+    batch_size_max: Annotated[int, Field(ge=1, le=500)] | None = Field(
+        default=None,
+        description=(
+            "Records reserved by one call while batches are full, 1 to 500; B24_BATCH_SIZE is for when little arrives. "
+            "Empty: 500, or B24_BATCH_SIZE where that is set."
+        ),
+    )
+    read_by_get: Names = Field(
+        default=(),
+        description=(
+            "Entities, separated by commas, whose objects are read one by one in a batch even where their list could "
+            "answer fifty at once, e.g. crm_deal: for a portal whose list leaves fields out."
+        ),
+    )
+
+    @property
+    def largest_batch(self) -> int:
+        """Records of one call while batches are full: a batch size that is given alone stays as it is."""
+        if self.batch_size_max is not None:
+            return self.batch_size_max
+        given: int = getattr(self, "batch_size", LARGEST_BATCH)
+        return given if "batch_size" in self.model_fields_set else LARGEST_BATCH
