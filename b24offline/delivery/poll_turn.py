@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from b24offline import keys
 from b24offline.config import DEFAULT_LANE, choose
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from b24offline.delivery.portal_context import PortalContext
     from b24offline.delivery.portal_lifecycle import PortalLifecycle
     from b24offline.delivery.subscriber import Subscriber
+
+
+LONG_TICKS: Final = 2
+"""An interval of more ticks than that is long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +53,13 @@ class PollTurns:
         self._lifecycle = lifecycle
         self._subscriber = subscriber
         self._lanes = portal.config.all_lanes
+        self._half_tick_seconds = portal.config.tick_seconds / 2
 
     def take(self) -> PollTurn:
         """Poll the lane that has waited longest, and say when the portal is due again."""
-        name = choose(self._lanes, self._portal.lanes.waited_ms(self._lanes))
+        early_ms = round(self._half_tick_seconds * 1000)
+        waited_ms = self._portal.lanes.waited_ms(self._lanes)
+        name = choose(self._lanes, {lane: waited + early_ms for lane, waited in waited_ms.items()})
         if name is None:
             return PollTurn("no lane is due", again=self._schedule_next())
         lane, began_ms = self._lanes[name], self._portal.ledger.now_ms()
@@ -106,6 +113,9 @@ class PollTurns:
         """Make the portal due when its next lane is. Return whether one is due already."""
         waited = self._portal.lanes.waited_ms(self._lanes)
         wait = max(0.0, -max(waited.values()) / 1000)
+        if wait > LONG_TICKS * self._portal.config.tick_seconds:
+            # A tick finds it up to a tick later: half a tick sooner, a long interval is as long as it is set.
+            wait -= self._half_tick_seconds
         # As far off as tick itself puts it: while polls take longer than that, each would bring a second one along.
         self._portal.schedule.set_next(self._portal.name, wait or self._portal.config.poll_interval_max_seconds)
         return wait <= 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from b24offline import keys
+from tests.support.core_events import PORTAL, PREFIX
 from tests.support.deployment import Deployment
 
 if TYPE_CHECKING:
@@ -56,3 +57,23 @@ def test_a_record_behind_a_fresh_signal_is_none_that_was_missed(redis: Redis, tm
     acme.changes("1")
     idle(acme)
     assert idle(acme) == 150.0
+
+
+def test_a_long_interval_is_due_half_a_tick_sooner_as_a_tick_finds_it_later(redis: Redis, tmp_path: Path) -> None:
+    acme = Deployment(redis, tmp_path)
+    acme.services.schedule.seed([PORTAL])
+    assert idle(acme) == 30.0
+    wait_ms = redis.zscore(keys.polls(PREFIX), PORTAL) - acme.ledger.now_ms()
+    assert 29_000 < wait_ms <= 29_500
+    acme.redis.hset(keys.lanes(acme.ledger.stem), "default", f"{acme.ledger.now_ms() + 450} 30000 0")
+    assert acme.services.polls.take().reply == "default empty: 0", "and is polled then, not put off"
+    acme.redis.hset(keys.lanes(acme.ledger.stem), "default", f"{acme.ledger.now_ms() + 5_000} 30000 0")
+    assert acme.services.polls.take().reply == "no lane is due"
+
+
+def test_a_short_interval_stays_as_it_is(redis: Redis, tmp_path: Path) -> None:
+    acme = Deployment(redis, tmp_path)
+    acme.services.schedule.seed([PORTAL])
+    acme.changes("1")
+    acme.services.polls.take()
+    assert redis.zscore(keys.polls(PREFIX), PORTAL) - acme.ledger.now_ms() > 900
