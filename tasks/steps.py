@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, Final, overload
 
 from billiard import current_process
 from celery import Task, shared_task
@@ -27,6 +27,7 @@ from b24offline.events import NO_RULES, Event, ObjectKey, RetryRules, routes
 from b24offline.failpoints import failpoint
 from b24offline.ledger import STEP_STRIDE, Snapshot, StepLease, StepLimits
 from b24offline.rest import StepClient
+from b24offline.settings import config
 from b24offline.tasks.celery_app import app
 from b24offline.tasks.chains import StepHeader
 from b24offline.tasks.fusing import LIMIT_SHARE, Follower, follower_of
@@ -98,6 +99,9 @@ class Work:
         return self._services.ledger.now_ms()
 
 
+UNNOTED_SHARE: Final = 1 / 60
+"""Part of a lease in which the steps of one message follow each other without telling the ledger: its lease is fresh,
+and it holds for them all. Where a step fails, the ledger is told before the error is counted."""
 _current: ContextVar[Work | None] = ContextVar("b24offline_work", default=None)
 
 
@@ -204,30 +208,38 @@ def _run_in_lease(task: Step, header: StepHeader, args: tuple[Any, ...], kwargs:
     if lease is None:
         end_chain(task)
         return "nothing to do: finished, replaced, or delivered twice"
-    return _run_step(task, services, _Begun(header, lease, position, time.monotonic()), args, kwargs)
+    return _run_step(task, services, _Begun(header, lease, position, position, time.monotonic()), args, kwargs)
 
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A step that has its lease. ``since``: when its message began, on the monotonic clock."""
+    """A step that has its lease.
+
+    Attributes:
+        header, lease: its own.
+        position: its own.
+        noted: that of the step for which the ledger has the lease; an earlier one of the same message, perhaps.
+        since: when its message began, on the monotonic clock.
+    """
 
     header: StepHeader
     lease: StepLease
     position: int
+    noted: int
     since: float
 
 
 def _run_step(
     task: Step, services: PortalServices, begun: _Begun, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    header, lease, position = begun.header, begun.lease, begun.position
+    header, lease, noted = begun.header, begun.lease, begun.noted
     work = Work(lease.event, header.pipeline, lease.tries, lease.failures, services, lease.seen_ms)
     if header.gives_event:
         args = (lease.event, *args)
     ended: Exception | None = None
     passed: tuple[Any, ...] = ()
     try:
-        with lease_renewer().renewing(services.ledger, header.run, header.attempt, position, limits_of(task)):
+        with lease_renewer().renewing(services.ledger, header.run, header.attempt, noted, limits_of(task)):
             result = run_handler(task, work, args, kwargs)
         following: Any = task.request.chain
         if following and not following[-1].get("immutable"):
@@ -239,13 +251,15 @@ def _run_step(
         follow(services, services.ledger.succeed(header.run, header.attempt))
         raise ended from None
     if ended is not None:
+        # The error counts for this step; a lease that was lost meanwhile is refused with whatever is recorded.
+        lease = _note(services, begun, begun.position) or lease
         return after_error(task, services, header, lease, ended)
     if header.last or not task.request.chain:
         follow(services, services.ledger.succeed(header.run, header.attempt))
         return result
     if follower := _in_this_message(task, begun):
         return _go_on(task, services, begun, follower, passed)
-    services.ledger.pass_on(header.run, header.attempt, position)
+    services.ledger.pass_on(header.run, header.attempt, noted)
     failpoint("step.passed")
     return result
 
@@ -262,7 +276,10 @@ def _in_this_message(task: Step, begun: _Begun) -> Follower | None:
 def _go_on(task: Step, services: PortalServices, begun: _Begun, follower: Follower, passed: tuple[Any, ...]) -> Any:
     """Run the next step, with what it is passed. A retry of it goes on by its own message."""
     header, position = follower.header, follower.header.step * STEP_STRIDE
-    lease = services.ledger.go_on(header.run, header.attempt, begun.position, position, begun.lease)
+    lease: StepLease | None = begun.lease
+    noted = begun.noted
+    if time.monotonic() - begun.since > config.timers.lease_seconds * UNNOTED_SHARE:
+        lease, noted = _note(services, begun, position), position
     if lease is None:
         end_chain(task)
         return "nothing to do: finished or replaced"
@@ -270,12 +287,20 @@ def _go_on(task: Step, services: PortalServices, begun: _Begun, follower: Follow
     with follower.entered(task.request, passed) as request:
         end_chain(task)
         try:
-            next_begun = _Begun(header, lease, position, begun.since)
+            next_begun = _Begun(header, lease, position, noted, begun.since)
             result = _run_step(follower.task, services, next_begun, request.args, request.kwargs)
         except Retry as retry:
             return f"goes on by message: {retry}"
         task.request.chain = request.chain
     return result
+
+
+def _note(services: PortalServices, begun: _Begun, position: int) -> StepLease | None:
+    """Tell the ledger at which step the run is. Return the lease of that step, None where it was lost."""
+    if position == begun.noted:
+        return begun.lease
+    header = begun.header
+    return services.ledger.go_on(header.run, header.attempt, begun.noted, position, begun.lease)
 
 
 def run_handler(task: Any, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

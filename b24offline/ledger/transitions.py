@@ -56,7 +56,35 @@ def _many_text(names: tuple[str, ...]) -> str:
 @cache
 def _for_schema(text: str, schema: int) -> str:
     # Kept once: texts of its own for each of ten thousand portals would take a worker two gigabytes.
-    return f"local SCHEMA = {schema}\n{OBSERVE_LUA}{text}"
+    prelude, mark, body = text.partition(_BODY)
+    return f"local SCHEMA = {schema}\n{needed(OBSERVE_LUA + prelude, body)}{mark}{body}"
+
+
+_DEFINITION: Final = re.compile(r"^local (?:function )?(\w+)(?=[ (])")
+_WORD: Final = re.compile(r"[A-Za-z_]\w*")
+
+
+def needed(prelude: str, body: str) -> str:
+    """Return what is left of a prelude when nothing stays that neither a script nor the rest of it names. Pure.
+
+    A script makes all functions of its prelude anew each time, which takes longer than its own commands. A definition
+    begins with ``local`` at the begin of a line and ends with the next line that is not indented, ``end`` or a bracket
+    included; other lines stay as they are.
+    """
+    blocks: list[tuple[str | None, list[str]]] = []
+    for line in prelude.splitlines():
+        found = _DEFINITION.match(line)
+        if found or not blocks or not (line[:1] in {" ", ""} or line in {"end", "}"}):
+            blocks.append((found[1] if found else None, []))
+        if not line.startswith("--"):
+            blocks[-1][1].append(line)
+    wanted = set(_WORD.findall(body))
+    kept: list[str] = []
+    for name, lines in reversed(blocks):  # what a definition names stands before it
+        if name is None or name in wanted:
+            wanted.update(_WORD.findall("\n".join(lines)))
+            kept[:0] = lines
+    return "\n".join(kept) + "\n"
 
 
 def registered(redis: Redis, name: str, schema: int = contract.LEDGER_SCHEMA) -> Script:

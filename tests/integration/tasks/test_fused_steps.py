@@ -73,6 +73,12 @@ def _forget() -> None:
 
 
 @pytest.fixture
+def _told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger is told of each step, as of those that follow some time after the message began."""
+    monkeypatch.setattr(steps, "UNNOTED_SHARE", 0.0)
+
+
+@pytest.fixture
 def services(deployed: Callable[..., Runtime]) -> PortalServices:
     return deployed().services("acme")
 
@@ -115,6 +121,11 @@ def names() -> list[str]:
     return [name for name, _ in trail]
 
 
+def scripts_run(redis: Redis) -> int:
+    found = redis.info("commandstats")["cmdstat_evalsha"]
+    return int(found["calls"]) - int(found["failed_calls"])
+
+
 def state(services: PortalServices, run: RunRef) -> tuple[str, ...]:
     return services.ledger.run_fields(run.run, "state", "failures", "position")
 
@@ -130,8 +141,42 @@ def test_all_steps_run_in_the_first_message(
     deliver(redis)
     assert trail == ALL
     assert waiting(redis) == []
-    assert state(services, handed) == ("succeeded", "0", "2000000")
+    assert state(services, handed)[:2] == ("succeeded", "0")
     assert TASK_SETTLE in str(redis.lrange("b24offline.settle", 0, -1))
+
+
+@pytest.mark.usefixtures("_told")
+def test_a_message_that_takes_long_tells_the_ledger_of_each_step(
+    begin: Callable[..., RunRef], services: PortalServices, redis: Redis
+) -> None:
+    handed = begin()
+    deliver(redis)
+    assert trail == ALL
+    assert state(services, handed) == ("succeeded", "0", "2000000")
+
+
+def test_steps_that_follow_at_once_cost_the_ledger_nothing(begin: Callable[..., RunRef], redis: Redis) -> None:
+    begin()
+    before = scripts_run(redis)
+    deliver(redis)
+    assert names() == ["one", "two", "three"]
+    assert scripts_run(redis) - before == 2, "its begin and its end"
+
+
+def test_a_lease_that_was_lost_meanwhile_records_no_error(
+    begin: Callable[..., RunRef], services: PortalServices, redis: Redis
+) -> None:
+    handed = begin()
+
+    def overdue_and_wrong() -> None:
+        pass_time(redis, services.ledger, 3600)
+        assert services.ledger.take_overdue().runs[0].run == handed.run
+        raise ValueError("late")
+
+    moods["two"] = [overdue_and_wrong]
+    deliver(redis)
+    assert state(services, handed)[:2] == ("ready", "0"), "an error of a replaced attempt was counted"
+    assert "three" not in names()
 
 
 def test_a_message_that_comes_twice_runs_nothing_again(begin: Callable[..., RunRef], redis: Redis) -> None:
@@ -223,6 +268,7 @@ def test_late_in_its_time_limit_a_message_takes_no_further_step(
     assert (names(), waiting(redis)) == (["one"], ["two"])
 
 
+@pytest.mark.usefixtures("_told")
 def test_a_run_that_was_handed_out_again_meanwhile_goes_no_further(
     begin: Callable[..., RunRef], services: PortalServices, redis: Redis
 ) -> None:
@@ -239,6 +285,7 @@ def test_a_run_that_was_handed_out_again_meanwhile_goes_no_further(
     assert state(services, handed)[0] == "ready"
 
 
+@pytest.mark.usefixtures("_told")
 def test_a_step_whose_record_is_gone_does_not_run(
     begin: Callable[..., RunRef], services: PortalServices, redis: Redis
 ) -> None:
