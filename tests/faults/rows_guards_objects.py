@@ -19,7 +19,7 @@ SCALE = 0.005
 @without("age of runs that the portal refuses", red=("stuck",), drain_seconds=10, scale=SCALE)
 def refused_without_end(stage: Stage) -> None:
     """The portal answers for no object at all; with the guard on the record is nacked after its age."""
-    for method in ("crm.deal.get", "batch/crm.deal.get", "batch/crm.deal.list"):
+    for method in ("crm.deal.get", "batch/crm.deal.get"):
         stage.control.fault(method, "error", status=500)
     stage.change(1)
     stage.noted("the portal refuses all objects")
