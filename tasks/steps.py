@@ -31,6 +31,7 @@ from b24offline.settings import config
 from b24offline.tasks.celery_app import app
 from b24offline.tasks.chains import StepHeader
 from b24offline.tasks.fusing import LIMIT_SHARE, Follower, follower_of
+from b24offline.tasks.lighter_tracebacks import drop_traceback, lighten_traceback
 from b24offline.tasks.process import current_runtime, lease_renewer
 from b24offline.tasks.publish import follow
 from b24offline.tasks.step_errors import after_error, end_chain
@@ -153,6 +154,14 @@ class Step(Task):  # type: ignore[type-arg] # a subscript exists in the stubs on
         if throw:
             raise asked
         return asked
+
+    def on_retry(self, exc: Any, task_id: Any, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002 - Celery's
+        """Keep little of the traceback."""
+        drop_traceback(einfo)
+
+    def on_failure(self, exc: Any, task_id: Any, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
+        """Keep little of the traceback."""
+        lighten_traceback(einfo)
 
     def replace(self, sig: Any) -> Any:
         """Raise `ConfigError` inside a run: the replacement would not know its run, and its outcome would be lost."""
