@@ -58,6 +58,10 @@ suspects = _one("suspects")
 """Sorted set of calls that may last, as calls like them brought no answer, by the end of their lease."""
 callers = _one("callers")
 """Sorted set of threads that call portals, by when they were counted last."""
+refreshes = _each("refreshes")
+"""Sorted set of the refreshes of tokens under way at an authorization server, by when they began."""
+auth_silent = _each("auth_silent")
+"""Exists while an authorization server has brought no answer lately."""
 broker_full = _one("broker_full")
 """Why nothing is polled: what the broker has too much of, or too little. Exists as long as that was seen lately."""
 broker_unseen = _one("broker_unseen")

@@ -24,7 +24,7 @@ from b24offline.events import routes as loaded_routes
 from b24offline.ledger import PollSchedule, QueuedMessages, connect, note_refused_message, other_schema
 from b24offline.monitoring import IssueWebhook, log_alarms
 from b24offline.reconciliation import Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests
-from b24offline.rest import CallRules, Http, RateLimiter, TokenSource, make_session
+from b24offline.rest import AuthServers, CallRules, Http, RateLimiter, TokenSource, make_session
 from b24offline.store import Cipher, Mirror, Store, load_or_create_key
 
 if TYPE_CHECKING:
@@ -153,7 +153,10 @@ class Runtime:
     @cached_property
     def tokens(self) -> TokenSource:
         """The tokens of all portals."""
-        return TokenSource(self.store.tokens, self.http)
+        slots = self.rate_limiter.slots
+        late_seconds = slots.rules.late_seconds
+        servers = AuthServers(self.redis, slots, key_prefix=self.config.redis_key_prefix, late_seconds=late_seconds)
+        return TokenSource(self.store.tokens, self.http, servers=servers)
 
     def ensure_configured_portal(self) -> Portal | None:
         """Bring the portal of the configuration into the store, once a process. None: the configuration names none."""

@@ -1,5 +1,6 @@
 """The portal over HTTP: one client, tokens, the rate limit, and the guarded offline queue."""
 
+from b24offline.rest.auth_servers import AuthServers
 from b24offline.rest.authorization import Grant, authorize_link, code_from, exchange_code, exchange_refresh
 from b24offline.rest.bodies import TooLarge
 from b24offline.rest.call_slots import NotAnswering
@@ -62,6 +63,7 @@ __all__ = [
     "TOO_LARGE",
     "UNINSTALLED",
     "UPDATED",
+    "AuthServers",
     "BatchAnswer",
     "CallRules",
     "ClearOrder",

@@ -7,13 +7,15 @@ Two checks keep processes from using one refresh token twice:
 2. the pair's version: a pair is stored, or an authorization recorded as lost, only while the version it was made from
    is current.
 
-A new pair is stored before it is used, since the old refresh token may be invalid by then.
+A new pair is stored before it is used, since the old refresh token may be invalid by then. While the authorization
+server does not answer few processes ask it, and none waits for another one's answer.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from b24offline.errors import (
@@ -32,6 +34,7 @@ from b24offline.rest.token_endpoint import Client, token_answer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from b24offline.rest.auth_servers import AuthServers
     from b24offline.rest.transport import Http
 
 _log = logging.getLogger(__name__)
@@ -93,11 +96,19 @@ class TokenSource:
     """The tokens of all portals, for one process; safe for its threads.
 
     A claim ends when no request can be under way any more. After a failed refresh no process tries again for
-    ``_RETRY_SECONDS``. ``sleep`` waits.
+    ``_RETRY_SECONDS``. ``servers`` None: as many ask as want to. ``sleep`` waits.
     """
 
-    def __init__(self, store: TokenStore, http: Http, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        store: TokenStore,
+        http: Http,
+        *,
+        servers: AuthServers | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._store = store
+        self._servers = servers
         self._http = http
         self._claim_seconds = http.connect_timeout_seconds + http.read_timeout_seconds + _MARGIN_SECONDS
         self._sleep = sleep
@@ -163,7 +174,7 @@ class TokenSource:
                 if pair := self._exchanged(portal, tokens):
                     return pair
                 continue
-            if wait.failed or (wait.seconds and time.monotonic() >= give_up):
+            if wait.failed or (wait.seconds and (time.monotonic() >= give_up or self._is_silent(portal))):
                 raise RateLimited(name, wait.seconds)
             self._sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_POLL_SECONDS)
@@ -173,7 +184,11 @@ class TokenSource:
 
         Return None when another pair was stored meanwhile.
         """
-        body = self._reply(portal, tokens)
+        try:
+            body = self._reply(portal, tokens)
+        except RateLimited as put_off:
+            self._store.delay_refresh(portal.name, tokens.version, put_off.wait_seconds)
+            raise
         if isinstance(body, AuthLost):
             self._give_up(portal, tokens, body)
             return None
@@ -197,10 +212,14 @@ class TokenSource:
         return pair if named is None else None
 
     def _reply(self, portal: Portal, tokens: Tokens) -> Mapping[str, object] | PortalError:
-        """Ask the authorization server; return the body with the pair, or the error."""
+        """Ask the authorization server; return the body with the pair, or the error. Raise RateLimited if put off."""
         client = Client(portal.client_id, portal.client_secret, portal.auth_url)
         grant = {"grant_type": "refresh_token", "refresh_token": tokens.refresh}
-        return token_answer(self._http, portal.name, client, **grant)
+        request = partial(token_answer, self._http, portal.name, client, **grant)
+        return self._servers.ask(portal.name, portal.auth_url, request) if self._servers else request()
+
+    def _is_silent(self, portal: Portal) -> bool:
+        return self._servers is not None and self._servers.is_silent(portal.auth_url)
 
     def _save(self, name: str, pair: Tokens, member_id: str | None, named_endpoint: str | None = None) -> bool:
         """Store a pair, with retries: if it is lost, an administrator has to authorize again."""
