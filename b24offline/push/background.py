@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
@@ -36,6 +37,16 @@ class Background:
             return False
         return True
 
+    def repeat(self, work: Callable[[], object], pause_seconds: float) -> None:
+        """Do this in a thread of its own, now and after each pause."""
+
+        def again() -> None:
+            while True:
+                _attempt(work)
+                time.sleep(pause_seconds)
+
+        threading.Thread(target=again, name="repeating", daemon=True).start()
+
     def finish(self) -> None:
         """Wait until everything that was added is done."""
         self._waiting.join()
@@ -43,11 +54,14 @@ class Background:
     def _work(self) -> None:
         while True:
             work = self._waiting.get()
-            try:
-                work()
-            except (B24OfflineError, RedisError) as error:
-                log.error("message not acted upon", extra={"why": str(error), "error": type(error).__name__})  # noqa: TRY400 - a sentence
-            except Exception:
-                log.exception("message not acted upon")  # the boundary of one message: the next is another portal's
-            finally:
-                self._waiting.task_done()
+            _attempt(work)
+            self._waiting.task_done()
+
+
+def _attempt(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except (B24OfflineError, RedisError) as error:
+        log.error("message not acted upon", extra={"why": str(error), "error": type(error).__name__})  # noqa: TRY400 - a sentence
+    except Exception:
+        log.exception("message not acted upon")  # the boundary of one message: the next is another portal's

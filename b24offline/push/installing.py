@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from b24offline.events import Portal
-    from b24offline.push.message import Message
     from b24offline.rest import Grant
     from b24offline.runtime import Runtime
+    from b24offline.store import Installation
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +31,18 @@ _LABEL: Final = "of a message"
 """Stands for the portal in errors, as long as nobody knows which one it is."""
 
 
-def install(runtime: Runtime, message: Message) -> str | None:
+def install(runtime: Runtime, message: Installation) -> str | None:
     """Store the portal of an installation and its tokens. Return its name, None where nothing was proved or stored.
 
     The refresh token of the message is exchanged, at our authorization server and as our application. Its answer says
     whose the token is and where that portal is; the message's word for it counts for nothing.
+
+    Raise the error of a server that does not answer: it can be tried again.
     """
     exchanged = _exchanged(runtime, message)
     if exchanged is None:
         return None
+    failpoint("push.exchanged")
     client, grant = exchanged
     if grant.member_id != message.member_id:
         log.error("installation refused: its token belongs to another account", extra={"member": message.member_id})
@@ -58,7 +61,7 @@ def install(runtime: Runtime, message: Message) -> str | None:
     return name
 
 
-def _exchanged(runtime: Runtime, message: Message) -> tuple[Client, Grant] | None:
+def _exchanged(runtime: Runtime, message: Installation) -> tuple[Client, Grant] | None:
     """Return the application and the pair that a refresh token was exchanged for; None where it is none of ours."""
     for client in _clients(runtime, message.member_id):
         try:

@@ -1,6 +1,7 @@
 """Take one message of a portal: bound it, prove it, decide, act. The answer says no more than whether it was taken.
 
-A signal is a hint: whatever goes wrong here, polls bring the records.
+A signal is a hint: whatever goes wrong here, polls bring the records. An installation comes once, and its tokens with
+it: it is stored before it is answered.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import RedisError
 
 from b24offline.errors import BrokerUnavailable, StoreUnavailable
+from b24offline.failpoints import failpoint
 from b24offline.push.form import Malformed, parse_form
 from b24offline.push.installing import install
 from b24offline.push.limits import Limits
 from b24offline.push.message import Action, Proof, decide, message_of, proved
 from b24offline.push.proving import is_of, look_whether_uninstalled
 from b24offline.rest import SIGNAL
+from b24offline.store import Installation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -75,7 +78,7 @@ class Receiver:
         try:
             return self._received(message)
         except (RedisError, StoreUnavailable) as error:
-            log.error("message lost, polls bring the records", extra={"why": type(error).__name__})  # noqa: TRY400
+            log.error("message not taken, polls bring the records", extra={"why": type(error).__name__})  # noqa: TRY400
             return UNAVAILABLE
 
     def _received(self, message: Message) -> int:
@@ -96,6 +99,7 @@ class Receiver:
         return TAKEN
 
     def _act(self, action: Action, portals: Iterable[str]) -> None:
+        failpoint(f"push.{action.value}")
         for name in portals:
             if action is Action.WAKE and self._runtime.services(name).waker.wake():
                 self._ask(self._broker.poll, name)
@@ -107,13 +111,26 @@ class Receiver:
     def _install(self, message: Message, proof: Proof) -> int:
         if proof is not Proof.PROVED and not self._limits.take_call():
             return TOO_MANY
-        return TAKEN if self._background.add(partial(self._installed, message)) else TOO_MANY
+        installation = Installation(message.member_id, message.application_token, message.refresh_token)
+        if not self._runtime.store.installations.keep(installation):
+            return TOO_MANY
+        failpoint("push.kept")
+        # Where there is no room, `resume` takes it up.
+        self._background.add(partial(self._installed, installation))
+        return TAKEN
 
-    def _installed(self, message: Message) -> None:
-        name = install(self._runtime, message)
+    def resume(self) -> None:
+        """Act upon installations that are stored: those of a process that died, and those that failed before."""
+        while installation := self._runtime.store.installations.take():
+            self._installed(installation)
+
+    def _installed(self, installation: Installation) -> None:
+        failpoint("push.proving")
+        name = install(self._runtime, installation)
+        self._runtime.store.installations.done(installation)
         if name is None:
             return
-        self._limits.note_proved(message.member_id, message.application_token)
+        self._limits.note_proved(installation.member_id, installation.application_token)
         self._runtime.poll_soon(name)
         self._ask(self._broker.poll, name)
 

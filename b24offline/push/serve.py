@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from b24offline.errors import ConfigError
 from b24offline.push.background import Background
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from b24offline.runtime import Runtime
 
 log = logging.getLogger(__name__)
+
+RESUME_SECONDS: Final = 15.0
+"""How often stored installations are looked for."""
 
 
 class CeleryBroker:
@@ -40,12 +43,15 @@ def serve(runtime: Runtime) -> None:
     # Made now, by one thread.
     _ = (runtime.store, runtime.redis, runtime.rounds, runtime.queued, runtime.http, runtime.tokens)
     background = Background()
-    app = WebApp(Receiver(runtime, CeleryBroker(runtime), background).receive)
+    receiver = Receiver(runtime, CeleryBroker(runtime), background)
+    app = WebApp(receiver.receive)
     try:
         server = make_server(app, config.push_listen)
     except OSError as error:
         raise ConfigError(f"B24_PUSH_LISTEN: {config.push_listen} cannot be listened at: {error.strerror}.") from None
     log.info("listening for portals", extra={"address": config.push_listen, "url": str(config.push_url)})
+
+    background.repeat(receiver.resume, RESUME_SECONDS)
 
     def stop(_signal: int, _frame: Any) -> None:
         raise SystemExit(0)

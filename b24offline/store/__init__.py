@@ -2,6 +2,7 @@
 
 from b24offline.store.cipher import Cipher, load_or_create_key
 from b24offline.store.dead_letters import DeadLetter, DeadLetters, Selection
+from b24offline.store.installations import Installation, Installations
 from b24offline.store.mirror import Mirror, MirrorRow, Reading
 from b24offline.store.portals import Portals
 from b24offline.store.schema import PORTALS
@@ -13,6 +14,8 @@ __all__ = [
     "Cipher",
     "DeadLetter",
     "DeadLetters",
+    "Installation",
+    "Installations",
     "Mirror",
     "MirrorRow",
     "Portals",

@@ -39,15 +39,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Dialect, Engine
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Version of these tables, kept in the database beside them."""
 
 READABLE_FROM: Final = 1
 """The oldest version that may work on these tables, kept beside it: raised by a step that does more than add."""
 
-STEPS: Final[Mapping[int, tuple[str, ...]]] = {1: ()}
+STEPS: Final[Mapping[int, tuple[str, ...]]] = {1: (), 2: ()}
 """Version -> the statements that lead to the next one; SQLite and PostgreSQL understand both. Tables that are missing
-are made after them: 2 has those of the application tokens.
+are made after them: 2 has that of the application tokens, 3 that of the installations.
 """
 
 
@@ -121,6 +121,17 @@ APPLICATION_TOKENS: Final = Table(
     info={"binds": ("portal",)},
 )
 """What proves that a message comes from a portal."""
+
+INSTALLATIONS: Final = Table(
+    "installations",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("message", Text, nullable=False, info={"secret": True}),
+    Column("received_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    info={"binds": ("id",)},
+)
+"""Installations that portals have told us of and that are not done yet."""
 
 DEAD_LETTERS: Final = Table(
     "dead_letters",

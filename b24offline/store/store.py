@@ -7,7 +7,7 @@ made after fork; its methods may be called from several threads.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import Engine, delete, select, update
 
@@ -16,10 +16,19 @@ from b24offline.store.application_tokens import ApplicationTokens
 from b24offline.store.audit import AuditLog
 from b24offline.store.database import begin_exclusive, make_engine, transaction
 from b24offline.store.dead_letters import DeadLetters
+from b24offline.store.installations import Installations
 from b24offline.store.mirror import Mirror
 from b24offline.store.portal_rows import PortalRows
 from b24offline.store.portals import Portals
-from b24offline.store.schema import APPLICATION_TOKENS, DEAD_LETTERS, PORTALS, migrate, place_of, secrets_of
+from b24offline.store.schema import (
+    APPLICATION_TOKENS,
+    DEAD_LETTERS,
+    INSTALLATIONS,
+    PORTALS,
+    migrate,
+    place_of,
+    secrets_of,
+)
 from b24offline.store.tokens import TokenPairs
 
 if TYPE_CHECKING:
@@ -28,6 +37,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
     from b24offline.store.cipher import Cipher
+
+_WITH_SECRETS: Final = (PORTALS, APPLICATION_TOKENS, INSTALLATIONS, DEAD_LETTERS)
 
 
 class Pruned(NamedTuple):
@@ -49,6 +60,7 @@ class Store:
         portals: with observed and desired states.
         tokens: pairs of tokens, and who refreshes one.
         application_tokens: what proves that a message comes from a portal.
+        installations: those that portals have told us of and that are not done yet.
         dead_letters: records that were given up until a person acts.
         audit: what operators did.
     """
@@ -66,6 +78,7 @@ class Store:
         self.tokens = TokenPairs(rows)
         self.portals = Portals(rows, self.tokens)
         self.application_tokens = ApplicationTokens(self.engine, cipher)
+        self.installations = Installations(self.engine, cipher)
         self.dead_letters = DeadLetters(self.engine, cipher, clock)
         self.audit = AuditLog(self.engine, clock)
         self._cipher = cipher
@@ -102,7 +115,7 @@ class Store:
         """
         with transaction(self.engine) as connection:
             begin_exclusive(connection)
-            return sum(self._reencrypt(connection, table) for table in (PORTALS, APPLICATION_TOKENS, DEAD_LETTERS))
+            return sum(self._reencrypt(connection, table) for table in _WITH_SECRETS)
 
     def _reencrypt(self, connection: Connection, table: Table) -> int:
         count = 0

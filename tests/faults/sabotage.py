@@ -13,7 +13,7 @@ from b24offline.delivery import SettlePlan, SettleView, settlement, settler
 from b24offline.events import Event, Record, parse_record
 from b24offline.ledger import Ledger, SettleLease, fencing
 from b24offline.rest import RestClient, offline_orders
-from tests.faults import sabotage_bounds, sabotage_bulk, sabotage_portal, sabotage_queue
+from tests.faults import sabotage_bounds, sabotage_bulk, sabotage_portal, sabotage_push, sabotage_queue
 from tests.faults.sabotage_portal import Put, Switch, rewritten
 
 VARIABLE: Final = "B24OFFLINE_TEST_WITHOUT"
@@ -116,5 +116,6 @@ GUARDS: Final[dict[str, Switch]] = {
     **sabotage_portal.GUARDS,
     **sabotage_bounds.GUARDS,
     **sabotage_bulk.GUARDS,
+    **sabotage_push.GUARDS,
 }
 """Guard -> how it is switched off in this process."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import tests.faults
-from tests.faults import sabotage, sabotage_bounds, sabotage_portal, sabotage_queue
+from tests.faults import sabotage, sabotage_bounds, sabotage_bulk, sabotage_portal, sabotage_push, sabotage_queue
 from tests.faults.row import rows
 
 SCRIPTS = sorted(each.name.removesuffix(".lua") for each in files("b24offline.ledger").joinpath("scripts").iterdir())
@@ -37,7 +37,7 @@ def test_a_switch_replaces_what_the_product_has(guard: str, monkeypatch: pytest.
 
 def test_every_guard_is_switched_off_by_a_row_that_must_turn_red() -> None:
     for module in pkgutil.iter_modules(tests.faults.__path__, "tests.faults."):
-        if module.name.startswith("tests.faults.rows_guards"):
+        if module.name.startswith("tests.faults.rows_"):
             importlib.import_module(module.name)
     off = {row.plan.variables[sabotage.VARIABLE]: row for row in rows() if sabotage.VARIABLE in row.plan.variables}
     assert off.keys() == sabotage.GUARDS.keys()
@@ -45,6 +45,6 @@ def test_every_guard_is_switched_off_by_a_row_that_must_turn_red() -> None:
 
 
 def test_no_two_switches_have_one_name() -> None:
-    tables = (sabotage_queue.GUARDS, sabotage_portal.GUARDS, sabotage_bounds.GUARDS)
-    names = [guard for table in tables for guard in table]
+    modules = (sabotage_queue, sabotage_portal, sabotage_bounds, sabotage_bulk, sabotage_push)
+    names = [guard for module in modules for guard in module.GUARDS]
     assert len(names) == len(set(names))

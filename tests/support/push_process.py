@@ -16,7 +16,10 @@ from tests.support.waiting import wait_until
 
 
 class PushProcess:
-    """The receiver on a free port; a context manager. ``variables`` are those of the deployment."""
+    """The receiver on a free port."""
+
+    module = "b24offline"
+    """What Python runs; it takes the commands of the command line."""
 
     def __init__(self, folder: Path) -> None:
         self.log_path = folder / "push.log"
@@ -33,7 +36,7 @@ class PushProcess:
         """Start it and wait until it answers."""
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "b24offline", "push"],
+                [sys.executable, "-m", self.module, "push"],
                 env=child_environ({**variables, **self.variables, **more}),
                 stdout=log,
                 stderr=subprocess.STDOUT,
