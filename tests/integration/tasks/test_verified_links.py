@@ -36,7 +36,7 @@ connection = app.connection_for_write(connect_timeout=10)
 connection.connect()
 connection.default_channel.queue_declare("b24offline.test.verified", auto_delete=True)
 """
-LINKS = ("portal", "token server", "Redis ledger", "Redis broker", "AMQPS", "PostgreSQL")
+LINKS = ("portal", "token server", "Redis ledger", "Redis broker", "AMQPS", "PostgreSQL", "webhook of issues")
 
 
 @dataclass
@@ -64,6 +64,7 @@ class Site:
             "Redis ledger": self.valkey.port,
             "Redis broker": self.valkey.port,
             "AMQPS": self.request.getfixturevalue("rabbit").port if link == "AMQPS" else None,
+            "webhook of issues": rest.port,
             "PostgreSQL": database.port or 5432 if database else None,
         }[link]
         server = exit_.enter_context(TlsServer(shown, int(target or 0), postgres=database is not None))
@@ -81,6 +82,10 @@ class Site:
                 "Redis ledger": {"B24_REDIS_URL": f"rediss://{address}/0"},
                 "Redis broker": {"CELERY_BROKER_URL": f"rediss://{address}/0"},
                 "AMQPS": {"CELERY_BROKER_URL": f"amqps://guest:guest@{address}//"},
+                "webhook of issues": {
+                    "B24_ISSUE_WEBHOOK_URL": f"https://{address}/issues",
+                    "B24_ISSUE_WEBHOOK_SECRET": "a-secret-of-both-sides-0123456789",
+                },
             }[link]
         return server, found
 
@@ -104,6 +109,10 @@ def use(link: str, variables: dict[str, str], *, guarded: bool = True) -> None:
             runtime.store.portals.names()
         elif link == "Redis ledger":
             runtime.redis.ping()
+        elif runtime.webhook is not None:
+            why = runtime.webhook._post(b"{}")
+            if not why.startswith("status "):  # what stands behind is no receiver, and says so
+                raise ConnectionError(why)
         else:
             portal = runtime.ensure_configured_portal()
             if portal is not None and link == "token server":
