@@ -47,12 +47,18 @@ class Wanted:
 @click.command(cls=Audited)
 @click.argument("address", metavar="PORTAL-ADDRESS")
 @click.option("--name", default="", help="Our name for the portal. Default: its host.")
-@click.option("--client-id", default="", help="Client id of the application. Asked for where it is not known.")
-@click.option("--client-secret-file", type=click.File("r"), help="File with its secret. Asked for where not known.")
+@click.option("--client-id", default="", help="Client id of the application. Asked for if none is set.")
+@click.option("--client-secret-file", type=click.File("r"), help="File with its secret. Asked for if none is set.")
 @click.option("--auth-url", default="", help="Where codes and tokens are exchanged. Default: B24_AUTH_URL.")
-@click.option("--connector", default="", help="auth_connector of the queue. Default: B24_CONNECTOR.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=PORT, show_default=True, help="Port for the browser.")
-@click.option("--wait", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Longest wait, seconds.")
+@click.option("--connector", default="", help="Our name in the portal's queue. Default: B24_CONNECTOR.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=PORT, show_default=True, help="Port for the way back.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=600.0,
+    show_default=True,
+    help="Longest wait, seconds.",
+)
 def auth(
     address: str,
     name: str,
@@ -66,7 +72,7 @@ def auth(
     """Connect a portal: let its administrator authorize the application, then store the tokens.
 
     PORTAL-ADDRESS is what the browser shows, such as acme.bitrix24.com. A portal that is connected already gets new
-    tokens; so one is mended that lost its authorization. The link can be opened on another machine: then paste the
+    tokens, which also mends one that lost its authorization. The link can be opened on another machine: then paste the
     address at which the browser ends.
     """
     endpoint = endpoint_of(address)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -11,6 +14,7 @@ from b24offline.doctor import Check, CheckState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_INDENT: Final = " " * 9
 _COLOURS: Final = {CheckState.OK: "green", CheckState.WARNING: "yellow", CheckState.FAILED: "red"}
 
 
@@ -19,6 +23,15 @@ def show_checks(checks: Iterable[Check]) -> None:
     for check in checks:
         state = click.style(f"{check.state:<8}", fg=_COLOURS.get(check.state))
         subject = f"{check.portal}: {check.name}" if check.portal else check.name
-        click.echo(f"{state} {subject}: {check.finding}")
+        click.echo(f"{state} {_wrapped(f'{subject}: {check.finding}')}")
         if check.remedy:
-            click.echo(f"         -> {check.remedy}")
+            click.echo(f"{_INDENT}{_wrapped(f'-> {check.remedy}', '   ')}")
+
+
+def _wrapped(text: str, more: str = "") -> str:
+    """Return the text behind the state, in lines that fit a terminal; elsewhere it is one line."""
+    if not sys.stdout.isatty():
+        return text
+    width = max(40, shutil.get_terminal_size().columns) - len(_INDENT)
+    lines = textwrap.wrap(text, width, subsequent_indent=more, break_long_words=False, break_on_hyphens=False)
+    return f"\n{_INDENT}".join(lines)

@@ -24,7 +24,11 @@ def upgrade() -> None:
 @db.command(cls=Audited)
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Age in days. Default: B24_RETENTION_DAYS.")
 def prune(days: float | None) -> None:
-    """Delete old ended dead letters, removed portals, and stale objects of the mirror. The workers do so daily."""
+    """Delete what is old and done. The workers do so daily.
+
+    These are dead letters that ended, portals that were removed, and objects of the mirror that were deleted or whose
+    portal is gone.
+    """
     runtime = load_runtime()
     pruned = runtime.store.prune(days or runtime.config.retention_days, keep=runtime.config.portal_name)
     click.echo(

@@ -112,7 +112,10 @@ def redrive(runtime: Runtime, dead_letters: Sequence[DeadLetter], as_json: bool)
 @changing("dropped")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def drop(runtime: Runtime, dead_letters: Sequence[DeadLetter], as_json: bool, yes: bool) -> None:
-    """Acknowledge the records of dead letters without running them."""
+    """Give dead letters up: delete their events from the portal's queue.
+
+    They never run. The records are acknowledged, and the dead letters end.
+    """
     if dead_letters and not yes:
         if as_json:
             raise Refusal(

@@ -34,9 +34,11 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
         command(Selection(ids, portal, event, reason, older), **more)
 
     for option in (
-        click.option("--older-than", "older", callback=_span, default="0s", help="Minimum age: 15m, 12h, 7d."),
-        click.option("--reason", default="", help="Beginning of the reason: ValueError."),
-        click.option("--event", default="", help="Name of the event: ONCRMDEALUPDATE."),
+        click.option(
+            "--older-than", "older", callback=_span, default="0s", help="Minimum age, such as 15m, 12h or 7d."
+        ),
+        click.option("--reason", default="", help="Beginning of the reason, such as ValueError."),
+        click.option("--event", default="", help="Name of the event, such as ONCRMDEALUPDATE."),
         click.option("--portal", default="", help="Name of the portal."),
     ):
         filtered = option(filtered)

@@ -29,7 +29,8 @@ _LEFT_OUT = "Deleted objects stay in the mirror, because their events have no ro
 @click.option("--portal", default="", help="Only the subscriptions of this portal.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def events(scope: str, entity: str, routed: bool, portal: str, as_json: bool) -> None:
-    """List events: what they are about, who takes them, and since when they are subscribed.
+    """List events: what they are about, which pipelines take them, and since when they are
+    subscribed.
 
     Subscriptions are shown as the workers found them at their last look. No portal is called.
     """
@@ -40,7 +41,7 @@ def events(scope: str, entity: str, routed: bool, portal: str, as_json: bool) ->
         show_json(rows)
         return
     titles = ("event", "scope", "entity", "offline", "pipelines", "subscribed since")
-    show_table(titles, [tuple(_cell(row[title]) for title in titles) for row in rows])
+    show_table((*titles[:-1], "subscribed since (UTC)"), [tuple(_cell(row[title]) for title in titles) for row in rows])
     if left := unrouted_deletions(runtime.routes, runtime.catalogue):
         click.echo(f"{_LEFT_OUT}{', '.join(left)}")
 
@@ -51,7 +52,7 @@ def events(scope: str, entity: str, routed: bool, portal: str, as_json: bool) ->
 def bind(portal: str, dry_run: bool) -> None:
     """Subscribe the events that have a route. Workers do so by themselves, within seconds.
 
-    What is subscribed without a route is named, and left: see unbind.
+    Events that are subscribed and have no route are listed and kept; `unbind` ends them.
     """
     runtime = _loaded()
     for services in _polled(runtime, portal):
@@ -75,12 +76,12 @@ def bind(portal: str, dry_run: bool) -> None:
 @click.argument("names", metavar="[EVENT]...", nargs=-1)
 @click.option("--portal", default="", help="Name of the portal; all by default.")
 @click.option("--unrouted", is_flag=True, help="All events that are subscribed and have no route.")
-@click.option("--push", is_flag=True, help="The address for signals, when B24_PUSH_URL is unset.")
+@click.option("--push", is_flag=True, help="Those of signals; B24_PUSH_URL must be unset.")
 @click.option("--dry-run", is_flag=True, help="Only show what would end.")
 def unbind(names: tuple[str, ...], portal: str, unrouted: bool, push: bool, dry_run: bool) -> None:
-    """End subscriptions of our connector: of each EVENT, of all that have no route, or those of signals.
+    """End subscriptions: of each EVENT, of all events without a route, or of signals.
 
-    What waits in the portal's queue already stays there. An event that has a route is refused: workers would subscribe
+    What is in the portal's queue already stays there. An event that has a route is refused: workers would subscribe
     it again.
     """
     if [bool(names), unrouted, push].count(True) != 1:
@@ -184,5 +185,5 @@ def _is_meant(row: Mapping[str, object], scope: str, entity: str, *, routed: boo
 
 def _cell(value: str | list[str] | dict[str, str | None]) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {since or '?'}" for name, since in value.items()) or "-"
+        return ", ".join(f"{name} {(since or '?')[:16].replace('T', ' ')}" for name, since in value.items()) or "-"
     return (", ".join(value) or "-") if isinstance(value, list) else value

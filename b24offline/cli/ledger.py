@@ -32,7 +32,7 @@ def ledger() -> None:
 @ledger.command(cls=Audited)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def reset(yes: bool) -> None:
-    """Delete the ledger of all portals.
+    """Delete the ledger of all portals: what Redis holds of open events.
 
     This version then begins a new one and adopts open events.
     """

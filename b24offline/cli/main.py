@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "db": ("b24offline.cli.db:db", "Upgrade, prune and re-encrypt the database."),
 }
 """Name -> module and name of the command, and its summary."""
+_FIRST_STEPS: Final = "First steps: b24offline new, auth, doctor, up. Settings are environment variables, B24_*."
 
 
 class Commands(click.Group):
@@ -61,7 +62,7 @@ class Commands(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
-@click.group("b24offline", cls=Commands)
+@click.group("b24offline", cls=Commands, epilog=_FIRST_STEPS)
 @click.version_option(package_name="b24offline")
 def main() -> None:
     """Bring the offline events of Bitrix24 portals into Celery without losing one."""

@@ -115,7 +115,10 @@ FILES: Final = {
 @click.command()
 @click.argument("name")
 def new(name: str) -> None:
-    """Make the folder NAME with a pipeline, its test, and all that runs it."""
+    """Make the folder NAME with a pipeline, its test, and all that runs it.
+
+    Its README says how to go on.
+    """
     folder = Path(name)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", folder.name):
         raise Refusal(f"{name!r} is no name for a folder: use letters, digits, '-', '_' and '.'. Nothing was made.")

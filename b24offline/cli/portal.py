@@ -16,7 +16,7 @@ from b24offline.cli.audited import Audited
 from b24offline.cli.checked import checked, checked_address
 from b24offline.cli.output import Refusal, load_runtime, show_json, show_table
 from b24offline.cli.portal_import import import_portals
-from b24offline.cli.portal_view import TITLES, facts, open_batches, row
+from b24offline.cli.portal_view import columns, facts, open_batches
 from b24offline.events import DesiredState
 from b24offline.ledger import unfinished
 from b24offline.monitoring import PortalStatus, portal_status, portal_statuses
@@ -42,7 +42,7 @@ def portal() -> None:
 @click.option("--client-secret-file", type=click.File("r"), required=True, help="File with its secret; - reads stdin.")
 @click.option("--refresh-token-file", type=click.File("r"), required=True, help="File with the first refresh token.")
 @click.option("--auth-url", help="Where tokens are refreshed. Default: B24_AUTH_URL.")
-@click.option("--connector", help="auth_connector of the queue. Default: B24_CONNECTOR.")
+@click.option("--connector", help="Our name in the portal's queue. Default: B24_CONNECTOR.")
 def add(
     name: str,
     url: str,
@@ -52,7 +52,10 @@ def add(
     auth_url: str | None,
     connector: str | None,
 ) -> None:
-    """Add a portal, or a removed one again, by a refresh token that you have. To get one: b24offline auth."""
+    """Add a portal whose refresh token you have.
+
+    It also brings back one that was removed. Without a token: b24offline auth.
+    """
     secret, token = client_secret_file.read(), refresh_token_file.read()
     runtime = load_runtime()
     added = runtime.store.portals.add(
@@ -80,7 +83,7 @@ def list_portals(removed: bool, as_json: bool) -> None:
     if as_json:
         show_json([status.as_json() for status in statuses])
     else:
-        show_table(TITLES, [row(status) for status in statuses])
+        show_table(*columns(statuses))
 
 
 @portal.command()
@@ -139,9 +142,9 @@ def drain(name: str, wait: bool, timeout: float) -> None:
 @click.option("--force", is_flag=True, help="Also when batches are open or the portal cannot be reached.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def remove(name: str, force: bool, yes: bool) -> None:
-    """Unsubscribe a portal from its events and delete its tokens. Drain it first.
+    """Unsubscribe a portal and delete its tokens.
 
-    What waits there is named, and you are asked whether to go on.
+    Drain it first. What waits there is named, and you are asked whether to go on.
     """
     runtime = load_runtime()
     services = runtime.services(name)
@@ -190,7 +193,10 @@ def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
 @click.argument("name")
 @click.option("--url", required=True, help="The new REST address.")
 def set_url(name: str, url: str) -> None:
-    """Set the new address of a renamed portal, or confirm the old one. Its tokens are sent there."""
+    """Set or confirm the address of a portal.
+
+    For a portal that was renamed, or whose address the authorization server disputes. Its tokens are sent there.
+    """
     runtime = load_runtime()
     address = checked_address(runtime.config, "portal_url", "--url", url)
     runtime.store.portals.set_endpoint(name, address)

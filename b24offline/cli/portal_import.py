@@ -42,7 +42,9 @@ _KNOWN: Final = (*_ADDRESSES, *_FIELDS)
 @click.command("import", cls=Audited)
 @click.argument("file", type=click.File("r", encoding="utf-8"))
 def import_portals(file: TextIO) -> None:
-    """Add the portals of FILE, a JSON object a line; - reads stdin.
+    """Add many portals from a file of JSON lines.
+
+    FILE has a JSON object in each line; - reads stdin.
 
     Each line has url and refresh_token; and where they differ from B24_*, name (default: the host), client_id,
     client_secret, access_token, auth_url and connector. A portal that is there already keeps its tokens, unless its

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from b24offline.cli.output import span
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from b24offline.monitoring import HealthSample, PortalStatus
 
 TITLES: Final = (
@@ -22,10 +24,20 @@ TITLES: Final = (
     "dead letters",
     "reason",
 )
+_NOTHING: Final[Mapping[str, set[str]]] = {"desired": {"run"}, "oldest": {"-"}, "overdue": {"0"}, "reason": {""}}
+"""Column -> what it holds while all is well."""
 
 
-def row(status: PortalStatus) -> tuple[str, ...]:
-    """Return one portal's line of the table."""
+def columns(statuses: Sequence[PortalStatus]) -> tuple[list[str], list[list[str]]]:
+    """Return titles and lines of the table of portals, without the columns in which there is nothing to see."""
+    lines = [_row(status) for status in statuses]
+    shown = [
+        place for place, title in enumerate(TITLES) if {line[place] for line in lines} - _NOTHING.get(title, set())
+    ]
+    return [TITLES[place] for place in shown], [[line[place] for place in shown] for line in lines]
+
+
+def _row(status: PortalStatus) -> tuple[str, ...]:
     portal = status.portal
     cells = _ledger_cells(status.sample)
     return (portal.name, portal.desired_state, portal.state, *cells, str(status.dead_letters), portal.state_reason[:80])
@@ -71,9 +83,15 @@ def facts(status: PortalStatus) -> list[tuple[str, str]]:
         ("next poll", "" if sample is None or sample.next_poll_seconds is None else span(sample.next_poll_seconds)),
         ("dead letters", str(status.dead_letters)),
         ("reconciled", str(sample.reconciled) if sample and sample.reconciled else ""),
-        *((f"  {name}", str(count)) for name, count in sorted(sample.counters.items() if sample else ())),
+        *(_counted(sample) if sample else ()),
         *((f"the {issue.actor} must act", f"({issue.code}) {issue.message}") for issue in status.issues),
     ]
+
+
+def _counted(sample: HealthSample) -> list[tuple[str, str]]:
+    """Return the counters that a person reads; the others, with a colon, are for metrics."""
+    counters = sorted(sample.counters.items())
+    return [(f"  {name.replace('_', ' ')}", str(count)) for name, count in counters if ":" not in name]
 
 
 def open_batches(status: PortalStatus) -> str:

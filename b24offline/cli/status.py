@@ -7,7 +7,7 @@ import sys
 import click
 
 from b24offline.cli.output import load_runtime, show_json, show_table
-from b24offline.cli.portal_view import TITLES, row
+from b24offline.cli.portal_view import columns
 from b24offline.monitoring import portal_statuses
 
 
@@ -26,7 +26,7 @@ def status(as_json: bool) -> None:
         runtime.redis.ping()  # nothing else would tell that nothing can be polled
         click.echo("No portals. Connect one: b24offline auth NAME.bitrix24.com")
     else:
-        show_table(TITLES, [row(found) for found in statuses])
+        show_table(*columns(statuses))
         for found in statuses:
             for issue in found.issues:
                 click.echo(f"{found.portal.name}: the {issue.actor} must act ({issue.code}): {issue.message}")

@@ -36,8 +36,13 @@ def sources(environ: Mapping[str, str]) -> dict[str, str]:
 
 def configuration_check(environ: Mapping[str, str]) -> Check:
     """Return the check of a configuration that could be read."""
-    given = [f"{name} ({source})" for name, source in sources(environ).items()]
-    return ok("configuration", f"{', '.join(given) or 'nothing is set'}; all else has its default.")
+    found = sources(environ)
+    given = [
+        f"from the {source}: {', '.join(name for name, its in found.items() if its == source)}"
+        for source in dict.fromkeys(found.values())
+    ]
+    settings = "; ".join(given) or "No setting is given"
+    return ok("configuration", f"{settings[0].upper()}{settings[1:]}; all else has its default.")
 
 
 def data_dir_check(folder: Path) -> Check:

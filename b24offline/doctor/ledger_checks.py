@@ -127,10 +127,10 @@ def _persistence(info: Mapping[str, Any]) -> Check:
 
 
 def _clock(ahead: float) -> Check:
-    text = f"It differs from this machine's by {ahead:+.1f} s."
     if abs(ahead) > _CLOCK_SECONDS:
+        text = f"It differs from this machine's by {ahead:+.1f} s."
         return warning("ledger clock", text, "Set up time synchronisation on both machines.")
-    return ok("ledger clock", text)
+    return ok("ledger clock", f"It differs from this machine's by {abs(ahead):.1f} s.")
 
 
 def _prefix(strangers: tuple[str, ...], prefix: str) -> Check:

@@ -23,7 +23,7 @@ TWICE = '\n\n@route("ONCRMLEADADD", name="deal_changed")\ndef again(event):\n   
 def test_before_the_first_start_each_thing_that_is_missing_is_named(patient: Patient) -> None:
     code, found = patient.checks()
     assert code == 1
-    assert found["configuration"].startswith("ok | B24_REDIS_URL (environment), B24_DATA_DIR (environment), ")
+    assert found["configuration"].startswith("ok | From the environment: B24_REDIS_URL, B24_DATA_DIR, ")
     assert found["ledger"].startswith("failed | redis://127.0.0.1:1/0 does not answer: ConnectionError: Error 111")
     assert found["broker"].startswith("failed | redis://127.0.0.1:1/0 does not answer: Oper")
     assert found["portals"] == "failed | No portal is connected yet. | Connect one: b24offline auth NAME.bitrix24.com"
