@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import textwrap
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from b24offline.cli.output import terminal_columns
 from b24offline.doctor import Check, CheckState
 
 if TYPE_CHECKING:
@@ -30,8 +29,9 @@ def show_checks(checks: Iterable[Check]) -> None:
 
 def _wrapped(text: str, more: str = "") -> str:
     """Return the text behind the state, in lines that fit a terminal; elsewhere it is one line."""
-    if not sys.stdout.isatty():
+    columns = terminal_columns()
+    if columns is None:
         return text
-    width = max(40, shutil.get_terminal_size().columns) - len(_INDENT)
+    width = max(40, columns) - len(_INDENT)
     lines = textwrap.wrap(text, width, subsequent_indent=more, break_long_words=False, break_on_hyphens=False)
     return f"\n{_INDENT}".join(lines)

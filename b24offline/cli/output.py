@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 from redis.exceptions import RedisError
-from rich.console import Console
-from rich.table import Table
 
 from b24offline.config import Config
 from b24offline.errors import B24OfflineError, ConfigError, StoreError, StoreUnavailable
@@ -46,18 +46,36 @@ def errors_as_sentences() -> Iterator[None]:
         raise click.ClickException(f"The ledger cannot be reached: {type(error).__name__}. {_START_IT}") from None
 
 
+def terminal_columns() -> int | None:
+    """Return how wide the terminal is, None where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: with borders on a terminal, elsewhere as aligned columns that are never cut off."""
-    if sys.stdout.isatty():
-        table = Table(*titles)
-        for row in rows:
-            table.add_row(*row)
-        # A portal's words may look like markup, and an unmatched closing tag would raise an error.
-        Console(markup=False, emoji=False).print(table)
-        return
+    """Print aligned columns, never cut off; where a terminal is too narrow for them, each row as a paragraph."""
     widths = [max(len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
-    for row in (titles, *rows):
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    columns = terminal_columns()
+    if columns is not None and sum(widths) + 2 * (len(widths) - 1) > columns:
+        for row in rows:
+            click.echo(_fact(row[0], row[1], widths[0], columns) if len(row) == 2 else _paragraph(titles, row, columns))
+        return
+    for number, row in enumerate((titles, *rows)):
+        line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        click.echo(line if number else click.style(line, bold=True))
+
+
+def _fact(name: str, value: str, width: int, columns: int) -> str:
+    begin, indent = f"{name:<{width}}  ", " " * (width + 2)
+    return textwrap.fill(
+        value, columns, initial_indent=begin, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _paragraph(titles: Sequence[str], row: Sequence[str], columns: int) -> str:
+    named = [f"{title} {cell}" if place else cell for place, (title, cell) in enumerate(zip(titles, row, strict=True))]
+    unbroken = ", ".join(part.replace(" ", "\0") for part, cell in zip(named, row, strict=True) if cell)
+    lines = textwrap.fill(unbroken, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return lines.replace("\0", " ")
 
 
 def show_json(value: Any) -> None:
