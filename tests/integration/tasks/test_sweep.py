@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +17,8 @@ from b24offline.delivery.sweeper import Sweeper
 from b24offline.events import ObservedState
 from b24offline.ledger import Overdue, with_open_work
 from b24offline.reconciliation import ReconcileSchedule
-from b24offline.store import PORTALS, Cipher
+from b24offline.store import PORTALS, Cipher, Reading
+from b24offline.store.schema import OBJECTS
 from b24offline.tasks.poll import poll, tick
 from b24offline.tasks.publish import send_dispatch
 from b24offline.tasks.queue_depth import no_step_waits
@@ -94,6 +97,26 @@ def test_only_portals_with_open_work_are_asked_for_what_is_overdue(
     redis.zadd(f"{sweeps.runtime.services(FIRST).ledger.stem}:batches", {"1234": 1})
     sweeps.play()
     assert asked == [SECOND, FIRST, SECOND]
+
+
+def test_the_mirrors_retention_is_kept_once_a_day(sweeps: Sweeps) -> None:
+    """An object that was deleted longer ago than `B24_RETENTION_DAYS` leaves the mirror, by itself."""
+    mirror, now_ms = sweeps.runtime.mirror, round(time.time() * 1000)
+    for number in "123":
+        mirror.write(FIRST, [Reading("crm_deal", number, {}, 1)])
+    for number in "12":
+        mirror.write(FIRST, [Reading("crm_deal", number, None, now_ms)])
+    older = datetime.now(UTC) - timedelta(days=sweeps.runtime.config.retention_days + 1)
+    with sweeps.runtime.store.engine.begin() as connection:
+        connection.execute(update(OBJECTS).where(OBJECTS.c.object_id == "1").values(deleted_at=older, updated_at=older))
+    sweeps.play("clean")
+    assert [row.object_id for row in mirror.rows(FIRST)] == ["2", "3"]
+    with sweeps.runtime.store.engine.begin() as connection:
+        connection.execute(update(OBJECTS).where(OBJECTS.c.object_id == "2").values(deleted_at=older, updated_at=older))
+    sweeps.play("clean")
+    assert mirror.count(FIRST) == 2, "looked at today"
+    sweeps.play()
+    assert [row.object_id for row in mirror.rows(FIRST)] == ["3"]
 
 
 @pytest.mark.parametrize("key", ["batches", "due"])
