@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo unit test newcomer lowest check compose-test smoke test-in-container upgrade-test faults isolation model bench docs docs-serve sbom audit
+.PHONY: help install run demo unit test newcomer lowest check compose-test operators-hour smoke test-in-container upgrade-test faults isolation model bench docs docs-serve sbom audit
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ lowest: $(DEV) ## run the unit tests and one pipeline with the lowest versions t
 
 compose-test: $(BIN)/python ## start compose.yaml for real on both brokers, kill, restart, compare; needs Docker
 	$(BIN)/python -m tests.compose $(ARGS)
+
+operators-hour: $(BIN)/python ## break compose.yaml in thirteen ways, mend each by its alert's runbook; needs Docker
+	$(BIN)/python -m tests.compose.operate $(ARGS)
 
 smoke: $(DEV) ## run our image in containers of pytest-celery, on Valkey and RabbitMQ; needs Docker
 	$(BIN)/python -m pytest -p no:xdist -v tests/smoke $(ARGS)

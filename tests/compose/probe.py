@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import create_engine, text
 
+from b24offline import keys
 from b24offline.config import Config
 from b24offline.emulator import Control
 from b24offline.runtime import Runtime
@@ -65,7 +66,25 @@ def difference(control: Control, runtime: Runtime) -> Any:
     return dataclasses.asdict(compare(control.objects(since_changes=True), runtime.mirror.rows(PORTAL)))
 
 
+def lanes_full_for(_control: Control, runtime: Runtime, seconds: str) -> Any:
+    return _move_back(runtime, keys.full(runtime.services(PORTAL).ledger.stem), "", seconds)
+
+
+def silent_for(_control: Control, runtime: Runtime, seconds: str) -> Any:
+    return _move_back(runtime, keys.calls(runtime.services(PORTAL).ledger.stem), "silent:", seconds)
+
+
+def _move_back(runtime: Runtime, key: str, prefix: str, seconds: str) -> list[str]:
+    """Let something in the ledger have begun longer ago, and return its fields."""
+    fields = [field for field in runtime.redis.hkeys(key) if field.startswith(prefix)]
+    for field in fields:
+        runtime.redis.hincrby(key, field, -1000 * int(seconds))
+    return fields
+
+
 COMMANDS = {
+    "lanes-full-for": lanes_full_for,
+    "silent-for": silent_for,
     "bound": bound,
     "traffic": traffic,
     "backlog": backlog,

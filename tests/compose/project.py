@@ -25,6 +25,8 @@ USER nobody
 USERS = {"postgres:17": "postgres", "rabbitmq:4": "rabbitmq"}
 """Image -> the user that its program runs as."""
 WORKERS = 2
+ASK_SECONDS = 300
+"""Hardly ever needed: on a machine with nothing else to do an answer takes two."""
 HOPELESS_RESTARTS = 4
 LINE = 600
 """Characters shown of a line of a log."""
@@ -162,10 +164,11 @@ class Project:
             states = ", ".join(f"{found.name} {found.status} {found.health}" for found in self.containers())
             raise Failed(f"{error}: {states}") from None
 
-    def ask(self, *command: str) -> Any:
-        """Return the probe's reply from inside the settle container, which reaches portal, ledger and database."""
-        [settle] = self.containers("settle")
-        return json.loads(run("docker", "exec", "-i", settle.id, "python", "-", *command, stdin=PROBE))
+    def ask(self, *command: str, service: str = "settle") -> Any:
+        """Return the probe's reply from inside a container that reaches portal, ledger and database."""
+        container = self.containers(service)[0]
+        inside = ("docker", "exec", "-i", container.id, "python", "-", *command)
+        return json.loads(run(*inside, stdin=PROBE, timeout_seconds=ASK_SECONDS))
 
     def ask_portal(self, expression: str) -> Any:
         """Return what a Python expression says about ``portal``, the control of the emulator; nothing else need run."""
