@@ -18,6 +18,13 @@ class BatchSettings(BaseModel):
             "Empty: 500, or B24_BATCH_SIZE where that is set."
         ),
     )
+    max_in_flight_batches: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=20,
+        description=(
+            "Batches of B24_BATCH_SIZE records of one portal that may be open at once; a larger one counts as several. "
+            "Polling pauses at this number."
+        ),
+    )
     read_by_get: Names = Field(
         default=(),
         description=(

@@ -241,9 +241,6 @@ class Config(PushSettings, BatchSettings):
         default="b24offline",
         description="First part of every key in Redis, up to 32 of A-Z a-z 0-9 . _ -.",
     )
-    max_in_flight_batches: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=20, description="Batches of one portal that may be open at once; polling pauses at this number."
-    )
     max_queued_messages: Annotated[int, Field(ge=100)] = Field(
         default=50_000, description="Messages in our queues of the broker above which nothing is polled."
     )

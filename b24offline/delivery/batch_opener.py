@@ -37,6 +37,7 @@ class BatchOpener:
         self._name = portal.name
         self._ledger = portal.ledger
         self._unrouted = portal.config.unrouted
+        self._lanes = portal.config.all_lanes
 
     def open(
         self,
@@ -56,7 +57,13 @@ class BatchOpener:
         self._count(made, unusable)
         self._bounds.note_records(made)
         opened = self._ledger.open(
-            process_id, made, kind=kind, lane=lane, poll_token=lease.token, first_seen_ms=first_seen_ms
+            process_id,
+            made,
+            kind=kind,
+            lane=lane,
+            poll_token=lease.token,
+            first_seen_ms=first_seen_ms,
+            records_per_place=self._lanes.get(lane, self._lanes[DEFAULT_LANE]).batch_size,
         )
         return opened is not None
 

@@ -8,6 +8,7 @@ reserved is looked for at once, by this process and by whoever has the lease nex
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -68,12 +69,12 @@ class Poller:
         known = self._known_epoch()
         if known is None:
             self._refuse_foreign()
-        lease = self._lease(known, gate=True, lane=lane.name)
+        asked = self._bounds.batch_size(lane)
+        lease = self._lease(known, gate=True, lane=lane.name, places=math.ceil(asked / lane.batch_size))
         if isinstance(lease, PollRefused):
             self._bounds.note_refused(lease.reason)
             return PollResult(lease.reason)
         failpoint("poll.leased")
-        asked = self._bounds.batch_size(lane)
         batch = self._reserved(lease, ReserveOrder(asked, lane.order, lane.filter))
         if isinstance(batch, tuple):
             return PollResult("adopted", len(batch), batch, asked)
@@ -191,9 +192,15 @@ class Poller:
             return
 
     def _lease(
-        self, known: int | None, *, gate: bool, lane: str = DEFAULT_LANE, kind: BatchKind = BatchKind.POLLED
+        self,
+        known: int | None,
+        *,
+        gate: bool,
+        lane: str = DEFAULT_LANE,
+        kind: BatchKind = BatchKind.POLLED,
+        places: int = 1,
     ) -> PollLease | PollRefused:
-        lease = self._fencing.take_poll_lease(known, gate=gate, lane=lane, kind=kind)
+        lease = self._fencing.take_poll_lease(known, gate=gate, lane=lane, kind=kind, places=places)
         if lease.epoch is not None and lease.epoch != known:
             if known == CLAIMED:
                 log.warning("portal claimed, what is reserved will be adopted", extra={"portal": self._name})

@@ -50,10 +50,14 @@ class PortalBounds:
         return None
 
     def batch_size(self, lane: Lane) -> int:
-        """Return how many records are asked for: many after full batches, few after answers that were too large."""
+        """Return how many records are asked for: many after full batches, few after answers that were too large.
+
+        At most half of what may be open, so that workers have the one half while the other is reserved.
+        """
         wanted = lane.batch_size
         if lane.largest > lane.batch_size:
-            wanted = min(lane.largest, max(wanted, self._portal.lanes.batch_size(lane.name)))
+            half = self._portal.config.max_in_flight_batches // 2 * lane.batch_size
+            wanted = max(wanted, min(lane.largest, half, self._portal.lanes.batch_size(lane.name)))
         most = self._redis.get(keys.one_by_one(self._ledger.stem))
         return min(wanted, int(most)) if most else wanted
 

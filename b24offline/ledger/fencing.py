@@ -59,12 +59,14 @@ class Fencing:
         gate: bool = True,
         lane: str = DEFAULT_LANE,
         kind: BatchKind = BatchKind.POLLED,
+        places: int = 1,
     ) -> PollLease | PollRefused:
         """Take the poll lease. ``known_epoch``: what the store remembers, None for a portal never polled.
 
         The lease outlives the longest reserving call. A new epoch must be durable before the call is sent.
         ``gate``: whether too many open batches refuse it, those of the lane, or the retrying ones for that ``kind``; or
-        too many bytes of events that are new, or retrying.
+        too many bytes of events that are new, or retrying. ``places``: for how many batches of the usual size the one
+        that is to be opened counts.
         """
         most = self._gate * MAX_RETRYING_RECORDS if kind is BatchKind.RETRYING else self._gate
         text = self._ledger.transition(
@@ -80,6 +82,7 @@ class Fencing:
             kind,
             self._timers.sweep_seconds,
             self._max_bytes if gate else _NO_LIMIT,
+            places,
         )
         return POLL.validate_json(text)
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 MAX_HELD_ATTEMPTS: Final = 8
 """Counted errors, and crashes beyond their budget, after which a retrying run is dead-lettered."""
 _BATCHES_AT_ONCE: Final = 200
+_ANY_SIZE: Final = 1 << 30
 STEP_STRIDE: Final = 1_000_000
 """A position is step * STEP_STRIDE + repeat, so one number orders every delivery of an attempt."""
 
@@ -88,8 +89,11 @@ class Ledger:
         lane: str = DEFAULT_LANE,
         poll_token: str = "",
         first_seen_ms: int = 0,
+        records_per_place: int = _ANY_SIZE,
     ) -> int | None:
         """Open a batch. Return how many runs wait for an outcome; None: open before, or lease lost.
+
+        It counts for as many batches as it has times ``records_per_place``, rounded up, while so many are left in it.
 
         Nobody asks to settle a batch of failures only, as no outcome comes: it is due when they are old enough to nack.
         """
@@ -107,6 +111,7 @@ class Ledger:
             lane,
             self.first_attempt(),
             "batches_adopted" if first_seen_ms else f"batches_{kind}",
+            records_per_place,
         )
         return pending
 

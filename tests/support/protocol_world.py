@@ -202,7 +202,13 @@ class World:
             store=store,
             catalogue=shipped_catalogue(),
             routes=routes,
-            config=SimpleNamespace(unrouted="ack", claim_orphans=True, redis_key_prefix="b24offline"),
+            config=SimpleNamespace(
+                unrouted="ack",
+                claim_orphans=True,
+                redis_key_prefix="b24offline",
+                max_in_flight_batches=20,
+                all_lanes={"default": Lane(name="default")},
+            ),
             timers=TIMERS,
         )
         portal = cast("PortalContext", context)

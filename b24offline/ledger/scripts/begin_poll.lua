@@ -1,6 +1,6 @@
 -- due -> requested: takes the poll lease, which outlives the reserving call. ARGV: token, lease ms, most open batches,
 -- recovery ms, new epoch, epoch the store knows ('' = this portal was never polled), lane, in-doubt ms, kind of the
--- batch to be opened, seconds to wait when too many are open, most bytes of open events.
+-- batch to be opened, seconds to wait when too many are open, most bytes of open events, places that it takes.
 -- Each lane counts its own batches, and retrying ones are counted by themselves: neither a flood nor records that keep
 -- failing keep the others out.
 -- Replies {token, epoch, unanswered = whether nobody knows the answer to the call of the lease before}, or
@@ -28,8 +28,10 @@ end
 if fields[2] and tonumber(fields[2]) > now then
   return cjson.encode({ reason = 'busy', wait_seconds = (tonumber(fields[2]) - now) / 1000 })
 end
-local open = redis.call('HGET', OPEN, gate_of(ARGV[9], ARGV[7]))
-if tonumber(open or '0') >= tonumber(ARGV[3]) then return cjson.encode({ reason = 'full', wait_seconds = ARGV[10] }) end
+local open, most = tonumber(redis.call('HGET', OPEN, gate_of(ARGV[9], ARGV[7])) or '0'), tonumber(ARGV[3])
+if open >= most or (open > 0 and open + tonumber(ARGV[12]) > most) then
+  return cjson.encode({ reason = 'full', wait_seconds = ARGV[10] })
+end
 local bytes = redis.call('HGET', OPEN, quota_of(ARGV[9]))
 if tonumber(bytes or '0') >= tonumber(ARGV[11]) then
   return cjson.encode({ reason = 'over_quota', wait_seconds = ARGV[10] })

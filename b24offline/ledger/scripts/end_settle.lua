@@ -12,8 +12,10 @@ for _, id in ipairs(cjson.decode(ARGV[4])) do
     for _, run in ipairs(split(cjson.decode(text).runs)) do leave_batch(run, pid) end
   end
 end
-if redis.call('HLEN', records_key(pid)) > 0 then
+local left = redis.call('HLEN', records_key(pid))
+if left > 0 then
   redis.call('HDEL', key, 'settle_token', 'settle_until')
+  give_places_back(pid, left)
   -- An outcome that came during this settle found it busy.
   local again = redis.call('HDEL', key, 'settle_again') == 1
   due('batch', pid, again and now or now + batch_rest(pid, tonumber(ARGV[3])))

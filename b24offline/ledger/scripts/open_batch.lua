@@ -1,7 +1,7 @@
 -- requested -> open, or orphan -> open. One atomic step, before anything is dispatched.
 -- ARGV: process id, kind, first-seen ms (0 = now: a poll, which uses its lease up; else an adoption, while its lease
 -- lasts), dispatch_due ms, settle_due ms, poll lease token ('' = none),
--- payload, lane, first attempt number, counter of batches.
+-- payload, lane, first attempt number, counter of batches, records of one place.
 -- An attempt number must never come twice for one run, also when its key is made anew: a handler that hung for long
 -- would record its success for a later attempt. So each opening counts from a number of its own, 48 random bits.
 -- payload: [{id, event, message, nacked, skip, runs: [{id, pipeline, object_queue}]}].
@@ -90,7 +90,7 @@ for _, record in ipairs(records) do
   }))
 end
 redis.call('HSET', key, 'kind', kind, 'lane', ARGV[8], 'first_seen', first_seen, 'opened', now,
-  'pending', pending, 'size', #records, 'bytes', #ARGV[7])
+  'pending', pending, 'size', #records, 'bytes', #ARGV[7], 'per', ARGV[11], 'places', places_of(#records, ARGV[11]))
 redis.call('ZADD', BATCHES, now, pid)
 count_open(pid, 1)
 redis.call('HDEL', ORPHANS, pid)

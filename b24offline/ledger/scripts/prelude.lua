@@ -92,11 +92,24 @@ end
 -- Whose bytes are counted together: all new events share a quota, whatever lane they came by.
 local function quota_of(kind) return 'bytes:' .. ((kind == 'polled' or kind == 'adopted') and 'new' or kind) end
 
+-- How many places of its gate a batch takes: one for as many records as a small batch of its lane has.
+local function places_of(records, per) return math.max(1, math.ceil(records / per)) end
+
 local function count_open(pid, by)
-  local fields = redis.call('HMGET', batch_key(pid), 'kind', 'lane', 'bytes')
-  redis.call('HINCRBY', OPEN, gate_of(fields[1], fields[2]), by)
+  local fields = redis.call('HMGET', batch_key(pid), 'kind', 'lane', 'bytes', 'places')
+  redis.call('HINCRBY', OPEN, gate_of(fields[1], fields[2]), by * tonumber(fields[4] or '1'))
   redis.call('HINCRBY', OPEN, quota_of(fields[1]), by * tonumber(fields[3] or '0'))
   if redis.call('HINCRBY', OPEN, 'all', by) <= 0 then redis.call('DEL', OPEN) end
+end
+
+-- A large batch of which little is left keeps no more places than that needs.
+local function give_places_back(pid, left)
+  local fields = redis.call('HMGET', batch_key(pid), 'kind', 'lane', 'places', 'per')
+  if not fields[4] then return end
+  local places, needed = tonumber(fields[3]), places_of(left, fields[4])
+  if needed >= places then return end
+  redis.call('HSET', batch_key(pid), 'places', needed)
+  redis.call('HINCRBY', OPEN, gate_of(fields[1], fields[2]), needed - places)
 end
 
 local function change_kind(pid, kind)

@@ -138,6 +138,30 @@ def test_a_batch_grows_with_what_arrives_and_an_answer_that_is_too_large_makes_i
     assert acme.poller.poll(growing).asked == 50, "and not one by one"
 
 
+def test_a_large_batch_counts_for_as_many_as_it_would_be_in_small_ones(redis: Redis, tmp_path: Path) -> None:
+    sizes = {"B24_BATCH_SIZE": "5", "B24_BATCH_SIZE_MAX": "100", "B24_MAX_IN_FLIGHT_BATCHES": "8"}
+    acme = Deployment(redis, tmp_path, **sizes)
+    lane = acme.services.config.all_lanes["default"]
+    acme.services.lanes.note_batch_size("default", 100)
+    acme.changes(*map(str, range(1, 101)))
+    first = acme.poller.poll(lane)
+    assert first.asked == 20, "half of what may be open: 8 times 5"
+    second = acme.poller.poll(lane)
+    assert (second.state, second.asked) == ("opened", 20)
+    assert acme.poller.poll(lane).state == "full"
+    (pid,) = first.opened
+    for handed in acme.ledger.start(pid)[:16]:
+        acme.ledger.succeed(handed.run, handed.attempt)
+    acme.later(TIMERS.in_doubt_seconds + 1)
+    assert acme.settler.settle(pid).state == "open"
+    acme.services.lanes.note_batch_size("default", 15)
+    assert acme.poller.poll(lane).asked == 15, "four of twenty records are left, which take one place of four"
+    assert acme.poller.poll(lane).state == "full"
+    for process_id in acme.ledger.open_batches():
+        acme.ledger.forget(process_id)
+    assert not acme.redis.exists(keys.open_counts(acme.ledger.stem)), "and all is given back"
+
+
 def test_records_larger_than_an_answer_stop_neither_polls_nor_adoption(acme: Deployment) -> None:
     acme.changes("1", "2")
     huge = acme.desk.change("7", data=LARGE)
