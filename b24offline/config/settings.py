@@ -25,7 +25,7 @@ from b24offline.config.env import config_error, read_environment
 from b24offline.config.fields import AMQP, SECRET, Names, PrimaryName, Seconds
 from b24offline.config.lanes import DEFAULT_LANE, Lane, lanes_from_json
 from b24offline.config.push_settings import PushSettings
-from b24offline.config.timers import Timers
+from b24offline.config.timers import Timers, scaled_timers
 
 
 class Config(PushSettings, BatchSettings):
@@ -389,9 +389,4 @@ class Config(PushSettings, BatchSettings):
     @property
     def timers(self) -> Timers:
         """The waiting times of the protocol, scaled."""
-        timers = Timers(
-            lease_seconds=self.lease_seconds,
-            sweep_seconds=self.sweep_seconds,
-            read_timeout_seconds=self.read_timeout_seconds,
-        )
-        return timers.scaled(self.time_scale)
+        return scaled_timers(self.lease_seconds, self.sweep_seconds, self.read_timeout_seconds, self.time_scale)

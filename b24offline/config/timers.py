@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, dataclass
 
 
@@ -77,3 +78,10 @@ class Timers:
                 for name, value in asdict(self).items()
             }
         )
+
+
+@functools.cache
+def scaled_timers(lease_seconds: float, sweep_seconds: float, read_timeout_seconds: float, scale: float) -> Timers:
+    """Return the timers of a configuration, the same object each time: every poll and every portal of a sweep ask."""
+    timers = Timers(lease_seconds=lease_seconds, sweep_seconds=sweep_seconds, read_timeout_seconds=read_timeout_seconds)
+    return timers.scaled(scale)

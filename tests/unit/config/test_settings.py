@@ -341,3 +341,10 @@ def test_timers_of_an_ordinary_deployment() -> None:
 def test_queues_are_quorum_queues_where_the_broker_has_them(broker: str, asked: str | None, quorum: bool) -> None:
     environ = {"CELERY_BROKER_URL": broker, **({"B24_RABBITMQ_QUEUES": asked} if asked else {})}
     assert Config.load(environ).quorum_queues is quorum
+
+
+def test_the_timers_are_made_once_for_the_same_values() -> None:
+    one = Config.load({"B24_LEASE_SECONDS": "100"})
+    assert one.timers is Config.load({"B24_LEASE_SECONDS": "100"}).timers
+    assert one.timers.lease_seconds == 100
+    assert Config.load({"B24_LEASE_SECONDS": "120"}).timers.lease_seconds == 120
