@@ -129,8 +129,8 @@ def waiting(of: Growing, broker: Broker, count: int) -> dict[str, object]:
 
 def beside_nacked(of: Growing, broker: Broker, nacked: int, count: int) -> dict[str, object]:
     """Measure with so many records that lie nacked on the portal."""
-    ids = of.take_new(count)
     lie = of.nack(nacked)
+    ids = of.take_new(count)  # afterwards: a nacked record swallows further changes of its object
     handled = of.done_file.stat().st_size
     of.change(ids)
     samples = work_off(of, broker, handled + count)
