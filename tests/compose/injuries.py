@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.compose.engine import run
+from tests.compose.engine import Failed, run
 from tests.compose.prometheus import Prometheus
 from tests.support.waiting import wait_until
 
@@ -139,7 +139,16 @@ def _end_a_subscription(project: Project) -> None:
 
 
 def _bind_and_reconcile(project: Project) -> None:
-    _command(project, "bind", "--portal", "demo")
+    def bound() -> bool:
+        try:
+            _command(project, "bind", "--portal", "demo")
+        except Failed as error:
+            if "may be called again" not in str(error):
+                raise
+            return False  # the workers have used the rate limit up: once more
+        return True
+
+    wait_until(bound, "the events are subscribed", 60, pause_seconds=1)
     _reconcile(project)
 
 
