@@ -74,7 +74,8 @@ ledger = container(
 
 database = container(
     image=POSTGRES_IMAGE,
-    environment={"POSTGRES_PASSWORD": "postgres"},
+    # UTF-8, as in compose.yaml: of a database that names no encoding psycopg returns bytes.
+    environment={"POSTGRES_PASSWORD": "postgres", "LANG": "C.UTF-8"},
     network="{default_pytest_celery_network.name}",
     wrapper_class=Postgres,
     timeout=120,

@@ -135,7 +135,7 @@ class Shop(CeleryWorkerContainer):
     @classmethod
     def command(cls, *_: str, **__: Any) -> list[str]:
         """Start the worker of the shop."""
-        return ["celery", "-A", "shop", "worker", "-n", "shop@%h", "-Q", "celery", "-c", "1"]
+        return ["celery", "-A", "shop", "worker", "-n", "shop@%h", "-Q", "celery", "-c", "1", "-l", "INFO"]
 
 
 class Setup(CeleryTestSetup):

@@ -93,8 +93,8 @@ def test_restarted_broker_loses_nothing(portal: Portal, celery_setup: CeleryTest
 
 def test_revoked_step_runs_again(portal: Portal, celery_setup: CeleryTestSetup) -> None:
     with steps_held(portal, celery_setup, backlog=10):
+        wait_for(lambda: running(celery_setup), "the worker tells what it runs", 30, celery_setup.worker.logs)
         revoked = running(celery_setup)
-        assert revoked
         celery_setup.app.control.revoke(revoked, terminate=True, signal="SIGKILL")
         celery_setup.worker.assert_log_exists("revoked")
     counters = all_arrived(portal, celery_setup, changed=10)
