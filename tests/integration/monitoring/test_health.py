@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from b24offline.cli.output import show_table
-from b24offline.cli.status import row
+from b24offline.cli.portal_view import columns
 from b24offline.errors import WrongKey
 from b24offline.events import DesiredState, ObservedState, Portal
 from b24offline.ledger import LedgerSchemaMismatch, Reconciled
@@ -236,7 +236,8 @@ def test_a_portal_whose_secret_cannot_be_opened_is_shown_with_the_others(deploye
     (issue,) = unopened.issues
     assert (issue.code, issue.actor) == (IssueCode.WRONG_KEY, "operator")
     assert issue.message.endswith("b24offline portal rotate-secret, then portal authorize zeta.")
-    assert row(unopened)[0] == unopened.as_json()["name"] == "zeta"
+    (line,) = columns([unopened])[1]
+    assert line[0] == unopened.as_json()["name"] == "zeta"
 
 
 def test_a_table_shows_a_portals_words_as_they_are(monkeypatch, capsys):
