@@ -2,7 +2,7 @@
 
 from b24offline.config.env import FILE_SUFFIX, Variable, variables
 from b24offline.config.fields import AMQP
-from b24offline.config.lanes import DEFAULT_LANE, LARGEST_BATCH, Lane, choose, next_batch_size
+from b24offline.config.lanes import DEFAULT_LANE, Lane, choose, next_batch_size
 from b24offline.config.modules import import_pipelines
 from b24offline.config.named_endpoint import named_endpoint
 from b24offline.config.record_filter import checked_filter, checked_order
@@ -15,7 +15,6 @@ __all__ = [
     "AMQP",
     "DEFAULT_LANE",
     "FILE_SUFFIX",
-    "LARGEST_BATCH",
     "Config",
     "Lane",
     "Timers",

@@ -5,17 +5,17 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from b24offline.config.fields import Names
-from b24offline.config.lanes import LARGEST_BATCH
+from b24offline.config.lanes import LARGEST_BATCH, BatchSize
 
 
 class BatchSettings(BaseModel):
     """A part of `Config`."""
 
-    batch_size_max: Annotated[int, Field(ge=1, le=500)] | None = Field(
+    batch_size: BatchSize = Field(default=50, description="Records reserved by one call while few arrive, 1 to 500.")
+    batch_size_max: BatchSize | None = Field(
         default=None,
         description=(
-            "Records reserved by one call while batches are full, 1 to 500; B24_BATCH_SIZE is for when little arrives. "
-            "Empty: 500, or B24_BATCH_SIZE where that is set."
+            "Records reserved by one call while batches are full, 1 to 500. Empty: 500, or B24_BATCH_SIZE where set."
         ),
     )
     max_in_flight_batches: Annotated[int, Field(ge=1, le=10_000)] = Field(
@@ -38,5 +38,4 @@ class BatchSettings(BaseModel):
         """Records of one call while batches are full: a batch size that is given alone stays as it is."""
         if self.batch_size_max is not None:
             return self.batch_size_max
-        given: int = getattr(self, "batch_size", LARGEST_BATCH)
-        return given if "batch_size" in self.model_fields_set else LARGEST_BATCH
+        return self.batch_size if "batch_size" in self.model_fields_set else LARGEST_BATCH

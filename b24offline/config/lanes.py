@@ -18,6 +18,7 @@ from b24offline.contract import QUEUE_EVENTS
 DEFAULT_LANE: Final = "default"
 LARGEST_BATCH: Final = 500
 """Records that one reserving call brings, at most."""
+BatchSize = Annotated[int, Field(ge=1, le=LARGEST_BATCH)]
 PRIORITY_WORTH_MS: Final = 1000
 """Milliseconds of waiting that one step of priority is worth."""
 
@@ -44,8 +45,8 @@ class Lane(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
     filter: Annotated[Mapping[str, str | int], BeforeValidator(values.record_filter)] = {}
     order: Annotated[Mapping[str, Literal["ASC", "DESC"]], BeforeValidator(values.record_order)] = {"ID": "ASC"}
-    batch_size: Annotated[int, Field(ge=1, le=500)] = 50
-    batch_size_max: Annotated[int, Field(ge=1, le=500)] | None = None
+    batch_size: BatchSize = 50
+    batch_size_max: BatchSize | None = None
     interval_min_seconds: Seconds = 1.0
     interval_max_seconds: Seconds = 30.0
     priority: Annotated[int, Field(ge=0, le=60)] = 0

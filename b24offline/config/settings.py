@@ -134,9 +134,6 @@ class Config(PushSettings, BatchSettings):
         ),
         json_schema_extra={"default": "ID ASC"},
     )
-    batch_size: Annotated[int, Field(ge=1, le=500)] = Field(
-        default=50, description="Records reserved by one call, 1 to 500."
-    )
     poll_interval_min_seconds: Seconds = Field(
         default=1.0, description="Seconds between polls of a portal while records keep coming."
     )
