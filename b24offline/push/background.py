@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
@@ -26,6 +25,7 @@ class Background:
 
     def __init__(self) -> None:
         self._waiting: queue.Queue[Callable[[], object]] = queue.Queue(MOST_WAITING)
+        self._finished = threading.Event()
         for number in range(THREADS):
             threading.Thread(target=self._work, name=f"proving-{number}", daemon=True).start()
 
@@ -38,17 +38,18 @@ class Background:
         return True
 
     def repeat(self, work: Callable[[], object], pause_seconds: float) -> None:
-        """Do this in a thread of its own, now and after each pause."""
+        """Do this in a thread of its own, now and after each pause, until `finish`."""
 
         def again() -> None:
-            while True:
+            _attempt(work)
+            while not self._finished.wait(pause_seconds):
                 _attempt(work)
-                time.sleep(pause_seconds)
 
         threading.Thread(target=again, name="repeating", daemon=True).start()
 
     def finish(self) -> None:
-        """Wait until everything that was added is done."""
+        """Repeat nothing any more, and wait until everything that was added is done."""
+        self._finished.set()
         self._waiting.join()
 
     def _work(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -144,5 +145,10 @@ def test_a_process_looks_for_them_now_and_again() -> None:
         asked.append(1)
         raise RuntimeError("what one look meets does not end the others")
 
-    Background().repeat(look, 0.01)
+    background = Background()
+    background.repeat(look, 0.01)
     wait_until(lambda: len(asked) > 3, "it is repeated")
+    background.finish()
+    (repeating,) = (one for one in threading.enumerate() if one.name == "repeating")
+    repeating.join(5)
+    assert not repeating.is_alive()
