@@ -97,8 +97,8 @@ def files(folder: Path) -> dict[str, str]:
     }
 
 
-def authorize(terminal: Terminal, command: str, portal: EmulatorProcess, folder: Path) -> str:
-    """Run `auth`, answer what it asks, allow the application in the browser. Return what that shows last."""
+def authorize(terminal: Terminal, command: str, portal: EmulatorProcess, folder: Path) -> None:
+    """Run `auth`, answer what it asks, allow the application in the browser, and see it say so."""
     terminal.write(command)
     terminal.expect("Uses API only", PATIENCE_SECONDS)
     terminal.expect("Client id: ", PATIENCE_SECONDS)
@@ -109,11 +109,10 @@ def authorize(terminal: Terminal, command: str, portal: EmulatorProcess, folder:
     terminal.expect("Waiting for the browser", PATIENCE_SECONDS)
     with Browser(folder) as browser:
         browser.open(link)
-        assert "asks for access to" in browser.text
+        browser.expect("asks for access to")
         browser.click("button[value=allow]")
-        shown = browser.text
+        browser.expect("Authorized")
     assert terminal.expect(r"<<(\d+)>> $", PATIENCE_SECONDS)[1] == "0", terminal.shown
-    return shown
 
 
 def test_from_an_empty_folder_to_the_first_event(
@@ -134,7 +133,7 @@ def test_from_an_empty_folder_to_the_first_event(
             assert status == 0, shown
             timeline.note(command)
         made = files(home / "shop")
-        assert "Authorized" in authorize(terminal, auth, portal, tmp_path)
+        authorize(terminal, auth, portal, tmp_path)
         timeline.note(f"{auth}  (the browser allowed it)")
         assert "was added" in terminal.shown
         (home / "shop" / "pipelines.py").write_text(PIPELINE)

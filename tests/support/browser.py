@@ -37,6 +37,10 @@ def missing_programs() -> str:
     return " ".join(package for program, package in programs.items() if shutil.which(program) is None)
 
 
+class BrowserError(AssertionError):
+    """The browser did not do what it was asked."""
+
+
 class Browser:
     """One window with a profile of its own in ``folder``."""
 
@@ -71,19 +75,25 @@ class Browser:
         self._here("POST", "url", {"url": url})
 
     def click(self, selector: str) -> None:
-        """Click what a CSS selector finds, and wait until the page that follows is there."""
+        """Click what a CSS selector finds. The page that follows may not be there yet: see `expect`."""
         found = self._here("POST", "element", {"using": "css selector", "value": selector})
         self._here("POST", f"element/{found[_ELEMENT]}/click", {})
 
-    @property
-    def text(self) -> str:
-        """The words of the page."""
-        found = self._here("POST", "element", {"using": "css selector", "value": "body"})
-        return str(self._here("GET", f"element/{found[_ELEMENT]}/text"))
+    def expect(self, words: str) -> None:
+        """Wait until the page shows words, through as many redirects as it takes."""
+        wait_until(lambda: words in self._text(), f'the browser shows "{words}"', _SECONDS)
 
     def screenshot(self, path: Path) -> None:
         """Write what the window shows, as PNG."""
         path.write_bytes(base64.b64decode(self._here("GET", "screenshot")))
+
+    def _text(self) -> str:
+        # between two documents there is no body, and a question that meets the change of documents is aborted
+        script = {"script": "return document.body ? document.body.innerText : ''", "args": []}
+        try:
+            return str(self._here("POST", "execute/sync", script))
+        except BrowserError:
+            return ""
 
     def _here(self, verb: str, what: str, body: Any = None) -> Any:
         return self._ask(verb, f"/session/{self._session}/{what}", body)
@@ -96,5 +106,6 @@ class Browser:
 
     def _ask(self, verb: str, path: str, body: Any = None) -> Any:
         answer = requests.request(verb, self._url + path, json=body, timeout=_SECONDS).json()["value"]
-        assert not (isinstance(answer, dict) and answer.get("error")), f"{verb} {path}: {answer}"
+        if isinstance(answer, dict) and answer.get("error"):
+            raise BrowserError(f"{verb} {path}: {answer}")
         return answer
