@@ -84,7 +84,9 @@ fencing = _one("fencing")
 orphans = _one("orphans")
 """Hash of orphans: process id -> first seen."""
 look = _one("look")
-"""Hash of the look at all reserved records: where it goes on, when the last whole one ended, how many it saw."""
+"""Hash of the look at all reserved records: where it goes on, and when the last whole one ended."""
+visits = _one("visits")
+"""Hash of the sweeps' visits: when the ``last`` was, while nothing waited, and when each look was asked for."""
 nacked = _one("nacked")
 """Hash of nacked records: record id -> first seen."""
 failures = _one("failures")

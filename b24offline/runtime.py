@@ -21,7 +21,7 @@ from b24offline.delivery import BrokerGate, PortalRounds, PortalServices, Shared
 from b24offline.errors import ConfigError, StoreUnavailable
 from b24offline.events import Catalogue, Routes, shipped_catalogue
 from b24offline.events import routes as loaded_routes
-from b24offline.ledger import PollSchedule, QueuedMessages, connect, note_refused_message, other_schema
+from b24offline.ledger import PollSchedule, QueuedMessages, connect, look_soon, note_refused_message, other_schema
 from b24offline.monitoring import IssueWebhook, log_alarms
 from b24offline.reconciliation import Reconciler, ReconcileSchedule, ReconcileTurns, RunRequests
 from b24offline.rest import AuthServers, CallRules, Http, RateLimiter, TokenSource, make_session
@@ -206,7 +206,7 @@ class Runtime:
         """Let the next tick sweep, and each of the portals take its turn at nacked records."""
         prefix = self.config.redis_key_prefix
         for portal in looks:
-            self.redis.delete(keys.once_per(prefix, f"redrive:{portal}"))
+            look_soon(self.redis, keys.stem(prefix, portal), "redrive")
         self.redis.set(keys.sweep_asked(prefix), "1", ex=_ASKED_SECONDS)
 
     def once_per(self, what: str, seconds: float) -> bool:

@@ -20,6 +20,8 @@ class Timers:
         nack_age_seconds: a batch must have been seen for so long before a record of it is nacked; longer
             than an overlapping reserving call can live.
         sighting_seconds: least time between the two sightings of an orphan before it is adopted.
+        idle_look_seconds: between two looks at the records of a portal where nothing waits and nothing can have been
+            lost: what nobody knows of is found by them alone.
         poll_lease_seconds: lease of one reserving call on its portal; longer than the call can take.
         all_in_doubt_seconds: as `in_doubt_seconds`, of every message, where it is not known any more what was sent;
             and the 15 s in which a server of the ledger that was replaced may still answer some workers.
@@ -48,6 +50,7 @@ class Timers:
     all_in_doubt_seconds: float = 215.0
     nack_age_seconds: float = 75.0
     sighting_seconds: float = 180.0
+    idle_look_seconds: float = 900.0
     poll_lease_seconds: float = 75.0
     recovery_seconds: float = 90.0
     settle_lease_seconds: float = 60.0

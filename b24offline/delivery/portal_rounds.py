@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from b24offline import keys
 from b24offline.delivery.services import TROUBLE_OF_ONE_PORTAL
+from b24offline.delivery.sweeper import is_quiet
 from b24offline.errors import BrokerUnavailable
 from b24offline.events import ObservedState
-from b24offline.ledger import noted_broker, with_open_work
+from b24offline.ledger import glances, note_visit, noted_broker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from b24offline.config import Timers
     from b24offline.delivery.portal_context import Shared
     from b24offline.delivery.services import PortalServices
     from b24offline.events import Portal
-    from b24offline.ledger import Overdue
+    from b24offline.ledger import Glance, Overdue
 
 log = logging.getLogger(__name__)
 
 DAY_SECONDS: Final = 86_400
+QUIET_VISITS: Final = 50
+"""Quiet portals that any sweep may visit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ class PortalRounds:
         ask: Callable[[str, str], object],
         idle: Callable[[], bool],
     ) -> str:
-        """Look at every portal once. Return what was overdue.
+        """Look at every portal, and visit those where something waits. Return what was overdue.
 
         ``start`` sends what is overdue at a portal and returns the number of runs, ``ask`` asks for a kind of work at a
         portal, ``idle`` returns whether no message waits in any queue of steps. `BrokerUnavailable` and an unreachable
@@ -109,17 +114,16 @@ class PortalRounds:
         if not self._shared.once_per("sweep", self._config.timers.sweep_seconds / 2):
             return "swept just now"
         runs = batches = 0
-        names = self._store.portals.names()
-        working = with_open_work(self._shared.redis, self._config.redis_key_prefix, names)
-        none_waits = bool(working) and idle()
-        for name in names:
+        visits = self._to_visit()
+        none_waits = any(glance.open_work for glance in visits.values()) and idle()
+        for name, glance in visits.items():
             try:
                 services = self._services(name)
-                if name in working:
+                if glance.open_work:
                     overdue = services.sweeper.take_overdue(idle=none_waits)
                     runs, batches = runs + start(services, overdue), batches + len(overdue.batches)
                     services.sweeper.dead_letter(overdue)
-                for work in self._due_work(services):
+                for work in self._due_work(services, glance):
                     ask(name, work)
             except BrokerUnavailable:
                 raise
@@ -133,10 +137,34 @@ class PortalRounds:
             self._log_alarms()
         return f"overdue: {runs} runs, {batches} batches"
 
-    def _due_work(self, services: PortalServices) -> list[str]:
+    def _to_visit(self) -> dict[str, Glance]:
+        draining = set(self._store.portals.draining_names())
+        seen = glances(self._shared.redis, self._config.redis_key_prefix, self._store.portals.names())
+        chosen = due_visits(seen, self._config.timers) | draining
+        return {name: glance for name, glance in seen.items() if name in chosen}
+
+    def _due_work(self, services: PortalServices, glance: Glance) -> list[str]:
         portal = services.portal
         services.lifecycle.finish_drain(portal, self._config.timers.sweep_seconds)
-        if portal.state is ObservedState.BLOCKED:
-            # Only polls call a portal that is blocked for overload, once an hour.
-            return []
-        return [*self._due_requests(portal), *services.sweeper.due_looks(portal)]
+        # Only polls call a portal that is blocked for overload, once an hour.
+        blocked = portal.state is ObservedState.BLOCKED
+        looks = () if blocked else services.sweeper.due_looks(portal, glance)
+        if looks or is_quiet(glance, self._config.timers):
+            note_visit(services.redis, services.ledger.stem, glance, looks)
+        return [] if blocked else [*self._due_requests(portal), *looks]
+
+
+def due_visits(seen: Mapping[str, Glance], timers: Timers) -> set[str]:
+    """Return the portals that a sweep visits: those where something waits, and quiet ones whose turn it is. Pure.
+
+    Of the quiet ones those come first that were visited longest ago, and at most twice as many as have their turn in a
+    sweep on average: after a start of thousands their looks are spread over half the time between two of them.
+    """
+    waiting = {name for name, glance in seen.items() if not is_quiet(glance, timers)}
+    idle_ms = timers.idle_look_seconds * 1000
+    quiet = [
+        name for name, glance in seen.items() if name not in waiting and glance.now_ms - glance.visited_ms >= idle_ms
+    ]
+    turns = sorted(quiet, key=lambda name: seen[name].visited_ms)
+    most = max(QUIET_VISITS, math.ceil(2 * len(seen) * timers.sweep_seconds / timers.idle_look_seconds))
+    return waiting | set(turns[:most])

@@ -88,6 +88,9 @@ class Settler:
         plan = plan_settlement(view)
         if plan.clear and not self._clear(settling, view, plan):
             return SettleResult("lost", kept=len(view.outcomes))
+        # Again what `_nack` has noted: its answer may have been lost, or its process have died.
+        failed = [record for record in plan.gone if view.outcomes[record] == "failed"]
+        note_failures(self._portal.redis, self._ledger, settling.process_id, failed)
         done = [*plan.gone, *plan.clear]
         self._end_dead_letters(settling, done)
         nacked = len(plan.nack) if plan.nack and self._nack(settling, view, plan) else 0

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from b24offline.delivery.redriver import listing_seconds, turn_seconds
+from b24offline.delivery.redriver import turn_seconds
 from b24offline.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from b24offline.config import Timers
     from b24offline.delivery.dead_letters import DeadLetterQueue
     from b24offline.delivery.portal_context import PortalContext
     from b24offline.events import Portal
-    from b24offline.ledger import Overdue
+    from b24offline.ledger import Glance, Look, Overdue
 
 log = logging.getLogger(__name__)
-
-Look = Literal["adopt", "redrive"]
 
 
 class Sweeper:
@@ -52,31 +49,37 @@ class Sweeper:
                     extra={"portal": self._portal.name, "run": run.run, "why": str(error)},
                 )
 
-    def due_looks(self, portal: Portal) -> Iterator[Look]:
-        """Yield the looks at the portal's records that have their turn."""
+    def due_looks(self, portal: Portal, glance: Glance) -> tuple[Look, ...]:
+        """Return the looks at the portal's records that have their turn."""
         if not portal.polled:
-            return
-        # A call with an unknown answer may be executed yet, and what it leaves is adopted at once.
-        soon = self._portal.orphans.unanswered()
-        adopt_seconds = self._timers.sweep_seconds if soon else self._timers.sighting_seconds / 3
-        if (
-            self._config.claim_orphans
-            and self._portal.once_per(f"adopt:{portal.name}", adopt_seconds)
-            and self._lists_reserved(portal.name)
-        ):
-            yield "adopt"
+            return ()
+        looks: tuple[Look, ...] = ("adopt", "redrive") if self._config.claim_orphans else ("redrive",)
         redrive_seconds = turn_seconds(self._timers.redrive_backoff_seconds[0], self._config.requests_per_second)
-        if self._portal.once_per(f"redrive:{portal.name}", redrive_seconds):
-            yield "redrive"
+        return tuple(look for look in looks if is_due(look, glance, self._timers, redrive_seconds))
 
-    def _lists_reserved(self, portal: str) -> bool:
-        """Return whether all reserved records are listed this time: seldom while there are thousands and none is an
-        orphan.
 
-        Those of dead-lettered events are thousands until a person decides, and a whole list keeps polls out.
-        """
-        wait = self._timers.sighting_seconds
-        seconds = listing_seconds(wait, self._portal.orphans.reserved_count())
-        if seconds == listing_seconds(wait, 0) or self._portal.orphans.expected():
-            return True
-        return self._portal.once_per(f"reserved:{portal}", min(seconds, 3 * wait))
+def may_have_orphans(glance: Glance, timers: Timers) -> bool:
+    """Return whether records that nobody knows of may be reserved, or the last look at what is was cut off. Pure."""
+    lost_lately = bool(glance.lost_ms) and glance.now_ms - glance.lost_ms < timers.idle_look_seconds * 1000
+    return glance.unanswered or glance.orphans or glance.cut_off or lost_lately
+
+
+def is_quiet(glance: Glance, timers: Timers) -> bool:
+    """Return whether nothing waits at a portal, and nothing is known that may have been lost. Pure."""
+    return not (glance.open_work or glance.jobs or glance.failed or may_have_orphans(glance, timers))
+
+
+def is_due(look: Look, glance: Glance, timers: Timers, redrive_seconds: float) -> bool:
+    """Return whether a look has its turn. ``redrive_seconds``: between two turns at nacked records. Pure.
+
+    Each look is a request, and of thousands of portals most are idle: there it comes seldom.
+    """
+    seconds = timers.idle_look_seconds
+    if look == "adopt" and glance.unanswered:
+        # The portal may execute the call yet, and what it leaves is adopted at once.
+        seconds = timers.sweep_seconds
+    elif look == "adopt" and may_have_orphans(glance, timers):
+        seconds = timers.sighting_seconds / 3
+    elif look == "redrive" and glance.failed:
+        seconds = redrive_seconds
+    return glance.now_ms - glance.asked_ms.get(look, 0) >= seconds * 1000

@@ -4,6 +4,7 @@ from b24offline.ledger.batches import SYNTHETIC_PREFIX, BatchKind, Entry, is_syn
 from b24offline.ledger.chunk import ChunkEnded, ChunkLedger
 from b24offline.ledger.deployment_counters import deployment_counters
 from b24offline.ledger.fencing import MAX_RETRYING_RECORDS, Fencing
+from b24offline.ledger.glance import Glance, Look, glances, look_soon, note_visit
 from b24offline.ledger.inspect import PLACES, Unfinished, Waiting, error_lane, unfinished
 from b24offline.ledger.job_queue import RECONCILE, RUN, Body, JobQueue
 from b24offline.ledger.lease_renewer import LeaseRenewer, StepLimits
@@ -39,7 +40,7 @@ from b24offline.ledger.replies import (
     StepLease,
 )
 from b24offline.ledger.run_calls import RunCalls
-from b24offline.ledger.schedule import LaneSchedule, PollSchedule, Signals, next_interval_seconds, with_open_work
+from b24offline.ledger.schedule import LaneSchedule, PollSchedule, Signals, next_interval_seconds
 from b24offline.ledger.schema import LedgerSchemaMismatch, other_schema, reset_ledgers
 from b24offline.ledger.server import connect
 from b24offline.ledger.transitions import Call
@@ -63,11 +64,13 @@ __all__ = [
     "DeadLettered",
     "Entry",
     "Fencing",
+    "Glance",
     "JobQueue",
     "LaneSchedule",
     "LeaseRenewer",
     "Ledger",
     "LedgerSchemaMismatch",
+    "Look",
     "ObjectCache",
     "OpenBatch",
     "Orphan",
@@ -94,9 +97,11 @@ __all__ = [
     "deployment_counters",
     "error_lane",
     "forget_nacked",
+    "glances",
     "hurry_nacked",
     "is_synthetic",
     "last_reconciled",
+    "look_soon",
     "memory_share",
     "next_interval_seconds",
     "note_broker",
@@ -105,6 +110,7 @@ __all__ = [
     "note_refused",
     "note_refused_message",
     "note_unreadable",
+    "note_visit",
     "noted_broker",
     "noted_oversized",
     "noted_refused_messages",
@@ -115,5 +121,4 @@ __all__ = [
     "run_id",
     "save_reconciled",
     "unfinished",
-    "with_open_work",
 ]

@@ -130,9 +130,11 @@ class Fencing:
         """Yield the free nacked records that were first seen long enough ago and are not in doubt, by ascending id.
 
         ``nacked``: all there are, ascending by id; they are read only as far as the caller takes what is due. A record
-        that was seen before and is missing where it was looked for is forgotten.
+        that was nacked or seen before and is missing where it was looked for is forgotten.
         """
-        seen = sorted(int(record_id) for record_id in self._redis.hkeys(keys.nacked(self._ledger.stem)))
+        stem = self._ledger.stem
+        noted = {*self._redis.hkeys(keys.nacked(stem)), *self._redis.hkeys(keys.failures(stem))}
+        seen = sorted(int(record_id) for record_id in noted)
         rows = iter(nacked)
         while True:
             page = list(islice(rows, _PAGE))

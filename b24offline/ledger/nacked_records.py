@@ -1,6 +1,6 @@
 """What is known of the records that are nacked and free on the portal: which event failed, where, with what.
 
-A note beside the first sight of each, for people to read; nothing is decided by it.
+A note beside the first sight of each, for people to read. That there is one makes sweeps look for records to redrive.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 def note_failures(redis: Redis, ledger: Ledger, process_id: str, records: Collection[int]) -> None:
     """Keep which runs of these records of a batch failed, and why, before the batch forgets them."""
     names = [str(record) for record in records]
+    if not names:
+        return
     notes: dict[Any, Any] = {}
     for record, text in zip(names, redis.hmget(keys.records(ledger.stem, process_id), names), strict=True):
         if text is None:

@@ -64,7 +64,7 @@ class Orphans:
 
         Return False when nothing was noted: another look is further, or the ledger was lost a moment ago.
         """
-        names = json.dumps(sorted(process_ids))
+        names = json.dumps(sorted(set(process_ids)))
         end = "" if last is None else last
         counted = self._ledger.transition("note_reserved", names, after, end, unreadable)
         if counted is not None and last is None:
@@ -85,15 +85,3 @@ class Orphans:
         """Forget sightings of what the portal lists no more."""
         if process_ids:
             self._redis.hdel(self._orphans, *process_ids)
-
-    def expected(self) -> bool:
-        """Return whether orphans were seen that are not adopted, or a call is unanswered that may have left some."""
-        return self.unanswered() or bool(self._redis.exists(self._orphans))
-
-    def unanswered(self) -> bool:
-        """Return whether the portal may still execute, or has executed, a reserving call whose answer is unknown."""
-        return int(self._redis.hget(self._fencing, "unanswered") or 0) > self._ledger.now_ms()
-
-    def reserved_count(self) -> int:
-        """Return how many reserved records the last whole list had."""
-        return int(self._redis.hget(self._look, "reserved") or 0)

@@ -1,4 +1,4 @@
-"""Which portals are due: for a poll, by one sorted set for all of them; for a sweep, by what their ledgers hold.
+"""Which portals are due for a poll, by one sorted set for all of them.
 
 After a full batch a portal is polled again at once, after a partial one at the lower bound, after an empty one it
 backs off to the ceiling. A portal is due when one of its lanes is. A signal of the portal makes all its lanes due.
@@ -13,11 +13,10 @@ from b24offline import keys
 from b24offline.ledger.transitions import clock_ms, milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from redis import Redis
 
-_PORTALS_AT_ONCE: Final = 500
 _TAKE: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -155,19 +154,3 @@ class LaneSchedule:
     def note_missed(self) -> None:
         """Note that a poll found what no signal had told of."""
         self._redis.hset(self._signals, "missed", clock_ms(self._redis))
-
-
-def with_open_work(redis: Redis, key_prefix: str, portals: Sequence[str]) -> set[str]:
-    """Return the portals that have an open batch or a due time: only there does a sweep find anything overdue.
-
-    Of thousands of portals most are idle at any moment; hundreds are asked in one round trip.
-    """
-    found: set[str] = set()
-    for start in range(0, len(portals), _PORTALS_AT_ONCE):
-        page = portals[start : start + _PORTALS_AT_ONCE]
-        with redis.pipeline(transaction=False) as pipe:
-            for portal in page:
-                stem = keys.stem(key_prefix, portal)
-                pipe.exists(keys.batches(stem), keys.due(stem), keys.open_counts(stem))
-            found |= {portal for portal, exist in zip(page, pipe.execute(), strict=True) if exist}
-    return found

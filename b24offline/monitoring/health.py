@@ -33,7 +33,9 @@ SILENT_SECONDS: Final = 600.0
 OLD_SECONDS: Final = 3600.0
 """Retries, crashes and settling of an ordinary batch end long before."""
 UNADOPTED_SECONDS: Final = 900.0
-"""An orphan is adopted within 6 minutes when nothing hinders it; all that is reserved is looked through in 9."""
+"""An orphan that was seen is adopted within 6 minutes when nothing hinders it."""
+UNLOOKED_SECONDS: Final = 2700.0
+"""All that is reserved on an idle portal is looked through every 15 minutes."""
 DEAD_LETTER_SLACK_SECONDS: Final = 2 * 86_400.0
 """After the age at which a retrying run is dead-lettered: that happens when its wait, at most a day, is over."""
 _ACTORS: Final = {
@@ -204,7 +206,7 @@ def _not_answering(sample: HealthSample) -> Iterator[Issue]:
 def _orphans(sample: HealthSample, portal: Portal, now: datetime) -> Iterator[Issue]:
     served = (now - max(portal.desired_since, portal.state_since)).total_seconds()
     unlooked = min(sample.unlooked_seconds, served)
-    if portal.state is ObservedState.ACTIVE and unlooked > UNADOPTED_SECONDS:
+    if portal.state is ObservedState.ACTIVE and unlooked > UNLOOKED_SECONDS:
         what = (
             f"What the portal has reserved was not looked through for {_span(unlooked)}, so records whose reservation "
             "was not answered may wait. Search the log for: look at reserved records cut off. It says why."

@@ -63,6 +63,10 @@ class Portals:
         runs = PORTALS.c.desired_state == DesiredState.RUN.value
         return self._names(runs & (PORTALS.c.state != ObservedState.REMOVED.value))
 
+    def draining_names(self) -> Sequence[str]:
+        """Return the names of the portals that drain; no secret is opened."""
+        return self._names(PORTALS.c.desired_state == DesiredState.DRAINING.value)
+
     def names(self, *, removed: bool = False) -> Sequence[str]:
         """Return the names of the portals that are `Portal.served`, with ``removed`` of all; no secret is opened."""
         return self._names(true() if removed else _SERVED)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from b24offline import keys
 from b24offline.delivery.poller import PollResult
 from b24offline.errors import RateLimited, StoreError, UnknownAnswer
 from b24offline.ledger import SettleLease
@@ -100,7 +101,6 @@ def test_a_look_that_is_cut_off_is_told_and_goes_on_there(
     del acme.desk.calls[:]
     assert len(acme.poller.adopt()) == 1
     assert next(sent["filter"].get(">ID") for _, sent in acme.desk.calls) == 100
-    assert acme.services.orphans.reserved_count() == 130
 
 
 def test_an_orphan_that_no_call_explains_is_not_adopted_at_first_sight(acme: Deployment) -> None:
@@ -189,7 +189,7 @@ def test_a_nacked_orphan_without_pipeline_waits_for_a_worker_with_its_route(
     assert acme.adopted() == ()
     (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert (line.message.partition(",")[0], line.__dict__["events"]) == ("orphan not adopted", ["ONCRMLEADADD"])
-    assert acme.services.orphans.expected(), "nobody is told of it"
+    assert acme.redis.exists(keys.orphans(acme.ledger.stem)), "nobody is told of it"
     acme.routes.add(passed_on, ("ONCRMLEADADD",), "lead_added")
     assert acme.poller.adopt() == (reserved.process_id,)
     assert acme.outcomes(reserved.process_id) == {1: "unfinished"}

@@ -11,6 +11,7 @@ import pytest
 from b24offline.delivery.settler import SettleResult
 from b24offline.errors import PortalError, QueryLimitExceeded, RateLimited, UnknownAnswer
 from b24offline.ledger import SettleLease, error_lane
+from b24offline.ledger.nacked_records import known_failures
 from b24offline.rest import QUEUE_PAGE
 from tests.support.core_events import PIPELINE, PORTAL, TIMERS, reserve_nacked
 from tests.support.deployment import UPDATE, Deployment
@@ -297,3 +298,24 @@ def test_what_was_nacked_is_known_until_it_runs_again(acme: Deployment) -> None:
     assert len(list(acme.services.redriver.turn(lambda *_: False))) == 1
     assert [event.place for event in error_lane(acme.redis, acme.ledger)] == ["retrying"]
     assert not acme.redis.exists(f"{acme.ledger.stem}:failures", f"{acme.ledger.stem}:nacked")
+
+
+def test_a_nacked_record_is_known_though_the_answer_of_error_was_lost(acme: Deployment) -> None:
+    """Else nobody would look for it until the portal's nacked records are looked through anyway."""
+    pid = acme.batch("f")
+    acme.later(OLD)
+    acme.desk.lose.append("event.offline.error")
+    with pytest.raises(UnknownAnswer):
+        acme.settler.settle(pid)
+    assert acme.settler.settle(pid).state == "closed"
+    assert known_failures(acme.redis, acme.ledger)[1]["pipeline"] == PIPELINE
+
+
+def test_what_is_known_of_a_record_that_is_nacked_no_more_is_forgotten(acme: Deployment) -> None:
+    pid = acme.batch("f")
+    acme.later(OLD)
+    assert acme.settler.settle(pid).nacked == 1
+    assert list(known_failures(acme.redis, acme.ledger)) == [1]
+    acme.desk.queue.drop_all(acme.desk.now)
+    assert list(acme.services.redriver.turn(lambda *_: False)) == []
+    assert known_failures(acme.redis, acme.ledger) == {}

@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from b24offline.ledger import BatchKind, Fencing, Ledger, Orphans, PollLease
-from tests.support.core_events import TIMERS, adoptable, entry_of, guard_on, ledger_on, opened, pass_time
+from b24offline.ledger import BatchKind, Fencing, Glance, Ledger, Orphans, PollLease, glances
+from tests.support.core_events import (
+    PORTAL,
+    PREFIX,
+    TIMERS,
+    adoptable,
+    entry_of,
+    guard_on,
+    ledger_on,
+    opened,
+    pass_time,
+)
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -28,6 +38,10 @@ def fencing(redis: Redis, ledger: Ledger) -> Fencing:
 @pytest.fixture
 def orphans(redis: Redis, ledger: Ledger) -> Orphans:
     return Orphans(redis, ledger, TIMERS)
+
+
+def glance(redis: Redis) -> Glance:
+    return glances(redis, PREFIX, [PORTAL])[PORTAL]
 
 
 def lease_of(fencing: Fencing, known: int | None = None) -> PollLease:
@@ -61,7 +75,7 @@ def test_what_an_unanswered_call_left_may_be_adopted_at_once(
 ) -> None:
     lease = unanswered(redis, ledger, fencing)
     assert lease.unanswered
-    assert orphans.unanswered()
+    assert glance(redis).unanswered
     orphans.note_page(0, None, ["a"], unreadable=0)
     assert [(orphan.process_id, orphan.at_once) for orphan in orphans.due()] == [("a", True)]
     assert fencing.release(lease)
@@ -126,7 +140,8 @@ def test_nothing_at_once_after_a_batch_was_damaged(
         redis.delete(f"{ledger.stem}:batch:a")
         ledger.take_overdue()
     orphans.note_page(0, None, ["a"], unreadable=0)
-    assert orphans.expected()
+    assert glance(redis).orphans
+    assert glance(redis).lost_ms
     assert orphans.due() == (), "a clear of before may be on its way"
 
 
@@ -158,9 +173,8 @@ def test_a_look_goes_on_where_it_was_cut_off(fencing: Fencing, orphans: Orphans)
     assert orphans.note_page(0, 50, ["a"] * 50, unreadable=0)
     assert orphans.note_page(50, 100, ["b"] * 49, unreadable=1)
     assert orphans.look_after() == 100
-    assert orphans.reserved_count() == 0, "counted before it is whole"
     assert orphans.note_page(100, None, ["c"], unreadable=0)
-    assert (orphans.look_after(), orphans.reserved_count()) == (0, 101)
+    assert orphans.look_after() == 0
 
 
 def test_of_two_looks_at_one_place_the_second_notes_nothing(fencing: Fencing, orphans: Orphans) -> None:

@@ -19,6 +19,7 @@ from b24offline.monitoring.health import (
     OLD_SECONDS,
     SILENT_SECONDS,
     UNADOPTED_SECONDS,
+    UNLOOKED_SECONDS,
     find_issues,
 )
 from b24offline.store import Cipher, Store
@@ -131,7 +132,7 @@ def test_a_reconciliation_that_does_not_end_is_noticed():
         ("oldest_seconds", OLD_SECONDS, IssueCode.OLD_BATCH),
         ("oldest_retrying_seconds", DEAD_LETTER_SECONDS + DEAD_LETTER_SLACK_SECONDS, IssueCode.RETRYING_TOO_LONG),
         ("oldest_orphan_seconds", UNADOPTED_SECONDS, IssueCode.ORPHANS),
-        ("unlooked_seconds", UNADOPTED_SECONDS, IssueCode.ORPHANS),
+        ("unlooked_seconds", UNLOOKED_SECONDS, IssueCode.ORPHANS),
         ("silent", SILENT_SECONDS, IssueCode.NOT_ANSWERING),
     ],
 )
@@ -151,10 +152,10 @@ def test_orphans_are_no_issue_where_nobody_looks_for_them():
 
 
 def test_a_look_that_is_not_whole_is_no_issue_until_the_portal_was_served_for_long():
-    old = replace(SAMPLE, unlooked_seconds=UNADOPTED_SECONDS + 1)
+    old = replace(SAMPLE, unlooked_seconds=UNLOOKED_SECONDS + 1)
     assert codes(sample=old) == [IssueCode.ORPHANS]
     for since in ("state_since", "desired_since"):
-        assert codes(replace(PORTAL, **{since: NOW - timedelta(seconds=UNADOPTED_SECONDS)}), old) == []
+        assert codes(replace(PORTAL, **{since: NOW - timedelta(seconds=UNLOOKED_SECONDS)}), old) == []
     assert IssueCode.ORPHANS not in codes(replace(PORTAL, state=ObservedState.PAUSED), old)
 
 

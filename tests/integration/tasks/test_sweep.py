@@ -12,10 +12,9 @@ from cryptography.fernet import Fernet
 from sqlalchemy import update
 
 from b24offline import contract, keys
-from b24offline.delivery.redriver import LISTED_FREELY
 from b24offline.delivery.sweeper import Sweeper
-from b24offline.events import ObservedState
-from b24offline.ledger import Overdue, with_open_work
+from b24offline.events import DesiredState, ObservedState
+from b24offline.ledger import Overdue, glances
 from b24offline.reconciliation import ReconcileSchedule
 from b24offline.store import PORTALS, Cipher, Reading
 from b24offline.store.schema import OBJECTS
@@ -58,9 +57,25 @@ class Sweeps:
     def sent(self, name: str, portal: str) -> None:
         self.asked[name, portal] += 1
 
+    def stem(self, name: str) -> str:
+        return keys.stem(self.runtime.config.redis_key_prefix, name)
+
+    def later(self, seconds: float) -> None:
+        """Let visits and looks of the first portal be older."""
+        key = keys.visits(self.stem(FIRST))
+        for what in self.runtime.redis.hkeys(key):
+            self.runtime.redis.hincrby(key, what, -round(seconds * 1000))
+
+    def look_ends(self) -> None:
+        """End the look at what the first portal has reserved."""
+        asked = self.runtime.redis.hget(keys.visits(self.stem(FIRST)), "adopt")
+        self.runtime.redis.hset(keys.look(self.stem(FIRST)), "ended", int(asked))
+
     def play(self, *still: str) -> str:
         """Sweep once more; what was asked for has been read, and everything is due again except ``still``."""
         self.runtime.redis.delete(keys.queued(self.runtime.config.redis_key_prefix))
+        if "visits" not in still:
+            self.runtime.redis.delete(*(keys.visits(self.stem(name)) for name in (FIRST, SECOND)))
         for key in self.runtime.redis.keys("*:once:*"):
             if not any(f":once:{what}" in key for what in still):
                 self.runtime.redis.delete(key)
@@ -126,8 +141,8 @@ def test_open_work_is_found_among_more_portals_than_one_page(redis: Redis, key: 
     for name in wanted:
         redis.zadd(f"x:{{{name}}}:{key}", {"1": 1})
     redis.zadd("x:{p7}:orphans", {"1": 1})
-    assert with_open_work(redis, "x", names) == wanted
-    assert with_open_work(redis, "x", []) == set()
+    assert {name for name, glance in glances(redis, "x", names).items() if glance.open_work} == wanted
+    assert glances(redis, "x", []) == {}
 
 
 def store_with_another_key(runtime: Runtime, name: str) -> None:
@@ -184,26 +199,50 @@ def test_a_blocked_portal_is_called_by_polls_only(sweeps: Sweeps, monkeypatch: p
     assert {portal for name, portal in sweeps.asked if name in (contract.TASK_ADOPT, contract.TASK_REDRIVE)} == {SECOND}
 
 
-def test_thousands_of_reserved_records_without_orphan_are_listed_seldom(sweeps: Sweeps) -> None:
+def test_an_idle_portal_is_looked_at_seldom(sweeps: Sweeps) -> None:
+    """Each look is a request to the portal, and thousands of portals are idle."""
     services, timers = sweeps.runtime.services(FIRST), sweeps.runtime.timers
-    services.redis.hset(keys.look(services.ledger.stem), "reserved", 100 * LISTED_FREELY)
     for _ in range(3):
-        sweeps.play("reserved")
-    assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 1
-    key = f"{sweeps.runtime.config.redis_key_prefix}:once:reserved:{FIRST}"
-    assert sweeps.runtime.redis.pttl(key) == pytest.approx(3 * timers.sighting_seconds * 1000, rel=0.2)
+        sweeps.play("visits")
+        sweeps.look_ends()
+    looks = (sweeps.asked[contract.TASK_ADOPT, FIRST], sweeps.asked[contract.TASK_REDRIVE, FIRST])
+    assert looks == (1, 1)
     adoptable(services.redis, services.ledger, ["1234"])
-    for _ in range(3):
-        sweeps.play("reserved")
-    assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 4, "with an orphan they are listed in each turn"
+    sweeps.later(timers.sighting_seconds / 3)
+    sweeps.play("visits")
+    looks = (sweeps.asked[contract.TASK_ADOPT, FIRST], sweeps.asked[contract.TASK_REDRIVE, FIRST])
+    assert looks == (2, 1), "an orphan is known"
+    sweeps.later(timers.idle_look_seconds)
+    sweeps.play("visits")
+    looks = (sweeps.asked[contract.TASK_ADOPT, FIRST], sweeps.asked[contract.TASK_REDRIVE, FIRST])
+    assert looks == (3, 2)
 
 
-def test_few_reserved_records_are_listed_in_each_turn(sweeps: Sweeps) -> None:
-    services = sweeps.runtime.services(FIRST)
-    services.redis.hset(keys.look(services.ledger.stem), "reserved", LISTED_FREELY)
-    for _ in range(3):
-        sweeps.play("reserved")
-    assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 3
+def test_a_look_that_did_not_end_is_asked_for_again(sweeps: Sweeps) -> None:
+    sweeps.play("visits")
+    sweeps.later(sweeps.runtime.timers.sighting_seconds / 3)
+    sweeps.play("visits")
+    assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 2
+
+
+def test_a_command_may_ask_for_a_turn_at_nacked_records(sweeps: Sweeps) -> None:
+    sweeps.play("visits")
+    sweeps.look_ends()
+    sweeps.runtime.ask_for_sweep(FIRST)
+    sweeps.play("visits")
+    assert (sweeps.asked[contract.TASK_REDRIVE, FIRST], sweeps.asked[contract.TASK_ADOPT, FIRST]) == (2, 1)
+
+
+def test_a_draining_portal_is_visited_though_it_is_quiet(sweeps: Sweeps) -> None:
+    sweeps.play("visits")
+    sweeps.look_ends()
+    sweeps.runtime.store.portals.set_desired_state(FIRST, DesiredState.DRAINING)
+    long_ago = time.time() - sweeps.runtime.timers.sweep_seconds - 1
+    with sweeps.runtime.store.engine.begin() as connection:
+        connection.execute(update(PORTALS).where(PORTALS.c.name == FIRST).values(desired_since=long_ago))
+    sweeps.runtime._services.clear()
+    sweeps.play("visits")
+    assert sweeps.runtime.store.portals.get(FIRST).desired_state is DesiredState.PAUSED
 
 
 def test_whether_a_step_waits_is_asked_of_the_broker(
