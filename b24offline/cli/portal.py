@@ -17,9 +17,11 @@ from b24offline.cli.checked import checked, checked_address
 from b24offline.cli.output import Refusal, load_runtime, show_json, show_table
 from b24offline.cli.portal_import import import_portals
 from b24offline.cli.portal_view import columns, facts, open_batches
+from b24offline.errors import AuthServerUnavailable, PortalError
 from b24offline.events import DesiredState
 from b24offline.ledger import unfinished
 from b24offline.monitoring import PortalStatus, portal_status, portal_statuses
+from b24offline.rest import Client, exchange_refresh
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -161,12 +163,27 @@ def remove(name: str, force: bool, yes: bool) -> None:
 @click.argument("name")
 @click.option("--refresh-token-file", type=click.File("r"), required=True, help="File with the token; - reads stdin.")
 def authorize(name: str, refresh_token_file: TextIO) -> None:
-    """Store a new refresh token, after a new authorization."""
+    """Store a new refresh token, after a new authorization.
+
+    The authorization server is asked first: of a token that it refuses nothing is stored.
+    """
     token = checked("refresh_token", "--refresh-token-file", refresh_token_file.read())
     runtime = load_runtime()
-    runtime.store.tokens.authorize(name, token)
+    known, member_id, unchecked = runtime.store.portals.get_served(name), "", ""
+    client = Client(known.client_id, known.client_secret, known.auth_url)
+    try:
+        grant = exchange_refresh(runtime.http, name, client, token)
+        # Only the refresh token: the next call exchanges it once more, and sees whether the portal has moved.
+        token, member_id = grant.refresh_token, grant.member_id
+    except AuthServerUnavailable as error:
+        unchecked = f"It was not checked. {error}"
+    except PortalError as error:
+        raise click.ClickException(f"{error} Nothing was changed.") from None
+    runtime.store.tokens.authorize(name, token, member_id=member_id)
     runtime.poll_soon(name)
     click.echo(f"The new refresh token of portal {name} is stored. The next call uses it.")
+    if unchecked:
+        click.echo(unchecked, err=True)
 
 
 @portal.command("rotate-secret", cls=Audited)

@@ -75,6 +75,11 @@ class Portals:
         """Return one portal."""
         return self._rows.portal(self._rows.get(name))
 
+    def get_served(self, name: str) -> Portal:
+        """Return one portal. Raise StoreError for a removed one."""
+        self._rows.refuse_removed(name)
+        return self.get(name)
+
     def get_without_secret(self, name: str) -> Portal:
         """Return one portal to be shown; its client secret is not opened, and empty."""
         return self._rows.portal(self._rows.get(name), secret=False)
