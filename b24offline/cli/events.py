@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,7 @@ from redis.exceptions import RedisError
 
 from b24offline.cli.audited import Audited
 from b24offline.cli.output import Refusal, load_runtime, show_json, show_table
+from b24offline.cli.patience import patiently
 from b24offline.config import import_pipelines
 from b24offline.events import unrouted_deletions
 
@@ -56,7 +58,7 @@ def bind(portal: str, dry_run: bool) -> None:
     """
     runtime = _loaded()
     for services in _polled(runtime, portal):
-        plan, name = services.subscriber.plan(), services.portal.name
+        plan, name = patiently(services.subscriber.plan), services.portal.name
         for event in plan.missing:
             click.echo(f"{name}: + {event}  {', '.join(runtime.routes.pipelines_for(event)) or 'no pipeline'}")
         for event in plan.unrouted:
@@ -64,7 +66,7 @@ def bind(portal: str, dry_run: bool) -> None:
         if dry_run:
             click.echo(f"{name}: {len(plan.missing)} to subscribe, {len(plan.present)} are. Nothing was changed.")
             continue
-        bound = services.subscriber.sync(services.portal)
+        bound = patiently(partial(services.subscriber.sync, services.portal))
         for event, why in bound.refused.items():
             click.echo(f"{name}: {event} was refused: {why}", err=True)
         click.echo(f"{name}: {len(bound.added)} subscribed, {bound.present} were already.")
@@ -97,12 +99,12 @@ def unbind(names: tuple[str, ...], portal: str, unrouted: bool, push: bool, dry_
                 f"{', '.join(kept)} has a route, so workers would subscribe it again. Take the route away first, or "
                 "name the events that you want in B24_EVENTS. Nothing was changed."
             )
-        plan, name = services.subscriber.plan(), services.portal.name
+        plan, name = patiently(services.subscriber.plan), services.portal.name
         ending = sorted(wanted) or list(plan.unrouted)
         if dry_run:
             click.echo(f"{name}: would end {', '.join(ending) or 'nothing'}. Nothing was changed.")
             continue
-        ended = services.subscriber.unsubscribe(services.portal, ending) if ending else 0
+        ended = patiently(partial(services.subscriber.unsubscribe, services.portal, ending)) if ending else 0
         click.echo(f"{name}: {ended} subscriptions were ended.")
 
 
@@ -115,7 +117,7 @@ def _unbind_signals(runtime: Runtime, portal: str, *, dry_run: bool) -> None:
             address = handlers.bound.partition(" ")[2]
             click.echo(f"{name}: would end {address or 'nothing'}. Nothing was changed.")
             continue
-        click.echo(f"{name}: {handlers.end()} handlers of signals were ended.")
+        click.echo(f"{name}: {patiently(handlers.end)} handlers of signals were ended.")
 
 
 def _loaded() -> Runtime:
