@@ -41,7 +41,7 @@ def broker_load() -> BrokerLoad:
         names = {*contract.QUEUES, *_queues_of_steps()}
         waiting = sum(waiting_in(connection, name) for name in names)
         if connection.transport.driver_type == "redis":
-            return BrokerLoad(waiting, memory_share=memory_share(connection.default_channel.client))
+            return BrokerLoad(waiting, memory_share=memory_share(connection.default_channel.client.info("memory")))
         return BrokerLoad(waiting, blocked=_blocked(connection))
 
 

@@ -58,11 +58,11 @@ class PollTurns:
     def take(self) -> PollTurn:
         """Poll the lane that has waited longest, and say when the portal is due again."""
         early_ms = round(self._half_tick_seconds * 1000)
-        waited_ms = self._portal.lanes.waited_ms(self._lanes)
+        began_ms, waited_ms = self._portal.lanes.read(self._lanes)
         name = choose(self._lanes, {lane: waited + early_ms for lane, waited in waited_ms.items()})
         if name is None:
             return PollTurn("no lane is due", again=self._schedule_next())
-        lane, began_ms = self._lanes[name], self._portal.ledger.now_ms()
+        lane = self._lanes[name]
         try:
             polled = self._poller.poll(lane)
         except (PortalError, RateLimited, StoreError, ClaimNeeded) as error:

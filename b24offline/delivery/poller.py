@@ -171,7 +171,7 @@ class Poller:
             return reserve(order) or "empty"
 
     def _known_epoch(self) -> int | None:
-        return self._portals.get(self._name).ledger_epoch
+        return self._portals.ledger_epoch(self._name)
 
     def _refuse_foreign(self) -> None:
         """Before the first poll: was anything reserved that no batch of this ledger holds? Once seen, a person decides.

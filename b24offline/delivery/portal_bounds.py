@@ -9,7 +9,7 @@ from b24offline import keys
 from b24offline.config import next_batch_size
 from b24offline.errors import AnswerTooLarge
 from b24offline.events import MalformedRecord, Record
-from b24offline.ledger import MEMORY_SHARE, memory_share, note_oversized, noted_broker
+from b24offline.ledger import MEMORY_SHARE, memory_share, note_oversized
 from b24offline.rest import MOST_TOO_LARGE, OVERSIZED, TOO_LARGE
 
 if TYPE_CHECKING:
@@ -40,11 +40,16 @@ class PortalBounds:
 
     def closed(self) -> Closed | None:
         """Return why nothing may be reserved now, None when it may."""
-        if memory_share(self._redis) > MEMORY_SHARE:
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.info("memory")
+            pipe.get(keys.broker_full(self._portal.config.redis_key_prefix))
+            pipe.scard(keys.too_large(self._ledger.stem))
+            memory, broker_full, too_large = pipe.execute()
+        if memory_share(memory) > MEMORY_SHARE:
             return "ledger_full"
-        if noted_broker(self._redis, self._portal.config.redis_key_prefix)[0]:
+        if broker_full:
             return "broker_full"
-        if self._redis.scard(keys.too_large(self._ledger.stem)) >= MOST_TOO_LARGE:
+        if too_large >= MOST_TOO_LARGE:
             self._note(f"{MOST_TOO_LARGE} reserved records are larger than an answer may be")
             return "too_large"
         return None

@@ -103,7 +103,7 @@ class PortalLifecycle:
 
     def note_success(self) -> None:
         """Make the portal active: a call of the machinery succeeded, so whatever suspended polling is over."""
-        if self._portals.get(self._portal.name).state is not ObservedState.ACTIVE:
+        if self._portals.state(self._portal.name) is not ObservedState.ACTIVE:
             self._portal.rate_limiter.unblock(self._portal.name)
             self._portals.set_state(self._portal.name, ObservedState.ACTIVE, "")
             log.warning("portal is served again", extra={"portal": self._portal.name})

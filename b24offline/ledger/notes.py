@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from b24offline import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from redis import Redis
 
@@ -45,9 +45,8 @@ def noted_oversized(redis: Redis, ledger: Ledger) -> str:
     return str(redis.get(keys.oversized(ledger.stem)) or "")
 
 
-def memory_share(redis: Redis) -> float:
-    """Return which part of the memory of the ledger's Redis is used; 0.0 where it has no bound."""
-    memory = redis.info("memory")
+def memory_share(memory: Mapping[str, Any]) -> float:
+    """Return which part of a Redis' memory is used, by its section ``memory`` of INFO; 0.0 where it has no bound."""
     most = int(memory.get("maxmemory", 0))
     return int(memory.get("used_memory", 0)) / most if most else 0.0
 

@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-_TAKE: Final = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+_NOW: Final = "local time = redis.call('TIME') local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
+_TAKE: Final = f"""{_NOW}
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))
 for _, portal in ipairs(due) do redis.call('ZADD', KEYS[1], now + tonumber(ARGV[1]), portal) end
 return due
 """
-_NOW: Final = "local time = redis.call('TIME') local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
+_SET: Final = f"""{_NOW}
+local arguments = {{unpack(ARGV, 3)}}
+table.insert(arguments, now + ARGV[2])
+table.insert(arguments, ARGV[1])
+return redis.call('ZADD', KEYS[1], unpack(arguments))
+"""
 _SET_LANE: Final = f"""{_NOW}
 local due, heard = now + ARGV[2], redis.call('HGET', KEYS[2], 'heard')
 if heard and tonumber(heard) >= tonumber(ARGV[3]) then due = math.min(due, now + ARGV[4]) end
@@ -72,7 +76,7 @@ class PollSchedule:
     def __init__(self, redis: Redis, key_prefix: str) -> None:
         self._redis = redis
         self._key = keys.polls(key_prefix)
-        self._take = redis.register_script(_TAKE)
+        self._take, self._set = redis.register_script(_TAKE), redis.register_script(_SET)
 
     def seed(self, portals: Iterable[str]) -> None:
         """Add portals that are missing, due at once; drop those that are not named."""
@@ -90,11 +94,11 @@ class PollSchedule:
 
     def set_next(self, portal: str, seconds: float) -> None:
         """Set when a portal is due again."""
-        self._redis.zadd(self._key, {portal: clock_ms(self._redis) + round(seconds * 1000)}, xx=True)
+        self._set(keys=[self._key], args=[portal, round(seconds * 1000), "XX"])
 
     def hasten(self, portal: str, seconds: float) -> None:
         """Let a portal be due no later than that."""
-        self._redis.zadd(self._key, {portal: clock_ms(self._redis) + round(seconds * 1000)}, xx=True, lt=True)
+        self._set(keys=[self._key], args=[portal, round(seconds * 1000), "XX", "LT"])
 
 
 class LaneSchedule:
@@ -107,14 +111,24 @@ class LaneSchedule:
         self._sizes = keys.batch_sizes(stem)
         self._set, self._wake = redis.register_script(_SET_LANE), redis.register_script(_WAKE)
 
-    def waited_ms(self, lanes: Iterable[str]) -> dict[str, int]:
-        """Return lane -> for how many milliseconds it has been due; negative while it is not."""
+    def read(self, lanes: Iterable[str]) -> tuple[int, dict[str, int]]:
+        """Return the ledger's clock, and lane -> for how many milliseconds it has been due; negative while it is
+        not.
+        """
         names = list(lanes)
-        now = clock_ms(self._redis)
-        reply = self._redis.hmget(self._key, names)
-        return {
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.hmget(self._key, names)
+            (seconds, micros), reply = pipe.execute()
+        now = int(seconds) * 1000 + int(micros) // 1000
+        waited = {
             name: now - int(str(value).split()[0]) if value else 0 for name, value in zip(names, reply, strict=True)
         }
+        return now, waited
+
+    def waited_ms(self, lanes: Iterable[str]) -> dict[str, int]:
+        """Return lane -> for how many milliseconds it has been due; negative while it is not."""
+        return self.read(lanes)[1]
 
     def interval_seconds(self, lane: str) -> float:
         """Return the interval that was set last; 0.0 when none was."""

@@ -112,7 +112,7 @@ def take_samples(redis: Redis, key_prefix: str, portals: Sequence[str]) -> Sampl
     planned: dict[str, float | None] = dict(
         zip(portals, redis.zmscore(keys.polls(key_prefix), list(portals)), strict=True)
     )
-    share, refused_messages = memory_share(redis), noted_refused_messages(redis, key_prefix)
+    share, refused_messages = memory_share(redis.info("memory")), noted_refused_messages(redis, key_prefix)
     full, unseen = noted_broker(redis, key_prefix)
     samples: dict[str, HealthSample] = {}
     readings: dict[str, Reading] = {}

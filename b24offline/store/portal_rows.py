@@ -17,7 +17,7 @@ from b24offline.store.schema import PORTALS, place_of, secrets_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from sqlalchemy import ColumnElement, Connection, Engine, RowMapping
+    from sqlalchemy import Column, ColumnElement, Connection, Engine, RowMapping
 
     from b24offline.store.cipher import Cipher
 
@@ -37,6 +37,14 @@ class PortalRows:
         if row is None:
             raise unknown(name)
         return row
+
+    def value(self, name: str, column: Column[Any]) -> Any:
+        """Return one value of a row. Raise UnknownPortal."""
+        with connected(self.engine) as connection:
+            found = connection.execute(select(column).where(PORTALS.c.name == name)).one_or_none()
+        if found is None:
+            raise unknown(name)
+        return found[0]
 
     def refuse_removed(self, name: str) -> None:
         """Raise StoreError for a removed portal, and WrongKey when the cipher does not open what a portal has."""

@@ -75,6 +75,15 @@ class Portals:
         """Return one portal."""
         return self._rows.portal(self._rows.get(name))
 
+    def ledger_epoch(self, name: str) -> int | None:
+        """Return the ledger epoch of one portal, as it is now; None for one that was never polled."""
+        epoch: int | None = self._rows.value(name, PORTALS.c.ledger_epoch)
+        return epoch
+
+    def state(self, name: str) -> ObservedState:
+        """Return the state of one portal, as it is now."""
+        return ObservedState(self._rows.value(name, PORTALS.c.state))
+
     def get_served(self, name: str) -> Portal:
         """Return one portal. Raise StoreError for a removed one."""
         self._rows.refuse_removed(name)
