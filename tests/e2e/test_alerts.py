@@ -136,10 +136,10 @@ def by_a_silent_portal(watched: Watched) -> None:
     with watched.fault("event.offline.list", "hang", seconds=20):
         wait_until(lambda: watched.redis.hexists(keys.calls(stem), "silent:event.offline.list"), "its circuit is open")
         watched.move_back(keys.calls(stem), "silent:event.offline.list", 700)
-        watched.move_back(keys.look(stem), "ended", 1000)
+        watched.move_back(keys.look(stem), "ended", 3000)
         with watched.runtime.store.engine.begin() as connection:
             connection.exec_driver_sql(
-                "update portals set state_since = state_since - 2000, desired_since = desired_since - 2000"
+                "update portals set state_since = state_since - 4000, desired_since = desired_since - 4000"
             )
         watched.expect(IssueCode.NOT_ANSWERING, IssueCode.ORPHANS)
 
