@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from b24offline import failpoints
+from b24offline.config import DEFAULT_LANE
 from tests.faults.row import PATIENCE, UNEXPECTED, Plan, fault
 from tests.faults.rows_guards import without
 from tests.faults.stage import PORTAL, Stage, wait_until
@@ -59,7 +60,9 @@ def _signalled(stage: Stage) -> Receiver:
     stage.change(2)
     wait_until(lambda: "application token noted" in receiver.log, "the portal has proved itself", 60)
     stage.settle_some()
-    wait_until(lambda: stage.services.lanes.signals().heard_ms, "signals are heard")
+    lanes, shorter = stage.services.lanes, float(VARIABLES["B24_POLL_INTERVAL_MAX_SECONDS"])
+    wait_until(lambda: lanes.signals().heard_ms, "signals are heard")
+    wait_until(lambda: lanes.interval_seconds(DEFAULT_LANE) > shorter, "the portal is polled at the ceiling", 90)
     return receiver
 
 
