@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from b24offline import contract
 from tests.faults.gauges import Gauges
 from tests.faults.row import UNEXPECTED
 from tests.faults.rows_guards import without
@@ -72,12 +73,14 @@ SMALL_QUOTA: Final = {"B24_PORTAL_LEDGER_BYTES": str(1 << 20), "B24_BATCH_SIZE":
 
 @without("byte quota", red=("flooded",), attempts=5, objects=600, drain_seconds=60, variables=SMALL_QUOTA)
 def any_number_of_bytes(stage: Stage) -> None:
-    """6 MB of records, each within its bound, where the ledger may hold 1 MiB of a portal."""
+    """12 MB of records, each within its bound, where the ledger may hold 1 MiB of a portal."""
     stage.settle_some()
-    stage.journal.tell("slow", 3 * HANDLER_SECONDS)  # however slowly they arrive, the first are there with the last
+    # One that runs no handlers: else nobody polls while all processes wait in slow ones.
+    stage.workers.append(stage.new_worker("polls", queues=[contract.QUEUE_POLL]).start())
+    stage.journal.tell("slow", HANDLER_SECONDS)
     with stage.unseen():
-        _raised(stage, 100, 60_000)
-        stage.noted("6 MB of records")
+        _raised(stage, 200, 60_000)
+        stage.noted("12 MB of records")
     _weighed(stage, lambda: not stage.control.state()["free"])
     stage.journal.tell_nothing()
 

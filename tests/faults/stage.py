@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Final, Self, TypeVar
 from redis import Redis
 from redis.exceptions import RedisError
 
-from b24offline import failpoints, supervisor
+from b24offline import contract, failpoints, supervisor
 from b24offline.config import Config
 from b24offline.delivery import PortalServices
 from b24offline.emulator import Control, EmulatorProcess
@@ -129,13 +129,16 @@ class Stage:
             failpoints.VARIABLE: str(self.crashes),
         }
 
-    def new_worker(self, name: str, variables: Mapping[str, str] | None = None) -> CeleryProcess:
+    def new_worker(
+        self, name: str, variables: Mapping[str, str] | None = None, queues: Sequence[str] = contract.QUEUES
+    ) -> CeleryProcess:
         """Return a worker of this deployment, not started."""
         return supervisor.worker(
             name,
             environ={**self.environ, **(variables or {})},
             folder=self.folder,
             concurrency=self.plan.concurrency,
+            queues=queues,
             arguments=self.plan.arguments,
         )
 
