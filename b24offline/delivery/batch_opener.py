@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from b24offline.config import DEFAULT_LANE
 from b24offline.delivery.intake import entries
+from b24offline.ledger import expect_orphans
 from b24offline.rest import MALFORMED, OVERSIZED
 
 if TYPE_CHECKING:
@@ -78,5 +79,7 @@ class BatchOpener:
                     _logged_at.clear()
                 _logged_at[name] = time.monotonic()
                 log.warning(message, extra={"portal": self._name, "event": name})
+        if unusable:
+            expect_orphans(self._portal.redis, self._ledger.stem)
         for row in unusable:
             log.error("record unreadable, it stays reserved", extra={"portal": self._name, "reason": row.reason})

@@ -9,7 +9,7 @@ from b24offline import keys
 from b24offline.config import next_batch_size
 from b24offline.errors import AnswerTooLarge
 from b24offline.events import MalformedRecord, Record
-from b24offline.ledger import MEMORY_SHARE, memory_share, note_oversized
+from b24offline.ledger import MEMORY_SHARE, expect_orphans, memory_share, note_oversized
 from b24offline.rest import MOST_TOO_LARGE, OVERSIZED, TOO_LARGE
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class PortalBounds:
     def note_batch(self, batch: Batch) -> None:
         """After a reserving call: were there more rows than asked for?"""
         if batch.surplus:
+            expect_orphans(self._redis, self._ledger.stem)
             self._note(f"a reserving call brought {batch.surplus} records more than it asked for")
 
     def note_records(self, made: list[Entry]) -> None:

@@ -4,7 +4,7 @@ from b24offline.ledger.batches import SYNTHETIC_PREFIX, BatchKind, Entry, is_syn
 from b24offline.ledger.chunk import ChunkEnded, ChunkLedger
 from b24offline.ledger.deployment_counters import deployment_counters
 from b24offline.ledger.fencing import MAX_RETRYING_RECORDS, Fencing
-from b24offline.ledger.glance import Glance, Look, glances, look_soon, note_visit
+from b24offline.ledger.glance import Glance, Look, expect_orphans, glances, look_soon, note_visit
 from b24offline.ledger.inspect import PLACES, Unfinished, Waiting, error_lane, unfinished
 from b24offline.ledger.job_queue import RECONCILE, RUN, Body, JobQueue
 from b24offline.ledger.lease_renewer import LeaseRenewer, StepLimits
@@ -96,6 +96,7 @@ __all__ = [
     "connect",
     "deployment_counters",
     "error_lane",
+    "expect_orphans",
     "forget_nacked",
     "glances",
     "hurry_nacked",

@@ -34,7 +34,7 @@ class Glance:
         open_work: a batch is open, or a run or batch has a due time; or the keys that tell cannot be read.
         jobs: a command or the machinery has asked for work.
         unanswered: a reserving call may have left records whose answer is lost.
-        lost_ms: when a part of the ledger was found to be lost.
+        lost_ms: when a part of the ledger was found to be lost, or records were reserved that no batch has.
         orphans: reserved records were seen that no batch has.
         failed: records of ours are nacked on the portal.
         looked_ms: the end of the last whole look at what is reserved.
@@ -74,7 +74,7 @@ def glances(redis: Redis, key_prefix: str, portals: Sequence[str]) -> dict[str, 
                 pipe.exists(keys.nacked(stem), keys.failures(stem))
                 pipe.hmget(keys.fencing(stem), ["intent", "poll_until", "unanswered", "whole_since"])
                 pipe.hget(keys.look(stem), "ended")
-                pipe.hmget(keys.visits(stem), ["last", *_LOOKS])
+                pipe.hmget(keys.visits(stem), ["last", "surplus", *_LOOKS])
             replies = iter(pipe.execute(raise_on_error=False))
         found |= {portal: _glance(now_ms, replies) for portal in page}
     return found
@@ -83,6 +83,11 @@ def glances(redis: Redis, key_prefix: str, portals: Sequence[str]) -> dict[str, 
 def note_visit(redis: Redis, stem: str, glance: Glance, looks: Iterable[Look]) -> None:
     """Note that a sweep visited a portal after a glance, and which looks it asked for."""
     redis.hset(keys.visits(stem), mapping=dict.fromkeys(["last", *looks], glance.now_ms))
+
+
+def expect_orphans(redis: Redis, stem: str) -> None:
+    """Note that records were reserved that no batch has: unreadable ones, or more than were asked for."""
+    redis.hset(keys.visits(stem), "surplus", clock_ms(redis))
 
 
 def look_soon(redis: Redis, stem: str, look: Look) -> None:
@@ -94,7 +99,7 @@ def _glance(now_ms: int, replies: Iterator[Any]) -> Glance:
     kept = [next(replies) for _ in range(7)]
     if any(isinstance(reply, ResponseError) for reply in kept):
         return Glance(now_ms, open_work=True)  # a visit meets the error, and says of which portal
-    work, jobs, orphans, failed, (intent, poll_until, unanswered, lost), looked, (visited, *asked) = kept
+    work, jobs, orphans, failed, (intent, poll_until, unanswered, lost), looked, (visited, surplus, *asked) = kept
     # An intent is noted until the answer is known: after the lease nobody waits for that.
     unknown = bool(intent) and int(poll_until or 0) <= now_ms
     return Glance(
@@ -102,7 +107,7 @@ def _glance(now_ms: int, replies: Iterator[Any]) -> Glance:
         open_work=bool(work),
         jobs=bool(jobs),
         unanswered=unknown or int(unanswered or 0) > now_ms,
-        lost_ms=int(lost or 0),
+        lost_ms=max(int(lost or 0), int(surplus or 0)),
         orphans=bool(orphans),
         failed=bool(failed),
         looked_ms=int(looked or 0),

@@ -9,7 +9,7 @@ import pytest
 from b24offline import keys
 from b24offline.delivery.poller import PollResult
 from b24offline.errors import RateLimited, StoreError, UnknownAnswer
-from b24offline.ledger import SettleLease
+from b24offline.ledger import SettleLease, glances
 from b24offline.monitoring.health_sample import take_sample
 from tests.support.core_events import PORTAL, TIMERS, reserve, reserve_nacked
 from tests.support.deployment import GET, LANE, LIST, Deployment, passed_on
@@ -214,3 +214,20 @@ def test_reserved_records_that_cannot_be_read_are_counted_until_they_are_gone(ac
     acme.desk.queue.clear_ids(acme.desk.now, CONNECTOR, pid, frozenset([1]))
     acme.poller.adopt()
     assert take_sample(acme.redis, acme.ledger).unreadable == 0
+
+
+@pytest.mark.parametrize("what", ["unreadable", "more than asked for"])
+def test_what_a_reserving_call_brought_beside_its_batch_is_looked_for(acme: Deployment, what: str) -> None:
+    """It becomes an orphan when the batch is closed."""
+    acme.changes("1", "2", "3")
+
+    def lost_ms() -> int:
+        return glances(acme.redis, acme.ledger.key_prefix, [PORTAL])[PORTAL].lost_ms
+
+    assert not lost_ms()
+    if what == "unreadable":
+        acme.desk.distort = lambda row: {**row, "MESSAGE_ID": "?"} if row["ID"] == "1" else row
+    else:
+        acme.desk.surplus = 1
+    assert acme.poller.poll(LANE).state == "opened"
+    assert lost_ms()
