@@ -87,7 +87,8 @@ look = _one("look")
 """Hash of the look at all reserved records: where it goes on, and when the last whole one ended."""
 visits = _one("visits")
 """Hash of the sweeps' visits: when the ``last`` was, while nothing waited, and when each look was asked for;
-``surplus``: when records were reserved that no batch has."""
+``surplus``: when records were reserved that no batch has; ``seen``: how many were reserved; ``active``: when a visit
+found more than the one before."""
 nacked = _one("nacked")
 """Hash of nacked records: record id -> first seen."""
 failures = _one("failures")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from b24offline import keys
 from b24offline.delivery.services import TROUBLE_OF_ONE_PORTAL
-from b24offline.delivery.sweeper import is_quiet
+from b24offline.delivery.sweeper import is_active, is_quiet
 from b24offline.errors import BrokerUnavailable
 from b24offline.events import ObservedState
 from b24offline.ledger import glances, note_visit, noted_broker
@@ -149,7 +149,7 @@ class PortalRounds:
         # Only polls call a portal that is blocked for overload, once an hour.
         blocked = portal.state is ObservedState.BLOCKED
         looks = () if blocked else services.sweeper.due_looks(portal, glance)
-        if looks or is_quiet(glance, self._config.timers):
+        if looks or glance.busy or is_quiet(glance, self._config.timers):
             note_visit(services.redis, services.ledger.stem, glance, looks)
         return [] if blocked else [*self._due_requests(portal), *looks]
 
@@ -157,14 +157,17 @@ class PortalRounds:
 def due_visits(seen: Mapping[str, Glance], timers: Timers) -> set[str]:
     """Return the portals that a sweep visits: those where something waits, and quiet ones whose turn it is. Pure.
 
-    Of the quiet ones those come first that were visited longest ago, and at most twice as many as have their turn in a
-    sweep on average: after a start of thousands their looks are spread over half the time between two of them.
+    Of the quiet ones that were idle for long those come first that were visited longest ago, and at most twice as many
+    as have their turn in a sweep on average: after a start of thousands their looks are spread over half the time
+    between two of them.
     """
-    waiting = {name for name, glance in seen.items() if not is_quiet(glance, timers)}
-    idle_ms = timers.idle_look_seconds * 1000
-    quiet = [
-        name for name, glance in seen.items() if name not in waiting and glance.now_ms - glance.visited_ms >= idle_ms
-    ]
-    turns = sorted(quiet, key=lambda name: seen[name].visited_ms)
+    waiting, idle = set(), []
+    for name, glance in seen.items():
+        age_seconds = (glance.now_ms - glance.visited_ms) / 1000
+        if not is_quiet(glance, timers) or (is_active(glance, timers) and age_seconds >= timers.sighting_seconds):
+            waiting.add(name)
+        elif age_seconds >= timers.idle_look_seconds:
+            idle.append(name)
+    idle.sort(key=lambda name: seen[name].visited_ms)
     most = max(QUIET_VISITS, math.ceil(2 * len(seen) * timers.sweep_seconds / timers.idle_look_seconds))
-    return waiting | set(turns[:most])
+    return waiting | set(idle[:most])

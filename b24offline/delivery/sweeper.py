@@ -64,9 +64,15 @@ def may_have_orphans(glance: Glance, timers: Timers) -> bool:
     return glance.unanswered or glance.orphans or glance.cut_off or lost_lately
 
 
+def is_active(glance: Glance, timers: Timers) -> bool:
+    """Return whether records were reserved lately. What nobody knows of is lost where there is something. Pure."""
+    return glance.busy or glance.now_ms - glance.active_ms < timers.idle_look_seconds * 1000
+
+
 def is_quiet(glance: Glance, timers: Timers) -> bool:
     """Return whether nothing waits at a portal, and nothing is known that may have been lost. Pure."""
-    return not (glance.open_work or glance.jobs or glance.failed or may_have_orphans(glance, timers))
+    waits = glance.open_work or glance.jobs or glance.failed or glance.busy
+    return not (waits or may_have_orphans(glance, timers))
 
 
 def is_due(look: Look, glance: Glance, timers: Timers, redrive_seconds: float) -> bool:
@@ -82,4 +88,6 @@ def is_due(look: Look, glance: Glance, timers: Timers, redrive_seconds: float) -
         seconds = timers.sighting_seconds / 3
     elif look == "redrive" and glance.failed:
         seconds = redrive_seconds
+    elif look == "adopt" and is_active(glance, timers):
+        seconds = timers.sighting_seconds
     return glance.now_ms - glance.asked_ms.get(look, 0) >= seconds * 1000

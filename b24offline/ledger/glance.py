@@ -37,6 +37,9 @@ class Glance:
         lost_ms: when a part of the ledger was found to be lost, or records were reserved that no batch has.
         orphans: reserved records were seen that no batch has.
         failed: records of ours are nacked on the portal.
+        seen: how many records were reserved since the ledger began.
+        noted_seen: how many a visit has noted.
+        active_ms: when a visit noted that records were reserved since the one before.
         looked_ms: the end of the last whole look at what is reserved.
         visited_ms: when a sweep visited it while it was quiet, or asked for a look.
         asked_ms: when each look was asked for.
@@ -49,9 +52,17 @@ class Glance:
     lost_ms: int = 0
     orphans: bool = False
     failed: bool = False
+    seen: int = 0
+    noted_seen: int = 0
+    active_ms: int = 0
     looked_ms: int = 0
     visited_ms: int = 0
     asked_ms: Mapping[Look, int] = field(default_factory=dict)
+
+    @property
+    def busy(self) -> bool:
+        """Whether records were reserved that no visit has noted."""
+        return self.seen != self.noted_seen
 
     @property
     def cut_off(self) -> bool:
@@ -74,7 +85,8 @@ def glances(redis: Redis, key_prefix: str, portals: Sequence[str]) -> dict[str, 
                 pipe.exists(keys.nacked(stem), keys.failures(stem))
                 pipe.hmget(keys.fencing(stem), ["intent", "poll_until", "unanswered", "whole_since"])
                 pipe.hget(keys.look(stem), "ended")
-                pipe.hmget(keys.visits(stem), ["last", "surplus", *_LOOKS])
+                pipe.hget(keys.stats(stem), "events_seen")
+                pipe.hmget(keys.visits(stem), ["last", "surplus", "seen", "active", *_LOOKS])
             replies = iter(pipe.execute(raise_on_error=False))
         found |= {portal: _glance(now_ms, replies) for portal in page}
     return found
@@ -82,7 +94,10 @@ def glances(redis: Redis, key_prefix: str, portals: Sequence[str]) -> dict[str, 
 
 def note_visit(redis: Redis, stem: str, glance: Glance, looks: Iterable[Look]) -> None:
     """Note that a sweep visited a portal after a glance, and which looks it asked for."""
-    redis.hset(keys.visits(stem), mapping=dict.fromkeys(["last", *looks], glance.now_ms))
+    noted: dict[Any, Any] = dict.fromkeys(["last", *looks], glance.now_ms)
+    if glance.busy:
+        noted |= {"seen": glance.seen, "active": glance.now_ms}
+    redis.hset(keys.visits(stem), mapping=noted)
 
 
 def expect_orphans(redis: Redis, stem: str) -> None:
@@ -96,10 +111,11 @@ def look_soon(redis: Redis, stem: str, look: Look) -> None:
 
 
 def _glance(now_ms: int, replies: Iterator[Any]) -> Glance:
-    kept = [next(replies) for _ in range(7)]
+    kept = [next(replies) for _ in range(8)]
     if any(isinstance(reply, ResponseError) for reply in kept):
         return Glance(now_ms, open_work=True)  # a visit meets the error, and says of which portal
-    work, jobs, orphans, failed, (intent, poll_until, unanswered, lost), looked, (visited, surplus, *asked) = kept
+    work, jobs, orphans, failed, (intent, poll_until, unanswered, lost), looked, seen, visits = kept
+    visited, surplus, noted_seen, active, *asked = (int(value or 0) for value in visits)
     # An intent is noted until the answer is known: after the lease nobody waits for that.
     unknown = bool(intent) and int(poll_until or 0) <= now_ms
     return Glance(
@@ -107,10 +123,13 @@ def _glance(now_ms: int, replies: Iterator[Any]) -> Glance:
         open_work=bool(work),
         jobs=bool(jobs),
         unanswered=unknown or int(unanswered or 0) > now_ms,
-        lost_ms=max(int(lost or 0), int(surplus or 0)),
+        lost_ms=max(int(lost or 0), surplus),
         orphans=bool(orphans),
         failed=bool(failed),
         looked_ms=int(looked or 0),
-        visited_ms=int(visited or 0),
-        asked_ms={look: int(moment or 0) for look, moment in zip(_LOOKS, asked, strict=True)},
+        seen=int(seen or 0),
+        noted_seen=noted_seen,
+        active_ms=active,
+        visited_ms=visited,
+        asked_ms=dict(zip(_LOOKS, asked, strict=True)),
     )

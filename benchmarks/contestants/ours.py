@@ -30,6 +30,8 @@ class Ours(Contestant):
     """
 
     pipeline: ClassVar[str]
+    concurrency: int = WORKER_PROCESSES
+    pool: str = "prefork"
 
     def settings(self, started: ExitStack) -> Mapping[str, str]:
         """Return the settings that differ from those of the others; what they need ends with ``started``."""
@@ -73,7 +75,13 @@ class Ours(Contestant):
                 "PYTHONPATH": os.getcwd(),
             }
         )
-        self._worker = supervisor.worker(self.name, environ=environ, folder=self.folder, concurrency=WORKER_PROCESSES)
+        self._worker = supervisor.worker(
+            self.name,
+            environ=environ,
+            folder=self.folder,
+            concurrency=self.concurrency,
+            arguments=["--pool", self.pool],
+        )
         self._beat = supervisor.beat(environ=environ, folder=self.folder)
         for process in (self._worker, self._beat):
             started.callback(process.kill)

@@ -63,7 +63,7 @@ class Sweeps:
     def later(self, seconds: float) -> None:
         """Let visits and looks of the first portal be older."""
         key = keys.visits(self.stem(FIRST))
-        for what in self.runtime.redis.hkeys(key):
+        for what in set(self.runtime.redis.hkeys(key)) - {"seen"}:
             self.runtime.redis.hincrby(key, what, -round(seconds * 1000))
 
     def look_ends(self) -> None:
@@ -216,6 +216,19 @@ def test_an_idle_portal_is_looked_at_seldom(sweeps: Sweeps) -> None:
     sweeps.play("visits")
     looks = (sweeps.asked[contract.TASK_ADOPT, FIRST], sweeps.asked[contract.TASK_REDRIVE, FIRST])
     assert looks == (3, 2)
+
+
+def test_where_records_are_reserved_looks_come_more_often(sweeps: Sweeps) -> None:
+    services, timers = sweeps.runtime.services(FIRST), sweeps.runtime.timers
+    sweeps.play("visits")
+    sweeps.look_ends()
+    services.ledger.count("events_seen", 3)
+    for seconds in (0, timers.sighting_seconds - 20, 30):
+        sweeps.later(seconds)
+        sweeps.play("visits")
+    assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 2
+    assert sweeps.asked[contract.TASK_REDRIVE, FIRST] == 1
+    assert sweeps.asked[contract.TASK_ADOPT, SECOND] == 1
 
 
 def test_a_look_that_did_not_end_is_asked_for_again(sweeps: Sweeps) -> None:

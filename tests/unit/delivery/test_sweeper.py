@@ -27,6 +27,7 @@ WAITING = [
     {"failed": True},
     {"lost_ms": NOW - 1},
     {"looked_ms": NOW - 1},
+    {"seen": 1},
 ]
 
 
@@ -44,6 +45,14 @@ def test_a_quiet_portal_is_visited_at_the_interval_of_idle_looks() -> None:
     assert due_visits({"acme": after(QUIET, TIMERS.idle_look_seconds - 1)}, TIMERS) == set()
     assert due_visits({"acme": after(QUIET, TIMERS.idle_look_seconds)}, TIMERS) == {"acme"}
     assert due_visits({"acme": NEVER}, TIMERS) == {"acme"}
+
+
+def test_where_records_came_lately_a_quiet_portal_is_visited_sooner() -> None:
+    active = replace(QUIET, active_ms=NOW)
+    assert due_visits({"acme": after(active, TIMERS.sighting_seconds - 1)}, TIMERS) == set()
+    assert due_visits({"acme": after(active, TIMERS.sighting_seconds)}, TIMERS) == {"acme"}
+    later = replace(QUIET, active_ms=NOW - round(TIMERS.idle_look_seconds * 1000))
+    assert due_visits({"acme": after(later, TIMERS.sighting_seconds)}, TIMERS) == set()
 
 
 def test_a_loss_is_forgotten_after_the_interval_of_idle_looks() -> None:
@@ -77,6 +86,8 @@ def test_every_quiet_portal_has_its_turn_in_time(new: list[bool], every: int) ->
         ("redrive", {}, TIMERS.idle_look_seconds),
         ("adopt", {"failed": True, "open_work": True, "jobs": True}, TIMERS.idle_look_seconds),
         ("redrive", {"failed": True}, REDRIVE),
+        ("adopt", {"active_ms": NOW}, TIMERS.sighting_seconds),
+        ("redrive", {"active_ms": NOW}, TIMERS.idle_look_seconds),
         ("adopt", {"orphans": True}, TIMERS.sighting_seconds / 3),
         ("adopt", {"looked_ms": NOW - 1}, TIMERS.sighting_seconds / 3),
         ("adopt", {"lost_ms": NOW}, TIMERS.sighting_seconds / 3),
