@@ -88,6 +88,6 @@ def is_due(look: Look, glance: Glance, timers: Timers, redrive_seconds: float) -
         seconds = timers.sighting_seconds / 3
     elif look == "redrive" and glance.failed:
         seconds = redrive_seconds
-    elif look == "adopt" and is_active(glance, timers):
+    elif is_active(glance, timers):
         seconds = timers.sighting_seconds
     return glance.now_ms - glance.asked_ms.get(look, 0) >= seconds * 1000

@@ -227,7 +227,7 @@ def test_where_records_are_reserved_looks_come_more_often(sweeps: Sweeps) -> Non
         sweeps.later(seconds)
         sweeps.play("visits")
     assert sweeps.asked[contract.TASK_ADOPT, FIRST] == 2
-    assert sweeps.asked[contract.TASK_REDRIVE, FIRST] == 1
+    assert sweeps.asked[contract.TASK_REDRIVE, FIRST] == 2
     assert sweeps.asked[contract.TASK_ADOPT, SECOND] == 1
 
 

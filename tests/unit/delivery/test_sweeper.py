@@ -87,7 +87,7 @@ def test_every_quiet_portal_has_its_turn_in_time(new: list[bool], every: int) ->
         ("adopt", {"failed": True, "open_work": True, "jobs": True}, TIMERS.idle_look_seconds),
         ("redrive", {"failed": True}, REDRIVE),
         ("adopt", {"active_ms": NOW}, TIMERS.sighting_seconds),
-        ("redrive", {"active_ms": NOW}, TIMERS.idle_look_seconds),
+        ("redrive", {"active_ms": NOW}, TIMERS.sighting_seconds),
         ("adopt", {"orphans": True}, TIMERS.sighting_seconds / 3),
         ("adopt", {"looked_ms": NOW - 1}, TIMERS.sighting_seconds / 3),
         ("adopt", {"lost_ms": NOW}, TIMERS.sighting_seconds / 3),
