@@ -13,13 +13,6 @@ import pytest
 from tests.e2e.conftest import CHECKOUT, INSTALL_SECONDS, Distributions
 from tests.support.stack import empty_queues
 
-OF_EXAMPLES = (
-    "django>=5.2,<7",
-    "sentry-sdk>=2.20",
-    "opentelemetry-sdk>=1.30",
-    "opentelemetry-exporter-otlp-proto-http>=1.30",
-    "opentelemetry-instrumentation-celery>=0.51b0",
-)
 RUN_SECONDS = 800
 
 
@@ -30,7 +23,8 @@ def programs(installed: Path, distributions: Distributions, tmp_path_factory: py
     versions = tmp_path_factory.mktemp("versions") / "versions.txt"
     versions.write_text("\n".join(pins))
     wanted = f"b24offline[testing,flower] @ {distributions.wheel.as_uri()}"
-    command = [str(installed / "pip"), "install", "--quiet", "--constraint", str(versions), wanted, *OF_EXAMPLES]
+    pip, of_examples = str(installed / "pip"), str(CHECKOUT / "examples" / "requirements.txt")
+    command = [pip, "install", "--quiet", "--constraint", str(versions), "--requirement", of_examples, wanted]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS)
     assert done.returncode == 0, done.stderr
     return installed
