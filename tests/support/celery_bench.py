@@ -36,6 +36,7 @@ def broker() -> Iterator[Callable[[str], None]]:
     """Gives the application another broker, until the test ends."""
 
     def use(url: str) -> None:
+        app.set_current()  # shared tasks send by the current application, and another test may have made one
         pools.reset()
         app.amqp._producer_pool = app._pool = None
         app.conf.broker_url = app.conf.broker_read_url = app.conf.broker_write_url = url

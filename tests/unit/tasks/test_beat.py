@@ -21,6 +21,7 @@ class Beat:
     def __init__(self, schedule_file: Path) -> None:
         self.sent: list[str] = []
         self.scheduler = SteadyScheduler(app, schedule_filename=str(schedule_file))
+        self.scheduler.producer = None  # Celery would connect to the broker for it
         self.scheduler.apply_entry = lambda entry, producer=None: self.sent.append(entry.task)
 
 
