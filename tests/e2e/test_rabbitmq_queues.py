@@ -35,6 +35,13 @@ def is_of_type(url: str, name: str, kind: str) -> bool:
     return True
 
 
+def major_version(url: str) -> int:
+    """Return the major version of a RabbitMQ."""
+    with kombu.Connection(url) as connection:
+        connection.connect()
+        return int(str(connection.connection.server_properties["version"]).split(".")[0])
+
+
 @pytest.mark.parametrize("kind", ["quorum", "classic"])
 def test_steps_that_wait_do_not_block_the_queue(
     start_stack: Callable[..., Stack], rabbit: RabbitNode, redis: Redis, kind: str
@@ -65,7 +72,9 @@ def test_steps_that_wait_do_not_block_the_queue(
     redis.hdel(chains.MODE, "*")
     stack.control.change("crm_deal", "add", count=3)
     wait_until(lambda: redis.llen(chains.EFFECTS) == 3, "other deals are handled meanwhile")
-    assert redis.llen(chains.RUNS) == failed + 3, "none of those that waited ran before the others"
+    # From RabbitMQ 4 on Celery lets what waits hold the places of a classic queue's worker: docs/adr/0010.
+    held = kind == "classic" and major_version(rabbit.url) >= 4
+    assert (redis.llen(chains.RUNS) > failed + 3) == held, "whether those that waited ran before the others"
     redis.delete(chains.MODE)
     wait_until(lambda: redis.llen(chains.EFFECTS) == 3 + len(deals), "those that waited come back")
     wait_until(lambda: not stack.services.ledger.open_batches(), "all are settled")
