@@ -18,7 +18,7 @@ from b24offline.tasks import celery_app
 from tests.e2e.test_start import celery
 from tests.support import chains
 from tests.support.rabbit import RabbitNode
-from tests.support.stack import CHAINS, Stack
+from tests.support.stack import CHAINS, Stack, StandingStack
 from tests.support.waiting import wait_until
 
 LANE = {"name": "deals", "filter": {"=EVENT_NAME": "ONCRMDEALADD"}, "queue": "b24offline.deals"}
@@ -44,8 +44,9 @@ def major_version(url: str) -> int:
 
 @pytest.mark.parametrize("kind", ["quorum", "classic"])
 def test_steps_that_wait_do_not_block_the_queue(
-    start_stack: Callable[..., Stack], rabbit: RabbitNode, redis: Redis, kind: str
+    standing: StandingStack, start_stack: Callable[..., Stack], rabbit: RabbitNode, redis: Redis, kind: str
 ) -> None:
+    standing.close()  # its workers would declare the queue again
     with kombu.Connection(rabbit.url) as connection:
         connection.default_channel.queue_delete(LANE["queue"])
     stack = start_stack(
@@ -108,7 +109,10 @@ def test_a_delayed_message_does_not_wait_for_the_workers_clock(
 @pytest.mark.parametrize(
     ("there", "wanted", "command"), [("classic", "quorum", "worker"), ("quorum", "classic", "beat")]
 )
-def test_queues_of_another_type_stop_the_start(rabbit: RabbitNode, there: str, wanted: str, command: str) -> None:
+def test_queues_of_another_type_stop_the_start(
+    standing: StandingStack, rabbit: RabbitNode, there: str, wanted: str, command: str
+) -> None:
+    standing.close()
     arguments = {"x-queue-type": "quorum"} if there == "quorum" else None
     with kombu.Connection(rabbit.url) as connection:
         channel = connection.default_channel
