@@ -79,6 +79,12 @@ class Watched:
         if mode:
             self.redis.hset(MODE, f"crm_deal {number}", mode)
 
+    def serve_for_long(self) -> None:
+        """Let the portal have been served for an hour."""
+        since = time.time() - 4000
+        with self.runtime.store.engine.begin() as connection:
+            connection.exec_driver_sql(f"update portals set state_since = {since}, desired_since = {since}")
+
     def polled(self) -> int:
         """Return how many batches are open that polls have opened."""
         return sum(self.ledger.kind(pid) is BatchKind.POLLED for pid in self.ledger.open_batches())
@@ -137,11 +143,12 @@ def by_a_silent_portal(watched: Watched) -> None:
         wait_until(lambda: watched.redis.hexists(keys.calls(stem), "silent:event.offline.list"), "its circuit is open")
         watched.move_back(keys.calls(stem), "silent:event.offline.list", 700)
         watched.move_back(keys.look(stem), "ended", 3000)
-        with watched.runtime.store.engine.begin() as connection:
-            connection.exec_driver_sql(
-                "update portals set state_since = state_since - 4000, desired_since = desired_since - 4000"
-            )
-        watched.expect(IssueCode.NOT_ANSWERING, IssueCode.ORPHANS)
+        watched.expect(IssueCode.NOT_ANSWERING)
+        # each call that is not answered suspends the portal anew: it is served for a long time until the alert has fired
+        fires = alert_name(IssueCode.ORPHANS)
+        began = time.monotonic()
+        wait_until(lambda: watched.serve_for_long() or fires in watched.prometheus.firing(), f"{fires} fires", 120)
+        watched.fired[fires] = time.monotonic() - began
 
 
 def by_a_reconciliation_that_nobody_works_on(watched: Watched) -> None:
