@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo unit test newcomer lowest check compose-test operators-hour smoke test-in-container upgrade-test faults isolation model bench docs docs-serve sbom audit
+.PHONY: help install run demo unit test newcomer lowest check compose-test operators-hour smoke test-in-container upgrade-test faults isolation model bench soak docs docs-serve sbom audit
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ model: $(DEV) ## explore the protocol for one message, rule by rule; DEPTH=2 tak
 
 bench: $(DEV) ## events per second and cost per event beside bare Celery and a plain loop; QUICK=1: under 5 minutes
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
+
+soak: $(DEV) ## half an hour of traffic, faults and restarts: what grows, and whether anything is lost (MINUTES=30 SEED=1)
+	$(BIN)/python -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: $(DEV) ## lint, format, types, rooms and doors, generated documents
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import Any, Final
 
 from kombu import Exchange, Queue
 
@@ -22,6 +22,13 @@ _KEEPALIVE: dict[int, int] = {
         "TCP_USER_TIMEOUT": 60_000,  # milliseconds, for what was sent and never confirmed
     }.items()
     if hasattr(socket, name)  # not every system has all of them
+}
+RABBITMQ_OPTIONS: Final = {
+    "confirm_publish": True,  # a message counts as sent when the broker has it
+    # A RabbitMQ that answers nothing, as one with too little memory or with a channel that hangs, would hold a process,
+    # or beat, for ever. In seconds; after it the connection is made anew, and the message is sent again.
+    "read_timeout": 30,
+    "write_timeout": 30,
 }
 
 broker_url = config.broker_url
@@ -44,7 +51,7 @@ broker_transport_options: dict[str, Any] = (
         "health_check_interval": 30,
     }
     if _REDIS_BROKER
-    else {"confirm_publish": True}  # a message counts as sent when the broker has it
+    else RABBITMQ_OPTIONS
 )
 if config.broker_url.startswith("sentinel://"):
     _password = config.sentinel_password.get_secret_value() if config.sentinel_password else None

@@ -144,7 +144,7 @@ def by_a_silent_portal(watched: Watched) -> None:
         watched.move_back(keys.calls(stem), "silent:event.offline.list", 700)
         watched.move_back(keys.look(stem), "ended", 3000)
         watched.expect(IssueCode.NOT_ANSWERING)
-        # each call that is not answered suspends the portal anew: it is served for a long time until the alert has fired
+        # Each call that is not answered suspends the portal anew: its time of service is set until the alert fires.
         fires = alert_name(IssueCode.ORPHANS)
         began = time.monotonic()
         wait_until(lambda: watched.serve_for_long() or fires in watched.prometheus.firing(), f"{fires} fires", 120)

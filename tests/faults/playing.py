@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import pkgutil
+import shutil
 import signal
 import sys
 import tempfile
@@ -68,7 +69,10 @@ def _play(job: Job) -> Result:
     with tempfile.TemporaryDirectory(prefix="b24offline-rabbit-", ignore_cleanup_errors=True) as folder:
         try:
             with RabbitNode(Path(folder)) as node:
-                return run(row, seed=job.seed, broker=RabbitBroker(node, Path(folder)), keep_logs=job.keep_logs)
+                result = run(row, seed=job.seed, broker=RabbitBroker(node, Path(folder)), keep_logs=job.keep_logs)
+            for log in Path(folder).glob("log/*.log") if result.logs else ():
+                shutil.copy(log, result.logs)
+            return result
         except RuntimeError as error:
             return Result(row.number, row.name, job.broker, job.seed, problems=[str(error)])
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from celery import Celery
 
-from tests.faults.brokers import ValkeyBroker
+from tests.faults.brokers import RabbitBroker, ValkeyBroker
 from tests.faults.row import Plan, fault
 from tests.faults.rows_neighbours import other_stack
 from tests.faults.stage import Stage, wait_until
@@ -32,6 +32,22 @@ def _away(stage: Stage, seconds: float) -> None:
     time.sleep(seconds)
     stage.broker.start()
     stage.noted(f"broker killed for {seconds:g} s")
+
+
+@fault(11, "broker has too little memory for 40 s", brokers=("rabbitmq",), drain_seconds=240)
+def broker_out_of_memory(stage: Stage) -> None:
+    """It confirms nothing, for longer than is waited for it."""
+    assert isinstance(stage.broker, RabbitBroker)
+    stage.settle_some()
+    stage.journal.tell("slow", 0.2)
+    stage.begin(30, 3)
+    stage.broker.have_memory(enough=False)
+    time.sleep(40)
+    stage.broker.have_memory(enough=True)
+    stage.noted("too little memory for 40 s")
+    stage.journal.tell_nothing()
+    stage.change(10, "crm_contact")
+    revive(stage)
 
 
 def revive(stage: Stage) -> None:

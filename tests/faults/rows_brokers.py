@@ -119,6 +119,8 @@ def _longer_than_acknowledged(stage: Stage, timeout_seconds: float) -> None:
     """Handlers that run for longer, messages that wait behind them for longer, and a retry that is due after longer."""
     if isinstance(stage.broker, RabbitBroker):
         stage.broker.time_out_consumers(timeout_seconds)
+        stage.kill()
+        stage.restart()
     stage.settle_some()
     stage.journal.tell("slow", 2 * timeout_seconds, times=5)
     stage.change(12)

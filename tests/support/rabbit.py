@@ -28,14 +28,10 @@ def server_binary() -> str | None:
 
 
 class RabbitNode:
-    """Run one node while the context lasts.
-
-    ``settings`` of the server's application ``rabbit``, such as ``consumer_timeout``, are used at the next start.
-    """
+    """Run one node while the context lasts."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.settings: dict[str, int] = {}
         self.port = free_port()
         self._dist_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -102,7 +98,6 @@ class RabbitNode:
             "RABBITMQ_DIST_PORT": str(self._dist_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_CRASH_DUMP": str(self._folder / "erl_crash.dump"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(f"-rabbit {k} {v}" for k, v in self.settings.items()),
         }
 
     def __exit__(self, *_: object) -> None:

@@ -1,16 +1,22 @@
-"""A worker that loses its Redis broker while it holds a message lives on."""
+"""A broker that is lost while a message is held, and one that takes messages and confirms none."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import kombu
+import pytest
+from celery import Celery
+from kombu.exceptions import OperationalError
 
+from b24offline.settings import celeryconfig
 from b24offline.supervisor import EmbeddedValkey
 from b24offline.tasks import redis_transport
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.rabbit import RabbitNode
 
 
 def test_a_channel_whose_broker_is_lost_closes_with_a_message_in_hand(tmp_path: Path) -> None:
@@ -36,3 +42,27 @@ def test_a_channel_that_is_closed_twice_says_nothing(tmp_path: Path) -> None:
         connection.close()
         channel.close()
     assert channel.closed
+
+
+def _send_three(app: Celery) -> None:
+    for _ in range(3):
+        app.send_task("letter", queue="letters")
+
+
+@pytest.mark.timeout(120)
+def test_a_message_that_is_never_confirmed_fails_in_time(rabbit: RabbitNode) -> None:
+    """As with a RabbitMQ whose memory is full: it reads no more from who has sent it anything."""
+    with Celery("letters", broker=rabbit.url, set_as_current=False) as app:
+        app.conf.broker_transport_options = celeryconfig.RABBITMQ_OPTIONS | {"read_timeout": 1, "write_timeout": 1}
+        app.conf.task_publish_retry_policy = {"max_retries": 0}
+        app.send_task("letter", queue="letters")
+        rabbit.control("set_vm_memory_high_watermark", "absolute", "1MB")
+        try:
+            with pytest.raises(OperationalError):
+                _send_three(app)  # what is on its way when the alarm begins may still be confirmed
+        finally:
+            rabbit.control("set_vm_memory_high_watermark", "0.4")
+        app.send_task("letter", queue="letters")
+        with app.connection_for_write() as connection:
+            assert connection.default_channel.queue_purge("letters") >= 2
+            connection.default_channel.queue_delete("letters")
