@@ -125,26 +125,17 @@ def soaked(samples: list[Sample], minutes: float, rate: float, stage: Stage) -> 
             faulted = time.monotonic()
             one_fault(stage)
         else:
-            revive(stage)
+            stage.revive()
     stage.control.stop_traffic()
     stage.control.disarm()
     stage.journal.tell_nothing()
     stage.expect(stage.workers[0].alive, "the worker that nobody ends has ended")
-    revive(stage)
+    stage.revive()
     wait_until(stage.empty, "everything is settled", DRAIN_SECONDS)
     found = compare(stage.control.objects(since_changes=True), stage.runtime.mirror.rows(PORTAL))
     stage.tell(f"mirror and portal compared: {found.compared} objects")
     wrong = [*found.missing, *found.stale, *found.extra]
     stage.expect(not wrong, f"the mirror is not the portal: {len(wrong)} objects, {found}"[:500])
-
-
-def revive(stage: Stage) -> None:
-    """Start again what has ended, as a supervisor does."""
-    stage.restart()
-    for beat in stage.beats:
-        if not beat.alive:
-            beat.kill()
-            beat.start()
 
 
 def plot(samples: Sequence[Sample], path: Path) -> None:

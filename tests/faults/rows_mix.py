@@ -83,7 +83,7 @@ def random_mix(stage: Stage) -> None:
             stage.control.disarm(storm)
             del storms[storm]
         time.sleep(max(0.0, turn - (time.monotonic() - began)))
-        _revive(stage)
+        stage.revive()
     counted = stage.control.stop_traffic()
     stage.control.disarm()
     stage.disarm()
@@ -94,7 +94,7 @@ def random_mix(stage: Stage) -> None:
 
     def drained() -> bool:
         # A worker whose children were killed while it started gives up a little later.
-        _revive(stage)
+        stage.revive()
         return stage.empty()
 
     Gauges(stage).until(
@@ -104,15 +104,6 @@ def random_mix(stage: Stage) -> None:
     stage.tell(f"mirror and portal compared: {found.compared} objects")
     wrong = [*found.missing, *found.stale, *found.extra]
     stage.expect(not wrong, f"the mirror is not the portal: {len(wrong)} objects, {found}"[:500])
-
-
-def _revive(stage: Stage) -> None:
-    """What a supervisor does."""
-    stage.restart()
-    for beat in stage.beats:
-        if not beat.alive:
-            beat.kill()
-            beat.start()
 
 
 def _kill_one(stage: Stage) -> None:

@@ -247,6 +247,14 @@ class Stage:
                 worker.kill()
                 worker.start()
 
+    def revive(self) -> None:
+        """Start again what has ended, as a supervisor does."""
+        self.restart()
+        for beat in self.beats:
+            if not beat.alive:
+                beat.kill()
+                beat.start()
+
     def kill_everything(self) -> None:
         """Send SIGKILL to workers, beats, ledger and broker, without a pause between them."""
         together = (*self.workers, *self.beats)
