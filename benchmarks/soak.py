@@ -153,7 +153,7 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
     )
     for axes, (title, values) in zip(figure.subplots(len(curves), sharex=True), curves, strict=True):
         axes.plot(minutes, values, color="#2a6f97", linewidth=1)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * max(*values, 1))
         axes.set_title(title, fontsize=9, loc="left")
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
