@@ -20,13 +20,13 @@ from statistics import median
 from typing import Final
 
 import click
-import psutil
 from redis.exceptions import RedisError
 
-from b24offline.supervisor import CeleryProcess
 from demo.comparison import compare
+from tests.faults.gauges import resident
 from tests.faults.journal import FUSED
 from tests.faults.row import Row, run
+from tests.faults.rows_mix import METHODS, TROUBLE
 from tests.faults.stage import CONNECTOR, Plan, Stage
 from tests.support.stack import PORTAL
 from tests.support.waiting import wait_until
@@ -34,8 +34,6 @@ from tests.support.waiting import wait_until
 LOOK_SECONDS: Final = 5.0
 FAULT_SECONDS: Final = 15.0
 """Between two faults."""
-METHODS: Final = ("event.offline.get", "event.offline.clear", "event.offline.error", "event.offline.list", "batch")
-TROUBLE: Final = ("reset", "html", "truncated", "wrong_types", "error", "empty")
 MB: Final = 1 << 20
 DRAIN_SECONDS: Final = 600.0
 MEASURED: Final = ("worker_mb", "ledger_mb", "keys")
@@ -60,24 +58,13 @@ class Sample:
     acknowledged: int
 
 
-def resident_mb(process: CeleryProcess) -> float:
-    """Return the resident memory of a worker and its children."""
-    found = 0
-    with suppress(psutil.Error):
-        main = psutil.Process(process.pid)
-        for one in (main, *main.children(recursive=True)):
-            with suppress(psutil.Error):
-                found += one.memory_info().rss
-    return round(found / MB, 1)
-
-
 def sample(stage: Stage, began: float) -> Sample:
     """Take one."""
     names = [str(name) for name in stage.redis.scan_iter(count=1000)]
     snapshots = sum(":snapshot:" in name for name in names)
     return Sample(
         round(time.monotonic() - began, 1),
-        resident_mb(stage.workers[0]),
+        round(resident(stage.workers[0].pid or 0) / MB, 1),
         round(int(stage.redis.info("memory")["used_memory"]) / MB, 2),
         len(names) - snapshots,
         snapshots,
@@ -89,7 +76,7 @@ def sample(stage: Stage, began: float) -> Sample:
 def growth(values: Sequence[float]) -> float:
     """Return the median of the last third of the values, divided by that of the middle one: 1.0 is flat. Pure."""
     third = len(values) // 3
-    return median(values[-third:]) / max(median(values[third : 2 * third]), 1e-9) if third else 1.0
+    return median(values[-third:]) / median(values[third : 2 * third])
 
 
 def one_fault(stage: Stage) -> None:
@@ -178,8 +165,7 @@ def main(minutes: float, rate: float, seed: int, path: Path) -> None:
         repeats=None,
         by_chance=True,
     )
-    with tempfile.TemporaryDirectory(prefix="b24offline-soak-") as logs:
-        result = run(row, seed=seed, keep_logs=Path(logs))
+    result = run(row, seed=seed, keep_logs=Path(tempfile.gettempdir()) / "b24offline-soak-logs")
     if not samples:
         sys.exit(f"Nothing was measured: {result.problems}")
     ratios = {name: round(growth([getattr(one, name) for one in samples]), 3) for name in MEASURED}
@@ -196,6 +182,7 @@ def main(minutes: float, rate: float, seed: int, path: Path) -> None:
         "first": asdict(samples[0]),
         "last": asdict(samples[-1]),
         "problems": [*result.problems, *(f"{name} is not flat: {by}" for name, by in ratios.items() if by > FLAT)],
+        "logs of what failed": result.logs,
     }
     print(json.dumps(found, indent=2))
     sys.exit(1 if found["problems"] else 0)

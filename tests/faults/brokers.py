@@ -81,8 +81,8 @@ class RabbitBroker:
         self._node.control("eval", f"{orders}.")
 
     def have_memory(self, enough: bool) -> None:
-        """Let the node have too little memory, so that it reads no more from who sends messages, or enough again."""
-        self._node.control("set_vm_memory_high_watermark", *(("0.4",) if enough else ("absolute", "1MB")))
+        """Let it have too little memory, so that it reads no more from who sends messages, or enough again."""
+        self._node.have_memory(enough)
 
     def files(self) -> list[Path]:
         """Return the files of its queues."""

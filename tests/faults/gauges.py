@@ -56,7 +56,7 @@ class Gauges:
         """Take one sample."""
         self.waiting.append(int(self.stage.control.state()["records"]))
         self.ledger_bytes.append(self.ledger_now())
-        self.worker_bytes.append(sum(_resident(worker.pid) for worker in self.stage.workers if worker.pid))
+        self.worker_bytes.append(sum(resident(worker.pid) for worker in self.stage.workers if worker.pid))
 
     def ledger_now(self) -> int:
         """Bytes that the ledger's server uses now."""
@@ -80,7 +80,8 @@ def growth(samples: list[int]) -> float:
     return max(samples[middle:]) / max(1, *samples[:middle]) if middle else 1.0
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
+    """Return the resident memory of a process and its children, bytes."""
     found = 0
     with suppress(psutil.Error):
         main = psutil.Process(pid)

@@ -39,14 +39,15 @@ def broker_out_of_memory(stage: Stage) -> None:
     """It confirms nothing, for longer than is waited for it."""
     assert isinstance(stage.broker, RabbitBroker)
     stage.settle_some()
-    stage.journal.tell("slow", 0.2)
+    stage.journal.tell("slow", 2)
     stage.begin(30, 3)
     stage.broker.have_memory(enough=False)
+    stage.change(10, "crm_contact")
     time.sleep(40)
+    stage.expect(len(stage.control.records()) >= 10, "nothing goes on while it confirms nothing")
     stage.broker.have_memory(enough=True)
     stage.noted("too little memory for 40 s")
     stage.journal.tell_nothing()
-    stage.change(10, "crm_contact")
     revive(stage)
 
 

@@ -84,6 +84,10 @@ class RabbitNode:
         command = Path(str(server_binary())).with_name("rabbitmqctl")
         subprocess.run([str(command), *words], env=self._environ(), check=True, capture_output=True, timeout=60)
 
+    def have_memory(self, enough: bool) -> None:
+        """Let the node have too little memory, so that it reads no more from who sends messages, or enough again."""
+        self.control("set_vm_memory_high_watermark", *(("0.4",) if enough else ("absolute", "1MB")))
+
     def _environ(self) -> dict[str, str]:
         return {
             **os.environ,

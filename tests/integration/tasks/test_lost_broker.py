@@ -56,12 +56,12 @@ def test_a_message_that_is_never_confirmed_fails_in_time(rabbit: RabbitNode) -> 
         app.conf.broker_transport_options = celeryconfig.RABBITMQ_OPTIONS | {"read_timeout": 1, "write_timeout": 1}
         app.conf.task_publish_retry_policy = {"max_retries": 0}
         app.send_task("letter", queue="letters")
-        rabbit.control("set_vm_memory_high_watermark", "absolute", "1MB")
+        rabbit.have_memory(enough=False)
         try:
             with pytest.raises(OperationalError):
                 _send_three(app)  # what is on its way when the alarm begins may still be confirmed
         finally:
-            rabbit.control("set_vm_memory_high_watermark", "0.4")
+            rabbit.have_memory(enough=True)
         app.send_task("letter", queue="letters")
         with app.connection_for_write() as connection:
             assert connection.default_channel.queue_purge("letters") >= 2
