@@ -12,17 +12,16 @@ import random
 import tempfile
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 from redis import Redis
-from requests import RequestException
 
 from b24offline import keys, supervisor
 from b24offline.config import Config
-from b24offline.emulator import Control, EmulatorError, EmulatorProcess
+from b24offline.emulator import EmulatorProcess
 from b24offline.runtime import Runtime
 from b24offline.supervisor import CeleryProcess, EmbeddedValkey
 from benchmarks.counts import cpu_seconds
@@ -120,15 +119,15 @@ def started(exit_stack: ExitStack, folder: Path, count: int, interval: float, pr
     return Crowd(names, emulator, redis, runtime, worker, beat, valkey.pid)
 
 
-def change_on(crowd: Crowd, per_second: float, ended: threading.Event) -> None:
-    """Change objects of portals at random, so many a second."""
-    chance, controls = random.Random(1), dict[str, Control]()
+def change_on(crowd: Crowd, per_second: float, ended: threading.Event, made: list[int]) -> None:
+    """Change objects of portals at random, so many a second. ``made`` gets the second of each change."""
+    chance = random.Random(1)
     due = time.monotonic()
     while not ended.is_set():
-        name = chance.choice(crowd.portals)
-        control = controls.setdefault(name, crowd.emulator.control(name))
-        with suppress(EmulatorError, RequestException):
+        # Closed each time: the emulator takes 100 connections.
+        with closing(crowd.emulator.control(chance.choice(crowd.portals))) as control:
             control.change(chance.choice(ENTITIES), "update")
+        made.append(int(time.monotonic()))
         due += 1 / per_second
         ended.wait(max(0.0, due - time.monotonic()))
 
@@ -142,19 +141,20 @@ def measured(crowd: Crowd, interval: float, seconds: float, per_minute: float) -
         crowd.look(polls)
         time.sleep(LOOK_SECONDS)
     first_seconds = time.monotonic() - began
-    ended = threading.Event()
+    ended, made = threading.Event(), list[int]()
     if per_minute:
         rate = per_minute / 60 * len(crowd.portals)
-        threading.Thread(target=change_on, args=(crowd, rate, ended), daemon=True).start()
+        threading.Thread(target=change_on, args=(crowd, rate, ended, made), daemon=True).start()
     time.sleep(interval)  # until each was polled again: the first polls of all came together
     polls = Polls(interval)
     crowd.look(polls)
+    changes = len(made)
     events, cpu, began = events_acknowledged(crowd), crowd.cpu(), time.monotonic()
     while time.monotonic() < began + seconds:
         time.sleep(LOOK_SECONDS)
         crowd.look(polls)
     passed, cpu = time.monotonic() - began, crowd.cpu() - cpu
-    events = events_acknowledged(crowd) - events
+    events, changes = events_acknowledged(crowd) - events, len(made) - changes
     ended.set()
     count = len(polls.late_seconds)
     return {
@@ -164,6 +164,7 @@ def measured(crowd: Crowd, interval: float, seconds: float, per_minute: float) -
         "first_polls_of_all_seconds": round(first_seconds, 1),
         "polls": count,
         "polls_per_second": round(count / passed, 1),
+        "changes": changes,
         "events": events,
         "late_p50_seconds": polls.late(0.5),
         "late_p99_seconds": polls.late(0.99),

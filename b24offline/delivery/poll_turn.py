@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from b24offline import keys
 from b24offline.config import DEFAULT_LANE, choose
 from b24offline.delivery.signals import MISSED_SECONDS, are_trusted, was_missed
 from b24offline.errors import ClaimNeeded, PortalError, RateLimited, StoreError
+from b24offline.events import ObservedState
 from b24offline.ledger import next_interval_seconds
 
 if TYPE_CHECKING:
@@ -69,13 +69,12 @@ class PollTurns:
             seconds = self._lifecycle.note_failure(error)
             self._portal.schedule.set_next(self._portal.name, seconds)
             return PollTurn(f"not polled for {seconds:.0f} s: {type(error).__name__}")
-        full = keys.full(self._portal.ledger.stem)
         if polled.state in ("empty", "opened"):
             self._lifecycle.note_success()
-            self._portal.redis.hdel(full, name)
+            self._portal.lanes.note_room(name)
             self._set_next(lane, began_ms, self._wait_seconds(lane, polled.received, polled.asked))
         elif polled.state == "full":
-            self._portal.redis.hsetnx(full, name, self._portal.ledger.now_ms())
+            self._portal.lanes.note_full(name, self._portal.ledger.now_ms())
             self._set_next(lane, began_ms, lane.interval_min_seconds)
         else:
             # Soon, because the call that is under way, or the wait, is over long before an idle portal's next turn.
@@ -84,6 +83,13 @@ class PollTurns:
         reply = f"{name} {polled.state}: {polled.received}"
         again = self._schedule_next()
         return PollTurn(reply, polled.opened, name, again=again, subscribe=self._subscribes_now())
+
+    def resume(self) -> bool:
+        """After a batch was settled: make the lanes due that were full. Return whether a poll is to be sent at once.
+
+        A portal whose polls are suspended keeps its back-off.
+        """
+        return self._portal.portal.state is ObservedState.ACTIVE and self._portal.lanes.resume() > 0
 
     def _subscribes_now(self) -> bool:
         """Return whether this poll was the first: nothing is subscribed before it, and no tick is waited for."""

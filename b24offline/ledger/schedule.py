@@ -51,6 +51,18 @@ return math.max(0, first - now)
 """
 """Waiting -> due, each lane as soon as its last poll is old enough; notes the signal. Its intervals grow anew: what was
 signalled may be seen a moment later only."""
+_RESUME: Final = f"""{_NOW}
+local resumed = 0
+for _, lane in ipairs(redis.call('HKEYS', KEYS[2])) do
+  local interval, polled = string.match(redis.call('HGET', KEYS[1], lane) or '', '^%d+ (%d+) (%d+)$')
+  if interval then
+    redis.call('HSET', KEYS[1], lane, string.format('%d %d %d', now, interval, polled))
+    resumed = resumed + 1
+  end
+end
+return resumed
+"""
+"""Waiting -> due, each lane that was full when it was polled last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +121,9 @@ class LaneSchedule:
         self._key = keys.lanes(stem)
         self._signals = keys.signals(stem)
         self._sizes = keys.batch_sizes(stem)
+        self._full = keys.full(stem)
         self._set, self._wake = redis.register_script(_SET_LANE), redis.register_script(_WAKE)
+        self._resume = redis.register_script(_RESUME)
 
     def read(self, lanes: Iterable[str]) -> tuple[int, dict[str, int]]:
         """Return the ledger's clock, and lane -> for how many milliseconds it has been due; negative while it is
@@ -149,6 +163,18 @@ class LaneSchedule:
         for name, least in least_seconds.items():
             args += [name, milliseconds(least)]
         return int(self._wake(keys=[self._key, self._signals], args=args)) / 1000
+
+    def note_full(self, lane: str, now_ms: int) -> None:
+        """Note that a lane has as many open batches as it may, unless that is known."""
+        self._redis.hsetnx(self._full, lane, now_ms)
+
+    def note_room(self, lane: str) -> None:
+        """Note that a lane is not full."""
+        self._redis.hdel(self._full, lane)
+
+    def resume(self) -> int:
+        """After a batch was settled: make the lanes due that were full. Return how many there are."""
+        return int(self._resume(keys=[self._key, self._full]))
 
     def batch_size(self, lane: str) -> int:
         """Return how many records the next call for a lane asks for; 0 where nothing was noted."""

@@ -59,7 +59,6 @@ class Ours(Contestant):
             "B24_PIPELINES": "benchmarks.pipelines",
             "B24_REQUESTS_PER_SECOND": "100",
             "B24_BURST": "1000",
-            "B24_BATCH_SIZE": "200",
             "B24_POLL_INTERVAL_MAX_SECONDS": "1",
             "B24_LOG_LEVEL": "WARNING",  # Celery's own default
             **self.settings(started),

@@ -33,6 +33,20 @@ def test_a_channel_whose_broker_is_lost_closes_with_a_message_in_hand(tmp_path: 
     assert not held.acknowledged
 
 
+def test_a_channel_keeps_one_client_for_as_long_as_its_connections(tmp_path: Path) -> None:
+    redis_transport.use()
+    with EmbeddedValkey(tmp_path) as valkey, kombu.Connection(valkey.url) as connection:
+        letters = connection.SimpleQueue("letters")
+        letters.put("one")
+        channel = connection.default_channel
+        with channel.conn_or_acquire() as first, channel.conn_or_acquire() as again:
+            assert first is again
+        channel._disconnect_pools()
+        with channel.conn_or_acquire() as later:
+            assert later is not first
+        assert letters.get(timeout=5).payload == "one"
+
+
 def test_a_channel_that_is_closed_twice_says_nothing(tmp_path: Path) -> None:
     """As a worker does that is ended: it closes the connection, then each channel."""
     redis_transport.use()
