@@ -18,7 +18,7 @@ from benchmarks.measure import BASE, Result, measure
 from benchmarks.report import table, write_document
 
 ROUNDS, QUICK_ROUNDS = 5, 3
-EVENTS, QUICK_EVENTS = 500, 200
+EVENTS, QUICK_EVENTS = 2000, 400
 
 
 def main() -> None:

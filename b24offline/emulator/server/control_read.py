@@ -16,7 +16,7 @@ PAGE: Final = 5000
 
 
 def state(world: World, portal: Portal, _query: Any) -> Any:
-    """Return counts of records, objects, requests and refreshes, the bucket, the bindings, the clock."""
+    """Return counts of records, objects, requests and refreshes, bucket, execution time, bindings, clock."""
     with portal.lock:
         portal.expire()
         now = portal.clock.now()
@@ -35,6 +35,7 @@ def state(world: World, portal: Portal, _query: Any) -> Any:
                 "holds": portal.bucket.holds,
                 "off": portal.bucket.off,
             },
+            "operating": portal.operating.by_method(now),
             "licence": asdict(portal.licence),
             "account": asdict(portal.account),
             "bindings": [asdict(binding) for binding in portal.subscriptions.all()],

@@ -54,6 +54,10 @@ class OperatingTime:
         """Return seconds charged to a method within the window."""
         return sum(seconds for _, seconds in self._window(method, now))
 
+    def by_method(self, now: float) -> dict[str, float]:
+        """Return method -> seconds charged to it within the window."""
+        return {method: self.used(method, now) for method in self._slots}
+
     def reset_at(self, method: str, now: float) -> int:
         """Return the epoch second at which the oldest slot leaves the window."""
         window = self._window(method, now)
