@@ -91,7 +91,7 @@ class LedgerClockBehind(B24OfflineError):
 
     def __str__(self) -> str:
         return (
-            f"Portal {self.portal}: the mirror's read of {self.what} lies {self.behind_seconds:.0f} s ahead of the "
+            f"Portal {self.portal}: the mirror's read of {self.what} is {self.behind_seconds:.0f} s ahead of the "
             "ledger's clock. The clock of its Redis was set back: the event waits until it has caught up."
         )
 
@@ -112,7 +112,7 @@ class ClaimNeeded(B24OfflineError):
         return (
             f"Portal {self.portal} is not polled: before this deployment's first poll, records were reserved under the "
             f"connector {self.connector} by another one. If that is gone for good: b24offline portal claim "
-            f"{self.portal}. If it lives, give this one a connector of its own (B24_CONNECTOR, portal add --connector)."
+            f"{self.portal}. If not, give this one a connector of its own (B24_CONNECTOR, portal add --connector)."
         )
 
 
@@ -178,7 +178,7 @@ class Unreachable(PortalError):
 
     actor: ClassVar[Actor] = "nobody"
     happened: ClassVar[str] = "was not sent: no connection"
-    advice: ClassVar[str] = "It is tried again later; if it stays, check DNS, the network and the certificates."
+    advice: ClassVar[str] = "It is tried again later; if this lasts, check DNS, the network and the certificates."
 
 
 class EndpointRefused(PortalError):
@@ -194,16 +194,16 @@ class UnknownAnswer(PortalError):
 
     actor: ClassVar[Actor] = "nobody"
     executed: ClassVar[Executed] = "unknown"
-    happened: ClassVar[str] = "brought no usable answer"
-    advice: ClassVar[str] = "The portal may have executed it: look before repeating."
+    happened: ClassVar[str] = "got no usable answer"
+    advice: ClassVar[str] = "The portal may have executed it: check before repeating it."
 
 
 class AnswerTooLarge(UnknownAnswer):
     """The answer has more bytes or elements than we read, and was dropped."""
 
     actor: ClassVar[Actor] = "operator"
-    happened: ClassVar[str] = "brought an answer that is too large"
-    advice: ClassVar[str] = "Nothing is lost: smaller parts are asked for. See what makes its records so large."
+    happened: ClassVar[str] = "got an answer that is too large"
+    advice: ClassVar[str] = "Nothing is lost: smaller parts are asked for. Find out what makes its records so large."
 
 
 class ServerError(UnknownAnswer):
@@ -359,7 +359,7 @@ class AuthServerUnavailable(AuthServerError):
     """Network failure, 5xx, or something that is not an answer; a pair may have been issued and lost."""
 
     executed: ClassVar[Executed] = "unknown"
-    happened: ClassVar[str] = "brought no usable answer from the authorization server"
+    happened: ClassVar[str] = "got no usable answer from the authorization server"
     advice: ClassVar[str] = "It is tried again later with the refresh token in the store."
 
 
@@ -379,7 +379,7 @@ class CodeRefused(AuthServerError):
 
     actor: ClassVar[Actor] = "operator"
     happened: ClassVar[str] = "was refused: the code is older than 30 s, was used before, or is another application's"
-    advice: ClassVar[str] = "Run the command again; pasted by hand, the address must be there within 30 s."
+    advice: ClassVar[str] = "Run the command again; if you paste the address, do so within 30 s."
 
 
 class AuthHostRefused(AuthServerError):

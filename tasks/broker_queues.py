@@ -30,7 +30,7 @@ def refuse_other_types(**_: Any) -> None:
                     queue(connection.default_channel).declare()
     except PreconditionFailed as error:
         raise SystemExit(
-            f"b24offline cannot start.\nThe broker has a queue of ours as another type: {error.reply_text}\n"
+            f"b24offline cannot start.\nThe broker has one of our queues with another type: {error.reply_text}\n"
             f"B24_RABBITMQ_QUEUES is {config.rabbitmq_queues}. Set it to the type of the queues; or stop beat and all "
             "workers, delete the queues that begin with b24offline. and start again: their messages are sent again."
         ) from None

@@ -46,18 +46,26 @@ class Wanted:
 
 @click.command(cls=Audited)
 @click.argument("address", metavar="PORTAL-ADDRESS")
-@click.option("--name", default="", help="Our name for the portal. Default: its host.")
-@click.option("--client-id", default="", help="Client id of the application. Asked for if none is set.")
-@click.option("--client-secret-file", type=click.File("r"), help="File with its secret. Asked for if none is set.")
-@click.option("--auth-url", default="", help="Where codes and tokens are exchanged. Default: B24_AUTH_URL.")
-@click.option("--connector", default="", help="Our name in the portal's queue. Default: B24_CONNECTOR.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=PORT, show_default=True, help="Port for the way back.")
+@click.option("--name", default="", help="Name of the portal in b24offline. Default: its host.")
+@click.option("--client-id", default="", help="Client id of the application. Asked for if it is not set.")
+@click.option(
+    "--client-secret-file", type=click.File("r"), help="File with the client secret. Asked for if it is not set."
+)
+@click.option("--auth-url", default="", help="Address of the token endpoint. Default: B24_AUTH_URL.")
+@click.option("--connector", default="", help="Name of this deployment in the portal's queue. Default: B24_CONNECTOR.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=PORT,
+    show_default=True,
+    help="Local port that the browser returns to.",
+)
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
     default=600.0,
     show_default=True,
-    help="Longest wait, seconds.",
+    help="Wait at most this many seconds.",
 )
 def auth(
     address: str,
@@ -71,9 +79,9 @@ def auth(
 ) -> None:
     """Connect a portal: let its administrator authorize the application, then store the tokens.
 
-    PORTAL-ADDRESS is what the browser shows, such as acme.bitrix24.com. A portal that is connected already gets new
-    tokens, which also mends one that lost its authorization. The link can be opened on another machine: then paste the
-    address at which the browser ends.
+    PORTAL-ADDRESS is what the browser shows, such as acme.bitrix24.com. A portal that is already connected gets new
+    tokens, which also repairs a lost authorization. The link can be opened on another machine: then paste the address
+    that the browser ends at.
     """
     endpoint = endpoint_of(address)
     runtime = load_runtime()
@@ -107,9 +115,9 @@ def auth(
     show_checks(checks)
     if any(check.state is CheckState.FAILED for check in checks):
         stored = f"The new tokens of portal {existing.name} are" if existing else "Nothing was"
-        raise click.ClickException(f"The portal cannot be served until that is mended. {stored} stored.")
+        raise click.ClickException(f"The portal cannot be served until that is corrected. {stored} stored.")
     done = f"{existing.name} has new tokens" if existing else f"{_add(runtime, wanted, client, grant)} was added"
-    click.echo(f"Portal {done}. It is polled while b24offline up runs, or beat and a worker.")
+    click.echo(f"Portal {done}. It is polled while b24offline up, or beat and a worker, are running.")
     click.echo("Check everything: b24offline doctor")
 
 
@@ -119,7 +127,7 @@ def endpoint_of(address: str) -> str:
     text = text if "://" in text else f"https://{text}"
     if re.search(r"/rest/[0-9]+/", text):
         raise Refusal(
-            "PORTAL-ADDRESS is the address of a webhook. Portals refuse offline events to webhooks: create a local "
+            "PORTAL-ADDRESS is the address of a webhook. Webhooks cannot use offline events: create a local "
             "application with OAuth in the portal, then run this with the portal's address, such as acme.bitrix24.com."
         )
     before, rest, _ = text.partition("/rest")
@@ -137,7 +145,9 @@ def known_portal(portals: Iterable[Portal], wanted: Wanted, member_id: str) -> P
     ]
     if not wanted.name and len(same) > 1:
         names = ", ".join(portal.name for portal in same)
-        raise Refusal(f"This portal has several names: {names}. Choose one with --name. Nothing was stored.")
+        raise Refusal(
+            f"This portal is stored under several names: {names}. Choose one with --name. Nothing was stored."
+        )
     named = [portal for portal in portals if portal.name == wanted.name]
     if named and named[0] not in same:
         raise Refusal(
@@ -211,10 +221,10 @@ def requirements(here: str, scopes: frozenset[str] | None) -> str:
 
 
 def _waiting(here: str, port: int) -> str:
-    paste = "paste the whole address that the browser ends at, and press Enter; it is good for 30 s"
+    paste = "paste the whole address that the browser ends at, and press Enter; it is valid for 30 s"
     if here:
-        return f"Waiting for the browser. If the page does not come back here: {paste}."
-    return f"Port {port} is taken, so the browser cannot come back here: {paste}."
+        return f"Waiting for the browser. If it does not return here: {paste}."
+    return f"Port {port} is taken, so the browser cannot return here: {paste}."
 
 
 def _refuse_other_portal(grant: Grant, endpoint: str) -> None:

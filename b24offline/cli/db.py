@@ -15,7 +15,7 @@ def db() -> None:
 
 @db.command(cls=Audited)
 def upgrade() -> None:
-    """Upgrade the tables to this version. Every process does so at its start, too."""
+    """Upgrade the tables to this version. Every process also does so when it starts."""
     runtime = load_runtime()
     runtime.store.create_schema()
     click.echo("The database has the tables of this version.")
@@ -24,10 +24,9 @@ def upgrade() -> None:
 @db.command(cls=Audited)
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Age in days. Default: B24_RETENTION_DAYS.")
 def prune(days: float | None) -> None:
-    """Delete what is old and done. The workers do so daily.
+    """Delete old data that is no longer needed. The workers do so daily.
 
-    These are dead letters that ended, portals that were removed, and objects of the mirror that were deleted or whose
-    portal is gone.
+    That is: ended dead letters, removed portals, and mirrored objects that were deleted or whose portal is gone.
     """
     runtime = load_runtime()
     pruned = runtime.store.prune(days or runtime.config.retention_days, keep=runtime.config.portal_name)
@@ -41,7 +40,7 @@ def prune(days: float | None) -> None:
 def reencrypt() -> None:
     """Encrypt all secrets with the first key of B24_SECRET_KEY.
 
-    The other keys can be removed afterwards. Every process must know the first key before.
+    Every process must have the first key before this; the other keys can be removed afterwards.
     """
     count = load_runtime().store.reencrypt()
     click.echo(f"{count} secrets are encrypted with the first key. The other keys are no longer needed.")

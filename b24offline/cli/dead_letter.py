@@ -47,14 +47,16 @@ _UNKNOWN: Final = {
 def dead_letter() -> None:
     """List, redrive, drop and export dead letters.
 
-    A dead letter is an event that failed all its attempts and waits for a decision.
+    A dead letter is an event that is no longer retried and waits for a person to decide.
     """
 
 
 @dead_letter.command("list")
 @filters
 @click.option("--ended", is_flag=True, help="List ended dead letters instead of open ones.")
-@click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Longest list; 0 shows all.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Show at most this many; 0 shows all."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_dead_letters(selection: Selection, ended: bool, limit: int, as_json: bool) -> None:
     """List dead letters."""
@@ -92,7 +94,7 @@ def show(dead_letter_id: int, payload: bool, as_json: bool) -> None:
 @dead_letter.command(cls=Audited)
 @changing("redriven")
 def redrive(runtime: Runtime, dead_letters: Sequence[DeadLetter], as_json: bool) -> None:
-    """Run dead letters again, with all their attempts.
+    """Run dead letters again, with a full set of attempts.
 
     A dead letter ends when its event succeeds.
     """
@@ -112,9 +114,9 @@ def redrive(runtime: Runtime, dead_letters: Sequence[DeadLetter], as_json: bool)
 @changing("dropped")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def drop(runtime: Runtime, dead_letters: Sequence[DeadLetter], as_json: bool, yes: bool) -> None:
-    """Give dead letters up: delete their events from the portal's queue.
+    """Drop dead letters: delete their events from the portal's queue.
 
-    They never run. The records are acknowledged, and the dead letters end.
+    The events never run: their records are acknowledged, and the dead letters end.
     """
     if dead_letters and not yes:
         if as_json:

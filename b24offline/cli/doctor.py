@@ -19,14 +19,14 @@ from b24offline.doctor import CheckState, Extent, examine
     "--watch",
     type=click.FloatRange(min=0, max=3600),
     default=0.0,
-    help="Watch each connector for so many seconds, to find a second deployment.",
+    help="Watch each connector for this many seconds, to find a second deployment.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(portal: str, offline: bool, watch: float, as_json: bool) -> None:
-    """Check configuration, servers, workers, pipelines and portals: a line each, with what to do.
+    """Check configuration, servers, workers, pipelines and portals: a line for each check, with what to do.
 
-    It works before the first start and at any time, and changes nothing. Exit status 1 means that something failed;
-    warnings alone end with 0.
+    It can run at any time, also before the first start, and changes nothing on a portal. Exit status 1 means that a
+    check failed; warnings alone give 0.
     """
     bad = False
     found = []

@@ -12,29 +12,29 @@ from b24offline.cli.audited import Audited
 from b24offline.cli.output import Refusal, load_runtime, show_json, show_table
 from b24offline.cli.patience import patiently
 from b24offline.config import import_pipelines
-from b24offline.events import unrouted_deletions
+from b24offline.events import DesiredState, unrouted_deletions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from datetime import datetime
 
     from b24offline.delivery import PortalServices
+    from b24offline.events import Portal
     from b24offline.runtime import Runtime
 
-_LEFT_OUT = "Deleted objects stay in the mirror, because their events have no route: "
+_LEFT_OUT = "Deleted objects stay in the mirror, because these events have no route: "
 
 
 @click.command()
 @click.option("--scope", default="", help="Only events of this scope, such as crm.")
-@click.option("--entity", default="", help="Only events about this, such as deal or crm_deal.")
+@click.option("--entity", default="", help="Only events of this entity, such as deal or crm_deal.")
 @click.option("--routed", is_flag=True, help="Only events that have a route or are subscribed.")
 @click.option("--portal", default="", help="Only the subscriptions of this portal.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def events(scope: str, entity: str, routed: bool, portal: str, as_json: bool) -> None:
-    """List events: what they are about, which pipelines take them, and since when they are
-    subscribed.
+    """List events with their entities, their pipelines, and since when they are subscribed.
 
-    Subscriptions are shown as the workers found them at their last look. No portal is called.
+    Subscriptions are shown as the workers last saw them. No portal is called.
     """
     runtime = _loaded()
     seen = {name: _seen(runtime, name) for name in _names(runtime, portal)}
@@ -54,7 +54,7 @@ def events(scope: str, entity: str, routed: bool, portal: str, as_json: bool) ->
 def bind(portal: str, dry_run: bool) -> None:
     """Subscribe the events that have a route. Workers do so by themselves, within seconds.
 
-    Events that are subscribed and have no route are listed and kept; `unbind` ends them.
+    Subscribed events without a route are listed and kept; `unbind` ends them.
     """
     runtime = _loaded()
     for services in _polled(runtime, portal):
@@ -64,27 +64,30 @@ def bind(portal: str, dry_run: bool) -> None:
         for event in plan.unrouted:
             click.echo(f"{name}: ? {event}  has no route: b24offline unbind {event}")
         if dry_run:
-            click.echo(f"{name}: {len(plan.missing)} to subscribe, {len(plan.present)} are. Nothing was changed.")
+            already = f"{len(plan.present)} already subscribed"
+            click.echo(f"{name}: {len(plan.missing)} to subscribe, {already}. Nothing was changed.")
             continue
         bound = patiently(partial(services.subscriber.sync, services.portal))
         for event, why in bound.refused.items():
             click.echo(f"{name}: {event} was refused: {why}", err=True)
-        click.echo(f"{name}: {len(bound.added)} subscribed, {bound.present} were already.")
+        click.echo(f"{name}: {len(bound.added)} subscribed now, {bound.present} already subscribed.")
         if bound.refused:
-            raise click.ClickException(f"Portal {name} refuses {len(bound.refused)} events. Check names and scopes.")
+            raise click.ClickException(
+                f"Portal {name} refuses {len(bound.refused)} events. Check their names and scopes."
+            )
 
 
 @click.command(cls=Audited)
 @click.argument("names", metavar="[EVENT]...", nargs=-1)
 @click.option("--portal", default="", help="Name of the portal; all by default.")
 @click.option("--unrouted", is_flag=True, help="All events that are subscribed and have no route.")
-@click.option("--push", is_flag=True, help="Those of signals; B24_PUSH_URL must be unset.")
+@click.option("--push", is_flag=True, help="The subscriptions to signals; B24_PUSH_URL must be unset.")
 @click.option("--dry-run", is_flag=True, help="Only show what would end.")
 def unbind(names: tuple[str, ...], portal: str, unrouted: bool, push: bool, dry_run: bool) -> None:
     """End subscriptions: of each EVENT, of all events without a route, or of signals.
 
-    What is in the portal's queue already stays there. An event that has a route is refused: workers would subscribe
-    it again.
+    Events that are already in the portal's queue stay there. An event that has a route is refused: workers would
+    subscribe it again.
     """
     if [bool(names), unrouted, push].count(True) != 1:
         raise Refusal("Name events, or use --unrouted or --push. Nothing was changed.")
@@ -96,8 +99,8 @@ def unbind(names: tuple[str, ...], portal: str, unrouted: bool, push: bool, dry_
     for services in _polled(runtime, portal):
         if kept := sorted(wanted & set(services.subscriber.wanted)):
             raise Refusal(
-                f"{', '.join(kept)} has a route, so workers would subscribe it again. Take the route away first, or "
-                "name the events that you want in B24_EVENTS. Nothing was changed."
+                f"{', '.join(kept)} has a route, so workers would subscribe it again. Remove the route first, or "
+                "list the events that you want in B24_EVENTS. Nothing was changed."
             )
         plan, name = patiently(services.subscriber.plan), services.portal.name
         ending = sorted(wanted) or list(plan.unrouted)
@@ -110,14 +113,14 @@ def unbind(names: tuple[str, ...], portal: str, unrouted: bool, push: bool, dry_
 
 def _unbind_signals(runtime: Runtime, portal: str, *, dry_run: bool) -> None:
     if runtime.config.push_url:
-        raise Refusal("Unset B24_PUSH_URL first: workers would bind it again. Nothing was changed.")
+        raise Refusal("Unset B24_PUSH_URL first: workers would subscribe signals again. Nothing was changed.")
     for services in _polled(runtime, portal):
         handlers, name = services.subscriber.handlers, services.portal.name
         if dry_run:
             address = handlers.bound.partition(" ")[2]
             click.echo(f"{name}: would end {address or 'nothing'}. Nothing was changed.")
             continue
-        click.echo(f"{name}: {patiently(handlers.end)} handlers of signals were ended.")
+        click.echo(f"{name}: {patiently(handlers.end)} subscriptions to signals were ended.")
 
 
 def _loaded() -> Runtime:
@@ -139,10 +142,16 @@ def _polled(runtime: Runtime, portal: str) -> Iterator[PortalServices]:
         if services.portal.polled and services.portal.ledger_epoch is not None:
             yield services
             continue
-        what = "is to be left alone" if not services.portal.polled else "was not polled yet: its first poll subscribes"
+        what = _why_left_out(services.portal)
         if portal:
             raise Refusal(f"Portal {name} {what}. Nothing was changed.")
-        click.echo(f"{name}: {what}; left out.", err=True)
+        click.echo(f"{name}: {what}; skipped.", err=True)
+
+
+def _why_left_out(portal: Portal) -> str:
+    if portal.polled:
+        return "awaits its first poll, which subscribes its events"
+    return f"is {portal.state if portal.desired_state is DesiredState.RUN else portal.desired_state}"
 
 
 def _seen(runtime: Runtime, name: str) -> Mapping[str, datetime] | None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _WARNING = (
-    "This deletes the ledger of all portals. Stop beat and the workers first. Open events run again, also those that "
-    "have run already. Continue?"
+    "This deletes the ledger of all portals. Stop beat and the workers first. Open events run again, including those "
+    "that have already run. Continue?"
 )
 
 
@@ -32,9 +32,9 @@ def ledger() -> None:
 @ledger.command(cls=Audited)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def reset(yes: bool) -> None:
-    """Delete the ledger of all portals: what Redis holds of open events.
+    """Delete the ledger of all portals, which is the state of open events in Redis.
 
-    This version then begins a new one and adopts open events.
+    This version then starts a new ledger and adopts the open events.
     """
     if not yes:
         click.confirm(_WARNING, abort=True)

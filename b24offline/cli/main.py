@@ -8,15 +8,15 @@ from typing import Any, Final
 import click
 
 COMMANDS: Final = {
-    "new": ("b24offline.cli.new:new", "Make a folder with a pipeline, its test, and all that runs it."),
+    "new": ("b24offline.cli.new:new", "Create a folder with a pipeline, its test and all that is needed to run it."),
     "up": ("b24offline.cli.up:up", "Run everything on this machine."),
     "auth": ("b24offline.cli.auth:auth", "Connect a portal, or authorize it again."),
     "portal": ("b24offline.cli.portal:portal", "Add, show, pause, change and remove portals."),
-    "push": ("b24offline.cli.push:push", "Listen for the portals' signals."),
+    "push": ("b24offline.cli.push:push", "Receive the portals' signals, so that events run sooner."),
     "doctor": ("b24offline.cli.doctor:doctor", "Check everything, and say what to do."),
     "status": ("b24offline.cli.status:status", "Show the state of every portal, and who must act."),
     "metrics": ("b24offline.cli.metrics:metrics", "Serve metrics for Prometheus."),
-    "events": ("b24offline.cli.events:events", "List events, their pipelines and subscriptions."),
+    "events": ("b24offline.cli.events:events", "List events with their pipelines and subscriptions."),
     "bind": ("b24offline.cli.events:bind", "Subscribe the events that have a route."),
     "unbind": ("b24offline.cli.events:unbind", "End subscriptions."),
     "nacked": ("b24offline.cli.nacked:nacked", "Show failed events: nacked, retrying or dead-lettered."),
@@ -24,11 +24,11 @@ COMMANDS: Final = {
     "trigger": ("b24offline.cli.trigger:trigger", "Run one object through its pipelines."),
     "reconcile": ("b24offline.cli.reconcile:reconcile", "Find changes whose events never came, and run them."),
     "ledger": ("b24offline.cli.ledger:ledger", "Reset a ledger that another version wrote."),
-    "audit": ("b24offline.cli.audit:audit", "Show what operators did."),
+    "audit": ("b24offline.cli.audit:audit", "Show which commands operators ran."),
     "db": ("b24offline.cli.db:db", "Upgrade, prune and re-encrypt the database."),
 }
 """Name -> module and name of the command, and its summary."""
-_FIRST_STEPS: Final = "First steps: b24offline new, auth, doctor, up. Settings are environment variables, B24_*."
+_FIRST_STEPS: Final = "First steps: b24offline new, auth, up, doctor. Settings are environment variables, B24_*."
 
 
 class Commands(click.Group):

@@ -23,8 +23,10 @@ TITLES: Final = ("portal", "place", "record", "event", "object", "pipeline", "fa
 
 @click.group(invoke_without_command=True)
 @click.option("--portal", default="", help="Name of the portal.")
-@click.option("--counts", is_flag=True, help="Count them instead of listing each.")
-@click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Longest list; 0 shows all.")
+@click.option("--counts", is_flag=True, help="Show only counts and ages.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Show at most this many; 0 shows all."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def nacked(ctx: click.Context, portal: str, counts: bool, limit: int, as_json: bool) -> None:
@@ -54,7 +56,7 @@ def nacked(ctx: click.Context, portal: str, counts: bool, limit: int, as_json: b
 def redrive(records: tuple[int, ...], portal: str, everything: bool) -> None:
     """Run nacked and retrying events now, instead of after their wait.
 
-    RECORD is the number of a record, as the list shows it. Dead-lettered events have a command of their own.
+    RECORD is a record number from the list. For dead-lettered events use `dead-letter redrive`.
     """
     if bool(records) == everything:
         raise Refusal("Name records by number, or use --all. Nothing was changed.")
@@ -78,7 +80,9 @@ def redrive(records: tuple[int, ...], portal: str, everything: bool) -> None:
             done += services.dead_letter_queue.redrive(event.run) == "redriven"
     if done:
         runtime.ask_for_sweep(name)
-    click.echo(f"{done} redriven. The workers start them now; a record nacked within the last minutes waits for those.")
+    click.echo(
+        f"{done} redriven. The workers start them now; records nacked less than 200 s ago start after that time."
+    )
 
 
 def _portals(runtime: Runtime, name: str) -> list[str]:

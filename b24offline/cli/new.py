@@ -98,8 +98,8 @@ README: Final = """\
 
 - Your code is in `pipelines.py`; `python -m pytest` tests it, without a portal.
 - On this machine: `. ./.env`, `b24offline auth acme.bitrix24.com`, then `b24offline up`.
-- In containers, with the image of b24offline: `docker compose up -d`, after the first line of `compose.yaml`.
-- What happens: `b24offline status`, and `b24offline nacked` for what failed.
+- In containers, with the image of b24offline: run the command in the first line of `compose.yaml`.
+- The state of the portal: `b24offline status`. Failed events: `b24offline nacked`.
 """
 FILES: Final = {
     "pipelines.py": PIPELINES,
@@ -115,22 +115,24 @@ FILES: Final = {
 @click.command()
 @click.argument("name")
 def new(name: str) -> None:
-    """Make the folder NAME with a pipeline, its test, and all that runs it.
+    """Create the folder NAME with a pipeline, its test and all that is needed to run it.
 
-    Its README says how to go on.
+    Its README lists the next steps.
     """
     folder = Path(name)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", folder.name):
-        raise Refusal(f"{name!r} is no name for a folder: use letters, digits, '-', '_' and '.'. Nothing was made.")
+        raise Refusal(
+            f"{name!r} is not a name for a folder: use letters, digits, '-', '_' and '.'. Nothing was created."
+        )
     try:
         folder.mkdir()
         for file, text in FILES.items():
             (folder / file).touch(mode=0o600 if file == ".env" else 0o644)
             (folder / file).write_text(text.replace("{name}", folder.name), "utf-8")
     except FileExistsError:
-        raise Refusal(f"{name} exists already. Choose another name. Nothing was made.") from None
+        raise Refusal(f"{name} already exists. Choose another name. Nothing was created.") from None
     except OSError as error:
-        raise click.ClickException(f"{name} cannot be made: {error.strerror}.") from None
-    click.echo(f"Made {name}. Your code goes into pipelines.py. Next:\n  cd {name} && . ./.env")
+        raise click.ClickException(f"{name} cannot be created: {error.strerror}.") from None
+    click.echo(f"Created {name}. Your code goes into pipelines.py. Next:\n  cd {name} && . ./.env")
     click.echo("  b24offline auth acme.bitrix24.com\n  b24offline up")
     click.echo("Its test: python -m pytest, after pip install 'b24offline[testing]'.")

@@ -41,10 +41,12 @@ def portal() -> None:
 @click.argument("name")
 @click.option("--url", required=True, help="REST address, https://name.bitrix24.com/rest/")
 @click.option("--client-id", required=True, help="Client id of the application in the portal.")
-@click.option("--client-secret-file", type=click.File("r"), required=True, help="File with its secret; - reads stdin.")
+@click.option(
+    "--client-secret-file", type=click.File("r"), required=True, help="File with the client secret; - reads stdin."
+)
 @click.option("--refresh-token-file", type=click.File("r"), required=True, help="File with the first refresh token.")
-@click.option("--auth-url", help="Where tokens are refreshed. Default: B24_AUTH_URL.")
-@click.option("--connector", help="Our name in the portal's queue. Default: B24_CONNECTOR.")
+@click.option("--auth-url", help="Address of the token endpoint. Default: B24_AUTH_URL.")
+@click.option("--connector", help="Name of this deployment in the portal's queue. Default: B24_CONNECTOR.")
 def add(
     name: str,
     url: str,
@@ -56,7 +58,7 @@ def add(
 ) -> None:
     """Add a portal whose refresh token you have.
 
-    It also brings back one that was removed. Without a token: b24offline auth.
+    It also restores a removed portal. If you have no token, use b24offline auth.
     """
     secret, token = client_secret_file.read(), refresh_token_file.read()
     runtime = load_runtime()
@@ -124,7 +126,7 @@ def resume(name: str) -> None:
 @click.argument("name")
 @click.option("--wait", is_flag=True, help="Wait until no batch is open.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Longest wait, seconds."
+    "--timeout", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Wait at most this many seconds."
 )
 def drain(name: str, wait: bool, timeout: float) -> None:
     """Stop polling a portal, process what is open, then pause it."""
@@ -141,12 +143,12 @@ def drain(name: str, wait: bool, timeout: float) -> None:
 
 @portal.command(cls=Audited)
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Also when batches are open or the portal cannot be reached.")
+@click.option("--force", is_flag=True, help="Remove it even if batches are open or the portal cannot be reached.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def remove(name: str, force: bool, yes: bool) -> None:
     """Unsubscribe a portal and delete its tokens.
 
-    Drain it first. What waits there is named, and you are asked whether to go on.
+    Drain it first. The command shows what still waits there, and asks for confirmation.
     """
     runtime = load_runtime()
     services = runtime.services(name)
@@ -165,7 +167,7 @@ def remove(name: str, force: bool, yes: bool) -> None:
 def authorize(name: str, refresh_token_file: TextIO) -> None:
     """Store a new refresh token, after a new authorization.
 
-    The authorization server is asked first: of a token that it refuses nothing is stored.
+    The authorization server is asked first; a token that it refuses is not stored.
     """
     token = checked("refresh_token", "--refresh-token-file", refresh_token_file.read())
     runtime = load_runtime()
@@ -188,7 +190,9 @@ def authorize(name: str, refresh_token_file: TextIO) -> None:
 
 @portal.command("rotate-secret", cls=Audited)
 @click.option("--client-id", required=True, help="Client id of the application.")
-@click.option("--client-secret-file", type=click.File("r"), required=True, help="File with its secret; - reads stdin.")
+@click.option(
+    "--client-secret-file", type=click.File("r"), required=True, help="File with the new secret; - reads stdin."
+)
 def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
     """Store the new client secret of an application.
 
@@ -198,12 +202,12 @@ def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
     runtime = load_runtime()
     names = runtime.store.portals.set_client_secret(checked("client_id", "--client-id", client_id), value)
     if not names:
-        raise Refusal(f"No portal has the application {client_id}. Nothing was changed.")
+        raise Refusal(f"No portal uses the application {client_id}. Nothing was changed.")
     for name in names:
         runtime.poll_soon(name)
     click.echo(f"The new secret is stored for: {', '.join(names)}.")
     if runtime.config.portal_name in names:
-        click.echo("Change B24_CLIENT_SECRET, too: at its start each process stores that secret.")
+        click.echo("Change B24_CLIENT_SECRET too: each process stores that secret when it starts.")
 
 
 @portal.command("set-url", cls=Audited)
@@ -212,7 +216,8 @@ def rotate_secret(client_id: str, client_secret_file: TextIO) -> None:
 def set_url(name: str, url: str) -> None:
     """Set or confirm the address of a portal.
 
-    For a portal that was renamed, or whose address the authorization server disputes. Its tokens are sent there.
+    For a portal that was renamed, or for which the authorization server names another address. Its tokens are sent to
+    the address that you set.
     """
     runtime = load_runtime()
     address = checked_address(runtime.config, "portal_url", "--url", url)
@@ -262,7 +267,7 @@ def _waits(runtime: Runtime, services: PortalServices) -> str:
     try:
         left = unfinished(runtime.redis, services.ledger)
     except RedisError:
-        return "The ledger cannot be reached, so nobody knows what waits there."
+        return "The ledger cannot be reached, so it is unknown what waits there."
     counted = {
         f"reserved events with {left.runs} unfinished runs": left.reserved,
         "nacked events": left.nacked,

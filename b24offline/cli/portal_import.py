@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ADDED: Final = "added"
 RENEWED: Final = "authorized again"
-KEPT: Final = "there already"
+KEPT: Final = "already stored"
 _FIELDS: Final = {
     "name": "portal_name",
     "client_id": "client_id",
@@ -47,8 +47,8 @@ def import_portals(file: TextIO) -> None:
     FILE has a JSON object in each line; - reads stdin.
 
     Each line has url and refresh_token; and where they differ from B24_*, name (default: the host), client_id,
-    client_secret, access_token, auth_url and connector. A portal that is there already keeps its tokens, unless its
-    authorization is lost. Exit status 1 means that a line was wrong; it is named, and the others are imported.
+    client_secret, access_token, auth_url and connector. A portal that is stored already keeps its tokens, unless its
+    authorization is lost. A wrong line is named, the others are imported, and the exit status is 1.
     """
     runtime = load_runtime()
     results: Counter[str] = Counter()
@@ -103,7 +103,7 @@ def _known(runtime: Runtime, name: str, registration: Mapping[str, str], refresh
     try:
         portal = store.portals.get_without_secret(name)
     except UnknownPortal:
-        raise PortalExists(f"{name}: it is there under another name. Remove the line.") from None
+        raise PortalExists(f"{name}: the portal is stored under another name. Remove the line.") from None
     queue = ("client_endpoint", "client_id", "connector")
     if any(getattr(portal, key) != registration[key] for key in queue):
         raise PortalExists(f"{name}: the name belongs to another portal, application or connector. Choose another one.")
@@ -119,9 +119,9 @@ def _values(line: str) -> dict[str, str]:
     try:
         value: Any = json.loads(line)
     except ValueError:
-        raise ValueError("it is no JSON.") from None
+        raise ValueError("it is not JSON.") from None
     if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
-        raise ValueError("it is no JSON object of texts.")
+        raise ValueError("it is not a JSON object whose values are texts.")
     if unknown := sorted(set(value) - set(_KNOWN)):
         raise ValueError(f"unknown: {', '.join(map(repr, unknown))}; known are {', '.join(_KNOWN)}.")
     return {key: each.strip() for key, each in value.items() if each.strip()}

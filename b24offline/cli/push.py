@@ -15,16 +15,17 @@ from b24offline.config import Config
 
 @click.command()
 def push() -> None:
-    """Listen for the portals' signals, so that an event is handled within a second.
+    """Receive the portals' signals, so that events run within a second.
 
-    Signals only hasten polls: without this process nothing is lost, only later. It listens at B24_PUSH_LISTEN; portals
-    reach it at B24_PUSH_URL, through a proxy of yours that has the certificate. Several may run.
+    A signal only makes the next poll come sooner: without this process events run later, and none is lost. It listens
+    on B24_PUSH_LISTEN; portals reach it at B24_PUSH_URL, through your proxy, which has the certificate. Several may
+    run.
     """
     if not all(importlib.util.find_spec(module) for module in ("werkzeug", "waitress")):
         raise Refusal("Werkzeug and waitress are not installed: pip install 'b24offline[push]'")
     runtime = load_runtime()
     if runtime.config.push_url is None:
-        raise Refusal("B24_PUSH_URL is not set: the address under which portals reach this process.")
+        raise Refusal("B24_PUSH_URL is not set. Set it to the address at which portals reach this process.")
     if runtime.config.redis_url != Config.load().redis_url:
         os.environ["B24_REDIS_URL"] = runtime.config.redis_url  # that of `b24offline up`, for Celery, too
     from b24offline.push import serve  # noqa: PLC0415 - it needs what was looked for; and Celery reads the environment

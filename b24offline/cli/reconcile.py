@@ -20,10 +20,14 @@ from b24offline.reconciliation import BY_HAND, Job
 
 @click.command(cls=Audited)
 @click.option("--portal", default="", help="Name of the portal; required if there are several.")
-@click.option("--since", default="", help="Such as 36h, 2026-11-20 or 2026-11-20T08:00+02:00. Default: the last time.")
+@click.option(
+    "--since", default="", help="Such as 36h, 2026-11-20 or 2026-11-20T08:00+02:00. Default: the last reconciliation."
+)
 @click.option("--deleted", is_flag=True, help="Also look for objects that the portal has deleted.")
 @click.option("--dry-run", is_flag=True, help="Show what was missed, and run nothing.")
-@click.option("--wait", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Longest wait, seconds.")
+@click.option(
+    "--wait", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Wait at most this many seconds."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def reconcile(portal: str, since: str, deleted: bool, dry_run: bool, wait: float, as_json: bool) -> None:
     """Find changes whose events never came, and run them.

@@ -13,5 +13,5 @@ def parsed_span(text: str) -> float:
     """Return the seconds of a span like ``90s``, ``15m``, ``12h``, ``7d``, ``2w``. Raise ValueError for other text."""
     match = _SPAN.fullmatch(text.strip().lower())
     if match is None:
-        raise ValueError(f"{text!r} is no span of time: use such as 90s, 15m, 12h, 7d or 2w")
+        raise ValueError(f"{text!r} is not a span of time such as 90s, 15m, 12h, 7d or 2w")
     return float(match[1]) * _UNIT_SECONDS[match[2]]

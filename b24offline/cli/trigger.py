@@ -31,7 +31,9 @@ LOOK_SECONDS: Final = 0.5
 @click.option("--portal", default="", help="Name of the portal; required if there are several.")
 @click.option("--event", default="", help="Name of the event. Default: the update event of the object.")
 @click.option("--pipeline", default="", help="Run only this pipeline.")
-@click.option("--wait", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Longest wait, seconds.")
+@click.option(
+    "--wait", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Wait at most this many seconds."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait: float, as_json: bool) -> None:
     """Run OBJECT through its pipelines, as if it had just changed.
@@ -45,7 +47,8 @@ def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait
         raise Refusal("OBJECT must be an entity and an id, as in: b24offline trigger crm_deal 871. Nothing was run.")
     if key.entity not in runtime.catalogue.entities:
         raise Refusal(
-            f"No event is about a {key.entity!r}. Use a name such as crm_deal, crm_item or task. Nothing was run."
+            f"{key.entity!r} is not an entity of any event. Use one such as crm_deal, crm_item or task. Nothing was "
+            "run."
         )
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
     body = {"entity": key.entity, "object_id": key.object_id, "event": event, "pipeline": pipeline, "stamp": stamp}
@@ -58,7 +61,7 @@ def trigger(words: tuple[str, ...], portal: str, event: str, pipeline: str, wait
     if answer["state"] == "refused":
         raise click.ClickException(f"{answer['why']}. Nothing was run.")
     click.echo(f"{answer['object']} runs through {', '.join(answer['pipelines'])} as {answer['event']}.")
-    click.echo("If it fails, it is listed by: b24offline nacked")
+    click.echo("If it fails, b24offline nacked lists it.")
 
 
 def chosen(runtime: Runtime, name: str) -> PortalServices:

@@ -76,8 +76,8 @@ _HOW_TO_ADD: Final = (
 def up() -> None:
     """Run everything on this machine until Ctrl-C or SIGTERM.
 
-    Starts an embedded Valkey unless B24_REDIS_URL is set, beat, the workers, the receiver of signals if B24_PUSH_URL is
-    set, and Flower if it is installed. A process that dies or hangs is started again. Ctrl-C ends everything within 15
+    Starts beat, the workers, an embedded Valkey unless B24_REDIS_URL is set, the receiver of signals if B24_PUSH_URL is
+    set, and Flower if it is installed. A process that dies or hangs is restarted. Ctrl-C stops everything within 15
     seconds.
     """
     config = Config.load()
@@ -166,7 +166,7 @@ def _prepare(config: Config) -> list[str]:
                 runtime.redis.ping()
                 runtime.check_ledger_schema()
             except RedisError as error:
-                why = f"The ledger cannot be reached ({type(error).__name__}); everything waits for it."
+                why = f"The ledger cannot be reached ({type(error).__name__}), and everything waits for it."
                 say("up", f"{why} Check Redis and B24_REDIS_URL.")
         store = runtime.store
         return [f"{name} ({store.portals.get_without_secret(name).desired_state})" for name in store.portals.names()]
@@ -215,8 +215,10 @@ def _flower_login(config: Config) -> str:
     try:
         return kept_text(path, lambda: f"admin:{secrets.token_urlsafe(18)}")
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigError(f"The login of Flower, {path}, cannot be used ({why}). Delete it for a new one.") from None
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(
+            f"The file of Flower's login, {path}, cannot be used ({why}). Delete it to get a new login."
+        ) from None
 
 
 def _watched(config: Config, program: Program) -> Program:

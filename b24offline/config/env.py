@@ -139,7 +139,7 @@ def config_error(config: type[BaseModel], error: ValidationError, given: Mapping
             sentences.append(reason)
         else:
             if problem["type"] != "value_error":
-                reason = f"is not right: {reason[:1].lower()}{reason[1:]}"
+                reason = f"is not valid: {reason[:1].lower()}{reason[1:]}"
             sentences.append(_sentence(variable, reason, given.get(variable.field)))
     return ConfigError("\n".join(dict.fromkeys(sentences)))
 

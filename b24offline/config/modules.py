@@ -38,7 +38,7 @@ def _reason(name: str, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}."
     if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
-        return f"{text}. Run the command where it is found, or set PYTHONPATH."
+        return f"{text}. Run the command in the folder that has it, or set PYTHONPATH."
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
     place = f"{frames[-1].filename}, line {frames[-1].lineno}: " if len(frames) > 1 else ""
     return f"{place}{type(error).__name__}: {text}."

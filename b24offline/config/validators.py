@@ -50,7 +50,7 @@ def event_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return event names in upper case, each once."""
     found = tuple(dict.fromkeys(name.upper() for name in names))
     if not all(_EVENT_NAME.fullmatch(name) for name in found):
-        raise ValueError("holds something that is no event name")
+        raise ValueError("holds something that is not an event name")
     return found
 
 
@@ -86,7 +86,7 @@ def fernet_keys(secret: SecretStr) -> SecretStr:
         except (binascii.Error, UnicodeEncodeError):
             size = 0
         if size != 32:
-            raise ValueError(f"has a wrong key at place {number}: each must be 32 bytes in URL-safe base64")
+            raise ValueError(f"has a malformed key at position {number}: each must be 32 bytes in URL-safe base64")
     if not keys:
         raise ValueError("holds no key")
     return SecretStr(",".join(keys))
@@ -105,8 +105,8 @@ def service_url(url: str) -> str:
         raise ValueError("must be an address with a scheme")
     if _UNVERIFIED & {f"{name}={value}".lower() for name, value in parse_qsl(urlsplit(url).query)}:
         raise ValueError(
-            "must not switch the verification of the server off: leave ssl_cert_reqs and ssl_check_hostname out, and "
-            "name its certificate in B24_SERVICE_CA_FILE"
+            "must not switch server verification off: leave out ssl_cert_reqs and ssl_check_hostname, and name "
+            "the server's CA file in B24_SERVICE_CA_FILE"
         )
     return url
 
@@ -126,8 +126,8 @@ def database_url(url: str) -> str:
         raise ValueError("must be SQLite or PostgreSQL")
     if parsed.query.get("sslmode", "verify-full") not in {"verify-full", "disable"}:
         raise ValueError(
-            "must have no sslmode but verify-full, which is the default for another machine, or disable: the others "
-            "encrypt for anybody who answers"
+            "must have the sslmode verify-full, which is the default for another machine, or disable: the others do "
+            "not verify the server"
         )
     return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
@@ -137,7 +137,7 @@ def portal_url(url: str) -> str:
     parts = web_address(url)
     if _WEBHOOK_PATH.fullmatch(parts.path):
         raise ValueError(
-            "is the address of an incoming webhook, which portals refuse for offline events; "
+            "is the address of an incoming webhook, which cannot use offline events; "
             "give the portal's REST address and the application's credentials"
         )
     path = parts.path.rstrip("/") + "/"

@@ -92,7 +92,7 @@ class PortalBounds:
         """After a reserving call: were there more rows than asked for?"""
         if batch.surplus:
             expect_orphans(self._redis, self._ledger.stem)
-            self._note(f"a reserving call brought {batch.surplus} records more than it asked for")
+            self._note(f"a reserving call returned {batch.surplus} records more than it asked for")
 
     def note_records(self, made: list[Entry]) -> None:
         """Before records are written: were some too large to run?"""

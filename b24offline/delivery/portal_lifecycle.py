@@ -134,7 +134,7 @@ class PortalLifecycle:
         name = self._portal.name
         portal = self._portals.get(name)
         if not portal.served:
-            yield f"Portal {name} was removed already."
+            yield f"Portal {name} is already removed."
             return
         if not force:
             self.refuse_open(portal)
@@ -143,14 +143,14 @@ class PortalLifecycle:
             self._portals.set_desired_state(name, DesiredState.PAUSED)
         try:
             if portal.ledger_epoch is None:
-                yield "Nothing is subscribed by this deployment, it never polled."
+                yield "This deployment has no subscriptions there: it has never polled the portal."
             else:
-                yield f"{unbind_events(self._portal.client, portal.connector)} subscriptions of ours were ended."
+                yield f"{unbind_events(self._portal.client, portal.connector)} subscriptions were ended."
                 SignalHandlers(self._portal).end()
         except (PortalError, RateLimited, MemberMismatch, EndpointMismatch, RedisError) as error:
             if not force:
                 raise StoreError(
-                    f"Portal {name} is not removed, its events are still subscribed. {error} {_FORCE}"
+                    f"Portal {name} is not removed: its events are still subscribed. {error} {_FORCE}"
                 ) from None
             yield f"Its events are still subscribed: {error} Its queue grows until the application is removed there."
         self._portals.remove(name)
@@ -158,7 +158,7 @@ class PortalLifecycle:
         try:
             self._ledger.erase()
         except RedisError:
-            yield "The ledger cannot be reached; what it holds of the portal stays until it is emptied."
+            yield "The ledger cannot be reached; the portal's keys stay in it until it is reset."
         yield f"Portal {name} is removed; its tokens are deleted."
 
     def refuse_open(self, portal: Portal) -> None:
@@ -166,7 +166,8 @@ class PortalLifecycle:
         name = portal.name
         if portal.desired_state is not DesiredState.PAUSED:
             raise StoreError(
-                f"Portal {name} is to {_DOING[portal.desired_state]}. First: b24offline portal drain {name} --wait"
+                f"Portal {name} is not drained, its desired state is {portal.desired_state}. First: b24offline portal "
+                f"drain {name} --wait"
             )
         try:
             left, dead_lettered = (
@@ -175,8 +176,8 @@ class PortalLifecycle:
             )
         except RedisError as error:
             raise StoreError(
-                f"Portal {name} is not removed: the ledger cannot be reached ({type(error).__name__}), so nobody knows "
-                f"whether something is open. {_FORCE}"
+                f"Portal {name} is not removed: the ledger cannot be reached ({type(error).__name__}), so it is "
+                f"unknown whether something is open. {_FORCE}"
             ) from None
         if left:
             raise StoreError(f"Portal {name} has {left} open batches. First: b24offline portal drain {name} --wait")
@@ -195,5 +196,4 @@ def _is_known(before: Portal, state: ObservedState, actor: str) -> bool:
     return before.state is state and (state is ObservedState.AUTH_LOST or before.state_actor == actor)
 
 
-_DOING: Final = {DesiredState.RUN: "run", DesiredState.DRAINING: "drain, and is not done"}
-_FORCE: Final = "With --force it is removed all the same."
+_FORCE: Final = "With --force it is removed anyway."

@@ -72,7 +72,7 @@ class PortalRounds:
             return DuePolls("ticked just now")
         portals = self._store.portals.polled_names()
         if not portals and self._shared.once_per("nothing-to-serve", 60):
-            log.warning("no portal to serve: set B24_PORTAL_URL, or add one with b24offline portal add")
+            log.warning("no portal to serve: connect one with b24offline auth, or set B24_PORTAL_URL")
         self._shared.schedule.seed(portals)
         if full := noted_broker(self._shared.redis, self._config.redis_key_prefix)[0]:
             # They stay due, and a deep queue does not grow by a poll of each that would find the gate closed.

@@ -62,8 +62,8 @@ def broker_checks(
         else:
             yield warning(
                 name,
-                f"No worker answered that reads it; {counted(facts.waiting.get(queue, 0), 'message')} in it.",
-                "Start that stack's worker, or take the queue out of B24_EXTERNAL_QUEUES. Workers without remote "
+                f"No worker that reads it answered; {counted(facts.waiting.get(queue, 0), 'message')} in it.",
+                "Start that stack's worker, or remove the queue from B24_EXTERNAL_QUEUES. Workers without remote "
                 "control do not answer.",
             )
 

@@ -63,17 +63,18 @@ def connector_check(looks: Sequence[Look], portal: Portal) -> Check:
     moving = unknown - stayed
     own = "Give one of the two a connector of its own: B24_CONNECTOR, or portal add --connector."
     if moving:
-        what = f"Somebody else reserved or acknowledged batches ({len(moving)}) while this command looked"
-        return failed(name, f"{what}: another deployment lives on the connector {connector}.", own, portal=portal.name)
+        what = f"Batches that are not ours ({len(moving)}) were reserved or acknowledged while this command looked"
+        return failed(name, f"{what}: another deployment uses the connector {connector}.", own, portal=portal.name)
     if unknown and portal.ledger_epoch is None:
         remedy = f"If the other deployment is gone for good: b24offline portal claim {portal.name}. Else: {own}"
-        what = f"Batches are reserved ({len(unknown)}) under the connector {connector}, and not by this deployment."
+        what = f"Batches ({len(unknown)}) are reserved under the connector {connector}, and not by this deployment."
         return failed(name, what, remedy, portal=portal.name)
     if unknown:
         return warning(
             name,
-            f"Batches are reserved ({len(unknown)}) that the ledger does not know.",
-            f"After a crash they are adopted within 6 minutes. If they stay, somebody else uses {connector}. {own}",
+            f"Reserved batches ({len(unknown)}) are unknown to the ledger.",
+            f"After a crash they are adopted within 6 minutes. If they stay, another deployment uses {connector}. "
+            f"{own}",
             portal=portal.name,
         )
-    return ok(name, f"Nobody else reserves under {connector}.", portal=portal.name)
+    return ok(name, f"No other deployment was seen on the connector {connector}.", portal=portal.name)

@@ -105,7 +105,7 @@ def _store(runtime: Runtime) -> Generator[Check, None, Sequence[str] | None]:
         yield from store_checks(runtime.store, runtime.config.database_url)
         names = runtime.store.portals.names()
     except (StoreError, ConfigError) as error:
-        yield failed("store", str(error), "Nothing can be served without it.")
+        yield failed("store", str(error), "Correct this first: without the store no portal is served.")
     return names
 
 
@@ -142,7 +142,7 @@ def _beat(runtime: Runtime) -> Iterator[Check]:
     try:
         yield beat_check(seen=ticks(runtime.redis, runtime.config.redis_key_prefix, seconds), seconds=seconds)
     except RedisError as error:
-        yield skipped("beat", f"The ledger went away: {type(error).__name__}.")
+        yield skipped("beat", f"The ledger stopped answering: {type(error).__name__}.")
 
 
 def _portals(runtime: Runtime, names: Sequence[str] | None, alive: bool, extent: Extent) -> Iterator[Check]:
@@ -160,7 +160,7 @@ def _portals(runtime: Runtime, names: Sequence[str] | None, alive: bool, extent:
         except StoreError as error:
             yield failed("portal", str(error), "See the store and the secret key above.", portal=name)
         except RedisError as error:
-            yield skipped("portal", f"The ledger went away: {type(error).__name__}.", portal=name)
+            yield skipped("portal", f"The ledger stopped answering: {type(error).__name__}.", portal=name)
     if left := chosen[MOST_PORTALS:]:
         yield skipped("portals", f"{len(left)} more were not called; name one with --portal.")
 
@@ -172,7 +172,7 @@ def _portal(runtime: Runtime, name: str, alive: bool, extent: Extent) -> Iterato
         if issue.code not in _SHOWN_ELSEWHERE:
             yield failed(issue.code, issue.message, f"The {issue.actor} must act.", portal=name)
     if portal.desired_state is not DesiredState.RUN:
-        yield skipped("portal", f"It is {portal.desired_state}; not called.", portal=name)
+        yield skipped("portal", f"Not called: it is {portal.desired_state}.", portal=name)
     elif not (extent.call and alive):
         why = "the ledger, which counts its calls, does not answer" if extent.call else "--offline"
         yield skipped("portal", f"Not called: {why}.", portal=name)
@@ -180,8 +180,8 @@ def _portal(runtime: Runtime, name: str, alive: bool, extent: Extent) -> Iterato
         try:
             yield from _called(runtime, runtime.services(name), extent)
         except (PortalError, RateLimited) as error:
-            who = error.actor if error.actor != "nobody" else "operator, if it lasts,"
-            yield failed("authorization", str(error), f"The {who} must act.", portal=name)
+            who = f"The {error.actor} must act." if error.actor != "nobody" else "If this lasts, the operator must act."
+            yield failed("authorization", str(error), who, portal=name)
         except B24OfflineError as error:
             yield failed("authorization", str(error), f"The {error.actor} must act.", portal=name)
 

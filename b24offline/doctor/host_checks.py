@@ -42,7 +42,7 @@ def configuration_check(environ: Mapping[str, str]) -> Check:
         for source in dict.fromkeys(found.values())
     ]
     settings = "; ".join(given) or "No setting is given"
-    return ok("configuration", f"{settings[0].upper()}{settings[1:]}; all else has its default.")
+    return ok("configuration", f"{settings[0].upper()}{settings[1:]}; all other settings have their defaults.")
 
 
 def data_dir_check(folder: Path) -> Check:
@@ -56,10 +56,10 @@ def data_dir_check(folder: Path) -> Check:
             os.fsync(file.fileno())
     except OSError as error:
         what = f"{where} cannot be written: {error.strerror}."
-        return failed(name, what, "Make room, correct its owner, or set B24_DATA_DIR.")
+        return failed(name, what, "Free space, correct its owner, or set B24_DATA_DIR.")
     free = shutil.disk_usage(folder).free
     if free < _LEAST_BYTES:
-        return warning(name, f"Only {free / 1e6:.0f} MB are free at {where}.", "Make room before the disk is full.")
+        return warning(name, f"Only {free / 1e6:.0f} MB are free at {where}.", "Free space before the disk is full.")
     return ok(name, f"{where} can be written.")
 
 
@@ -72,11 +72,11 @@ def store_checks(store: Store, url: str) -> Iterator[Check]:
     if closed:
         yield failed(
             "secret key",
-            f"It does not open the secrets of {', '.join(closed[:5])}{' and others' if len(closed) > 5 else ''}.",
-            "Set the B24_SECRET_KEY that wrote them. If it is lost, authorize these portals again.",
+            f"It does not decrypt the secrets of {', '.join(closed[:5])}{' and others' if len(closed) > 5 else ''}.",
+            "Set the B24_SECRET_KEY that encrypted them. If it is lost, authorize these portals again.",
         )
     else:
-        yield ok("secret key", "It opens the secrets of all portals.")
+        yield ok("secret key", "It decrypts the secrets of all portals.")
 
 
 def _opens(store: Store, name: str) -> bool:
@@ -94,8 +94,8 @@ def link_check(links: Mapping[str, str]) -> Check:
     if plain:
         return warning(
             "links",
-            f"{', '.join(plain)} lead to another machine without TLS; objects and tokens travel there.",
-            "Use rediss://, amqps:// and no sslmode=disable, unless the network between is yours alone.",
+            f"{', '.join(plain)} lead to another machine without TLS: objects and tokens are sent unencrypted.",
+            "Use rediss://, amqps:// and no sslmode=disable, unless the network is yours alone.",
         )
     return ok("links", "Every link to another machine is encrypted.")
 

@@ -82,7 +82,9 @@ def _role(info: Mapping[str, Any]) -> Check:
     name = "ledger role"
     if info.get("redis_mode") == "cluster":
         return failed(
-            name, "It is a Redis Cluster, which Celery's broker does not know.", "Use a single server or Sentinel."
+            name,
+            "It is a Redis Cluster, which Celery does not support as a broker.",
+            "Use a single server or Sentinel.",
         )
     if info.get("role") != "master":
         return failed(name, "It is a replica: it refuses every write.", "Let B24_REDIS_URL name the primary server.")
@@ -105,7 +107,7 @@ def _eviction(info: Mapping[str, Any]) -> Check:
 
 def _memory(info: Mapping[str, Any]) -> Check:
     used, most = int(info.get("used_memory") or 0), int(info.get("maxmemory") or 0)
-    text = f"{used / 1e6:.0f} MB used" + (f" of {most / 1e6:.0f} MB." if most else ", without a limit of its own.")
+    text = f"{used / 1e6:.0f} MB used" + (f" of {most / 1e6:.0f} MB." if most else ", without a maxmemory.")
     if most and used > _FULL * most:
         return failed("ledger memory", text, "Raise maxmemory: a full server refuses writes, and everything waits.")
     return ok("ledger memory", text)
@@ -115,14 +117,14 @@ def _persistence(info: Mapping[str, Any]) -> Check:
     name = "ledger persistence"
     if str(info.get("rdb_last_bgsave_status", "ok")) != "ok" or str(info.get("aof_last_write_status", "ok")) != "ok":
         return failed(
-            name, "The server cannot write its file; it may refuse every write.", "Look at its log, and at its disk."
+            name, "The server cannot save to disk, so it may refuse every write.", "Check its log and its disk."
         )
     if int(info.get("aof_enabled") or 0):
         return ok(name, "It keeps an append-only file.")
     return warning(
         name,
         "It keeps no append-only file: if it crashes, open events are adopted from the portals and run again.",
-        "Set appendonly yes, if repeats cost you much.",
+        "Set appendonly yes, if repeated runs are expensive for you.",
     )
 
 
@@ -142,4 +144,4 @@ def _prefix(strangers: tuple[str, ...], prefix: str) -> Check:
             "If another deployment uses this Redis, give one of the two another B24_REDIS_KEY_PREFIX and queues of its "
             "own. If they were pruned from this store, they do no harm.",
         )
-    return ok(name, f"What lies under {prefix} belongs to portals of this store.")
+    return ok(name, f"All keys under {prefix} belong to portals of this store.")

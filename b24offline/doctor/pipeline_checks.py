@@ -33,7 +33,7 @@ def pipeline_checks(config: Config, routes: Routes, catalogue: Catalogue) -> Ite
     names = routes.event_names
     if not names:
         modules = ", ".join(config.pipelines)
-        yield failed("pipelines", f"{modules} routes no event.", "Write @route(...), or correct B24_PIPELINES.")
+        yield failed("pipelines", f"{modules} routes no event.", "Add @route(...), or correct B24_PIPELINES.")
         return
     yield ok("pipelines", f"{', '.join(config.pipelines)} can be imported; routes for {counted(len(names), 'event')}.")
     yield _events(names, config.events, routes, catalogue)
@@ -50,11 +50,13 @@ def _events(names: Iterable[str], chosen: Iterable[str], routes: Routes, catalog
     if unknown:
         return warning("events", f"Unknown to the catalogue: {', '.join(unknown)}.", remedy)
     if deletions := unrouted_deletions(routes, catalogue):
-        what = f"Mirrored, and their deletions have no route: {', '.join(deletions)}."
+        what = f"These delete events of mirrored objects have no route: {', '.join(deletions)}."
         return warning("events", what, "Route them too, or deleted objects stay in the mirror for ever.")
     if unrouted:
         what = f"B24_EVENTS names events without a route: {', '.join(unrouted)}."
-        return warning("events", what, "Load their pipelines, or take them out: they wait on the portal, nacked.")
+        return warning(
+            "events", what, "Load their pipelines, or remove them there: such events wait on the portal, nacked."
+        )
     return ok("events", "All events of the routes are known.")
 
 
@@ -82,11 +84,11 @@ def _shapes(routes: Routes, catalogue: Catalogue) -> Iterator[Check]:
                 wrong += 1
                 yield warning(
                     "pipeline",
-                    f"{pipeline} raised {type(error).__name__} for a made-up {name}.",
-                    "No harm, if it needs what only real events hold; else correct it.",
+                    f"{pipeline} raised {type(error).__name__} for a sample {name}.",
+                    "Harmless if it needs data that only real events have; else correct it.",
                 )
     if not wrong:
-        yield ok("pipeline", f"Made-up events were given to {counted(len(built), 'pipeline')}, and became chains.")
+        yield ok("pipeline", f"{counted(len(built), 'pipeline')} built a chain for each sample event.")
 
 
 def _record(name: str, kind: EventKind | None) -> Record:

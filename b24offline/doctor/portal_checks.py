@@ -46,7 +46,7 @@ def _application(facts: PortalFacts) -> Check:
         if why is not None and why.code == "ACCESS_DENIED":
             return failed(
                 name,
-                "The token is not one of an application.",
+                "The token does not belong to an application.",
                 "Use a local application with OAuth, not a webhook: b24offline auth PORTAL-ADDRESS.",
             )
         return _unanswered(name, facts, "app.info")
@@ -67,7 +67,7 @@ def _administrator(facts: PortalFacts) -> Check:
         return failed(
             name,
             "The user who authorized the application is not an administrator of the portal.",
-            "Make that user one, or let an administrator run: b24offline auth PORTAL-ADDRESS.",
+            "Make that user an administrator, or let one open the link of: b24offline auth PORTAL-ADDRESS.",
         )
     return ok(name, "The user who authorized is an administrator.")
 
@@ -106,7 +106,7 @@ def _methods(facts: PortalFacts) -> Check:
             f"The portal does not offer {', '.join(facts.missing_methods)}.",
             "Check the application's scopes and the portal's version.",
         )
-    return ok("methods", "The methods that are called are available.")
+    return ok("methods", "All methods that are called are available.")
 
 
 def _clock(facts: PortalFacts, now: datetime) -> Check:
@@ -125,4 +125,4 @@ def _clock(facts: PortalFacts, now: datetime) -> Check:
 
 def _unanswered(name: str, facts: PortalFacts, method: str) -> Check:
     why = facts.errors.get(method)
-    return skipped(name, f"The portal did not tell: {why}" if why else "The portal did not tell.")
+    return skipped(name, f"The portal did not say: {why}" if why else "The portal did not say.")

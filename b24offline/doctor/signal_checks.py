@@ -42,19 +42,22 @@ def signal_check(facts: SignalFacts, portal: str) -> Check:
         return warning(
             _NAME,
             f"Not bound to {facts.address}: {', '.join(sorted(facts.missing))}.",
-            f"While workers run they bind it; at once: b24offline bind --portal {portal}.",
+            f"Running workers bind it; to do so now: b24offline bind --portal {portal}.",
             portal=portal,
         )
     if missed > heard:
         age = (facts.now_ms - missed) / 60_000
-        what = f"A poll found records {age:.0f} min ago of which no signal had told."
+        what = f"A poll {age:.0f} min ago found records that no signal had announced."
         return warning(_NAME, what, _START, portal=portal)
     if not heard:
         return warning(
-            _NAME, "Bound, and none was heard yet: nothing has changed there, or none arrives.", _START, portal=portal
+            _NAME,
+            "Bound, but none has arrived yet: nothing has changed there, or they do not get through.",
+            _START,
+            portal=portal,
         )
     return ok(
         _NAME,
-        f"Bound to {facts.address}; the last was heard {(facts.now_ms - heard) / 60_000:.0f} min ago.",
+        f"Bound to {facts.address}; the last one came {(facts.now_ms - heard) / 60_000:.0f} min ago.",
         portal=portal,
     )

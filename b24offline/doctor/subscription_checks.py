@@ -15,13 +15,13 @@ def subscription_check(portal: Portal, plan: SubscriptionPlan) -> Check:
     """Return what a plan says."""
     name, wanted = "subscriptions", len(plan.missing) + len(plan.present)
     if portal.ledger_epoch is None:
-        what = f"The portal was not polled yet; the first poll subscribes {counted(wanted, 'event')}."
+        what = f"The portal has not been polled yet; its first poll subscribes {counted(wanted, 'event')}."
         return ok(name, what, portal=portal.name)
     if plan.missing:
         return failed(
             name,
             f"{len(plan.missing)} of {wanted} events with a route are not subscribed: {_few(plan.missing)}.",
-            f"While workers run they subscribe them; at once: b24offline bind --portal {portal.name}.",
+            f"Running workers subscribe them; to do so now: b24offline bind --portal {portal.name}.",
             portal=portal.name,
         )
     if plan.unrouted:

@@ -24,7 +24,7 @@ _CAUSES: Final = (
     _Cause(
         ("CERTIFICATE_VERIFY_FAILED",),
         "shows a certificate that is not trusted",
-        "Set B24_SERVICE_CA_FILE to the authority of that server. If it is set, somebody else may answer there.",
+        "Set B24_SERVICE_CA_FILE to the CA of that server. If it is set, another server may be answering there.",
     ),
     _Cause(
         ("Authentication required", "invalid username-password", "ACCESS_REFUSED"),
@@ -33,13 +33,13 @@ _CAUSES: Final = (
     ),
     _Cause(
         ("DENIED Running in protected mode",),
-        "accepts its own machine only: it is in protected mode",
+        "accepts connections from its own machine only: it is in protected mode",
         "Give that server a password; or protected-mode no, where a firewall or a network of containers protects it.",
     ),
     _Cause(
         ("No master found",),
         "has no primary server of that name",
-        "Correct B24_REDIS_PRIMARY, or look at the Sentinels.",
+        "Correct B24_REDIS_PRIMARY, or check the Sentinels.",
     ),
 )
 

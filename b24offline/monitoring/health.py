@@ -171,7 +171,7 @@ def _ages(sample: HealthSample, dead_letter_seconds: float) -> Iterator[Issue]:
     if sample.oldest_seconds > OLD_SECONDS:
         what = (
             f"A batch has been open for {_span(sample.oldest_seconds)}: a step waits or hangs, or the portal does not "
-            "take the acknowledgement. Look at the portal's state and at its running steps in Flower."
+            "accept the acknowledgement. Look at the portal's state and at its running steps in Flower."
         )
         yield Issue(IssueCode.OLD_BATCH, "operator", what)
     if sample.oldest_retrying_seconds > dead_letter_seconds + DEAD_LETTER_SLACK_SECONDS:
@@ -186,7 +186,7 @@ def _full_lanes(sample: HealthSample) -> Iterator[Issue]:
     for lane, seconds in sample.full_lanes.items():
         if seconds > FULL_SECONDS:
             what = (
-                f"The lane {lane} has not been polled for {_span(seconds)}: as many batches are open as may be. The "
+                f"The lane {lane} has not been polled for {_span(seconds)}: the maximum number of batches is open. The "
                 f"oldest wait for {', '.join(sample.held_by.get(lane, ()))}. Search the log for their runs."
             )
             yield Issue(IssueCode.GATE_FULL, "operator", what, lane)
@@ -196,9 +196,9 @@ def _not_answering(sample: HealthSample) -> Iterator[Issue]:
     calls = sorted(name for name, seconds in sample.silent.items() if seconds > SILENT_SECONDS)
     if calls:
         what = (
-            f"The portal has not answered calls of {', '.join(calls)} for {_span(max(sample.silent.values()))}: one at "
-            "a time tries whether it does again. If other portals answer, ask the vendor's support; else check DNS, "
-            "the network and the certificates."
+            f"The portal has not answered calls ({', '.join(calls)}) for {_span(max(sample.silent.values()))}. One "
+            "call at a time is tried until it answers. If other portals answer, ask the vendor's support; else check "
+            "DNS, the network and the certificates."
         )
         yield Issue(IssueCode.NOT_ANSWERING, "operator", what)
 
@@ -208,8 +208,8 @@ def _orphans(sample: HealthSample, portal: Portal, now: datetime) -> Iterator[Is
     unlooked = min(sample.unlooked_seconds, served)
     if portal.state is ObservedState.ACTIVE and unlooked > UNLOOKED_SECONDS:
         what = (
-            f"What the portal has reserved was not looked through for {_span(unlooked)}, so records whose reservation "
-            "was not answered may wait. Search the log for: look at reserved records cut off. It says why."
+            f"The portal's reserved records have not been read through for {_span(unlooked)}, so records whose "
+            "reservation was not answered may wait. Search the log for: look at reserved records cut off. It says why."
         )
         yield Issue(IssueCode.ORPHANS, "operator", what, "look")
     if sample.oldest_orphan_seconds > UNADOPTED_SECONDS:
@@ -231,7 +231,7 @@ def _refusals(sample: HealthSample) -> Iterator[Issue]:
     for name in sample.refused:
         what = (
             f"The portal refuses to subscribe {name}. Correct the route, or grant the application the scope and "
-            "install it again; the portal's own words are in the log."
+            "install it again; the portal's own error is in the log."
         )
         yield Issue(IssueCode.SUBSCRIPTION_REFUSED, "operator", what, name)
 
@@ -239,8 +239,8 @@ def _refusals(sample: HealthSample) -> Iterator[Issue]:
 def _sizes(sample: HealthSample) -> Iterator[Issue]:
     if sample.oversized:
         what = (
-            f"The portal sent more than it may: {sample.oversized}. Its other events go on, in smaller parts. Find out "
-            "who writes such records or answers for the portal (docs/symptoms.md). This ends an hour after the last."
+            f"The portal sent more than it may: {sample.oversized}. Other events are processed, in smaller parts. Find "
+            "out what sends so much (docs/symptoms.md). This issue ends an hour after the last time."
         )
         yield Issue(IssueCode.OVERSIZED, "operator", what)
     if sample.memory_share > MEMORY_SHARE:
@@ -254,21 +254,22 @@ def _sizes(sample: HealthSample) -> Iterator[Issue]:
 def _broker(sample: HealthSample) -> Iterator[Issue]:
     if sample.broker_full:
         what = (
-            f"No portal is polled, because the broker is full: {sample.broker_full}. Start more workers for the queues "
-            "that are long, or find out why theirs are slow; give the broker memory. Polling goes on by itself."
+            f"No portal is polled, because the broker is full: {sample.broker_full}. Start more workers for the "
+            "long queues, find out why theirs are slow, or give the broker more memory. Polling then resumes by itself."
         )
         yield Issue(IssueCode.BROKER_FULL, "operator", what)
     if sample.broker_unseen:
         what = (
-            f"The broker does not tell how many messages wait ({sample.broker_unseen}), so polling does not stop when "
-            "it fills. Let the user of our workers declare our queues passively, and read INFO of a Redis."
+            f"The broker does not say how many messages wait ({sample.broker_unseen}), so polling does not stop when "
+            "it is full. Bring it back, or let the workers' user declare queues passively (RabbitMQ) or call INFO and "
+            "LLEN (Redis)."
         )
         yield Issue(IssueCode.BROKER_UNSEEN, "operator", what)
     if sample.refused_messages:
         what = (
             f"{sample.refused_messages} messages of the broker were refused: this deployment did not send them. Find "
-            "out who else can write to its queues, and separate the stacks (docs/deploy.md). This ends a day after the "
-            "last one."
+            "out who else can write to its queues, and separate the stacks (docs/deploy.md). This issue ends a day "
+            "after the last one."
         )
         yield Issue(IssueCode.BROKER_MESSAGES, "operator", what)
 
@@ -278,8 +279,8 @@ def _reconciliation(portal: Portal, sample: HealthSample) -> Iterator[Issue]:
     if last and last.missed + last.gone:
         what = (
             f"Reconciliation ({last.why}) found {last.missed + last.gone} changes whose events never came, and ran "
-            "them. Find out why they were missed (docs/symptoms.md). This ends with a reconciliation that finds "
-            f"none: b24offline reconcile --portal {portal.name}"
+            "them. Find out why they were missed (docs/symptoms.md). This issue ends with a reconciliation that "
+            f"finds none: b24offline reconcile --portal {portal.name}"
         )
         yield Issue(IssueCode.MISSED_CHANGES, "operator", what)
     if portal.polled and sample.unreconciled_seconds > LONG_RECONCILIATION_SECONDS:

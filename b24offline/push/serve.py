@@ -48,7 +48,7 @@ def serve(runtime: Runtime) -> None:
     try:
         server = make_server(app, config.push_listen)
     except OSError as error:
-        raise ConfigError(f"B24_PUSH_LISTEN: {config.push_listen} cannot be listened at: {error.strerror}.") from None
+        raise ConfigError(f"B24_PUSH_LISTEN: {config.push_listen} cannot be listened on: {error.strerror}.") from None
     log.info("listening for portals", extra={"address": config.push_listen, "url": str(config.push_url)})
 
     background.repeat(receiver.resume, RESUME_SECONDS)

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from b24offline.rest import Listed
     from b24offline.store import Mirror
 
-NOT_LISTED: Final = "the portal has no list of these by date of change"
-NOT_MIRRORED: Final = "no route says that it mirrors it"
-NO_UPDATE: Final = "no update event of it runs a pipeline that mirrors it"
-BACKLOG: Final = "too many records wait in the queue to know, ask again later"
+NOT_LISTED: Final = "the portal cannot list these by date of change"
+NOT_MIRRORED: Final = "no route mirrors it"
+NO_UPDATE: Final = "its update event runs no pipeline that mirrors it"
+BACKLOG: Final = "too many records wait in the queue, try again later"
 MANY: Final = 2000
 """Free records that are looked at before an object counts as gone."""
 SHOWN: Final = 200

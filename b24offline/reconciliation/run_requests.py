@@ -63,13 +63,13 @@ class RunRequests:
         if not name:
             return _refused(f"no update event of {key.entity!r} has a route for such an id: name one with --event")
         if not event_fits(name, key.object_id, key.entity, self._catalogue):
-            return _refused(f"{name} is no event of {key}")
+            return _refused(f"{name} is not an event of {key}")
         pipelines = self._routes.pipelines_for(name)
         wanted = str(body["pipeline"])
         if wanted:
             pipelines = tuple(pipeline for pipeline in pipelines if pipeline == wanted)
         if not pipelines:
-            return _refused(f"{name} has no route to {wanted or 'a pipeline'}; B24_PIPELINES says what is loaded")
+            return _refused(f"{name} has no route to {wanted or 'a pipeline'}; check B24_PIPELINES")
         process_id = self._synthetic.open(number, [(name, key, str(body["stamp"]), pipelines)])
         if process_id is not None:
             self._dispatch(process_id)

@@ -106,7 +106,7 @@ def load_or_create_key(data_dir: str | Path) -> str:
     try:
         key = kept_text(path, lambda: Fernet.generate_key().decode())
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise WrongKey(
             f"The key file {path} cannot be used ({why}). Set B24_DATA_DIR to a folder that this program may write to, "
             f"or B24_SECRET_KEY to a key. {_HOW}"

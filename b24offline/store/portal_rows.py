@@ -171,4 +171,4 @@ def write(connection: Connection, name: str, values: Mapping[str, Any]) -> None:
 
 def unknown(name: str) -> UnknownPortal:
     """Return the error for a name that is not in the store."""
-    return UnknownPortal(f"No portal named {name} is in the store. Check the name, or configure the portal first.")
+    return UnknownPortal(f"No portal named {name} is in the store. Check the name, or connect the portal first.")

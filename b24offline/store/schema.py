@@ -243,8 +243,8 @@ def _refuse_unreadable(connection: Connection, found: int) -> None:
     readable_from = connection.execute(select(VERSION.c.readable_from)).scalar_one()
     if readable_from > SCHEMA_VERSION:
         raise StoreError(
-            f"The database holds version {found} of the store, which can be used from version {readable_from} on; this "
-            f"program has version {SCHEMA_VERSION}. Start the newer program again, or stop everything and restore the "
+            f"The database has schema version {found} and needs a program of schema version {readable_from} or newer; "
+            f"this program has {SCHEMA_VERSION}. Start the newer program again, or stop everything and restore the "
             "backup that was made before the upgrade."
         )
 

@@ -50,7 +50,7 @@ class SingleStart:
             pid = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
             os.close(self._lock)
             raise ConfigError(
-                f"b24offline up already runs on {self._folder}, as process {pid or 'of unknown id'}. "
+                f"b24offline up is already running on {self._folder}, as process {pid or 'of unknown id'}. "
                 "Stop it first, or set another B24_DATA_DIR for this one."
             )
         os.ftruncate(self._lock, 0)
@@ -81,7 +81,7 @@ class SingleStart:
                         os.kill(pid, signal.SIGKILL)
             if passed > PATIENCE_SECONDS + KILLED_SECONDS:
                 raise ConfigError(
-                    f"Processes of an earlier b24offline up on {self._folder} do not end: "
+                    f"Processes of an earlier b24offline up on {self._folder} are still running: "
                     f"{', '.join(map(str, left)) or 'their ids are unknown'}. End them, then start again."
                 )
             time.sleep(_LOOK_SECONDS)

@@ -160,7 +160,7 @@ def _password(folder: Path) -> str:
     try:
         line = kept_text(path, lambda: f"{_REQUIRE}{secrets.token_urlsafe(32)}")
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ConfigError(f"The password file {path} cannot be used ({why}). Delete it for a new password.") from None
     if not line.startswith(_REQUIRE):
         raise ConfigError(f"The password file {path} holds no password. Delete it for a new one.")

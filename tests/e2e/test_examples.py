@@ -77,5 +77,5 @@ def test_the_tests_of_a_new_folder_pass_at_once(programs: Path, tmp_path: Path) 
     assert len((folder / "README.md").read_text().splitlines()) <= 6
     assert "2 passed" in passed(programs, folder)
     again = run(programs / "b24offline", "new", "my-deals", folder=tmp_path)
-    assert (again.returncode, "exists already" in again.stderr) == (2, True)
+    assert (again.returncode, "already exists" in again.stderr) == (2, True)
     assert run(programs / "b24offline", "new", "../a b", folder=tmp_path).returncode == 2

@@ -97,7 +97,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Many]:
 def test_without_a_portal_it_says_how_to_add_one(many: Many) -> None:
     assert "No portal is configured yet" in many.up.log()
     assert "b24offline auth" in many.up.log()
-    wait_until(lambda: "b24offline portal add" in many.up.log(), "a tick says it as well")
+    wait_until(
+        lambda: "no portal to serve: connect one with b24offline auth" in many.up.log(), "a tick says it as well"
+    )
     assert "No portals." in many.cli("status").output
 
 
@@ -147,7 +149,7 @@ def test_a_drained_portal_settles_and_pauses_and_is_removed(many: Many) -> None:
     assert not many.runtime.services("p02").ledger.open_batches()
     assert control.state()["bindings"]
     removed = many.cli("portal", "remove", "p02", "--yes")
-    assert "subscriptions of ours were ended" in removed.output
+    assert "subscriptions were ended" in removed.output
     assert not control.state()["bindings"]
     assert many.runtime.store.tokens.get("p02").refresh == ""
     assert not many.runtime.redis.keys(keys.pattern(keys.stem("b24offline", "p02")))
@@ -213,7 +215,7 @@ def test_a_new_client_secret_needs_no_restart(many: Many) -> None:
     control.change("crm_deal", "update", count=1)
     wait_until(lambda: many.mirrored("p08"), "it is served again")
     nobody = ("--client-id", "local.nobody", "--client-secret-file", many.secret("new", "x"))
-    assert "No portal has the application" in many.cli("portal", "rotate-secret", *nobody, status=2).output
+    assert "No portal uses the application" in many.cli("portal", "rotate-secret", *nobody, status=2).output
 
 
 def test_the_keys_of_the_store_are_changed(many: Many) -> None:

@@ -28,7 +28,7 @@ def test_before_the_first_start_each_thing_that_is_missing_is_named(patient: Pat
     assert found["broker"].startswith("failed | redis://127.0.0.1:1/0 does not answer: Oper")
     assert found["portals"] == "failed | No portal is connected yet. | Connect one: b24offline auth NAME.bitrix24.com"
     assert found["pipelines"] == "ok | chains can be imported; routes for 1 event. | "
-    assert found["pipeline"] == "ok | Made-up events were given to 1 pipeline, and became chains. | "
+    assert found["pipeline"] == "ok | 1 pipeline built a chain for each sample event. | "
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_full_disk_is_named(patient: Patient) -> None:
         check=False,
     )
     assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
-    assert "data cannot be written: File too large.\n         -> Make room" in done.stdout
+    assert "data cannot be written: File too large.\n         -> Free space" in done.stdout
     assert "failed   store: " in done.stdout
 
 
@@ -159,4 +159,4 @@ def test_a_second_deployment_that_lives_is_found(served: Patient, emulator: Emul
     finally:
         stop.set()
         other.join()
-    assert (code, "another deployment lives on the connector b24offline" in found["connector"]) == (1, True), found
+    assert (code, "another deployment uses the connector b24offline" in found["connector"]) == (1, True), found

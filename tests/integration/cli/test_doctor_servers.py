@@ -15,7 +15,7 @@ from tests.support.tls import ADDRESS, Certificate, TlsServer, certificate
 
 __all__ = ["patient"]
 
-UNTRUSTED = "shows a certificate that is not trusted. | Set B24_SERVICE_CA_FILE to the authority of that server."
+UNTRUSTED = "shows a certificate that is not trusted. | Set B24_SERVICE_CA_FILE to the CA of that server."
 REFUSED = "refuses the name or the password. | Correct them in"
 NO_PRIMARY = "has no primary server of that name. | Correct B24_REDIS_PRIMARY"
 

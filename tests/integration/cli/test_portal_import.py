@@ -48,7 +48,7 @@ def test_lines_become_portals_and_a_second_import_changes_nothing(store):
         "globex.bitrix24.com",
     )
     assert [store.tokens.get(name).access for name in ("acme", globex.name)] == ["at", ""]
-    assert imported(*lines) == (0, "2 there already.\n")
+    assert imported(*lines) == (0, "2 already stored.\n")
     assert store.tokens.get("acme").version == 1
 
 
@@ -62,13 +62,13 @@ def test_a_lost_authorization_takes_the_new_token(store):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ("{", "it is no JSON."),
-        ('["acme"]', "it is no JSON object of texts."),
+        ("{", "it is not JSON."),
+        ('["acme"]', "it is not a JSON object whose values are texts."),
         ('{"url": "https://a.bitrix24.com/rest/"}', "refresh_token missing."),
         (line("a", token="x"), "unknown: 'token'; known are url, auth_url, name"),
         (line("a", url="https://a.bitrix24.com/rest/1/abc/"), "url is the address of an incoming webhook"),
         (line("other", name="acme"), "acme: the name belongs to another portal"),
-        (line("acme", name="second"), "second: it is there under another name"),
+        (line("acme", name="second"), "second: the portal is stored under another name"),
     ],
 )
 def test_a_wrong_line_is_named_and_the_others_go_on(store, wrong, words):

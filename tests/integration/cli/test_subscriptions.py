@@ -39,11 +39,12 @@ def test_events_need_no_ledger(patient: Patient) -> None:
 def test_a_new_route_is_shown_then_subscribed(served: Patient, emulator: EmulatorProcess) -> None:
     served.modules(chains=MIRRORED)
     said = run(served, "bind", "--dry-run")
-    assert "acme: + ONCRMLEADADD  deal_changed\nacme: 1 to subscribe, 1 are. Nothing was changed.\n" in said
+    lines = "acme: + ONCRMLEADADD  deal_changed\nacme: 1 to subscribe, 1 already subscribed. Nothing was changed.\n"
+    assert lines in said
     assert bound(emulator) == ["ONCRMDEALUPDATE"]
-    assert "acme: 1 subscribed, 1 were already." in run(served, "bind")
+    assert "acme: 1 subscribed now, 1 already subscribed." in run(served, "bind")
     assert bound(emulator) == ["ONCRMDEALUPDATE", "ONCRMLEADADD"]
-    assert "their events have no route: ONCRMDEALDELETE" in run(served, "events", "--routed")
+    assert "these events have no route: ONCRMDEALDELETE" in run(served, "events", "--routed")
 
 
 def test_what_lost_its_route_is_named_and_ended_on_demand(served: Patient, emulator: EmulatorProcess) -> None:
@@ -64,8 +65,8 @@ def test_what_lost_its_route_is_named_and_ended_on_demand(served: Patient, emula
 def test_a_portal_that_was_never_polled_is_left_alone(served: Patient, emulator: EmulatorProcess) -> None:
     runtime = served.runtime()
     runtime.store.portals.set_epoch("acme", None)
-    assert "was not polled yet" in run(served, "bind", "--portal", "acme", code=2)
-    assert "acme: was not polled yet" in run(served, "bind")
+    assert "Portal acme awaits its first poll" in run(served, "bind", "--portal", "acme", code=2)
+    assert "acme: awaits its first poll" in run(served, "bind")
     assert bound(emulator) == ["ONCRMDEALUPDATE"]
 
 
@@ -73,10 +74,10 @@ def test_the_address_for_signals_is_bound_shown_and_ended(served: Patient, emula
     served.variables["B24_PUSH_URL"] = "https://push.example.com/b24"
     assert "Not bound to https://push.example.com/b24: ONAPPUNINSTALL" in served.checks()[1]["signals"]
     run(served, "bind")
-    assert "none was heard yet" in served.checks()[1]["signals"]
+    assert "none has arrived yet" in served.checks()[1]["signals"]
     assert bound(emulator) == ["ONAPPUNINSTALL", "ONAPPUPDATE", "ONCRMDEALUPDATE", "ONOFFLINEEVENT"]
     assert "Unset B24_PUSH_URL first" in run(served, "unbind", "--push", code=2)
     del served.variables["B24_PUSH_URL"]
     assert "acme: would end https://push.example.com/b24." in run(served, "unbind", "--push", "--dry-run")
-    assert "acme: 3 handlers of signals were ended." in run(served, "unbind", "--push")
+    assert "acme: 3 subscriptions to signals were ended." in run(served, "unbind", "--push")
     assert bound(emulator) == ["ONCRMDEALUPDATE"]

@@ -30,7 +30,7 @@ def test_a_first_start_beside_another_deployments_records(
     finally:
         control.drop_records()
     assert code == 1
-    said = "failed | Batches are reserved (1) under the connector b24offline, and not by this deployment."
+    said = "failed | Batches (1) are reserved under the connector b24offline, and not by this deployment."
     assert found["connector"].startswith(f"{said} | If the other deployment is gone for good: b24offline portal claim")
 
 
@@ -52,6 +52,6 @@ def test_up_says_that_redis_is_away_and_waits_for_it(patient: Patient) -> None:
             break
     up.send_signal(signal.SIGINT)
     rest, _ = up.communicate(timeout=PATIENCE_SECONDS)
-    assert "up     | The ledger cannot be reached (ConnectionError); everything waits for it." in said, said + rest
+    assert "up     | The ledger cannot be reached (ConnectionError), and everything waits for it." in said, said + rest
     assert "Check Redis and B24_REDIS_URL." in said
     assert up.returncode == 0, rest

@@ -54,7 +54,7 @@ def test_rows_beyond_the_limit_are_adopted_part_by_part(acme: Deployment, monkey
     acme.changes(*"123456789")
     (pid,) = acme.poller.poll(LANE).opened
     assert len(acme.ledger.events(pid)) == LANE.batch_size
-    assert noted(acme) == "a reserving call brought 7 records more than it asked for"
+    assert noted(acme) == "a reserving call returned 7 records more than it asked for"
     work_off(acme, pid)
     sizes = []
     while acme.desk.rows():

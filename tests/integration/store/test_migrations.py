@@ -120,7 +120,7 @@ def test_a_later_store_that_only_got_more_is_used_and_left_alone(engine):
 def test_a_later_store_that_this_version_cannot_use_is_refused_and_left_alone(engine):
     migrate(engine)
     note_version(engine, 99, 98)
-    with pytest.raises(StoreError, match=rf"version 99 .* from version 98 on; .* {SCHEMA_VERSION}\. Start the newer"):
+    with pytest.raises(StoreError, match=rf"version 99 .* version 98 or newer; .* {SCHEMA_VERSION}\. Start the newer"):
         migrate(engine)
     assert noted(engine) == 99
 

@@ -68,7 +68,7 @@ def test_a_reading_ahead_of_the_clock_is_told_from_a_later_one(mirror: Mirror) -
     mirror.write("acme", [Reading("task", "1", {"v": 2}, 20_000)])
     mirror.refuse_clock_behind("acme", "task", "1", now_ms=20_000)
     mirror.refuse_clock_behind("acme", "task", "2", now_ms=0)
-    with pytest.raises(LedgerClockBehind, match="task 1 lies 15 s ahead"):
+    with pytest.raises(LedgerClockBehind, match="task 1 is 15 s ahead"):
         mirror.refuse_clock_behind("acme", "task", "1", now_ms=5_000)
 
 

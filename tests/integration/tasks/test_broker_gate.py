@@ -147,7 +147,7 @@ def test_a_broker_that_does_not_tell_stops_nothing_and_is_an_issue(
     broker(nowhere)
     assert gate.tick() == "due: acme"
     assert gate.sent == ["acme"]
-    assert "The broker does not tell how many messages wait" in gate.issues()["broker_unseen"]
+    assert "The broker does not say how many messages wait" in gate.issues()["broker_unseen"]
     assert [record.message for record in caplog.records].count("the broker does not tell what waits") == 1
     gate.tick()
     assert [record.message for record in caplog.records].count("the broker does not tell what waits") == 1

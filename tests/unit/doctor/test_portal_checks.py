@@ -34,9 +34,9 @@ def test_a_portal_that_offers_all_passes_every_check() -> None:
     ("name", "changed", "state", "words"),
     [
         ("application", {"installed": False}, "failed", "is not finished"),
-        ("application", {"installed": None, "errors": NO_APPLICATION}, "failed", "not one of an application"),
+        ("application", {"installed": None, "errors": NO_APPLICATION}, "failed", "does not belong to an application"),
         ("administrator", {"administrator": False}, "failed", "not an administrator"),
-        ("administrator", {"administrator": None, "errors": LOST}, "skipped", "did not tell: profile on portal"),
+        ("administrator", {"administrator": None, "errors": LOST}, "skipped", "did not say: profile on portal"),
         ("plan", {"missing_features": ("rest_offline_extended",)}, "failed", "does not include rest_offline_extended"),
         ("scopes", {"scopes": frozenset({"tasks"})}, "warning", "lacks crm,"),
         ("methods", {"missing_methods": ("event.offline.get",)}, "failed", "does not offer event.offline.get"),

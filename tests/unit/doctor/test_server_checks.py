@@ -46,7 +46,7 @@ def test_a_good_ledger_passes_every_check() -> None:
         ("ledger eviction", {"evicted_keys": 3}, "failed", "has deleted 3 keys"),
         ("ledger memory", {"used_memory": 91 * 10**6}, "failed", "91 MB used of 100 MB"),
         ("ledger persistence", {"aof_enabled": 0}, "warning", "no append-only file"),
-        ("ledger persistence", {"rdb_last_bgsave_status": "err"}, "failed", "cannot write its file"),
+        ("ledger persistence", {"rdb_last_bgsave_status": "err"}, "failed", "cannot save to disk"),
     ],
 )
 def test_what_is_wrong_with_a_ledger_fails_its_check(name: str, changed: Any, state: str, words: str) -> None:
@@ -69,7 +69,7 @@ def test_clock_and_strangers_of_a_ledger_are_warnings() -> None:
         (BrokerFacts(waiting={"q": 3}), True, "queue q", "failed", "No worker reads it; 3 messages"),
         (BrokerFacts(waiting={"q": 3}), False, "queue q", "skipped", "do not answer"),
         (BrokerFacts(readers={"q": ("w",)}, waiting={"q": 10_001}), True, "queue q", "warning", "10001 messages in it"),
-        (BrokerFacts(readers={"q": ("w",)}), True, "external queue x", "warning", "No worker answered"),
+        (BrokerFacts(readers={"q": ("w",)}), True, "external queue x", "warning", "No worker that reads it answered"),
         (BrokerFacts(readers={"x": ("theirs@1",)}), True, "external queue x", "ok", "theirs@1"),
     ],
 )
@@ -85,13 +85,13 @@ def look(reserved: str, unknown: str = "", *, unclear: bool = False) -> Look:
 @pytest.mark.parametrize(
     ("looks", "epoch", "state", "words"),
     [
-        ([look(""), look("a"), look("ab")], 1, "ok", "Nobody else"),
-        ([look("a", "a"), look("a", "a"), look("a", "a")], 1, "warning", "Batches are reserved (1) that"),
-        ([look("a", "a"), look("a"), look("a")], 1, "warning", "the ledger does not know"),
-        ([look("a", "a"), look("")], 1, "failed", "another deployment lives on the connector crm"),
-        ([look(""), look("a", "a")], 1, "failed", "another deployment lives"),
+        ([look(""), look("a"), look("ab")], 1, "ok", "No other deployment"),
+        ([look("a", "a"), look("a", "a"), look("a", "a")], 1, "warning", "Reserved batches (1) are unknown"),
+        ([look("a", "a"), look("a"), look("a")], 1, "warning", "unknown to the ledger"),
+        ([look("a", "a"), look("")], 1, "failed", "another deployment uses the connector crm"),
+        ([look(""), look("a", "a")], 1, "failed", "another deployment uses"),
         ([look("a", "a"), look("a", "a")], None, "failed", "not by this deployment"),
-        ([look("a", "a", unclear=True), look("")], 1, "ok", "Nobody else"),
+        ([look("a", "a", unclear=True), look("")], 1, "ok", "No other deployment"),
         ([look("a", "a", unclear=True)], 1, "skipped", "polls too often"),
     ],
 )

@@ -16,9 +16,9 @@ ADDRESS = "https://push.example.com/b24"
     [
         ("", (), Signals(), "skipped", "B24_PUSH_URL is not set"),
         (ADDRESS, ("ONOFFLINEEVENT",), Signals(NOW), "warning", f"Not bound to {ADDRESS}: ONOFFLINEEVENT."),
-        (ADDRESS, (), Signals(), "warning", "none was heard yet"),
-        (ADDRESS, (), Signals(NOW - 600_000, NOW - 120_000), "warning", "A poll found records 2 min ago"),
-        (ADDRESS, (), Signals(NOW - 600_000, NOW - 900_000), "ok", "the last was heard 10 min ago"),
+        (ADDRESS, (), Signals(), "warning", "none has arrived yet"),
+        (ADDRESS, (), Signals(NOW - 600_000, NOW - 120_000), "warning", "A poll 2 min ago found records"),
+        (ADDRESS, (), Signals(NOW - 600_000, NOW - 900_000), "ok", "the last one came 10 min ago"),
     ],
 )
 def test_signals_never_fail_and_say_what_they_are(

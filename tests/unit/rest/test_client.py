@@ -158,7 +158,7 @@ def test_a_total_of_any_length_leaves_the_result(portal, body):
 @pytest.mark.parametrize("result", ["[" + "{}," * 500_000 + "{}]", "[" * 900 + "]" * 900])
 def test_an_answer_that_would_fill_memory_is_an_error_of_its_portal(portal, result):
     portal.answer = f'{{"result": {result}}}'.encode()
-    with pytest.raises(errors.AnswerTooLarge, match="on portal acme brought an answer that is too large") as caught:
+    with pytest.raises(errors.AnswerTooLarge, match="on portal acme got an answer that is too large") as caught:
         client_of(portal, max_response_bytes=1 << 23).call("m", {}, token="t")
     assert caught.value.executed == "unknown"
 
