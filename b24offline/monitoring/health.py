@@ -185,10 +185,9 @@ def _ages(sample: HealthSample, dead_letter_seconds: float) -> Iterator[Issue]:
 def _full_lanes(sample: HealthSample) -> Iterator[Issue]:
     for lane, seconds in sample.full_lanes.items():
         if seconds > FULL_SECONDS:
-            what = (
-                f"The lane {lane} has not been polled for {_span(seconds)}: the maximum number of batches is open. The "
-                f"oldest wait for {', '.join(sample.held_by.get(lane, ()))}. Search the log for their runs."
-            )
+            what = f"The lane {lane} has not been polled for {_span(seconds)}: the maximum number of batches is open."
+            if held_by := sample.held_by.get(lane):
+                what += f" The oldest wait for {', '.join(held_by)}. Search the log for their runs."
             yield Issue(IssueCode.GATE_FULL, "operator", what, lane)
 
 

@@ -203,9 +203,11 @@ def test_every_message_is_a_sentence_that_names_no_one_else():
     )
     gated = replace(SAMPLE, broker_full="7 messages wait", broker_unseen="OSError")
     blocked = replace(PORTAL, state=ObservedState.BLOCKED)
-    found = [*issues(blocked, sample, 1), *issues(sample=None), *issues(sample=gated)]
+    unnamed = replace(SAMPLE, full_lanes={"default": 9e6})
+    found = [*issues(blocked, sample, 1), *issues(sample=None), *issues(sample=gated), *issues(sample=unnamed)]
     assert {issue.code for issue in found} == set(IssueCode) - {IssueCode.WRONG_KEY}
     assert all(issue.message[0].isupper() or issue.message[0].isdigit() for issue in found)
+    assert not any(" ." in issue.message for issue in found), "nothing is named where nothing is known"
 
 
 def test_the_look_at_one_portal_does_not_grow_with_the_number_of_portals(deployed, redis):
