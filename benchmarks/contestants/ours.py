@@ -66,7 +66,7 @@ class Ours(Contestant):
         self.runtime = Runtime(Config.load(values))
         started.callback(self.runtime.close)
         self.runtime.ensure_configured_portal()
-        environ = supervisor.child_environ(
+        self.environ = supervisor.child_environ(
             {
                 **values,
                 PIPELINE_VARIABLE: self.pipeline,
@@ -76,12 +76,12 @@ class Ours(Contestant):
         )
         self._worker = supervisor.worker(
             self.name,
-            environ=environ,
+            environ=self.environ,
             folder=self.folder,
             concurrency=self.concurrency,
             arguments=["--pool", self.pool],
         )
-        self._beat = supervisor.beat(environ=environ, folder=self.folder)
+        self._beat = supervisor.beat(environ=self.environ, folder=self.folder)
         for process in (self._worker, self._beat):
             started.callback(process.kill)
             process.start()
