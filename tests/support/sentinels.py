@@ -93,19 +93,26 @@ class Watched:
 
     def promoted(self) -> bool:
         """Return whether the replica has become the primary."""
-        return bool(self.replica.info("replication")["role"] == "master")
+        return _role(self.replica) == "master"
 
     def is_replica(self) -> bool:
         """Return whether the replica is one, again."""
-        return not self.promoted()
+        return _role(self.replica) == "slave"
 
     def hand_back(self) -> bool:
         """Ask for a failover that nothing has caused; return whether the first server is the primary."""
-        if self.primary.info("replication")["role"] == "master":
+        if _role(self.primary) == "master":
             return True
         with suppress(ResponseError):  # not yet, or under way
             Redis(port=self._ports[0]).execute_command("SENTINEL", "FAILOVER", NAME)
         return False
+
+
+def _role(server: Redis) -> str:
+    """Return what a server says that it is; nothing while a Sentinel that changes it closes its connections."""
+    with suppress(RedisError):
+        return str(server.info("replication")["role"])
+    return ""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
