@@ -89,7 +89,7 @@ class PollTurns:
 
         A portal whose polls are suspended keeps its back-off.
         """
-        return self._portal.portal.state is ObservedState.ACTIVE and self._portal.lanes.resume() > 0
+        return self._portal.portal.state is ObservedState.ACTIVE and self._portal.lanes.resume(self._lanes) > 0
 
     def _subscribes_now(self) -> bool:
         """Return whether this poll was the first: nothing is subscribed before it, and no tick is waited for."""

@@ -53,9 +53,9 @@ return math.max(0, first - now)
 signalled may be seen a moment later only."""
 _RESUME: Final = f"""{_NOW}
 local resumed = 0
-for _, lane in ipairs(redis.call('HKEYS', KEYS[2])) do
+for _, lane in ipairs(ARGV) do
   local interval, polled = string.match(redis.call('HGET', KEYS[1], lane) or '', '^%d+ (%d+) (%d+)$')
-  if interval then
+  if interval and redis.call('HEXISTS', KEYS[2], lane) == 1 then
     redis.call('HSET', KEYS[1], lane, string.format('%d %d %d', now, interval, polled))
     resumed = resumed + 1
   end
@@ -172,9 +172,9 @@ class LaneSchedule:
         """Note that a lane is not full."""
         self._redis.hdel(self._full, lane)
 
-    def resume(self) -> int:
-        """After a batch was settled: make the lanes due that were full. Return how many there are."""
-        return int(self._resume(keys=[self._key, self._full]))
+    def resume(self, lanes: Iterable[str]) -> int:
+        """After a batch was settled: make those of these lanes due that were full. Return how many there are."""
+        return int(self._resume(keys=[self._key, self._full], args=list(lanes)))
 
     def batch_size(self, lane: str) -> int:
         """Return how many records the next call for a lane asks for; 0 where nothing was noted."""

@@ -131,16 +131,18 @@ def test_lanes_that_were_full_are_due_once_there_may_be_room(redis: Redis) -> No
     lanes = LaneSchedule(redis, "coretest:{acme}")
     for name in ("full", "other"):
         lanes.set_next(name, 60, polled_ms=clock_ms(redis), soon_seconds=1)
-    assert lanes.resume() == 0
+    names = ["full", "other", "never polled"]
+    assert lanes.resume(names) == 0
     lanes.note_full("full", clock_ms(redis))
     lanes.note_full("never polled", clock_ms(redis))
-    assert lanes.resume() == 1
+    assert lanes.resume(["other"]) == 0, "a lane that was taken out of the settings wakes nobody"
+    assert lanes.resume(names) == 1
     waited = lanes.waited_ms(["full", "other"])
     assert waited["full"] >= 0 > waited["other"]
     assert lanes.interval_seconds("full") == 60
     lanes.set_next("full", 60, polled_ms=clock_ms(redis), soon_seconds=1)
     lanes.note_room("full")
-    assert lanes.resume() == 0
+    assert lanes.resume(names) == 0
 
 
 def test_signals_and_what_they_missed_are_noted(redis: Redis) -> None:
