@@ -91,6 +91,9 @@ def test_operating_time_is_summed_over_ten_minutes():
     eased = operating.reset_at("m", START + 540)
     assert START + 540 < eased <= START + 600
     assert operating.used("m", eased) == 13.5
+    operating.charge("n", eased, 2.0)
+    found = operating.by_method(eased)
+    assert (found["m"], found["n"]) == (13.5, 2.0)
 
 
 def test_the_call_after_the_limit_is_refused_and_says_when_it_eases(bench):
